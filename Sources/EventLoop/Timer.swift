@@ -1,0 +1,52 @@
+import HeapModule
+
+/// A point on a clock that never jumps: wall-clock steps do not move timeouts and leases.
+public typealias MonotonicInstant = ContinuousClock.Instant
+
+/// A pending call on an ``EventLoop``. Belongs to the loop's thread.
+public final class Timer {
+    let deadline: MonotonicInstant
+    private var handler: (() -> Void)?
+
+    init(deadline: MonotonicInstant, handler: @escaping () -> Void) {
+        self.deadline = deadline
+        self.handler = handler
+    }
+
+    /// The handler will not be called. Cancelling after the call, or twice, does nothing.
+    public func cancel() { handler = nil }
+
+    func fire() {
+        let handler = handler
+        self.handler = nil
+        handler?()
+    }
+}
+
+struct TimerQueue {
+    private struct Entry: Comparable {
+        let timer: Timer
+        let order: UInt64
+        static func < (a: Entry, b: Entry) -> Bool {
+            (a.timer.deadline, a.order) < (b.timer.deadline, b.order)
+        }
+        static func == (a: Entry, b: Entry) -> Bool { a.order == b.order }
+    }
+
+    private var heap = Heap<Entry>()
+    private var inserted: UInt64 = 0
+
+    var nextDeadline: MonotonicInstant? { heap.min?.timer.deadline }
+
+    mutating func insert(_ timer: Timer) {
+        inserted += 1
+        heap.insert(Entry(timer: timer, order: inserted))
+    }
+
+    mutating func runDue(at now: MonotonicInstant) {
+        while let next = heap.min, next.timer.deadline <= now {
+            heap.removeMin()
+            next.timer.fire()
+        }
+    }
+}

@@ -1,0 +1,61 @@
+import Glibc
+
+/// What a descriptor is, or should be, ready for.
+public struct Readiness: OptionSet, Sendable {
+    public let rawValue: UInt8
+    public init(rawValue: UInt8) { self.rawValue = rawValue }
+
+    public static let readable = Readiness(rawValue: 1)
+    public static let writable = Readiness(rawValue: 2)
+
+    var pollEvents: Int16 {
+        Int16(contains(.readable) ? POLLIN : 0) | Int16(contains(.writable) ? POLLOUT : 0)
+    }
+
+    /// An error or a hang-up makes a descriptor ready for both: whoever reads or writes next learns what happened.
+    init(pollEvents events: Int16) {
+        var readiness: Readiness = []
+        if events & Int16(POLLIN | POLLERR | POLLHUP | POLLNVAL) != 0 { readiness.insert(.readable) }
+        if events & Int16(POLLOUT | POLLERR | POLLHUP | POLLNVAL) != 0 { readiness.insert(.writable) }
+        self = readiness
+    }
+}
+
+/// A descriptor being watched by an ``EventLoop``. Belongs to the loop's thread.
+public final class Watch {
+    let descriptor: Int32
+    let handler: (Readiness) -> Void
+    private unowned let loop: EventLoop
+    private(set) var isCancelled = false
+
+    /// What is waited for; may be changed at any time.
+    public var interest: Readiness {
+        didSet { if interest != oldValue { loop.interestChanged() } }
+    }
+
+    init(descriptor: Int32, interest: Readiness, loop: EventLoop, handler: @escaping (Readiness) -> Void) {
+        self.descriptor = descriptor
+        self.interest = interest
+        self.loop = loop
+        self.handler = handler
+    }
+
+    /// Ends the watch; the handler is not called again. Cancelling twice does nothing.
+    public func cancel() {
+        guard !isCancelled else { return }
+        isCancelled = true
+        loop.remove(self)
+    }
+}
+
+/// Something with a descriptor whose readiness cannot be read from the descriptor alone.
+///
+/// `ZMQ_FD` is edge-triggered: it says that something has changed, and `ZMQ_EVENTS` says what is so now
+/// (zmq_getsockopt(3)). The loop asks ``isReady()`` before every sleep.
+public protocol PollSource: AnyObject {
+    /// Becomes readable when ``isReady()`` is worth asking again.
+    var descriptor: Int32 { get }
+    func isReady() -> Bool
+    /// Does a bounded amount of work; is called again if there is more.
+    func dispatch()
+}

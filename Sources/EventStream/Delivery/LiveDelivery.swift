@@ -1,0 +1,103 @@
+import DequeModule
+
+/// A live session's deliveries: groups wait in a bounded queue; when the peer falls behind, the oldest are dropped.
+///
+/// The queue holds ranges of ids; the events themselves are in the pages all sessions share.
+public struct LiveDelivery: Sendable {
+    public struct Configuration: Hashable, Sendable {
+        public var requestMax: Int
+        /// Events waiting at most.
+        public var queueMax: Int
+        /// A missing answer frees its place in the window after this long; nothing is sent again.
+        public var ackTimeout: Duration
+
+        public init(requestMax: Int = 4, queueMax: Int = 10_000, ackTimeout: Duration = .seconds(30)) {
+            self.requestMax = requestMax
+            self.queueMax = queueMax
+            self.ackTimeout = ackTimeout
+        }
+    }
+
+    /// Events in (after, through] that the consumer wants.
+    public struct Group: Hashable, Sendable {
+        public let sequence: UInt64
+        public let after: EventID
+        public fileprivate(set) var through: EventID
+        public fileprivate(set) var count: Int
+    }
+
+    public let configuration: Configuration
+    private var waiting: Deque<Group> = []
+    private var waitingEvents = 0
+    private var inFlight: [(rid: UInt64, sentAt: MonotonicTime)] = []
+    private var nextSequence: UInt64 = 0
+    private var end: EventID
+    /// Events dropped so far.
+    public private(set) var dropped = 0
+
+    public init(after position: EventID, configuration: Configuration) {
+        end = position
+        self.configuration = configuration
+    }
+
+    public var eventsWaiting: Int { waitingEvents }
+
+    /// New events arrived, `count` of them wanted, all within (present end, through].
+    ///
+    /// - Parameter limit: how many events a group may have; groups that wait are filled up to this.
+    /// - Returns: how many events were dropped to make room.
+    public mutating func arrived(through id: EventID, count: Int, groupLimit limit: Int) -> Int {
+        guard id > end else { return 0 }
+        defer { end = id }
+        guard count > 0 else {
+            if !waiting.isEmpty { waiting[waiting.count - 1].through = id }
+            return 0
+        }
+        if let last = waiting.last, last.count + count <= limit {
+            waiting[waiting.count - 1].count += count
+            waiting[waiting.count - 1].through = id
+        } else {
+            waiting.append(Group(sequence: nextSequence, after: end, through: id, count: count))
+            nextSequence += 1
+        }
+        waitingEvents += count
+        var droppedNow = 0
+        while waitingEvents > configuration.queueMax, waiting.count > 1 { droppedNow += dropOldest() }
+        return droppedNow
+    }
+
+    private mutating func dropOldest() -> Int {
+        let group = waiting.removeFirst()
+        waitingEvents -= group.count
+        dropped += group.count
+        return group.count
+    }
+
+    /// The next group to send, if the window has room; `rid` is taken as its number.
+    public mutating func next(rid: UInt64, at now: MonotonicTime) -> Group? {
+        inFlight.removeAll { $0.sentAt + configuration.ackTimeout <= now }
+        guard inFlight.count < configuration.requestMax, let group = waiting.popFirst() else { return nil }
+        waitingEvents -= group.count
+        inFlight.append((rid, now))
+        return group
+    }
+
+    /// The group's events are no longer at hand, or the peer's queue is full: it counts as dropped.
+    public mutating func lost(_ group: Group, rid: UInt64) {
+        inFlight.removeAll { $0.rid == rid }
+        dropped += group.count
+    }
+
+    /// An answer, of whatever kind. False if no group has this number.
+    public mutating func answered(_ rid: UInt64) -> Bool {
+        guard let index = inFlight.firstIndex(where: { $0.rid == rid }) else { return false }
+        inFlight.remove(at: index)
+        return true
+    }
+
+    /// When the oldest missing answer frees its place, if something waits for that.
+    public var nextDeadline: MonotonicTime? {
+        guard !waiting.isEmpty else { return nil }
+        return inFlight.map(\.sentAt).min().map { $0 + configuration.ackTimeout }
+    }
+}

@@ -1,0 +1,48 @@
+/// Positions waiting to be stored: many answers become one write.
+public struct PositionBook: Sendable {
+    public struct Entry: Hashable, Sendable {
+        public let consumer: ConsumerIdentity
+        /// The fencing token of the session the position comes from.
+        public let epoch: Int64
+        public let position: EventID
+    }
+
+    private var dirty: [ConsumerIdentity: Entry] = [:]
+    private var storing: [ConsumerIdentity: Entry] = [:]
+
+    public init() {}
+
+    public var isEmpty: Bool { dirty.isEmpty && storing.isEmpty }
+    public var hasUnsent: Bool { !dirty.isEmpty }
+
+    /// A position moved. Only forward moves count.
+    public mutating func note(_ consumer: ConsumerIdentity, epoch: Int64, position: EventID) {
+        if let known = dirty[consumer], known.epoch == epoch, known.position >= position { return }
+        dirty[consumer] = Entry(consumer: consumer, epoch: epoch, position: position)
+    }
+
+    /// What to store now; empty while a write is under way.
+    public mutating func take() -> [Entry] {
+        guard storing.isEmpty else { return [] }
+        storing = dirty
+        dirty = [:]
+        return storing.values.sorted { $0.consumer.description < $1.consumer.description }
+    }
+
+    /// The write ended.
+    ///
+    /// - Parameter done: the consumers whose position was stored, or may not be stored any more; the others are tried
+    ///   again.
+    public mutating func finished(_ done: Set<ConsumerIdentity>) {
+        for (consumer, entry) in storing where !done.contains(consumer) {
+            if dirty[consumer] == nil { dirty[consumer] = entry }
+        }
+        storing = [:]
+    }
+
+    /// Whether this consumer has a position that is not stored yet.
+    public func isPending(_ consumer: ConsumerIdentity) -> Bool { dirty[consumer] != nil || storing[consumer] != nil }
+
+    /// Its session is over and fenced.
+    public mutating func forget(_ consumer: ConsumerIdentity) { dirty[consumer] = nil }
+}

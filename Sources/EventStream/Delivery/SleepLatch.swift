@@ -1,0 +1,141 @@
+/// Decides when the reader of the stream reads, pauses and sleeps, so that writers need to NOTIFY only while it sleeps.
+///
+/// Writers hold a shared advisory lock, the latch, from their first event to the end of their transaction, and NOTIFY
+/// only if they cannot get it. The reader takes the latch exclusively before it sleeps. Getting it proves that no
+/// writer in flight has missed it; one more read after that, and every later writer will notify.
+///
+/// Of several readers of one stream, one has the waking role and the latch; the others sleep until it, or a writer,
+/// notifies them.
+public struct SleepLatch: Sendable {
+    public struct Configuration: Sendable {
+        /// The pause after a dry read while writers are in flight; more than zero.
+        public var shortestPause: Duration
+        /// No pause while writers are in flight is longer.
+        public var longestPause: Duration
+        /// The safety poll underneath a sleep.
+        public var longestSleep: Duration
+        /// How much longer each pause is; nil doubles it.
+        public var step: Duration?
+
+        public init(
+            shortestPause: Duration = .milliseconds(1), longestPause: Duration = .milliseconds(20),
+            longestSleep: Duration = .seconds(3), step: Duration? = nil
+        ) {
+            self.shortestPause = shortestPause
+            self.longestPause = longestPause
+            self.longestSleep = longestSleep
+            self.step = step
+        }
+    }
+
+    /// How a reader learns of new events.
+    public enum Role: Sendable {
+        /// It has the latch, or tries to get it.
+        case waker
+        /// Another reader has; notifications are passed on.
+        case listener
+        /// Writers must not notify (prepared transactions forbid it): short polls.
+        case poller
+    }
+
+    /// What to do with the latch, in the same round trip and just before a read.
+    public enum LatchOperation: Sendable { case leave, take, release }
+
+    public enum Action: Hashable, Sendable {
+        case read(LatchOperation)
+        /// Read after the pause, unless woken before.
+        case pause(Duration)
+        /// Nothing is missed: wait for a notification, and read after this long all the same.
+        case sleep(Duration)
+    }
+
+    private enum State: Sendable { case reading, pausing, sleeping }
+
+    public let configuration: Configuration
+    public private(set) var role: Role
+    /// Whether the latch is ours.
+    public private(set) var holdsLatch = false
+    private var state = State.sleeping
+    private var nextPause: Duration
+    private var wokenWhileReading = false
+
+    public init(_ configuration: Configuration, role: Role) {
+        self.configuration = configuration
+        self.role = role
+        nextPause = configuration.shortestPause
+    }
+
+    /// The first action on a new connection, which holds no locks.
+    public mutating func started(as role: Role) -> Action {
+        self.role = role
+        holdsLatch = false
+        wokenWhileReading = false
+        return read(.leave)
+    }
+
+    /// The role was won or lost while running.
+    public mutating func roleChanged(to role: Role) { self.role = role }
+
+    /// A read came back.
+    ///
+    /// - Parameters:
+    ///   - foundRows: whether it brought events that could be delivered.
+    ///   - more: whether there is probably more to read at once.
+    ///   - latched: what became of the attempt to take the latch, if one was made before this read.
+    ///   - blocked: whether rows wait behind a gap, whose end nobody will announce.
+    public mutating func didRead(foundRows: Bool, more: Bool, latched: Bool?, blocked: Bool) -> Action {
+        if latched == true { holdsLatch = true }
+        if foundRows || wokenWhileReading {
+            wokenWhileReading = false
+            nextPause = configuration.shortestPause
+            if holdsLatch { return read(.release) }
+            return read(role == .waker && !more ? .take : .leave)
+        }
+        if blocked { return pause() }
+        switch role {
+        case .listener: return sleep()
+        case .poller: return pause()
+        case .waker:
+            if holdsLatch { return sleep() }
+            return latched == nil ? read(.take) : pause()
+        }
+    }
+
+    /// The pause or the sleep is over.
+    public mutating func timerFired() -> Action? {
+        switch state {
+        case .reading: nil
+        case .pausing: read(role == .waker && !holdsLatch ? .take : .leave)
+        // The safety poll keeps the latch: finding nothing, it sleeps on at the price of one statement.
+        case .sleeping: read(.leave)
+        }
+    }
+
+    /// A notification came, or someone asks for the newest state.
+    public mutating func woken() -> Action? {
+        guard state != .reading else {
+            wokenWhileReading = true
+            return nil
+        }
+        return read(holdsLatch ? .release : .leave)
+    }
+
+    private mutating func read(_ operation: LatchOperation) -> Action {
+        state = .reading
+        if operation == .release { holdsLatch = false }
+        return .read(operation)
+    }
+
+    private mutating func sleep() -> Action {
+        state = .sleeping
+        nextPause = configuration.shortestPause
+        return .sleep(configuration.longestSleep)
+    }
+
+    private mutating func pause() -> Action {
+        state = .pausing
+        let pause = nextPause
+        nextPause = min(configuration.longestPause, configuration.step.map { pause + $0 } ?? pause * 2)
+        return .pause(pause)
+    }
+}

@@ -1,0 +1,202 @@
+/// The interfaces spoken here (protocol, section 4).
+public enum Interface: String, Sendable, CaseIterable {
+    case generator = "futoin.evt.gen"
+    case poll = "futoin.evt.poll"
+    case push = "futoin.evt.push"
+    case receiver = "futoin.evt.receiver"
+    case ping = "futoin.ping"
+
+    /// Minor versions of major version 1 that are understood.
+    var minorVersions: ClosedRange<Int> { self == .ping ? 0...0 : 0...1 }
+
+    /// The newest version, as calls name it.
+    public var version: String { "1.\(minorVersions.upperBound)" }
+}
+
+/// A call, checked: the function exists, every parameter is there and has its type.
+public enum Call: Hashable, Sendable {
+    /// The integer, digit for digit.
+    case ping(echo: RawJSON)
+    case addEvent(type: EventType, data: RawJSON)
+    case registerConsumer(ConsumerComponent)
+    case pollEvents(ConsumerComponent, after: EventID?, want: EventFilter, precise: Bool)
+    case readyToReceive(ConsumerComponent, want: EventFilter, precise: Bool)
+    case stopReceiving(ConsumerComponent)
+
+    /// Reads a request for one of the interfaces a process offers.
+    ///
+    /// - Throws: `InvalidRequest`, `UnknownInterface`, `NotSupportedVersion` or `NotImplemented` (FTN3 1.9.1).
+    public init(_ request: WireMessage.Request, offering interfaces: Set<Interface>) throws(FutoInError) {
+        let parts = request.function.split(separator: ":", omittingEmptySubsequences: false)
+        guard parts.count == 3, !parts[0].isEmpty, !parts[2].isEmpty else {
+            throw .invalidRequest("f must be interface:version:function, not \(request.function.prefix(100))")
+        }
+        let version = parts[1].split(separator: ".", omittingEmptySubsequences: false)
+        guard version.count == 2, version.allSatisfy({ !$0.isEmpty && $0.utf8.allSatisfy(\.isASCIIDigit) }) else {
+            throw .invalidRequest("the version must be major.minor, not \(parts[1].prefix(20))")
+        }
+        guard let interface = Interface(rawValue: String(parts[0])), interfaces.contains(interface) else {
+            throw .unknownInterface("\(parts[0].prefix(100)) is not offered here")
+        }
+        guard Int(version[0]) == 1, let minor = Int(version[1]), interface.minorVersions.contains(minor) else {
+            throw .notSupportedVersion("\(interface.rawValue) is spoken up to version \(interface.version)")
+        }
+        var parameters = Parameters(request.parameters)
+        switch (interface, parts[2]) {
+        case (_, "ping"): self = .ping(echo: try parameters.integer("echo"))
+        case (.generator, "addEvent"):
+            self = .addEvent(type: try parameters.eventType("type"), data: try parameters.any("data"))
+        case (.poll, "registerConsumer"), (.push, "registerConsumer"):
+            self = .registerConsumer(try parameters.component())
+        case (.poll, "pollEvents"), (.push, "pollEvents"):
+            self = .pollEvents(
+                try parameters.component(), after: try parameters.eventID("last_id"), want: try parameters.want(),
+                precise: try parameters.bool("precise"))
+        case (.push, "readyToReceive"):
+            self = .readyToReceive(
+                try parameters.component(), want: try parameters.want(), precise: try parameters.bool("precise"))
+        case (.push, "stopReceiving"): self = .stopReceiving(try parameters.component())
+        default: throw .notImplemented("\(interface.rawValue) has no function \(parts[2].prefix(100))")
+        }
+        try parameters.finish()
+    }
+
+    /// The request that makes this call.
+    public func request(rid: RequestID?) -> WireMessage.Request {
+        func function(_ interface: Interface, _ name: String) -> String {
+            "\(interface.rawValue):\(interface.version):\(name)"
+        }
+        func consumer(_ component: ConsumerComponent, _ more: [String: RawJSON] = [:]) -> [String: RawJSON] {
+            more.merging(["component": quoted(component.name)]) { $1 }
+        }
+        switch self {
+        case .ping(let echo): return .init(function: function(.ping, "ping"), parameters: ["echo": echo], rid: rid)
+        case .addEvent(let type, let data):
+            return .init(
+                function: function(.generator, "addEvent"),
+                parameters: ["type": quoted(type.description), "data": data], rid: rid)
+        case .registerConsumer(let component):
+            return .init(function: function(.push, "registerConsumer"), parameters: consumer(component), rid: rid)
+        case .pollEvents(let component, let after, let want, let precise):
+            let last = after.map { quoted($0.description) } ?? .null
+            return .init(
+                function: function(.push, "pollEvents"),
+                parameters: consumer(component, ["last_id": last, "want": want.json, "precise": json(precise)]), rid: rid)
+        case .readyToReceive(let component, let want, let precise):
+            return .init(
+                function: function(.push, "readyToReceive"),
+                parameters: consumer(component, ["want": want.json, "precise": json(precise)]), rid: rid)
+        case .stopReceiving(let component):
+            return .init(function: function(.push, "stopReceiving"), parameters: consumer(component), rid: rid)
+        }
+    }
+}
+
+private func quoted(_ text: String) -> RawJSON {
+    var output: [UInt8] = []
+    JSONText.append(text, to: &output)
+    return RawJSON(unchecked: output)
+}
+
+private func json(_ value: Bool) -> RawJSON { RawJSON(unchecked: Array((value ? "true" : "false").utf8)) }
+
+extension EventFilter {
+    var json: RawJSON {
+        guard let types else { return .null }
+        let names = types.map { "\"\($0)\"" }.sorted().joined(separator: ",")
+        return RawJSON(unchecked: Array("[\(names)]".utf8))
+    }
+}
+
+/// Takes parameters out one by one; what is left over at the end is not known here.
+private struct Parameters {
+    private var values: [String: RawJSON]
+
+    init(_ values: [String: RawJSON]) { self.values = values }
+
+    mutating func any(_ name: String) throws(FutoInError) -> RawJSON {
+        guard let value = values.removeValue(forKey: name) else { throw .invalidRequest("parameter \(name) is missing") }
+        return value
+    }
+
+    /// Nil where it is left out or null.
+    private mutating func optional(_ name: String) -> RawJSON? {
+        let value = values.removeValue(forKey: name)
+        return value == .null ? nil : value
+    }
+
+    private func string(_ value: RawJSON) -> String? {
+        guard value.bytes.first == UInt8(ascii: "\"") else { return nil }
+        return JSONText.unescape(value.bytes.dropFirst().dropLast())
+    }
+
+    mutating func integer(_ name: String) throws(FutoInError) -> RawJSON {
+        let value = try any(name)
+        let digits = value.bytes.first == UInt8(ascii: "-") ? value.bytes.dropFirst() : value.bytes[...]
+        guard !digits.isEmpty, digits.allSatisfy(\.isASCIIDigit) else { throw .invalidRequest("\(name) must be an integer") }
+        return value
+    }
+
+    mutating func bool(_ name: String) throws(FutoInError) -> Bool {
+        switch optional(name)?.description {
+        case nil, "false": return false
+        case "true": return true
+        default: throw .invalidRequest("\(name) must be true or false")
+        }
+    }
+
+    mutating func eventType(_ name: String) throws(FutoInError) -> EventType {
+        guard let type = string(try any(name)).flatMap({ EventType($0) }) else {
+            throw .invalidRequest("\(name) must be 1 to 16 of A-Z and _")
+        }
+        return type
+    }
+
+    mutating func eventID(_ name: String) throws(FutoInError) -> EventID? {
+        guard let value = optional(name) else { return nil }
+        guard let id = string(value).flatMap({ EventID($0) }) else {
+            throw .invalidRequest("\(name) must be an event id, a string of 1 to 18 digits")
+        }
+        return id
+    }
+
+    mutating func component() throws(FutoInError) -> ConsumerComponent {
+        guard let component = string(try any("component")).flatMap({ ConsumerComponent($0) }) else {
+            throw .invalidRequest("component must be 1 to 16 of A-Z, a-z, 0-9 and _")
+        }
+        return component
+    }
+
+    mutating func want() throws(FutoInError) -> EventFilter {
+        guard let value = optional("want") else { return .all }
+        let elements = value.bytes.withUnsafeBufferPointer { arrayElements($0) }
+        guard let elements, !elements.isEmpty else {
+            throw .invalidRequest("want must be null or a list of at least one event type")
+        }
+        var types: Set<EventType> = []
+        for range in elements {
+            guard let type = string(RawJSON(unchecked: Array(value.bytes[range]))).flatMap({ EventType($0) }) else {
+                throw .invalidRequest("want has something that is no event type: 1 to 16 of A-Z and _")
+            }
+            types.insert(type)
+        }
+        return EventFilter(types) ?? .all
+    }
+
+    func finish() throws(FutoInError) {
+        if let name = values.keys.min() { throw .invalidRequest("unknown parameter \(name.prefix(50))") }
+    }
+}
+
+/// Where the elements of an array stand; nil if the text is no array.
+func arrayElements(_ bytes: UnsafeBufferPointer<UInt8>) -> [Range<Int>]? {
+    var scanner = JSONScanner(bytes)
+    guard scanner.take(UInt8(ascii: "[")) else { return nil }
+    var elements: [Range<Int>] = []
+    guard !scanner.take(UInt8(ascii: "]")) else { return elements }
+    repeat {
+        guard let element = try? scanner.value() else { return nil }
+        elements.append(element)
+    } while scanner.take(UInt8(ascii: ","))
+    return scanner.take(UInt8(ascii: "]")) ? elements : nil
+}

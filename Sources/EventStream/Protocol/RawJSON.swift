@@ -1,0 +1,80 @@
+/// JSON text that has been checked and is otherwise left alone: every digit, escape and space as it was written.
+public struct RawJSON: Hashable, Sendable, CustomStringConvertible {
+    public let bytes: [UInt8]
+
+    /// Checks that the bytes are one JSON value (RFC 8259), in UTF-8.
+    public init(validating bytes: some Sequence<UInt8>) throws(FutoInError) {
+        self.bytes = Array(bytes)
+        do {
+            try self.bytes.withUnsafeBufferPointer { bytes throws(JSONScanner.Failure) in
+                var scanner = JSONScanner(bytes)
+                _ = try scanner.value()
+                try scanner.end()
+            }
+        } catch {
+            throw .invalidRequest("not valid JSON: \(error.reason) at byte \(error.offset)")
+        }
+    }
+
+    public init(_ text: String) throws(FutoInError) { try self.init(validating: text.utf8) }
+
+    /// For text that is known to be JSON: it was scanned before, or PostgreSQL's `json` type holds it.
+    package init(unchecked bytes: [UInt8]) { self.bytes = bytes }
+
+    public static let null = RawJSON(unchecked: Array("null".utf8))
+
+    public var description: String { String(decoding: bytes, as: UTF8.self) }
+}
+
+enum JSONText {
+    /// Appends a quoted string, escaping what RFC 8259 requires.
+    static func append(_ string: String, to output: inout [UInt8]) {
+        output.append(UInt8(ascii: "\""))
+        for byte in string.utf8 {
+            switch byte {
+            case UInt8(ascii: "\""): output += [UInt8(ascii: "\\"), UInt8(ascii: "\"")]
+            case UInt8(ascii: "\\"): output += [UInt8(ascii: "\\"), UInt8(ascii: "\\")]
+            case 0x0A: output += [UInt8(ascii: "\\"), UInt8(ascii: "n")]
+            case 0..<0x20:
+                let digits = Array("0123456789abcdef".utf8)
+                output += Array("\\u00".utf8) + [digits[Int(byte >> 4)], digits[Int(byte & 15)]]
+            default: output.append(byte)
+            }
+        }
+        output.append(UInt8(ascii: "\""))
+    }
+
+    /// The string a scanned string's contents stand for. A lone surrogate becomes U+FFFD.
+    static func unescape(_ contents: some Collection<UInt8>) -> String {
+        guard contents.contains(UInt8(ascii: "\\")) else { return String(decoding: contents, as: UTF8.self) }
+        var output: [UInt16] = []
+        var plain: [UInt8] = []
+        func flushPlain() {
+            output += Array(String(decoding: plain, as: UTF8.self).utf16)
+            plain.removeAll()
+        }
+        var rest = contents.makeIterator()
+        while let byte = rest.next() {
+            guard byte == UInt8(ascii: "\\") else {
+                plain.append(byte)
+                continue
+            }
+            switch rest.next() {
+            case UInt8(ascii: "u"):
+                flushPlain()
+                var unit: UInt32 = 0
+                for _ in 0..<4 { unit = unit << 4 | (rest.next().flatMap(hexValue) ?? 0) }
+                output.append(UInt16(truncatingIfNeeded: unit))
+            case UInt8(ascii: "b"): plain.append(0x08)
+            case UInt8(ascii: "f"): plain.append(0x0C)
+            case UInt8(ascii: "n"): plain.append(0x0A)
+            case UInt8(ascii: "r"): plain.append(0x0D)
+            case UInt8(ascii: "t"): plain.append(0x09)
+            case let other?: plain.append(other)
+            case nil: break
+            }
+        }
+        flushPlain()
+        return String(decoding: output, as: UTF16.self)
+    }
+}

@@ -1,0 +1,48 @@
+/// The same commands for code that reads from top to bottom. The caller must run on the connection's loop.
+extension Connection {
+    /// Carries out one statement, prepared if it has a name.
+    @discardableResult
+    public func query(_ statement: Statement, _ parameters: [Parameter] = []) async throws(PostgresError) -> Rows {
+        try await perform(.statement(statement, parameters))
+    }
+
+    /// Carries out several statements in one string; as one transaction, unless the string itself says otherwise.
+    @discardableResult
+    public func script(_ sql: String) async throws(PostgresError) -> Rows { try await perform(.script(sql)) }
+
+    /// `COPY … FROM STDIN`. Returns the number of rows copied.
+    ///
+    /// - Throws: whatever `source` throws, as ``PostgresError``; the server then rolls the copy back.
+    @discardableResult
+    public func copyIn(_ sql: String, from source: CopySource) async throws(PostgresError) -> Int {
+        try await perform(.copyIn(sql, source: source)).affected
+    }
+
+    /// `COPY … TO STDOUT`. The sink is called on the loop with each row as it arrives, so memory stays bounded.
+    @discardableResult
+    public func copyOut(
+        _ sql: String, to sink: @escaping (UnsafeRawBufferPointer) throws -> Void
+    ) async throws(PostgresError) -> Int {
+        try await perform(.copyOut(sql, sink: sink)).affected
+    }
+
+    /// Carries out `body` between BEGIN and COMMIT; rolls back if it throws.
+    public func transaction<Value>(_ body: () async throws -> Value) async throws -> Value {
+        try await query("BEGIN")
+        do {
+            let value = try await body()
+            try await query("COMMIT")
+            return value
+        } catch {
+            _ = try? await query("ROLLBACK")
+            throw error
+        }
+    }
+
+    private func perform(_ kind: Command.Kind) async throws(PostgresError) -> Rows {
+        let result: Result<Rows, PostgresError> = await withCheckedContinuation { continuation in
+            submit(Command(kind) { continuation.resume(returning: $0) })
+        }
+        return try result.get()
+    }
+}

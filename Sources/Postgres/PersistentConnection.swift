@@ -1,0 +1,148 @@
+public import EventLoop
+
+/// Keeps one connection open: connects, sets up, and after a loss connects again, with growing pauses between failures.
+///
+/// Belongs to the loop's thread.
+public final class PersistentConnection {
+    private enum State {
+        case idle
+        case connecting
+        case open(Connection)
+        case pausing(Timer)
+        case stopped
+    }
+
+    private let loop: EventLoop
+    private let options: ConnectionOptions
+    private var backoff: Backoff
+    private var state = State.idle
+
+    /// Prepares a new connection before anyone may use it: LISTEN, locks, checks. Throwing counts as a failed attempt.
+    public var setUp: (Connection) async throws -> Void = { _ in }
+    /// Called when a connection is ready.
+    public var onOpen: (Connection) -> Void = { _ in }
+    /// Called when the connection was lost or an attempt failed, with the pause before the next attempt.
+    public var onFailure: (any Error, Duration) -> Void = { _, _ in }
+    /// Reconnects made so far.
+    public private(set) var reconnects = 0
+
+    public init(_ options: ConnectionOptions, on loop: EventLoop, backoff: Backoff = Backoff()) {
+        self.options = options
+        self.loop = loop
+        self.backoff = backoff
+    }
+
+    /// The connection, while there is one that has been set up.
+    public var current: Connection? {
+        if case .open(let connection) = state, connection.isOpen { return connection }
+        return nil
+    }
+
+    /// Connects until it succeeds or ``stop()`` is called. Starting twice does nothing.
+    public func start() {
+        guard case .idle = state else { return }
+        connect()
+    }
+
+    /// Closes the connection and stays closed.
+    public func stop() {
+        if case .open(let connection) = state { connection.close() }
+        if case .pausing(let timer) = state { timer.cancel() }
+        state = .stopped
+    }
+
+    /// Gives the present connection up and connects anew, as if it had been lost.
+    public func restart(because error: any Error) {
+        guard case .open(let connection) = state else { return }
+        connection.close()
+        failed(error)
+    }
+
+    private func connect() {
+        state = .connecting
+        let attempt: ConnectionAttempt
+        do {
+            attempt = try ConnectionAttempt(options, loop: loop)
+        } catch {
+            return failed(error)
+        }
+        attempt.start { result in
+            guard case .connecting = self.state else { return }
+            switch result {
+            case .failure(let error): self.failed(error)
+            case .success(let connection): self.prepare(connection)
+            }
+        }
+    }
+
+    private func prepare(_ connection: Connection) {
+        connection.onLost = { [weak self] error in
+            guard let self, case .connecting = self.state else { return }
+            _ = error  // setUp throws it
+        }
+        let home = LoopActor(loop: loop)
+        let transfer = Transfer(keeper: self, connection: connection)
+        Task { await home.run { _ in await transfer.keeper.finishSetUp(transfer.connection) } }
+    }
+
+    /// `@unchecked Sendable`: both values go from the loop's thread to a task that runs on the loop's thread.
+    private struct Transfer: @unchecked Sendable {
+        let keeper: PersistentConnection
+        let connection: Connection
+    }
+
+    private func finishSetUp(_ connection: Connection) async {
+        do {
+            try await setUp(connection)
+        } catch {
+            connection.close()
+            guard case .connecting = state else { return }
+            return failed(error)
+        }
+        guard case .connecting = state else { return connection.close() }
+        backoff.reset()
+        connection.onLost = { [weak self] error in self?.lost(error) }
+        state = .open(connection)
+        onOpen(connection)
+    }
+
+    private func lost(_ error: PostgresError) {
+        guard case .open = state else { return }
+        failed(error)
+    }
+
+    private func failed(_ error: any Error) {
+        reconnects += 1
+        let pause = backoff.next()
+        state = .pausing(
+            loop.schedule(after: pause) { [weak self] in
+                guard let self, case .pausing = self.state else { return }
+                self.connect()
+            })
+        onFailure(error, pause)
+    }
+}
+
+/// Growing pauses between attempts: doubling from `first` up to `longest`, each shortened by a random part so that
+/// many clients do not come back in step.
+public struct Backoff: Sendable {
+    public let first: Duration
+    public let longest: Duration
+    private var attempts = 0
+
+    /// - Parameters:
+    ///   - first: the first pause; more than zero.
+    ///   - longest: no pause is longer; at least `first`.
+    public init(first: Duration = .milliseconds(100), longest: Duration = .seconds(5)) {
+        self.first = first
+        self.longest = longest
+    }
+
+    public mutating func reset() { attempts = 0 }
+
+    public mutating func next(random: Double = .random(in: 0..<1)) -> Duration {
+        let full = min(longest, first * (1 << min(attempts, 20)))
+        attempts += 1
+        return full * (1 - 0.3 * random)
+    }
+}

@@ -1,0 +1,82 @@
+import CLibPQ
+
+/// What went wrong between us and PostgreSQL, or inside it.
+public struct PostgresError: Error, Sendable, CustomStringConvertible {
+    /// The kind of failure; open, so that a new kind breaks no caller.
+    public struct Code: RawRepresentable, Hashable, Sendable {
+        public let rawValue: String
+        public init(rawValue: String) { self.rawValue = rawValue }
+
+        /// The server could not be reached, or refused the connection.
+        public static let connectionFailed = Code(rawValue: "connectionFailed")
+        /// The connection ended while a command was waiting or under way.
+        public static let connectionLost = Code(rawValue: "connectionLost")
+        /// The server reported an error; see ``PostgresError/sqlState``.
+        public static let server = Code(rawValue: "server")
+        /// The connection had been closed by our side.
+        public static let closed = Code(rawValue: "closed")
+        /// A caller's value does not fit: an unreadable connection string, a value that is not what was asked for.
+        public static let invalidInput = Code(rawValue: "invalidInput")
+    }
+
+    public var code: Code
+    /// A sentence for people, never with a password in it.
+    public var message: String
+    /// The five-character SQLSTATE of a server error (PostgreSQL manual, appendix A).
+    public var sqlState: String?
+    public var detail: String?
+    public var hint: String?
+    /// False only if the command was certainly never sent to the server. True means: it may have been carried out.
+    public var mayHaveBeenExecuted: Bool
+
+    public init(
+        _ code: Code, _ message: String, sqlState: String? = nil, detail: String? = nil, hint: String? = nil,
+        mayHaveBeenExecuted: Bool = false
+    ) {
+        self.code = code
+        self.message = message
+        self.sqlState = sqlState
+        self.detail = detail
+        self.hint = hint
+        self.mayHaveBeenExecuted = mayHaveBeenExecuted
+    }
+
+    public var description: String {
+        var text = message
+        if let sqlState { text += " (SQLSTATE \(sqlState))" }
+        if let detail { text += "; \(detail)" }
+        if let hint { text += "; hint: \(hint)" }
+        return text
+    }
+
+    /// Whether the same command may succeed later, unchanged: connection trouble (class 08), conflicts (40), resources
+    /// (53), an operator's intervention (57), a lock that was not to be had (55P03), a read-only standby (25006).
+    public var isRetriable: Bool {
+        switch code {
+        case .connectionFailed, .connectionLost: return true
+        case .server:
+            guard let sqlState else { return true }
+            return ["08", "40", "53", "57", "58"].contains(String(sqlState.prefix(2)))
+                || ["55P03", "25006"].contains(sqlState)
+        default: return false
+        }
+    }
+
+    /// The error a failed result carries.
+    init(result: OpaquePointer) {
+        func field(_ code: UInt8) -> String? {
+            PQresultErrorField(result, Int32(code)).map { String(cString: $0) }
+        }
+        self.init(
+            .server,
+            field(UInt8(ascii: "M")) ?? PostgresError.trimmed(PQresultErrorMessage(result)),
+            sqlState: field(UInt8(ascii: "C")), detail: field(UInt8(ascii: "D")), hint: field(UInt8(ascii: "H")))
+    }
+
+    static func trimmed(_ text: UnsafePointer<CChar>?) -> String {
+        guard let text else { return "unknown error" }
+        var string = String(cString: text)
+        while string.last?.isWhitespace == true { string.removeLast() }
+        return string
+    }
+}

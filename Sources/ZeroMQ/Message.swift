@@ -1,0 +1,73 @@
+import CZeroMQ
+import Glibc
+
+/// A message received: its frames, and which connection it came by.
+public struct Message: Sendable {
+    public var frames: [[UInt8]]
+    /// The descriptor of the peer's connection, as the socket's monitor names it; -1 where unknown.
+    public var connection: Int32
+
+    public init(frames: [[UInt8]], connection: Int32 = -1) {
+        self.frames = frames
+        self.connection = connection
+    }
+}
+
+/// What became of a message.
+public enum SendOutcome: Sendable {
+    case sent
+    /// The peer's queue is full: try again later.
+    case full
+    /// A ROUTER has no such peer (any more).
+    case unreachable
+}
+
+extension Socket {
+    /// The next message, or nil if there is none now.
+    ///
+    /// - Parameter maxFrames: further frames of one message are read and dropped; at least 1.
+    public func receive(maxFrames: Int = 16) throws(ZeroMQError) -> Message? {
+        var message = Message(frames: [])
+        var part = zmq_msg_t()
+        while true {
+            zmq_msg_init(&part)
+            let size = zmq_msg_recv(&part, handle, ZMQ_DONTWAIT)
+            guard size >= 0 else {
+                let error = ZeroMQError("receiving")
+                zmq_msg_close(&part)
+                if error.number == EINTR { continue }
+                if error.number == EAGAIN { return nil }
+                throw error
+            }
+            if message.frames.count < maxFrames {
+                message.frames.append(
+                    [UInt8](UnsafeRawBufferPointer(start: zmq_msg_data(&part), count: Int(size))))
+            }
+            let more = zmq_msg_more(&part) != 0
+            if !more { message.connection = zmq_msg_get(&part, ZMQ_SRCFD) }
+            zmq_msg_close(&part)
+            if !more { return message }
+        }
+    }
+
+    /// Sends all frames or none.
+    public func send(_ frames: [[UInt8]]) throws(ZeroMQError) -> SendOutcome {
+        for (index, frame) in frames.enumerated() {
+            let isLast = index == frames.count - 1
+            let flags = ZMQ_DONTWAIT | (isLast ? 0 : ZMQ_SNDMORE)
+            var status: Int32
+            repeat {
+                status = frame.withUnsafeBytes { zmq_send(handle, $0.baseAddress, $0.count, flags) }
+            } while status < 0 && zmq_errno() == EINTR
+            guard status < 0 else { continue }
+            let error = ZeroMQError("sending")
+            // Only the first frame can be refused: libzmq takes a message whole.
+            switch error.number {
+            case EAGAIN: return .full
+            case EHOSTUNREACH: return .unreachable
+            default: throw error
+            }
+        }
+        return .sent
+    }
+}

@@ -1,0 +1,54 @@
+import CZeroMQ
+public import EventLoop
+
+/// Tells what happens to a socket's connections (zmq_socket_monitor(3)).
+public final class Monitor: PollSource {
+    public enum Event: Sendable, Hashable {
+        /// The connection with this descriptor is complete, handshake and all.
+        case connected(Int32)
+        /// The connection with this descriptor has ended; the number may be used again at once.
+        case disconnected(Int32)
+        /// The handshake failed: the wrong protocol, or keys that do not fit.
+        case handshakeFailed(Int32)
+    }
+
+    private let monitored: Socket
+    private let pair: Socket
+    public let descriptor: Int32
+    private let handler: (Event) -> Void
+
+    /// - Parameter name: unique among the monitors of the context.
+    public init(_ socket: Socket, name: String, handler: @escaping (Event) -> Void) throws(ZeroMQError) {
+        let endpoint = "inproc://monitor-\(name)"
+        let events =
+            ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL
+            | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH
+        guard zmq_socket_monitor(socket.handle, endpoint, Int32(events)) == 0 else {
+            throw ZeroMQError("monitoring a socket")
+        }
+        pair = try Socket(.pair, in: socket.context, options: [.receiveHighWaterMark(0)])
+        try pair.connect(endpoint)
+        monitored = socket
+        self.handler = handler
+        descriptor = pair.descriptor
+    }
+
+    deinit { zmq_socket_monitor(monitored.handle, nil, 0) }
+
+    public func isReady() -> Bool { pair.events().readable }
+
+    /// Reports everything that has happened so far.
+    public func dispatch() {
+        while let message = try? pair.receive() {
+            guard let frame = message.frames.first, frame.count >= 6 else { continue }
+            let (event, value) = frame.withUnsafeBytes {
+                (Int32($0.loadUnaligned(as: UInt16.self)), $0.loadUnaligned(fromByteOffset: 2, as: Int32.self))
+            }
+            switch event {
+            case ZMQ_EVENT_HANDSHAKE_SUCCEEDED: handler(.connected(value))
+            case ZMQ_EVENT_DISCONNECTED: handler(.disconnected(value))
+            default: handler(.handshakeFailed(value))
+            }
+        }
+    }
+}

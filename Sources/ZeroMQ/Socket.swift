@@ -1,0 +1,147 @@
+import CZeroMQ
+import Glibc
+
+/// A ZeroMQ socket, without blocking calls. Belongs to one thread.
+public final class Socket {
+    public enum Kind: Sendable {
+        case router, dealer, xpub, pub, sub, pair, req, rep
+
+        var value: Int32 {
+            switch self {
+            case .router: ZMQ_ROUTER
+            case .dealer: ZMQ_DEALER
+            case .xpub: ZMQ_XPUB
+            case .pub: ZMQ_PUB
+            case .sub: ZMQ_SUB
+            case .pair: ZMQ_PAIR
+            case .req: ZMQ_REQ
+            case .rep: ZMQ_REP
+            }
+        }
+    }
+
+    /// What can be set on a socket before it is bound or connected (zmq_setsockopt(3)).
+    public enum Option: Sendable {
+        /// Messages queued for one peer at most; 0 is no limit.
+        case sendHighWaterMark(Int32), receiveHighWaterMark(Int32)
+        /// How long closing waits for unsent messages; zero drops them.
+        case linger(Duration)
+        /// A larger message closes the peer's connection; bytes.
+        case maxMessageSize(Int64)
+        /// The name a ROUTER knows this socket by; 1 to 255 bytes, not starting with a zero.
+        case routingID([UInt8])
+        /// Sending to an unknown or full peer is an error instead of silence.
+        case routerMandatory(Bool)
+        /// A new connection with a known routing id takes its place.
+        case routerHandover(Bool)
+        /// Probes idle connections, so that a vanished peer is noticed (ZMTP heartbeats).
+        case heartbeat(interval: Duration, timeout: Duration)
+        case reconnect(first: Duration, longest: Duration)
+        case handshakeTimeout(Duration)
+        case subscribe([UInt8]), unsubscribe([UInt8])
+        case ipv6(Bool)
+        /// Only queue for connections that are complete: sending without a peer fails instead of piling up.
+        case immediate(Bool)
+    }
+
+    let handle: UnsafeMutableRawPointer
+    public let context: Context
+
+    /// - Throws: if the context's socket limit or the process's descriptor limit is reached.
+    public init(_ kind: Kind, in context: Context, options: [Option] = []) throws(ZeroMQError) {
+        guard let handle = zmq_socket(context.handle, kind.value) else { throw ZeroMQError("creating a \(kind) socket") }
+        self.handle = handle
+        self.context = context
+        try set(.linger(.zero))
+        for option in options { try set(option) }
+    }
+
+    deinit { zmq_close(handle) }
+
+    // MARK: Options
+
+    public func set(_ option: Option) throws(ZeroMQError) {
+        switch option {
+        case .sendHighWaterMark(let value): try set(ZMQ_SNDHWM, value)
+        case .receiveHighWaterMark(let value): try set(ZMQ_RCVHWM, value)
+        case .linger(let value): try set(ZMQ_LINGER, value.milliseconds)
+        case .maxMessageSize(let value): try set(ZMQ_MAXMSGSIZE, value)
+        case .routingID(let value): try set(ZMQ_ROUTING_ID, bytes: value)
+        case .routerMandatory(let value): try set(ZMQ_ROUTER_MANDATORY, Int32(value ? 1 : 0))
+        case .routerHandover(let value): try set(ZMQ_ROUTER_HANDOVER, Int32(value ? 1 : 0))
+        case .heartbeat(let interval, let timeout):
+            try set(ZMQ_HEARTBEAT_IVL, interval.milliseconds)
+            try set(ZMQ_HEARTBEAT_TIMEOUT, timeout.milliseconds)
+        case .reconnect(let first, let longest):
+            try set(ZMQ_RECONNECT_IVL, first.milliseconds)
+            try set(ZMQ_RECONNECT_IVL_MAX, longest.milliseconds)
+        case .handshakeTimeout(let value): try set(ZMQ_HANDSHAKE_IVL, value.milliseconds)
+        case .subscribe(let value): try set(ZMQ_SUBSCRIBE, bytes: value)
+        case .unsubscribe(let value): try set(ZMQ_UNSUBSCRIBE, bytes: value)
+        case .ipv6(let value): try set(ZMQ_IPV6, Int32(value ? 1 : 0))
+        case .immediate(let value): try set(ZMQ_IMMEDIATE, Int32(value ? 1 : 0))
+        }
+    }
+
+    private func set<Value: FixedWidthInteger>(_ option: Int32, _ value: Value) throws(ZeroMQError) {
+        var value = value
+        guard zmq_setsockopt(handle, option, &value, MemoryLayout<Value>.size) == 0 else {
+            throw ZeroMQError("setting socket option \(option) to \(value)")
+        }
+    }
+
+    private func set(_ option: Int32, bytes: [UInt8]) throws(ZeroMQError) {
+        guard zmq_setsockopt(handle, option, bytes, bytes.count) == 0 else {
+            throw ZeroMQError("setting socket option \(option)")
+        }
+    }
+
+    // MARK: Endpoints
+
+    /// Binds, and returns the endpoint actually bound: a port of `*` or 0 is chosen by the system.
+    @discardableResult
+    public func bind(_ endpoint: String) throws(ZeroMQError) -> String {
+        guard zmq_bind(handle, endpoint) == 0 else { throw ZeroMQError("binding \(endpoint)") }
+        var buffer = [CChar](repeating: 0, count: 1024)
+        var size = buffer.count
+        guard zmq_getsockopt(handle, ZMQ_LAST_ENDPOINT, &buffer, &size) == 0 else { return endpoint }
+        return String(decoding: buffer.prefix(max(size - 1, 0)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    public func unbind(_ endpoint: String) throws(ZeroMQError) {
+        guard zmq_unbind(handle, endpoint) == 0 else { throw ZeroMQError("unbinding \(endpoint)") }
+    }
+
+    /// Connects in the background; ZeroMQ reconnects on its own.
+    public func connect(_ endpoint: String) throws(ZeroMQError) {
+        guard zmq_connect(handle, endpoint) == 0 else { throw ZeroMQError("connecting to \(endpoint)") }
+    }
+
+    // MARK: Readiness
+
+    /// The descriptor to wait on; edge-triggered, see ``events()``.
+    public var descriptor: Int32 {
+        var value: Int32 = -1
+        var size = MemoryLayout<Int32>.size
+        zmq_getsockopt(handle, ZMQ_FD, &value, &size)
+        return value
+    }
+
+    /// Whether a message can be received, or sent, at this moment.
+    public func events() -> (readable: Bool, writable: Bool) {
+        var value: Int32 = 0
+        var size = MemoryLayout<Int32>.size
+        while zmq_getsockopt(handle, ZMQ_EVENTS, &value, &size) != 0 {
+            guard zmq_errno() == EINTR else { return (false, false) }
+        }
+        return (value & ZMQ_POLLIN != 0, value & ZMQ_POLLOUT != 0)
+    }
+}
+
+extension Duration {
+    /// Whole milliseconds, within what libzmq takes.
+    var milliseconds: Int32 {
+        let (seconds, attoseconds) = components
+        return Int32(clamping: seconds * 1000 + attoseconds / 1_000_000_000_000_000)
+    }
+}

@@ -1,0 +1,26 @@
+public import EventLoop
+
+/// Lets an ``EventLoop`` serve a socket: calls the handler with each message received.
+public final class SocketSource: PollSource {
+    public let socket: Socket
+    public let descriptor: Int32
+    private let perTurn: Int
+    private let handler: (Message) -> Void
+
+    /// - Parameter perTurn: messages taken before others get their turn; at least 1.
+    public init(_ socket: Socket, perTurn: Int = 64, handler: @escaping (Message) -> Void) {
+        self.socket = socket
+        self.perTurn = perTurn
+        self.handler = handler
+        descriptor = socket.descriptor
+    }
+
+    public func isReady() -> Bool { socket.events().readable }
+
+    public func dispatch() {
+        for _ in 0..<perTurn {
+            guard let message = try? socket.receive() else { return }
+            handler(message)
+        }
+    }
+}

@@ -1,0 +1,186 @@
+"""Fixtures of the conformance tests.
+
+Run them with etc/test, which starts a PostgreSQL cluster of its own and sets
+  EVT_TEST_POSTGRES  a superuser's connection string (libpq URI or keywords), and
+  EVT_TEST_BIN       the directory of the built programs.
+
+Each module has one stream (database, generator, pusher); its tests keep apart by using event types and
+components of their own. A module that needs other settings than the defaults names them in SETTINGS.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from database import Cluster
+from pipeline import Stream
+from wire import Caller, Peer, Subscriber
+
+_numbers = itertools.count(1)
+_streams: list[Stream] = []
+
+
+def _given(variable: str) -> str:
+    value = os.environ.get(variable, "")
+    if not value:
+        pytest.exit(f"{variable} is not set: run these tests with etc/test", returncode=2)
+    return value
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """The PostgreSQL cluster for the tests."""
+    cluster = Cluster(_given("EVT_TEST_POSTGRES"))
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture(scope="session")
+def binaries() -> Path:
+    """The directory of the built programs."""
+    directory = Path(_given("EVT_TEST_BIN"))
+    for name in ("evt", "evt-generator", "evt-pusher"):
+        if not (directory / name).exists():
+            pytest.exit(f"no {name} in EVT_TEST_BIN={directory}: run these tests with etc/test", returncode=2)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def stream(request, cluster, binaries, tmp_path_factory):
+    """The module's stream, with the module's SETTINGS."""
+    logs = tmp_path_factory.mktemp(request.module.__name__)
+    stream = Stream(cluster, binaries, logs, getattr(request.module, "SETTINGS", {}))
+    _streams.append(stream)
+    yield stream
+    _streams.remove(stream)
+    stream.close()
+
+
+@pytest.fixture
+def opened():
+    """Things to close when the test ends."""
+    things: list = []
+    yield things
+    for thing in reversed(things):
+        thing.close()
+
+
+@pytest.fixture
+def connect(opened):
+    """Connects a new peer: `connect(endpoint, **options)`."""
+    def connect(endpoint: str, **options) -> Peer:
+        opened.append(Peer(endpoint, **options))
+        return opened[-1]
+    return connect
+
+
+@pytest.fixture
+def connect_req(opened):
+    """Connects a new REQ socket."""
+    def connect(endpoint: str) -> Caller:
+        opened.append(Caller(endpoint))
+        return opened[-1]
+    return connect
+
+
+@pytest.fixture
+def subscribe(opened):
+    """Connects a new SUB socket, and waits until the pusher knows what it wants.
+
+    `subscribe(stream, source, prefix, ...)`: probes are recorded until one of each prefix comes through.
+    """
+    def subscribe(stream: Stream, source: Peer, *prefixes: str, endpoint: str | None = None) -> Subscriber:
+        subscriber = Subscriber(endpoint or stream.pusher.live, *prefixes)
+        opened.append(subscriber)
+        for prefix in prefixes:
+            probe = None
+            for _ in range(100):
+                probe = source.add_event(prefix or "PROBE")
+                if subscriber.socket.poll(200):
+                    break
+            while subscriber.next_event()["id"] != probe:
+                pass
+        return subscriber
+    return subscribe
+
+
+@pytest.fixture
+def sql(stream, opened):
+    """Opens a database session: `sql()`."""
+    def open_session():
+        opened.append(stream.database.open_session())
+        return opened[-1]
+    return open_session
+
+
+@pytest.fixture(params=["generator", "pusher"])
+def endpoint(request, stream) -> str:
+    """Runs the test once on each process's ROUTER."""
+    return getattr(stream, request.param).endpoint
+
+
+@pytest.fixture
+def source(stream, connect) -> Peer:
+    """A peer of the generator."""
+    return connect(stream.generator.endpoint)
+
+
+@pytest.fixture
+def peer(stream, connect) -> Peer:
+    """A peer of the pusher."""
+    return connect(stream.pusher.endpoint)
+
+
+@pytest.fixture
+def rival(stream, connect) -> Peer:
+    """Another peer of the pusher."""
+    return connect(stream.pusher.endpoint)
+
+
+def _letters(number: int) -> str:
+    return "".join(chr(ord("A") + int(digit)) for digit in str(number))
+
+
+@pytest.fixture
+def event_type() -> str:
+    """An event type that no other test uses."""
+    return f"T_{_letters(next(_numbers))}_"
+
+
+@pytest.fixture
+def other_type() -> str:
+    """One more event type that no other test uses."""
+    return f"U_{_letters(next(_numbers))}_"
+
+
+@pytest.fixture
+def component() -> str:
+    """A component that no other test uses."""
+    return f"c_{next(_numbers)}"
+
+
+@pytest.fixture
+def consumer(peer, component) -> str:
+    """A component that is registered."""
+    peer.register(component)
+    return component
+
+
+@pytest.fixture
+def ipc_directory():
+    """A directory with a name short enough for ipc endpoints."""
+    with tempfile.TemporaryDirectory(prefix="evt") as directory:
+        yield directory
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Shows the end of the processes' logs with a failed test."""
+    report = (yield).get_result()
+    if report.failed and _streams:
+        report.sections.append(("processes", _streams[-1].log_tails()))

@@ -1,0 +1,142 @@
+"""One live session per consumer: busy, stopped, connection closed (section 5).
+
+The lease is far longer than these tests, so that none of them wins by waiting for its end.
+"""
+
+import pytest
+
+from expect import QUIET, ready_when_free, refused, separate_groups
+from wire import Peer
+
+
+def test_a_second_peer_is_told_that_the_consumer_is_busy(peer, rival, consumer, event_type):
+    peer.ready(consumer, [event_type])
+    for want in ([event_type], None, ["OTHER"]):
+        with refused("ConsumerBusy"):
+            rival.ready(consumer, want)
+
+
+def test_a_refused_rival_changes_nothing_for_the_session(source, peer, rival, consumer, event_type):
+    peer.ready(consumer, [event_type])
+    [first] = separate_groups(source, peer, event_type, 1)
+    with refused("ConsumerBusy"):
+        rival.ready(consumer, [event_type])
+    peer.accept(first)
+    event_id = source.add_event(event_type)
+    group = peer.next_group()
+    assert (group.seq, group.ids) == (1, [int(event_id)])
+    assert rival.groups_within(QUIET) == []
+
+
+def test_stop_receiving_ends_the_session_at_once(source, peer, consumer, event_type):
+    peer.ready(consumer, [event_type])
+    assert peer.stop(consumer) is True
+    source.add_event(event_type)
+    assert peer.groups_within(QUIET) == []
+
+
+def test_the_rival_gets_its_session_once_the_first_has_stopped(source, peer, rival, consumer, event_type):
+    peer.ready(consumer, [event_type])
+    with refused("ConsumerBusy"):
+        rival.ready(consumer, [event_type])
+    peer.stop(consumer)
+    ready_when_free(rival, consumer, [event_type])
+    event_id = source.add_event(event_type)
+    group = rival.next_group()
+    assert (group.seq, group.ids) == (0, [int(event_id)])
+    with refused("ConsumerBusy"):
+        peer.ready(consumer, [event_type])
+
+
+def test_the_position_is_stored_at_once_when_the_session_ends(stream, source, peer, consumer, event_type):
+    peer.ready(consumer, [event_type])
+    groups = separate_groups(source, peer, event_type, 3)
+    peer.accept(groups[0])
+    peer.accept(groups[1])
+    peer.stop(consumer)
+    assert groups[1].ids[-1] <= stream.position(consumer) < groups[2].ids[0]
+
+
+def test_what_the_first_had_not_answered_comes_to_the_next(source, peer, rival, consumer, event_type):
+    peer.ready(consumer, [event_type])
+    groups = separate_groups(source, peer, event_type, 3)
+    peer.accept(groups[0])
+    peer.stop(consumer)
+    ready_when_free(rival, consumer, [event_type])
+    first = rival.next_group()
+    rival.accept(first)
+    assert first.seq == 0
+    received = list(first.ids)
+    while len(received) < 2:
+        received += [int(event["id"]) for event in rival.receive_events(1)]
+    assert received == groups[1].ids + groups[2].ids
+
+
+def test_only_the_holder_can_stop_its_session(source, peer, rival, consumer, event_type):
+    peer.ready(consumer, [event_type])
+    rival.answer(rival.request("futoin.evt.push:1.1:stopReceiving", {"component": consumer}))
+    event_id = source.add_event(event_type)
+    assert peer.next_group().ids == [int(event_id)]
+    with refused("ConsumerBusy"):
+        rival.ready(consumer, [event_type])
+
+
+@pytest.mark.parametrize("answered", [True, False], ids=["all answered", "with a group in flight"])
+def test_a_closed_connection_lets_another_peer_in_at_once(stream, source, rival, component, event_type, answered):
+    first = Peer(stream.pusher.endpoint)
+    try:
+        first.register(component)
+        first.ready(component, [event_type])
+        [group] = separate_groups(source, first, event_type, 1)
+        if answered:
+            first.accept(group)
+            first.ping()
+    finally:
+        first.close()
+    ready_when_free(rival, component, [event_type])
+    event_id = int(source.add_event(event_type))
+    received = []
+    while not received or received[-1] != event_id:
+        received += [int(event["id"]) for event in rival.receive_events(1)]
+    assert received == ([event_id] if answered else [group.ids[0], event_id])
+
+
+def test_a_receiver_that_was_killed_again_and_again_goes_on_each_time(stream, source, connect, component, event_type):
+    expected = []
+    for _ in range(5):
+        receiver = Peer(stream.pusher.endpoint)
+        try:
+            receiver.register(component)
+            ready_when_free(receiver, component, [event_type])
+            expected.append(int(source.add_event(event_type)))
+            group = receiver.next_group()
+            assert group.seq == 0
+            assert group.ids[0] == expected[0], "unanswered events come again"
+        finally:
+            receiver.close()
+    last = connect(stream.pusher.endpoint)
+    ready_when_free(last, component, [event_type])
+    assert [int(event["id"]) for event in last.receive_events(5)] == expected
+
+
+def test_the_end_of_another_connection_opens_no_door(stream, peer, rival, consumer, event_type):
+    peer.ready(consumer, [event_type])
+    for _ in range(5):
+        passer_by = Peer(stream.pusher.endpoint)
+        passer_by.ping()
+        passer_by.close()
+    rival.groups_within(QUIET)
+    with refused("ConsumerBusy"):
+        rival.ready(consumer, [event_type])
+
+
+def test_a_busy_rival_that_leaves_takes_no_session_with_it(stream, source, peer, consumer, event_type):
+    peer.ready(consumer, [event_type])
+    passing = Peer(stream.pusher.endpoint)
+    with refused("ConsumerBusy"):
+        passing.ready(consumer, [event_type])
+    passing.close()
+    peer.groups_within(QUIET)
+    event_id = source.add_event(event_type)
+    group = peer.next_group()
+    assert (group.seq, group.ids) == (0, [int(event_id)])

@@ -1,0 +1,82 @@
+"""A session is a lease: it ends when the peer is idle, and any message renews it (section 5)."""
+
+import time
+
+import pytest
+
+from expect import ready_when_free, refused, separate_groups
+
+LEASE = 2.0
+SETTINGS = {"EVT_SESSION_TIMEOUT": "2s"}
+
+
+def test_an_idle_peer_loses_its_session_to_the_next(source, peer, rival, consumer, event_type):
+    peer.ready(consumer, [event_type])
+    [group] = separate_groups(source, peer, event_type, 1)
+    ready_when_free(rival, consumer, [event_type])
+    again = rival.next_group()
+    assert (again.seq, again.events) == (0, group.events)
+
+
+def test_late_answers_of_the_old_holder_do_not_count(stream, source, peer, rival, consumer, event_type):
+    peer.ready(consumer, [event_type])
+    [group] = separate_groups(source, peer, event_type, 1)
+    ready_when_free(rival, consumer, [event_type])
+    again = rival.next_group()
+    peer.accept(group)
+    peer.ping()
+    with refused("ConsumerBusy"):
+        rival.ping()
+        peer.ready(consumer, [event_type])
+    assert stream.position(consumer) < group.ids[0]
+    rival.accept(again)
+    source.add_event(event_type)
+    assert rival.next_group().seq == 1
+
+
+def test_after_the_lease_ran_out_the_session_is_a_new_one(source, peer, rival, consumer, event_type):
+    peer.ready(consumer, [event_type])
+    groups = separate_groups(source, peer, event_type, 1)
+    peer.accept(groups[0])
+    ready_when_free(rival, consumer, [event_type])
+    rival.stop(consumer)
+    ready_when_free(peer, consumer, [event_type])
+    event_id = source.add_event(event_type)
+    group = peer.next_group()
+    assert (group.seq, group.ids) == (0, [int(event_id)])
+
+
+@pytest.mark.parametrize("renewal", ["ping", "readyToReceive", "answers to onEvents", "another call"])
+def test_a_peer_that_is_heard_of_keeps_its_session(source, peer, rival, consumer, event_type, renewal):
+    peer.ready(consumer, [event_type])
+    events = 0
+    deadline = time.monotonic() + 2.2 * LEASE
+    while time.monotonic() < deadline:
+        if renewal == "ping":
+            peer.ping()
+        elif renewal == "readyToReceive":
+            peer.ready(consumer, [event_type])
+        elif renewal == "another call":
+            peer.register(consumer)
+        else:
+            source.add_event(event_type)
+            group = peer.next_group()
+            assert group.seq == events
+            peer.accept(group)
+            events += 1
+        with refused("ConsumerBusy"):
+            rival.ready(consumer, [event_type])
+        time.sleep(0.1)
+    event_id = source.add_event(event_type)
+    group = peer.next_group()
+    assert (group.seq, group.ids) == (events, [int(event_id)])
+
+
+def test_a_live_session_ends_with_its_lease_too(source, peer, event_type):
+    peer.ready("LIVE", [event_type])
+    group = separate_groups(source, peer, event_type, 1)[0]
+    peer.accept(group)
+    peer.ping()
+    peer.groups_within(2 * LEASE)  # says nothing meanwhile
+    source.add_event(event_type)
+    assert peer.groups_within(0.5) == []

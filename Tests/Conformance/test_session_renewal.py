@@ -1,0 +1,118 @@
+"""readyToReceive in a running session, and coming back over a new connection (section 5)."""
+
+import time
+
+import pytest
+
+from expect import QUIET, eventually, ready_when_free, separate_groups
+from wire import PATIENCE, NoMessage, Peer
+
+SETTINGS = {"EVT_ACK_TIMEOUT": "3s"}
+
+
+def test_the_same_ready_to_receive_again_changes_nothing(source, peer, consumer, event_type):
+    peer.ready(consumer, [event_type])
+    [group] = separate_groups(source, peer, event_type, 1)
+    for _ in range(5):
+        assert peer.ready(consumer, [event_type]) is True
+    assert peer.groups_within(QUIET) == [], "what is in flight is not sent again"
+    peer.accept(group)
+    event_id = source.add_event(event_type)
+    following = peer.next_group()
+    assert (following.seq, following.ids) == (1, [int(event_id)])
+
+
+def test_an_answer_after_a_repeated_ready_to_receive_still_counts(stream, source, peer, consumer, event_type):
+    peer.ready(consumer, [event_type])
+    [group] = separate_groups(source, peer, event_type, 1)
+    peer.ready(consumer, [event_type])
+    peer.accept(group)
+    eventually(lambda: stream.position(consumer) >= group.ids[-1], "the position is stored")
+
+
+def test_another_want_starts_again_at_seq_0(source, peer, consumer, event_type, other_type):
+    peer.ready(consumer, [event_type])
+    for group in separate_groups(source, peer, event_type, 2):
+        peer.accept(group)
+    assert peer.ready(consumer, [other_type]) is True
+    source.add_event(event_type)
+    event_id = source.add_event(other_type)
+    group = peer.next_group()
+    assert (group.seq, group.ids) == (0, [int(event_id)])
+
+
+def test_another_want_brings_unanswered_events_again(source, peer, consumer, event_type, other_type):
+    peer.ready(consumer, [event_type])
+    [group] = separate_groups(source, peer, event_type, 1)
+    peer.ready(consumer, [event_type, other_type])
+    later = int(source.add_event(other_type))
+    again = peer.next_group()
+    peer.accept(again)
+    assert again.seq == 0
+    received = list(again.ids)
+    while len(received) < 2:
+        received += [int(event["id"]) for event in peer.receive_events(1)]
+    assert received == group.ids + [later]
+
+
+def test_want_null_and_a_list_are_different_wants(source, peer, component, event_type):
+    before = source.add_event("BEFORE")
+    peer.register(component)
+    peer.poll(component, last_id=before)  # so that nothing of the other tests is left
+    peer.ready(component)
+    peer.accept(separate_groups(source, peer, event_type, 1)[0])
+    peer.ready(component, [event_type])
+    source.add_event(event_type)
+    assert peer.next_group().seq == 0
+
+
+def test_a_stopped_session_can_be_started_again_at_seq_0(source, peer, consumer, event_type):
+    peer.ready(consumer, [event_type])
+    peer.accept(separate_groups(source, peer, event_type, 1)[0])
+    peer.stop(consumer)
+    ready_when_free(peer, consumer, [event_type])
+    assert separate_groups(source, peer, event_type, 1)[0].seq == 0
+
+
+def come_back(connect, endpoint: str, routing_id: bytes) -> Peer:
+    """Connects under the same routing id, as soon as the server has let go of the old connection."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        peer = connect(endpoint, routing_id=routing_id)
+        try:
+            peer.answer(peer.request("futoin.ping:1.0:ping", {"echo": 1}), timeout=2)
+            return peer
+        except NoMessage:
+            assert time.monotonic() < deadline, "not let in again"
+            peer.close()
+
+
+def test_a_stable_routing_id_keeps_the_session_over_a_reconnect(stream, source, connect, component, event_type):
+    first = connect(stream.pusher.endpoint, routing_id=b"stable-1")
+    first.register(component)
+    first.ready(component, [event_type])
+    first.accept(separate_groups(source, first, event_type, 1)[0])
+    first.ping()
+    first.close()
+    second = come_back(connect, stream.pusher.endpoint, b"stable-1")
+    event_id = source.add_event(event_type)
+    group = second.next_group()
+    assert (group.seq, group.ids) == (1, [int(event_id)])
+
+
+@pytest.mark.parametrize("asks_again", [False, True], ids=["with a ping", "with readyToReceive"])
+def test_a_group_in_flight_over_a_reconnect_is_not_lost(
+        stream, source, connect, component, event_type, asks_again):
+    routing_id = b"stable-" + component.encode()
+    first = connect(stream.pusher.endpoint, routing_id=routing_id)
+    first.register(component)
+    first.ready(component, [event_type])
+    [group] = separate_groups(source, first, event_type, 1)
+    first.close()
+    second = come_back(connect, stream.pusher.endpoint, routing_id)
+    if asks_again:
+        assert second.ready(component, [event_type]) is True
+    again = second.next_group()
+    assert (again.seq, again.events) == (0, group.events)
+    second.accept(again)
+    eventually(lambda: stream.position(component) >= group.ids[-1], "the position is stored")
