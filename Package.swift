@@ -11,10 +11,15 @@ let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: 
 let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let roles = ["evt-generator", "evt-pusher", "evt-archiver", "evt-discarder"]
 
 let package = Package(
     name: "eventstream",
-    products: [
+    products: roles.map { .executable(name: $0, targets: [$0]) } + [
+        .executable(name: "evt", targets: ["evt"]),
+        .library(name: "EventStream", targets: ["EventStream"]),
+        .library(name: "EventStreamClient", targets: ["EventStreamClient"]),
+        .library(name: "EventStreamServices", targets: ["EventStreamServices"]),
         .library(name: "Postgres", targets: ["Postgres"]),
         .library(name: "ZeroMQ", targets: ["ZeroMQ"]),
     ],
@@ -23,16 +28,50 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: []),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     ],
     targets: [
-        .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
-        .systemLibrary(name: "CZeroMQ", pkgConfig: "libzmq", providers: [.apt(["libzmq3-dev"])]),
+        // C libraries of the system.
+        .systemLibrary(name: "CLibPQ", providers: [.apt(["libpq-dev"])]),
+        .systemLibrary(name: "CZeroMQ", providers: [.apt(["libzmq3-dev"])]),
+
+        // General layers, without a word of the domain.
         .target(
             name: "EventLoop", dependencies: [.product(name: "HeapModule", package: "swift-collections")],
             swiftSettings: strict),
-        .target(name: "EventStream", dependencies: [deque], swiftSettings: strict),
         .target(name: "Postgres", dependencies: ["CLibPQ", "EventLoop", deque], swiftSettings: strict),
         .target(name: "ZeroMQ", dependencies: ["CZeroMQ", "EventLoop"], swiftSettings: strict),
+
+        // The event stream.
+        .target(name: "EventStream", dependencies: [deque], swiftSettings: strict),
+        .target(name: "EventStore", dependencies: ["EventStream", "Postgres"], swiftSettings: strict),
+        .target(
+            name: "EventStreamClient", dependencies: ["EventLoop", "EventStream", "ZeroMQ"], swiftSettings: strict),
+        .target(
+            name: "EventStreamServices",
+            dependencies: [
+                "EventLoop", "EventStore", "EventStream", "EventStreamClient", "Postgres", "ZeroMQ", deque, logging, lifecycle,
+                .product(name: "Configuration", package: "swift-configuration"),
+                .product(name: "SystemPackage", package: "swift-system"),
+            ], swiftSettings: strict),
+
+        // Commands.
+        .target(
+            name: "CommandLineSupport",
+            dependencies: [
+                "EventStream", "EventStreamServices", argumentParser, logging, lifecycle,
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+            ], swiftSettings: strict),
+        .executableTarget(
+            name: "evt",
+            dependencies: [
+                "CommandLineSupport", "EventLoop", "EventStore", "EventStream", "EventStreamClient", "EventStreamServices",
+                "Postgres", "ZeroMQ", argumentParser, logging, lifecycle,
+            ], swiftSettings: strict),
     ]
+        + roles.map {
+            .executableTarget(
+                name: $0, dependencies: ["CommandLineSupport", "EventStreamServices", argumentParser], swiftSettings: strict)
+        }
 )

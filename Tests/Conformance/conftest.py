@@ -17,9 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from database import Cluster
-from pipeline import Stream
-from wire import Caller, Peer, Subscriber
+pytest.register_assert_rewrite("database", "expect", "pipeline", "verbatim", "wire")
+
+from database import Cluster  # noqa: E402
+from pipeline import Stream  # noqa: E402
+from wire import Caller, Peer, Subscriber  # noqa: E402
 
 _numbers = itertools.count(1)
 _streams: list[Stream] = []
@@ -59,6 +61,18 @@ def stream(request, cluster, binaries, tmp_path_factory):
     yield stream
     _streams.remove(stream)
     stream.close()
+
+
+@pytest.fixture(autouse=True)
+def alive(request):
+    """Whatever a test does, no process may end by itself: fails the test that made it, and those after it."""
+    if "stream" not in request.fixturenames:
+        yield
+        return
+    stream = request.getfixturevalue("stream")
+    stream.check_alive("before this test")
+    yield
+    stream.check_alive("during this test")
 
 
 @pytest.fixture

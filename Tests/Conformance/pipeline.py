@@ -140,6 +140,12 @@ class Stream:
         return int(self.database.value(
             f"SELECT coalesce(max(last_evt_id), 0) FROM evt_consumers WHERE ident = 'local:{component}'"))
 
+    def check_alive(self, when: str) -> None:
+        """Fails when a process has ended that nobody stopped."""
+        for process in self.processes:
+            if process.expected_to_run and not process.is_running():
+                raise AssertionError(f"{process.name} ended {when}\n{process.log_tail()}")
+
     def close(self) -> None:
         """Stops everything. A process that had died, or does not stop cleanly, fails the tests."""
         problems = []
@@ -169,7 +175,7 @@ def wait_until_served(process: Process, endpoint: str) -> None:
             assert process.is_running(), f"it ended while starting\n{process.log_tail()}"
             assert time.monotonic() < deadline, f"no answer at {endpoint}\n{process.log_tail()}"
             try:
-                assert peer.answer(rid, timeout=0.2).result() == 1
+                assert peer.answer(rid, timeout=0.2).result() == {"echo": 1}
                 return
             except NoMessage:
                 continue

@@ -216,7 +216,8 @@ class Peer:
         """Calls and waits: the result is returned, an error answer raised as CallError."""
         return self.answer(self.request(function, params)).result()
 
-    def ping(self, echo: int = 1) -> int:
+    def ping(self, echo: int = 1) -> dict:
+        """Answered with `{"echo": echo}`; also the cheapest way to renew a session."""
         return self.call(f"{PING}:ping", echo=echo)
 
     def add_event(self, event_type: str, data=None) -> str:
@@ -229,7 +230,8 @@ class Peer:
         self.send(f'{{"f":"{GEN}:addEvent","p":{{"type":"{event_type}","data":{data}}},"rid":"{rid}"}}')
         return self.answer(rid).result()
 
-    def register(self, component: str):
+    def register(self, component: str) -> bool:
+        """Makes a consumer known; needed once, and harmless ever after."""
         return self.call(f"{PUSH}:registerConsumer", component=component)
 
     def poll(self, component: str, last_id: str | None = None,
@@ -237,11 +239,11 @@ class Peer:
         """Fetches the events after `last_id`, which it confirms."""
         return self.call(f"{POLL}:pollEvents", component=component, last_id=last_id, want=want, **more)
 
-    def ready(self, component: str, want: list[str] | None = None, **more):
+    def ready(self, component: str, want: list[str] | None = None, **more) -> bool:
         """Starts (or renews) a session: from now on the pusher calls us with groups of events."""
         return self.call(f"{PUSH}:readyToReceive", component=component, want=want, **more)
 
-    def stop(self, component: str):
+    def stop(self, component: str) -> bool:
         """Ends the session at once."""
         return self.call(f"{PUSH}:stopReceiving", component=component)
 

@@ -123,6 +123,13 @@ public struct ConsumerDelivery: Sendable {
         inFlight[index].state = .due(time)
     }
 
+    /// The peer's connection closed: what was sent and not answered may not have arrived.
+    public mutating func connectionLost(at now: MonotonicTime) {
+        for index in inFlight.indices {
+            if case .sent = inFlight[index].state { inFlight[index].state = .due(now) }
+        }
+    }
+
     /// The receiver answered the call with this number.
     public mutating func answered(_ rid: UInt64, _ answer: Answer, at now: MonotonicTime) -> Outcome {
         guard let index = inFlight.firstIndex(where: { $0.rids.contains(rid) }) else { return .unknown }

@@ -5,6 +5,12 @@ public struct PositionBook: Sendable {
         /// The fencing token of the session the position comes from.
         public let epoch: Int64
         public let position: EventID
+
+        public init(consumer: ConsumerIdentity, epoch: Int64, position: EventID) {
+            self.consumer = consumer
+            self.epoch = epoch
+            self.position = position
+        }
     }
 
     private var dirty: [ConsumerIdentity: Entry] = [:]

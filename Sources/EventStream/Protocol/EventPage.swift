@@ -132,12 +132,15 @@ public struct GroupLimits: Hashable, Sendable {
 extension EventGroup {
     /// Takes the wanted events with ids in (after, through] out of consecutive pages, as far as the limits allow.
     ///
-    /// - Parameter pages: in order, together covering what lies past `after`.
+    /// - Parameters:
+    ///   - pages: in order, together covering what lies past `after`.
+    ///   - measuring: only find out which events would go in, without copying them.
     public init(
         from pages: some Sequence<EventPage>, after: EventID, through end: EventID = EventID(.max), want: EventFilter,
-        precise: Bool, limits: GroupLimits
+        precise: Bool, limits: GroupLimits, measuring: Bool = false
     ) {
-        self.init(through: after)
+        through = after
+        var bytes = 0
         for page in pages where page.through > after {
             var index = page.index(after: after)
             while index < page.entries.count {
@@ -147,11 +150,14 @@ extension EventGroup {
                     return
                 }
                 if want.wants(entry.type) {
-                    guard count < limits.events,
-                        count == 0 || elements.count + page.size(at: index, precise: precise) <= limits.bytes
-                    else { return }
-                    if count > 0 { elements.append(UInt8(ascii: ",")) } else { first = entry.id }
-                    page.append(at: index, precise: precise, to: &elements)
+                    let size = page.size(at: index, precise: precise)
+                    guard count < limits.events, count == 0 || bytes + size <= limits.bytes else { return }
+                    bytes += size
+                    if count == 0 { first = entry.id }
+                    if !measuring {
+                        if count > 0 { elements.append(UInt8(ascii: ",")) }
+                        page.append(at: index, precise: precise, to: &elements)
+                    }
                     last = entry.id
                     count += 1
                 }
@@ -161,8 +167,6 @@ extension EventGroup {
             through = max(through, min(page.through, end))
         }
     }
-
-    init(through: EventID) { self.through = through }
 }
 
 extension Event {

@@ -6,6 +6,7 @@ public struct EventTimestamp: Hashable, Comparable, Sendable, CustomStringConver
 
     /// PostgreSQL counts from 2000-01-01.
     public init(postgres microseconds: Int64) { self.microseconds = microseconds + 946_684_800_000_000 }
+    public var postgres: Int64 { microseconds - 946_684_800_000_000 }
 
     public static func < (a: EventTimestamp, b: EventTimestamp) -> Bool { a.microseconds < b.microseconds }
 

@@ -78,3 +78,12 @@ enum JSONText {
         return String(decoding: output, as: UTF16.self)
     }
 }
+
+extension RawJSON {
+    /// A JSON string with this content.
+    public init(string: String) {
+        var output: [UInt8] = []
+        JSONText.append(string, to: &output)
+        self.init(unchecked: output)
+    }
+}

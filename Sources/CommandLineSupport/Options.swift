@@ -1,0 +1,120 @@
+public import ArgumentParser
+public import EventStreamServices
+
+extension Option where Value == String? {
+    /// A flag for a setting.
+    public init(_ setting: Setting) {
+        let standard = setting.standard.map { " (default \($0.isEmpty ? "none" : $0))" } ?? ""
+        self.init(
+            name: .customLong(setting.flag),
+            help: ArgumentHelp("\(setting.meaning)\(standard); environment: \(setting.name)", valueName: "value"))
+    }
+}
+
+/// A group of flags that stand for settings.
+public protocol SettingFlags: ParsableArguments {
+    /// The settings with the values given, nil where the flag was left out.
+    var values: [(Setting, String?)] { get }
+}
+
+public struct CommonOptions: SettingFlags {
+    @Option(help: "a file of NAME=value lines, read after flags and environment; environment: EVT_ENV_FILE")
+    public var envFile: String?
+    @Option(Settings.logLevel) public var logLevel: String?
+    @Option(Settings.logFormat) public var logFormat: String?
+    public init() {}
+    public var values: [(Setting, String?)] { [(Settings.logLevel, logLevel), (Settings.logFormat, logFormat)] }
+}
+
+public struct DatabaseOptions: SettingFlags {
+    @Option(Settings.databaseURL) public var databaseURL: String?
+    @Option(Settings.eventTable) public var eventTable: String?
+    @Option(Settings.consumerTable) public var consumerTable: String?
+    public init() {}
+    public var values: [(Setting, String?)] {
+        [(Settings.databaseURL, databaseURL), (Settings.eventTable, eventTable), (Settings.consumerTable, consumerTable)]
+    }
+}
+
+public struct ArchiveOptions: SettingFlags {
+    @Option(Settings.archiveURL) public var archiveURL: String?
+    @Option(Settings.historyTable) public var historyTable: String?
+    public init() {}
+    public var values: [(Setting, String?)] {
+        [(Settings.archiveURL, archiveURL), (Settings.historyTable, historyTable)]
+    }
+}
+
+public struct GeneratorOptions: SettingFlags {
+    @Option(Settings.generatorBind) public var generatorBind: String?
+    public init() {}
+    public var values: [(Setting, String?)] { [(Settings.generatorBind, generatorBind)] }
+}
+
+public struct SocketOptions: SettingFlags {
+    @Option(Settings.maxRequestBytes) public var maxRequestBytes: String?
+    @Option(Settings.insecure) public var insecure: String?
+    public init() {}
+    public var values: [(Setting, String?)] {
+        [(Settings.maxRequestBytes, maxRequestBytes), (Settings.insecure, insecure)]
+    }
+}
+
+public struct PusherOptions: SettingFlags {
+    @Option(Settings.pusherBind) public var pusherBind: String?
+    @Option(Settings.liveBind) public var liveBind: String?
+    @Option(Settings.allowReliable) public var allowReliable: String?
+    @Option(Settings.allowPolling) public var allowPolling: String?
+    @Option(Settings.maxChunkEvents) public var maxChunkEvents: String?
+    @Option(Settings.requestMax) public var requestMax: String?
+    @Option(Settings.queueMax) public var queueMax: String?
+    @Option(Settings.sleepMin) public var sleepMin: String?
+    @Option(Settings.sleepMax) public var sleepMax: String?
+    @Option(Settings.sleepStep) public var sleepStep: String?
+    @Option(Settings.ackTimeout) public var ackTimeout: String?
+    @Option(Settings.sessionTimeout) public var sessionTimeout: String?
+    @Option(Settings.groupBytes) public var groupBytes: String?
+    @Option(Settings.windowBytes) public var windowBytes: String?
+    public init() {}
+    public var values: [(Setting, String?)] {
+        [
+            (Settings.pusherBind, pusherBind), (Settings.liveBind, liveBind), (Settings.allowReliable, allowReliable),
+            (Settings.allowPolling, allowPolling), (Settings.maxChunkEvents, maxChunkEvents),
+            (Settings.requestMax, requestMax), (Settings.queueMax, queueMax), (Settings.sleepMin, sleepMin),
+            (Settings.sleepMax, sleepMax), (Settings.sleepStep, sleepStep), (Settings.ackTimeout, ackTimeout),
+            (Settings.sessionTimeout, sessionTimeout), (Settings.groupBytes, groupBytes), (Settings.windowBytes, windowBytes),
+        ]
+    }
+}
+
+public struct ArchiverOptions: SettingFlags {
+    @Option(Settings.archiverComponent) public var archiverComponent: String?
+    @Option(Settings.archiverWant) public var archiverWant: String?
+    public init() {}
+    public var values: [(Setting, String?)] {
+        [(Settings.archiverComponent, archiverComponent), (Settings.archiverWant, archiverWant)]
+    }
+}
+
+public struct DiscarderOptions: SettingFlags {
+    @Option(Settings.discardPollPeriod) public var discardPollPeriod: String?
+    @Option(Settings.discardLimit) public var discardLimit: String?
+    public init() {}
+    public var values: [(Setting, String?)] {
+        [(Settings.discardPollPeriod, discardPollPeriod), (Settings.discardLimit, discardLimit)]
+    }
+}
+
+/// Where clients find the servers.
+public struct ConnectOptions: SettingFlags {
+    @Option(Settings.generatorConnect) public var generatorConnect: String?
+    @Option(Settings.pusherConnect) public var pusherConnect: String?
+    @Option(Settings.liveConnect) public var liveConnect: String?
+    public init() {}
+    public var values: [(Setting, String?)] {
+        [
+            (Settings.generatorConnect, generatorConnect), (Settings.pusherConnect, pusherConnect),
+            (Settings.liveConnect, liveConnect),
+        ]
+    }
+}

@@ -1,0 +1,152 @@
+public import EventStream
+public import Postgres
+
+/// Registered consumers: their positions, and which pusher serves each.
+///
+/// A session belongs to one pusher at a time. Claiming it raises the consumer's epoch; a position is stored only with
+/// the present epoch, so a pusher that was paused and resumed cannot move what has passed to another.
+public struct ConsumerStore: Sendable {
+    public enum Claim: Hashable, Sendable {
+        case claimed(position: EventID, epoch: Int64)
+        case busy
+        case notRegistered
+    }
+
+    public enum Stored: Hashable, Sendable {
+        case stored
+        /// The consumer is another session's now, or gone.
+        case fenced
+        /// Someone has the row locked; try again.
+        case locked
+    }
+
+    private let registerStatement: Statement
+    private let claimStatement: Statement
+    private let releaseStatement: Statement
+    private let storeStatement: Statement
+    private let confirmStatement: Statement
+    private let newestStatement: Statement
+
+    public init(_ info: StreamInfo) {
+        let tables = info.tables
+        let consumers = tables.consumers.sql
+        let now = "(now() AT TIME ZONE 'UTC')"
+        registerStatement = Statement(
+            """
+            INSERT INTO \(consumers) (ident, last_evt_id, reg_time, last_time)
+            SELECT $1::text, 0, \(now), \(now) FROM (SELECT pg_advisory_xact_lock_shared(\(info.discardKey))) not_discarding
+            ON CONFLICT (ident) DO NOTHING
+            """, name: "evt_register")
+        // A pusher holds the advisory lock of its own id for as long as its connection lives.
+        claimStatement = Statement(
+            """
+            WITH claimed AS (
+                UPDATE \(consumers) SET session_owner = $2::bigint, session_epoch = session_epoch + 1, last_time = \(now)
+                WHERE ident = $1::text AND (session_owner IS NULL OR session_owner = $2::bigint
+                    OR session_owner = ANY ($3::bigint[]) OR pg_try_advisory_xact_lock_shared(session_owner))
+                RETURNING last_evt_id, session_epoch)
+            SELECT (SELECT last_evt_id FROM claimed), (SELECT session_epoch FROM claimed),
+                EXISTS (SELECT FROM \(consumers) WHERE ident = $1::text)
+            """, name: "evt_claim")
+        releaseStatement = Statement(
+            """
+            UPDATE \(consumers) SET session_owner = NULL
+            WHERE ident = $1::text AND session_owner = $2::bigint AND session_epoch = $3::bigint
+            """, name: "evt_release")
+        // SKIP LOCKED: one consumer whose row somebody has locked must not hold up the others.
+        storeStatement = Statement(
+            """
+            WITH wanted AS (
+                SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS w (ident, epoch, position)),
+            free AS (
+                SELECT c.ident, w.position FROM \(consumers) c JOIN wanted w ON w.ident = c.ident
+                WHERE c.session_epoch = w.epoch FOR UPDATE OF c SKIP LOCKED),
+            stored AS (
+                UPDATE \(consumers) c SET last_evt_id = GREATEST(c.last_evt_id, free.position), last_time = \(now)
+                FROM free WHERE c.ident = free.ident RETURNING c.ident)
+            SELECT w.ident, s.ident IS NOT NULL, c.session_epoch IS NOT DISTINCT FROM w.epoch
+            FROM wanted w LEFT JOIN stored s ON s.ident = w.ident LEFT JOIN \(consumers) c ON c.ident = w.ident
+            """, name: "evt_store")
+        confirmStatement = Statement(
+            """
+            UPDATE \(consumers) SET last_evt_id = GREATEST(last_evt_id, $2::bigint), last_time = \(now)
+            WHERE ident = $1::text RETURNING last_evt_id
+            """, name: "evt_confirm")
+        newestStatement = Statement("SELECT max(id) FROM \(tables.events.sql)", name: "evt_newest")
+    }
+
+    /// Registers a consumer; doing it again changes nothing. It starts with the oldest event still in the table.
+    public func register(
+        _ consumer: ConsumerIdentity, on connection: Connection, completion: @escaping (Result<Void, PostgresError>) -> Void
+    ) {
+        connection.submit(registerStatement, [.text(consumer.description)]) { completion($0.map { _ in }) }
+    }
+
+    /// Claims a consumer's session for a pusher.
+    ///
+    /// - Parameter dead: pushers that have shown no sign of life for too long; their sessions may be taken over.
+    public func claim(
+        _ consumer: ConsumerIdentity, for pusher: Int64, dead: [Int64], on connection: Connection,
+        completion: @escaping (Result<Claim, PostgresError>) -> Void
+    ) {
+        let parameters: [Parameter] = [.text(consumer.description), .int8(pusher), .int8Array(dead)]
+        connection.submit(claimStatement, parameters) { result in
+            completion(
+                result.map { rows in
+                    if let position = rows.int(0, 0), let epoch = rows.int(0, 1) {
+                        return .claimed(position: EventID(position), epoch: epoch)
+                    }
+                    return rows.bool(0, 2) == true ? .busy : .notRegistered
+                })
+        }
+    }
+
+    /// Gives a session up, so that any pusher may claim it at once.
+    public func release(
+        _ consumer: ConsumerIdentity, of pusher: Int64, epoch: Int64, on connection: Connection,
+        completion: @escaping (Result<Void, PostgresError>) -> Void
+    ) {
+        let parameters: [Parameter] = [.text(consumer.description), .int8(pusher), .int8(epoch)]
+        connection.submit(releaseStatement, parameters) { completion($0.map { _ in }) }
+    }
+
+    /// Stores positions, forward only, in one statement.
+    public func store(
+        _ entries: [PositionBook.Entry], on connection: Connection,
+        completion: @escaping (Result<[ConsumerIdentity: Stored], PostgresError>) -> Void
+    ) {
+        let parameters: [Parameter] = [
+            .strings(entries.map(\.consumer.description)), .int8Array(entries.map(\.epoch)),
+            .int8Array(entries.map(\.position.rawValue)),
+        ]
+        connection.submit(storeStatement, parameters) { result in
+            completion(
+                result.map { rows in
+                    var outcome: [ConsumerIdentity: Stored] = [:]
+                    for row in 0..<rows.count {
+                        guard let consumer = rows.string(row, 0).flatMap({ ConsumerIdentity($0) }) else { continue }
+                        outcome[consumer] =
+                            rows.bool(row, 1) == true ? .stored : rows.bool(row, 2) == true ? .locked : .fenced
+                    }
+                    return outcome
+                })
+        }
+    }
+
+    /// Confirms everything up to `position` for a consumer that polls.
+    ///
+    /// - Returns: to the completion: the stored position, or nil if the consumer is not registered.
+    public func confirm(
+        _ consumer: ConsumerIdentity, through position: EventID, on connection: Connection,
+        completion: @escaping (Result<EventID?, PostgresError>) -> Void
+    ) {
+        connection.submit(confirmStatement, [.text(consumer.description), .int8(position.rawValue)]) { result in
+            completion(result.map { rows in rows.count == 0 ? nil : rows.int(0, 0).map { EventID($0) } })
+        }
+    }
+
+    /// The newest event visible in the table, if there is one.
+    public func newest(on connection: Connection, completion: @escaping (Result<EventID?, PostgresError>) -> Void) {
+        connection.submit(newestStatement) { completion($0.map { $0.int(0, 0).map { EventID($0) } }) }
+    }
+}

@@ -1,0 +1,94 @@
+public import EventStream
+public import Postgres
+
+/// Brings a database's schema up to date, and tells whether it is.
+public enum Migrator {
+    /// Applies what is missing of the active database's schema.
+    ///
+    /// Each step is a transaction, under a lock, so that several may try at once.
+    /// - Returns: the steps applied now.
+    public static func migrateActive(_ tables: StreamTables, on connection: Connection) async throws -> [Migration] {
+        let schema = try await currentSchema(of: tables.events, on: connection)
+        let consumers = tables.consumers.qualified(in: try await currentSchema(of: tables.consumers, on: connection))
+        let qualified = StreamTables(events: tables.events.qualified(in: schema), consumers: consumers)
+        return try await apply(qualified.migrationSQL, recordedIn: qualified.migrations, on: connection)
+    }
+
+    /// Applies what is missing of the warehouse database's schema.
+    public static func migrateWarehouse(_ tables: ArchiveTables, on connection: Connection) async throws -> [Migration] {
+        let schema = try await currentSchema(of: tables.history, on: connection)
+        let qualified = ArchiveTables(history: tables.history.qualified(in: schema))
+        return try await apply(qualified.migrationSQL, recordedIn: qualified.migrations, on: connection)
+    }
+
+    /// The whole schema as plain SQL, for those who run their own migration tool.
+    public static func script(_ steps: [(migration: Migration, sql: String)], recordedIn table: TableName) -> String {
+        var text = "BEGIN;\n\(recordTable(table))\n"
+        for (migration, sql) in steps {
+            text += "\n-- \(migration.number): \(migration.name)\n\(sql)\n\(record(migration, in: table))\n"
+        }
+        return text + "COMMIT;\n"
+    }
+
+    /// Fails unless the recorded steps are exactly the ones this program knows.
+    static func check(_ table: TableName, knows known: [Migration], on connection: Connection) async throws {
+        let applied = try await connection.query(Statement("SELECT COALESCE(max(number), 0) FROM \(table.sql)"))
+        let number = Int(applied.int(0, 0) ?? 0)
+        let newest = known.map(\.number).max() ?? 0
+        if number < newest {
+            throw StoreError("the database's schema is at step \(number), this program needs \(newest): run `evt migrate`")
+        }
+        if number > newest {
+            throw StoreError("the database's schema is at step \(number), this program knows \(newest): install the newer program")
+        }
+    }
+
+    /// Where a name without a schema is, or will be.
+    private static func currentSchema(of table: TableName, on connection: Connection) async throws -> String {
+        if let schema = table.schema { return schema }
+        let found = try await connection.query(
+            """
+            SELECT COALESCE((SELECT nspname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+                WHERE c.oid = to_regclass($1)), current_schema())
+            """, [.text(table.sql)])
+        guard let schema = found.string(0, 0) else {
+            throw StoreError("no schema to make \(table) in: the search_path names none that exists")
+        }
+        return schema
+    }
+
+    private static func recordTable(_ table: TableName) -> String {
+        """
+        CREATE TABLE IF NOT EXISTS \(table.sql) (
+            number integer PRIMARY KEY,
+            name text NOT NULL,
+            applied_at timestamptz NOT NULL DEFAULT now()
+        );
+        """
+    }
+
+    private static func record(_ migration: Migration, in table: TableName) -> String {
+        "INSERT INTO \(table.sql) (number, name) VALUES (\(migration.number), \(quotedLiteral(migration.name)));"
+    }
+
+    private static func apply(
+        _ steps: [(migration: Migration, sql: String)], recordedIn table: TableName, on connection: Connection
+    ) async throws -> [Migration] {
+        var applied: [Migration] = []
+        for (migration, sql) in steps {
+            let ran: Bool = try await connection.transaction {
+                try await connection.query(
+                    "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", [.text("evt migrate \(table)")])
+                try await connection.script("SET LOCAL client_min_messages = warning; " + recordTable(table))
+                let known = try await connection.query(
+                    Statement("SELECT FROM \(table.sql) WHERE number = $1"), [.text(String(migration.number))])
+                guard known.count == 0 else { return false }
+                try await connection.script(sql)
+                try await connection.script(record(migration, in: table))
+                return true
+            }
+            if ran { applied.append(migration) }
+        }
+        return applied
+    }
+}

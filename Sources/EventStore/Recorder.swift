@@ -1,0 +1,40 @@
+public import EventStream
+public import Postgres
+
+/// Records events: many in one statement, and so in one commit.
+public struct Recorder: Sendable {
+    /// An event to be recorded.
+    public struct Draft: Hashable, Sendable {
+        public let type: EventType
+        public let data: RawJSON
+        public init(type: EventType, data: RawJSON) {
+            self.type = type
+            self.data = data
+        }
+    }
+
+    private let statement: Statement
+
+    public init(_ tables: StreamTables) {
+        // The order of the input is the order of the ids: defaults are computed above the sort.
+        statement = Statement(
+            """
+            INSERT INTO \(tables.events.sql) (type, data)
+            SELECT draft.type, draft.data::json
+            FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS draft (type, data, position) ORDER BY position
+            RETURNING id
+            """, name: "evt_record")
+    }
+
+    /// Records the events in one transaction.
+    ///
+    /// - Returns: to the completion: their ids, in the order given.
+    public func record(
+        _ drafts: [Draft], on connection: Connection, completion: @escaping (Result<[EventID], PostgresError>) -> Void
+    ) {
+        let parameters: [Parameter] = [.textArray(drafts.map(\.type.utf8)), .textArray(drafts.map(\.data.bytes))]
+        connection.submit(statement, parameters) { result in
+            completion(result.map { rows in (0..<rows.count).map { EventID(rows.int($0, 0) ?? 0) } })
+        }
+    }
+}

@@ -1,0 +1,49 @@
+public import EventStream
+public import Postgres
+
+/// What is wrong with a database, in words that say what to do.
+public struct StoreError: Error, Sendable, CustomStringConvertible {
+    public let message: String
+    public init(_ message: String) { self.message = message }
+    public var description: String { message }
+}
+
+/// A stream as it was found in a database: the tables with their schema, and the keys derived from them.
+public struct StreamInfo: Hashable, Sendable {
+    public let tables: StreamTables
+    /// The event table's object id.
+    public let tableOID: UInt32
+    /// Whether transactions may be prepared here, so that writers must not notify.
+    public let writersMayPrepare: Bool
+
+    /// The advisory lock writers share and the sleeping reader has for itself; the trigger computes the same.
+    public var latchKey: Int64 { 1_163_285_587 << 32 | Int64(tableOID) }
+    /// The advisory lock of the one pusher that wakes the others.
+    public var wakerKey: Int64 { 1_163_285_591 << 32 | Int64(tableOID) }
+    /// The advisory lock that registering shares and discarding has for itself: what a new consumer can expect to get is
+    /// not discarded behind its back.
+    public var discardKey: Int64 { 1_163_285_572 << 32 | Int64(tableOID) }
+    /// The channel that says: there are new events.
+    public var channel: String { "evt_\(tableOID)" }
+
+    /// Looks the stream up and checks that its schema is the one this program knows.
+    public static func load(_ tables: StreamTables, from connection: Connection) async throws -> StreamInfo {
+        let found = try await connection.query(
+            """
+            SELECT to_regclass($1)::oid::bigint, current_setting('max_prepared_transactions') <> '0'
+                AND COALESCE(current_setting('eventstream.notify', true), '') <> 'on',
+                (SELECT nspname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE c.oid = to_regclass($1)),
+                (SELECT nspname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE c.oid = to_regclass($2)),
+                to_regclass($3) IS NOT NULL
+            """, [.text(tables.events.sql), .text(tables.consumers.sql), .text(tables.migrations.sql)])
+        guard let oid = found.int(0, 0), let eventSchema = found.string(0, 2), let consumerSchema = found.string(0, 3),
+            found.bool(0, 4) == true
+        else {
+            throw StoreError("the database has no event stream \(tables.events) yet, or not ours: run `evt migrate` on it")
+        }
+        let qualified = StreamTables(
+            events: tables.events.qualified(in: eventSchema), consumers: tables.consumers.qualified(in: consumerSchema))
+        try await Migrator.check(qualified.migrations, knows: qualified.migrationSQL.map(\.migration), on: connection)
+        return StreamInfo(tables: qualified, tableOID: UInt32(oid), writersMayPrepare: found.bool(0, 1) ?? false)
+    }
+}

@@ -1,0 +1,78 @@
+/// A table's name, possibly with a schema; and the names of what belongs to it.
+public struct TableName: Hashable, Sendable, CustomStringConvertible {
+    public let schema: String?
+    public let name: String
+
+    /// Reads `table` or `schema.table`. Each part is at most 40 bytes, so that derived names fit PostgreSQL's 63.
+    public init?(_ text: String) {
+        let parts = text.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
+        guard (1...2).contains(parts.count),
+            parts.allSatisfy({ (1...40).contains($0.utf8.count) && !$0.utf8.contains(0) })
+        else { return nil }
+        schema = parts.count == 2 ? parts[0] : nil
+        name = parts[parts.count - 1]
+    }
+
+    public init(schema: String?, name: String) {
+        self.schema = schema
+        self.name = name
+    }
+
+    /// The table in this schema, unless it names one itself.
+    public func qualified(in schema: String) -> TableName { TableName(schema: self.schema ?? schema, name: name) }
+
+    /// A name derived from the table's, in the same schema.
+    public func with(suffix: String) -> TableName { TableName(schema: schema, name: name + suffix) }
+
+    /// The name for use in SQL, quoted.
+    public var sql: String {
+        [schema, name].compactMap { $0 }.map { part in
+            "\"" + part.split(separator: "\"", omittingEmptySubsequences: false).joined(separator: "\"\"") + "\""
+        }.joined(separator: ".")
+    }
+
+    public var description: String { [schema, name].compactMap { $0 }.joined(separator: ".") }
+}
+
+/// The tables of one stream in its active database.
+public struct StreamTables: Hashable, Sendable {
+    public let events: TableName
+    public let consumers: TableName
+
+    public init(events: TableName, consumers: TableName) {
+        self.events = events
+        self.consumers = consumers
+    }
+
+    public static let standard = StreamTables(
+        events: TableName(schema: nil, name: "evt_queue"), consumers: TableName(schema: nil, name: "evt_consumers"))
+
+    /// One row: how far the stream is settled and discarded.
+    public var state: TableName { events.with(suffix: "_state") }
+    /// The pushers at work, with their heartbeats.
+    public var pushers: TableName { events.with(suffix: "_pushers") }
+    public var migrations: TableName { events.with(suffix: "_migrations") }
+    public var sequence: TableName { events.with(suffix: "_id_seq") }
+    /// The function applications call: `evt_add` for the standard table, `<table>_add` for any other.
+    public var add: TableName {
+        events.name == "evt_queue" ? TableName(schema: events.schema, name: "evt_add") : events.with(suffix: "_add")
+    }
+
+    /// How many leaves the ring of segments has, and how many ids a segment holds.
+    public static let segmentCount = 8
+    public static let segmentBits = 17
+    public func segment(_ index: Int) -> TableName { events.with(suffix: "_\(index)") }
+    /// The leaf an id lives in.
+    public static func segmentIndex(of id: EventID) -> Int { Int(id.rawValue >> Int64(segmentBits)) & (segmentCount - 1) }
+}
+
+/// The tables of one archive in its warehouse database.
+public struct ArchiveTables: Hashable, Sendable {
+    public let history: TableName
+    public init(history: TableName) { self.history = history }
+
+    public static let standard = ArchiveTables(history: TableName(schema: nil, name: "evt_history"))
+    /// How far each archiver has come.
+    public var positions: TableName { history.with(suffix: "_positions") }
+    public var migrations: TableName { history.with(suffix: "_migrations") }
+}

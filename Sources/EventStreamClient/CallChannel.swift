@@ -1,0 +1,170 @@
+import EventLoop
+import EventStream
+import ZeroMQ
+
+/// One connection to a server: calls with their answers, and the server's calls to us.
+///
+/// Belongs to the loop's thread. When the connection is lost every call under way fails and a new connection, to the
+/// next endpoint, is begun; nothing is sent twice.
+final class CallChannel {
+    private struct Pending {
+        let completion: (Result<RawJSON, FutoInError>) -> Void
+        let timer: Timer
+        var isSent: Bool
+    }
+
+    private let loop: EventLoop
+    private let context: Context
+    private let endpoints: [String]
+    private var endpointIndex = 0
+    private var socket: Socket?
+    private var source: SocketSource?
+    private var monitor: Monitor?
+    private var pending: [UInt64: Pending] = [:]
+    private var outgoing: [(rid: UInt64?, payload: [UInt8])] = []
+    private var lastRid: UInt64 = 0
+    private var isConnected = false
+    private var retryTimer: Timer?
+
+    /// The server calls us.
+    var onRequest: (WireMessage.Request) -> Void = { _ in }
+    var onConnect: () -> Void = {}
+    /// The connection was lost; a new one is being made.
+    var onDisconnect: () -> Void = {}
+
+    /// - Parameter endpoints: where the server is, one or several alternatives; not empty.
+    init(_ endpoints: [String], loop: EventLoop) {
+        self.endpoints = endpoints
+        self.loop = loop
+        context = Context()
+    }
+
+    /// Connects, in the background.
+    func open() throws(ZeroMQError) {
+        let socket = try Socket(
+            .dealer, in: context,
+            options: [
+                .immediate(true), .linger(.milliseconds(200)), .reconnect(first: .milliseconds(50), longest: .seconds(1)),
+                .heartbeat(interval: .seconds(3), timeout: .seconds(10)), .maxMessageSize(32 << 20), .ipv6(true),
+            ])
+        let monitor = try Monitor(socket, name: "channel-\(UInt64.random(in: 0...UInt64.max))") { [unowned self] event in
+            switch event {
+            case .connected: self.connected()
+            case .disconnected: self.reset(because: "the connection to the server was lost")
+            case .handshakeFailed: break
+            }
+        }
+        let source = SocketSource(socket) { [unowned self] in self.received($0) }
+        try socket.connect(endpoints[endpointIndex % endpoints.count])
+        self.socket = socket
+        self.monitor = monitor
+        self.source = source
+        loop.add(monitor)
+        loop.add(source)
+    }
+
+    /// Closes; calls under way fail.
+    func close() {
+        closeSocket()
+        failAll("the client was closed")
+    }
+
+    private func closeSocket() {
+        retryTimer?.cancel()
+        retryTimer = nil
+        if let source { loop.remove(source) }
+        if let monitor { loop.remove(monitor) }
+        source = nil
+        monitor = nil
+        socket = nil
+        isConnected = false
+    }
+
+    /// Gives the connection up and begins a new one, to the next endpoint.
+    func reset(because reason: String) {
+        guard socket != nil else { return }
+        closeSocket()
+        endpointIndex += 1
+        failAll(reason)
+        outgoing.removeAll()
+        retryTimer = loop.schedule(after: .milliseconds(50)) { [unowned self] in try? self.open() }
+        onDisconnect()
+    }
+
+    private func failAll(_ reason: String) {
+        let failed = pending
+        pending = [:]
+        for (_, call) in failed.sorted(by: { $0.key < $1.key }) {
+            call.timer.cancel()
+            let known = call.isSent ? "it is not known whether the call was carried out" : "the call was not sent"
+            call.completion(.failure(.communicationError("\(reason); \(known)")))
+        }
+    }
+
+    // MARK: Calls
+
+    func call(
+        _ call: Call, timeout: Duration, completion: @escaping (Result<RawJSON, FutoInError>) -> Void
+    ) {
+        lastRid += 1
+        let rid = lastRid
+        let timer = loop.schedule(after: timeout) { [unowned self] in
+            guard let late = self.pending.removeValue(forKey: rid) else { return }
+            self.outgoing.removeAll { $0.rid == rid }
+            let known = late.isSent ? "it is not known whether the call was carried out" : "the server could not be reached"
+            late.completion(.failure(.timeout("no answer within \(timeout); \(known)")))
+        }
+        pending[rid] = Pending(completion: completion, timer: timer, isSent: false)
+        outgoing.append((rid, call.request(rid: .client(rid)).encoded()))
+        flush()
+    }
+
+    /// Answers a call of the server's.
+    func answer(_ rid: RequestID?, _ outcome: Result<RawJSON, FutoInError>) {
+        guard isConnected else { return }
+        outgoing.append((nil, WireMessage.Response(outcome: outcome, rid: rid).encoded()))
+        flush()
+    }
+
+    private func flush() {
+        guard isConnected, let socket else { return }
+        var sent = 0
+        for message in outgoing {
+            guard let outcome = try? socket.send([message.payload]), outcome == .sent else { break }
+            if let rid = message.rid { pending[rid]?.isSent = true }
+            sent += 1
+        }
+        outgoing.removeFirst(sent)
+        guard !outgoing.isEmpty, retryTimer == nil else { return }
+        retryTimer = loop.schedule(after: .milliseconds(2)) { [unowned self] in
+            self.retryTimer = nil
+            self.flush()
+        }
+    }
+
+    private func connected() {
+        isConnected = true
+        flush()
+        onConnect()
+    }
+
+    private func received(_ message: Message) {
+        guard let payload = message.frames.last, let decoded = try? WireMessage(decoding: payload) else { return }
+        switch decoded {
+        case .request(let request): onRequest(request)
+        case .response(let response):
+            guard let rid = response.rid?.number, let call = pending.removeValue(forKey: rid) else { return }
+            call.timer.cancel()
+            call.completion(response.outcome)
+        }
+    }
+}
+
+extension CallChannel {
+    func call(_ call: Call, timeout: Duration) async throws(FutoInError) -> RawJSON {
+        let result: Result<RawJSON, FutoInError> = await withCheckedContinuation { continuation in
+            self.call(call, timeout: timeout) { continuation.resume(returning: $0) }
+        }
+        return try result.get()
+    }
+}

@@ -1,0 +1,69 @@
+public import EventLoop
+public import EventStream
+import FoundationEssentials
+public import ZeroMQ
+
+/// Records events through an evt-generator (`futoin.evt.gen`), for those without a database of their own.
+///
+///     let generator = try await GeneratorClient("tcp://127.0.0.1:5570")
+///     let id = try await generator.addEvent("USR_LOGIN", ["user": 17])
+///
+/// Calls may be made without waiting for each other; events get their ids in the order of the calls.
+public actor GeneratorClient {
+    /// Where the standard generator listens.
+    public static let standardEndpoint = "tcp://127.0.0.1:5570"
+
+    private nonisolated let loop: EventLoop
+    public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+    private let channel: CallChannel
+    private let timeout: Duration
+
+    /// - Parameters:
+    ///   - endpoints: the generator's endpoint, or several alternatives.
+    ///   - timeout: how long an answer may take.
+    /// - Throws: ``ZeroMQError`` for an endpoint that is none.
+    public init(
+        _ endpoints: String..., timeout: Duration = .seconds(30), loop: EventLoop = .clients
+    ) async throws(ZeroMQError) {
+        self.loop = loop
+        self.timeout = timeout
+        channel = CallChannel(endpoints.isEmpty ? [GeneratorClient.standardEndpoint] : endpoints, loop: loop)
+        try channel.open()
+    }
+
+    isolated deinit { channel.close() }
+
+    /// Records an event. An id that is returned is durable.
+    ///
+    /// - Parameters:
+    ///   - type: 1 to 16 of `A`-`Z` and `_`.
+    ///   - data: any JSON value; travels as it is, byte for byte.
+    /// - Throws: `InvalidRequest` if it can never be recorded; `InternalError`, `CommError` or `Timeout` otherwise, with
+    ///   a text that says if the outcome is unknown (protocol, section 4).
+    public func addEvent(_ type: String, _ data: RawJSON) async throws(FutoInError) -> EventID {
+        guard let type = EventType(type) else {
+            throw .invalidRequest("invalid event type: \(type.prefix(40)); it must be 1 to 16 of A-Z and _")
+        }
+        let result = try await channel.call(.addEvent(type: type, data: data), timeout: timeout)
+        guard let id = EventID(String(result.description.dropFirst().dropLast())) else {
+            throw .internalError("the server answered \(result) instead of an event id")
+        }
+        return id
+    }
+
+    /// Records an event whose data is encoded with `JSONEncoder`.
+    public func addEvent(_ type: String, _ data: some Encodable & Sendable) async throws -> EventID {
+        try await addEvent(type, RawJSON(validating: JSONEncoder().encode(data)))
+    }
+
+    /// Asks the server for a sign of life.
+    public func ping() async throws(FutoInError) { _ = try await channel.call(.ping(echo: RawJSON("1")), timeout: timeout) }
+
+    /// Closes the connection. Calls under way fail.
+    public func close() { channel.close() }
+}
+
+extension EventLoop {
+    /// The thread that all clients of a process share unless told otherwise.
+    public static let clients = EventLoop()
+}

@@ -1,0 +1,90 @@
+public import EventLoop
+public import EventStream
+public import ZeroMQ
+
+/// Asks an evt-pusher for events now and then (`futoin.evt.poll`): the simple way to consume a stream.
+///
+///     let client = try await PollClient("tcp://127.0.0.1:5571")
+///     try await client.registerConsumer("REPORTS")
+///     var last: EventID?
+///     while true {
+///         let events = try await client.pollEvents("REPORTS", after: last)
+///         …                       // process them, then confirm them with the next call
+///         last = events.last?.id ?? last
+///     }
+public actor PollClient {
+    /// Where the standard pusher listens.
+    public static let standardEndpoint = "tcp://127.0.0.1:5571"
+
+    private nonisolated let loop: EventLoop
+    public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+    private let channel: CallChannel
+    private let timeout: Duration
+
+    public init(
+        _ endpoints: String..., timeout: Duration = .seconds(30), loop: EventLoop = .clients
+    ) async throws(ZeroMQError) {
+        self.loop = loop
+        self.timeout = timeout
+        channel = CallChannel(endpoints.isEmpty ? [PollClient.standardEndpoint] : endpoints, loop: loop)
+        try channel.open()
+    }
+
+    isolated deinit { channel.close() }
+
+    /// Registers a consumer; doing it again changes nothing. From now on no event is discarded before it confirmed it.
+    public func registerConsumer(_ component: String) async throws(FutoInError) {
+        _ = try await channel.call(.registerConsumer(try .named(component)), timeout: timeout)
+    }
+
+    /// The events that follow.
+    ///
+    /// - Parameters:
+    ///   - component: a registered consumer, or `LIVE`, which is not registered and stores nothing.
+    ///   - last: confirms this event and all before it. Nil confirms nothing.
+    ///   - want: only these types; nil for all.
+    ///   - precise: whether timestamps have microseconds.
+    /// - Throws: `NotRegistered`, and what any call may throw.
+    public func pollEvents(
+        _ component: String, after last: EventID?, want: [String]? = nil, precise: Bool = false
+    ) async throws(FutoInError) -> [Event] {
+        let call = Call.pollEvents(
+            try .named(component), after: last, want: try EventFilter(types: want), precise: precise)
+        return try Event.list(decoding: try await channel.call(call, timeout: timeout))
+    }
+
+    /// Asks the server for a sign of life.
+    public func ping() async throws(FutoInError) { _ = try await channel.call(.ping(echo: RawJSON("1")), timeout: timeout) }
+
+    /// Closes the connection. Calls under way fail.
+    public func close() { channel.close() }
+}
+
+extension ConsumerComponent {
+    static func named(_ name: String) throws(FutoInError) -> ConsumerComponent {
+        guard let component = ConsumerComponent(name) else {
+            throw .invalidRequest("a component is 1 to 16 of A-Z, a-z, 0-9 and _, not \(name.prefix(40))")
+        }
+        return component
+    }
+}
+
+extension EventFilter {
+    /// - Parameter types: nil for all.
+    /// - Throws: `InvalidRequest` for an empty list or something that is no event type.
+    public init(types: [String]?) throws(FutoInError) {
+        guard let types else {
+            self = .all
+            return
+        }
+        var set: Set<EventType> = []
+        for name in types {
+            guard let type = EventType(name) else {
+                throw .invalidRequest("an event type is 1 to 16 of A-Z and _, not \(name.prefix(40))")
+            }
+            set.insert(type)
+        }
+        guard let filter = EventFilter(set) else { throw .invalidRequest("a list of wanted types must not be empty") }
+        self = filter
+    }
+}

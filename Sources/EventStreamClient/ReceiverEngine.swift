@@ -1,0 +1,203 @@
+import EventLoop
+import EventStream
+import ZeroMQ
+
+/// Keeps a session with a pusher: registers, gets ready, stays alive, begins anew after a loss.
+///
+/// Belongs to the loop's thread; what order and duplicates need is decided by ``ReceiverProgress``.
+final class ReceiverEngine {
+    private enum State {
+        case stopped
+        case starting
+        case ready
+    }
+
+    private let configuration: ReceiverConfiguration
+    private let component: ConsumerComponent
+    private let loop: EventLoop
+    private let channel: CallChannel
+    private let emit: (ReceiverSignal) -> Void
+    private var progress: ReceiverProgress
+    private var state = State.stopped
+    private var keepAlive: Timer?
+    private var retry: Timer?
+    private var failures = 0
+    private var waiter: ((ReceiverProgress.Batch?) -> Void)?
+
+    init(
+        _ configuration: ReceiverConfiguration, component: ConsumerComponent, loop: EventLoop,
+        emit: @escaping (ReceiverSignal) -> Void
+    ) {
+        self.configuration = configuration
+        self.component = component
+        self.loop = loop
+        self.emit = emit
+        channel = CallChannel(configuration.endpoints, loop: loop)
+        progress = ReceiverProgress(processed: configuration.processed, mayHaveGaps: component.isLive)
+    }
+
+    // MARK: Session
+
+    func start() throws(ZeroMQError) {
+        guard case .stopped = state else { return }
+        channel.onRequest = { [unowned self] in self.called($0) }
+        channel.onConnect = { [unowned self] in self.begin() }
+        channel.onDisconnect = { [unowned self] in
+            self.keepAlive?.cancel()
+            self.retry?.cancel()
+            guard case .stopped = self.state else {
+                if case .ready = self.state { self.emit(.workerError(.communicationError("the connection was lost"))) }
+                self.state = .starting
+                return
+            }
+        }
+        state = .starting
+        try channel.open()
+    }
+
+    /// Ends the session, so that another receiver can take over at once.
+    func stop(completion: @escaping () -> Void) {
+        guard case .ready = state else {
+            finish()
+            return completion()
+        }
+        state = .stopped
+        keepAlive?.cancel()
+        channel.call(.stopReceiving(component), timeout: .seconds(1)) { [self] _ in
+            self.finish()
+            completion()
+        }
+    }
+
+    /// Closes without a word; the lease at the pusher runs out.
+    func finish() {
+        state = .stopped
+        keepAlive?.cancel()
+        retry?.cancel()
+        channel.close()
+        let waiter = waiter
+        self.waiter = nil
+        waiter?(nil)
+    }
+
+    private func begin() {
+        guard case .starting = state else { return }
+        guard !component.isLive, configuration.registers else { return getReady() }
+        channel.call(.registerConsumer(component), timeout: configuration.sessionTimeout) { [unowned self] result in
+            switch result {
+            case .success: self.getReady()
+            case .failure(let error): self.failed(error)
+            }
+        }
+    }
+
+    private var readyCall: Call { .readyToReceive(component, want: configuration.want, precise: configuration.precise) }
+
+    private func getReady() {
+        guard case .starting = state else { return }
+        channel.call(readyCall, timeout: configuration.sessionTimeout) { [unowned self] result in
+            guard case .starting = self.state else { return }
+            switch result {
+            case .success:
+                self.failures = 0
+                self.state = .ready
+                // The answer comes before the session's first group.
+                self.progress.sessionStarted()
+                self.emit(.ready)
+                self.scheduleKeepAlive()
+            case .failure(let error): self.failed(error)
+            }
+        }
+    }
+
+    private func failed(_ error: FutoInError) {
+        guard case .starting = state else { return }
+        emit(.workerError(error))
+        // A lost connection begins anew by itself.
+        guard error.name != "CommError" else { return }
+        failures += 1
+        let pause = error.name == "ConsumerBusy"
+            ? Duration.milliseconds(500) : min(.milliseconds(100) * (1 << min(failures, 6)), .seconds(5))
+        retry?.cancel()
+        retry = loop.schedule(after: pause) { [unowned self] in self.begin() }
+    }
+
+    private func scheduleKeepAlive() {
+        keepAlive?.cancel()
+        keepAlive = loop.schedule(after: configuration.keepAlive) { [unowned self] in
+            self.channel.call(self.readyCall, timeout: self.configuration.sessionTimeout) { [unowned self] result in
+                guard case .ready = self.state else { return }
+                switch result {
+                case .success: self.scheduleKeepAlive()
+                case .failure(let error):
+                    self.emit(.workerError(error))
+                    self.channel.reset(because: "the session was lost: \(error)")
+                }
+            }
+        }
+    }
+
+    // MARK: Events
+
+    private func called(_ request: WireMessage.Request) {
+        do {
+            let call = try OnEvents(request)
+            guard case .ready = state else { throw FutoInError.internalError("not receiving") }
+            switch progress.arrived(sequence: call.sequence, events: call.events, rid: request.rid) {
+            case .kept:
+                emit(.newEvents(call.events.count))
+                handOut()
+            case .answerAgain: channel.answer(request.rid, .success(.true))
+            case .refused: throw FutoInError.invalidRequest("seq \(call.sequence) is too far ahead")
+            }
+        } catch let error as FutoInError {
+            emit(.receiverError(error))
+            channel.answer(request.rid, .failure(error))
+        } catch {
+            channel.answer(request.rid, .failure(.internalError("\(error)")))
+        }
+    }
+
+    /// Waits for the next batch; nil once stopped. A batch not reported yet counts as failed.
+    func next(_ completion: @escaping (ReceiverProgress.Batch?) -> Void) {
+        failed(.internalError("the group was not confirmed"), batchOnly: true)
+        guard case .stopped = state else {
+            waiter?(nil)
+            waiter = completion
+            return handOut()
+        }
+        completion(nil)
+    }
+
+    private func handOut() {
+        guard let waiter else { return }
+        while let batch = progress.nextBatch(limit: configuration.batchLimit) {
+            guard batch.events.isEmpty else {
+                self.waiter = nil
+                return waiter(batch)
+            }
+            // Nothing new in it: all was processed in an earlier session.
+            answer(progress.succeeded(), .success(.true))
+        }
+    }
+
+    func succeeded(_ count: Int) {
+        answer(progress.succeeded(), .success(.true))
+        emit(.processedEvents(count))
+    }
+
+    func failed(_ error: FutoInError, batchOnly: Bool = false) {
+        let rids = progress.failed()
+        guard !rids.isEmpty || !batchOnly else { return }
+        if !batchOnly { emit(.receiverError(error)) }
+        answer(rids, .failure(error))
+    }
+
+    private func answer(_ rids: [RequestID?], _ outcome: Result<RawJSON, FutoInError>) {
+        for rid in rids { channel.answer(rid, outcome) }
+    }
+}
+
+extension RawJSON {
+    static let `true` = RawJSON(unchecked: Array("true".utf8))
+}

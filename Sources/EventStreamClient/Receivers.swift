@@ -1,0 +1,208 @@
+public import EventLoop
+public import EventStream
+public import ZeroMQ
+
+/// How a receiver connects and what it wants.
+public struct ReceiverConfiguration: Sendable {
+    /// The pusher's endpoint, or those of several pushers; the next one is tried when one is lost.
+    public var endpoints: [String]
+    public var want: EventFilter
+    /// Whether timestamps have microseconds.
+    public var precise = false
+    /// Whether the consumer is registered on the way; only for reliable receivers.
+    public var registers = true
+    /// Groups that wait are merged into one batch up to this many events.
+    public var batchLimit = 1000
+    /// The newest event processed in an earlier life, if the application knows; it and older ones are dropped.
+    public var processed = EventID.none
+    /// How often the pusher gets a sign of life; at most a third of the pusher's session timeout.
+    public var keepAlive = Duration.seconds(5)
+    /// A pusher that does not answer for so long is given up.
+    public var sessionTimeout = Duration.seconds(15)
+
+    public init(endpoints: [String] = [PollClient.standardEndpoint], want: EventFilter = .all) {
+        self.endpoints = endpoints
+        self.want = want
+    }
+}
+
+/// What a receiver tells about itself: the seed's events.
+public enum ReceiverSignal: Sendable {
+    /// The session has begun; events follow.
+    case ready
+    /// So many events have arrived.
+    case newEvents(Int)
+    /// So many events have been confirmed.
+    case processedEvents(Int)
+    /// The session could not begin or was lost; it is tried again.
+    case workerError(FutoInError)
+    /// A group could not be read or processed.
+    case receiverError(FutoInError)
+}
+
+/// Receives every event a registered consumer wants, at least once, in order.
+///
+///     let receiver = try ReliableReceiver("BILLING", want: ["ORDER_PAID"])
+///     for await batch in receiver.batches {
+///         try await invoice(batch.events)
+///         await batch.confirm()
+///     }
+///
+/// One batch is out at a time. Confirm it when it has been processed; asking for the next one without that, or a crash,
+/// makes its events come again.
+public actor ReliableReceiver {
+    nonisolated let loop: EventLoop
+    public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+    private let engine: ReceiverEngine
+    /// What happens, for logs and metrics. The newest 1000 are kept for a reader who falls behind.
+    public nonisolated let signals: AsyncStream<ReceiverSignal>
+    private nonisolated let continuation: AsyncStream<ReceiverSignal>.Continuation
+
+    /// - Parameters:
+    ///   - component: 1 to 16 of `A`-`Z`, `a`-`z`, `0`-`9` and `_`; not `LIVE`.
+    /// - Throws: `InvalidRequest` for a name that is none, `LiveNotAllowed` for `LIVE`.
+    public init(
+        _ component: String, _ configuration: ReceiverConfiguration = .init(), loop: EventLoop = .clients
+    ) throws(FutoInError) {
+        let component = try ConsumerComponent.named(component)
+        guard !component.isLive else { throw .liveNotAllowed("use a LiveReceiver") }
+        self.loop = loop
+        let (signals, continuation) = AsyncStream.makeStream(of: ReceiverSignal.self, bufferingPolicy: .bufferingNewest(1000))
+        (self.signals, self.continuation) = (signals, continuation)
+        engine = ReceiverEngine(configuration, component: component, loop: loop) { continuation.yield($0) }
+    }
+
+    isolated deinit { engine.finish() }
+
+    /// With the standard pusher's endpoint, wanting only some types.
+    public init(_ component: String, endpoint: String = PollClient.standardEndpoint, want: [String]?) throws(FutoInError) {
+        try self.init(component, ReceiverConfiguration(endpoints: [endpoint], want: try EventFilter(types: want)))
+    }
+
+    /// Connects and begins to receive; reconnects until ``stop()``. Starting twice does nothing.
+    public func start() throws(ZeroMQError) { try engine.start() }
+
+    /// Ends the session at the pusher and the sequence of batches.
+    public func stop() async {
+        await withCheckedContinuation { continuation in engine.stop { continuation.resume() } }
+        continuation.finish()
+    }
+
+    /// The batches, in order; starts the receiver. For one reader.
+    public nonisolated var batches: EventBatches { EventBatches(receiver: self) }
+
+    /// Handler style: confirms every batch the handler returns from; one it throws on comes again.
+    ///
+    /// Returns when the receiver is stopped or the task is cancelled.
+    public nonisolated func run(_ handler: (EventBatch) async throws -> Void) async throws(ZeroMQError) {
+        try await start()
+        for await batch in batches {
+            do {
+                try await handler(batch)
+                await batch.confirm()
+            } catch {
+                await batch.reject(because: "\(error)")
+            }
+        }
+    }
+
+    func next() async -> [Event]? {
+        try? engine.start()
+        return await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                engine.next { continuation.resume(returning: $0?.events) }
+            }
+        } onCancel: {
+            Task { await self.stop() }
+        }
+    }
+
+    func succeeded(_ count: Int) { engine.succeeded(count) }
+    func failed(_ reason: String) { engine.failed(.internalError(reason)) }
+}
+
+/// A reliable receiver's batches, as they come.
+public struct EventBatches: AsyncSequence, Sendable {
+    let receiver: ReliableReceiver
+
+    public struct AsyncIterator: AsyncIteratorProtocol {
+        let receiver: ReliableReceiver
+        public mutating func next() async -> EventBatch? {
+            await receiver.next().map { EventBatch(events: $0, receiver: receiver) }
+        }
+    }
+
+    public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(receiver: receiver) }
+}
+
+/// Events to be processed and then confirmed.
+public struct EventBatch: Sendable {
+    /// In id order, at least one, none confirmed before.
+    public let events: [Event]
+    let receiver: ReliableReceiver
+
+    /// They have been processed: they will not come again.
+    public func confirm() async { await receiver.succeeded(events.count) }
+
+    /// They could not be processed: the pusher sends them again after a pause, and logs the reason.
+    public func reject(because reason: String) async { await receiver.failed(reason) }
+}
+
+/// Receives what happens from now on, as fast as it can take it; events it is too slow for are dropped.
+///
+///     for await events in try LiveReceiver().events { … }
+public actor LiveReceiver {
+    private nonisolated let loop: EventLoop
+    public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+    private let engine: ReceiverEngine
+    /// What happens, for logs and metrics. The newest 1000 are kept for a reader who falls behind.
+    public nonisolated let signals: AsyncStream<ReceiverSignal>
+    private nonisolated let continuation: AsyncStream<ReceiverSignal>.Continuation
+
+    public init(_ configuration: ReceiverConfiguration = .init(), loop: EventLoop = .clients) {
+        self.loop = loop
+        let (signals, continuation) = AsyncStream.makeStream(of: ReceiverSignal.self, bufferingPolicy: .bufferingNewest(1000))
+        (self.signals, self.continuation) = (signals, continuation)
+        engine = ReceiverEngine(configuration, component: .live, loop: loop) { continuation.yield($0) }
+    }
+
+    isolated deinit { engine.finish() }
+
+    /// Connects and begins to receive; reconnects until ``stop()``.
+    public func start() throws(ZeroMQError) { try engine.start() }
+
+    /// Ends the session at the pusher and the sequence of events.
+    public func stop() async {
+        await withCheckedContinuation { continuation in engine.stop { continuation.resume() } }
+        continuation.finish()
+    }
+
+    /// The events, in batches; starts the receiver. For one reader.
+    public nonisolated var events: LiveEvents { LiveEvents(receiver: self) }
+
+    func next() async -> [Event]? {
+        try? engine.start()
+        return await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                engine.next { [engine] batch in
+                    if let batch { engine.succeeded(batch.events.count) }
+                    continuation.resume(returning: batch?.events)
+                }
+            }
+        } onCancel: {
+            Task { await self.stop() }
+        }
+    }
+}
+
+/// A live receiver's events, as they come.
+public struct LiveEvents: AsyncSequence, Sendable {
+    let receiver: LiveReceiver
+
+    public struct AsyncIterator: AsyncIteratorProtocol {
+        let receiver: LiveReceiver
+        public mutating func next() async -> [Event]? { await receiver.next() }
+    }
+
+    public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(receiver: receiver) }
+}

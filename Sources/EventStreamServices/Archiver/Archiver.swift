@@ -1,0 +1,176 @@
+import EventLoop
+import EventStore
+public import EventStream
+import EventStreamClient
+public import Logging
+import Postgres
+public import ServiceLifecycle
+
+/// Copies the stream into a warehouse: a reliable consumer whose position is stored with what it copies.
+public struct Archiver: Service {
+    public struct Configuration: Sendable {
+        /// The warehouse: a libpq URI or keyword/value string.
+        public var url: String
+        public var tables: ArchiveTables
+        /// The pusher, or several.
+        public var connect: Endpoints
+        public var component = ConsumerComponent.archiver
+        public var want = EventFilter.all
+        /// Events one transaction in the warehouse may have; groups that wait are merged up to this.
+        public var transactionMax = 10_000
+
+        public init(url: String, tables: ArchiveTables = .standard, connect: Endpoints) {
+            self.url = url
+            self.tables = tables
+            self.connect = connect
+        }
+    }
+
+    private let configuration: Configuration
+    private let logger: Logger
+
+    public init(_ configuration: Configuration, logger: Logger) {
+        self.configuration = configuration
+        self.logger = logger
+    }
+
+    public func run() async throws {
+        let (configuration, logger) = (configuration, logger)
+        try await ServiceRunner.run { home in
+            let engine = ArchiverEngine(configuration, loop: home.loop, logger: logger)
+            try await engine.run()
+        }
+    }
+}
+
+/// The archiver's work, on its loop's thread.
+final class ArchiverEngine {
+    private let configuration: Archiver.Configuration
+    private let loop: EventLoop
+    private let logger: Logger
+    private let identity: ConsumerIdentity
+    private let warehouse: Warehouse
+
+    init(_ configuration: Archiver.Configuration, loop: EventLoop, logger: Logger) {
+        self.configuration = configuration
+        self.loop = loop
+        self.logger = logger
+        identity = ConsumerIdentity(component: configuration.component)
+        warehouse = Warehouse(configuration, identity: identity, loop: loop, logger: logger)
+    }
+
+    func run() async throws {
+        guard let position = await warehouse.open() else { return logger.info("stopped") }
+        logger.info("archiving", metadata: [.component: "\(configuration.component)", .position: "\(position)"])
+        var receiving = ReceiverConfiguration(endpoints: configuration.connect.list, want: configuration.want)
+        receiving.precise = true
+        receiving.processed = position
+        receiving.batchLimit = configuration.transactionMax
+        let receiver = try ReliableReceiver(configuration.component.name, receiving, loop: loop)
+        let log = Task { [logger] in await ArchiverEngine.report(receiver.signals, to: logger) }
+        // The batch under way is finished and confirmed before the session ends.
+        await withGracefulShutdownHandler {
+            for await batch in receiver.batches {
+                guard await archive(batch) else { break }
+            }
+        } onGracefulShutdown: {
+            Task { await receiver.stop() }
+        }
+        log.cancel()
+        warehouse.close()
+        logger.info("stopped")
+    }
+
+    /// Tries until the warehouse has the events; false if told to stop before.
+    private func archive(_ batch: EventBatch) async -> Bool {
+        while true {
+            do {
+                let count = try await warehouse.append(batch.events)
+                await batch.confirm()
+                logger.debug("archived", metadata: [.events: "\(count)", .last: "\(batch.events.last?.id ?? .none)"])
+                return true
+            } catch {
+                logger.error("not archived; trying again", metadata: [.error: "\(error)", .first: "\(batch.events[0].id)"])
+                guard await warehouse.pause() else { return false }
+            }
+        }
+    }
+
+    private static func report(_ signals: AsyncStream<ReceiverSignal>, to logger: Logger) async {
+        var last = ""
+        for await signal in signals {
+            switch signal {
+            case .ready:
+                logger.info("receiving")
+                last = ""
+            case .workerError(let error), .receiverError(let error):
+                // The same trouble again and again is told once.
+                guard error.description != last else { continue }
+                last = error.description
+                logger.warning("not receiving; trying again", metadata: [.error: "\(error)"])
+            case .newEvents, .processedEvents: break
+            }
+        }
+    }
+}
+
+/// The archiver's connection to the warehouse, made anew after a failure.
+final class Warehouse {
+    private let configuration: Archiver.Configuration
+    private let identity: ConsumerIdentity
+    private let loop: EventLoop
+    private let logger: Logger
+    private var connection: Connection?
+    private var store: HistoryStore?
+    private var backoff = Backoff()
+
+    init(_ configuration: Archiver.Configuration, identity: ConsumerIdentity, loop: EventLoop, logger: Logger) {
+        self.configuration = configuration
+        self.identity = identity
+        self.loop = loop
+        self.logger = logger
+    }
+
+    /// Connects until it succeeds; nil if told to stop before.
+    func open() async -> EventID? {
+        while true {
+            do {
+                let (connection, store) = try await connected()
+                return try await store.position(on: connection)
+            } catch {
+                logger.warning("no warehouse; trying again", metadata: [.error: "\(error)"])
+                guard await pause() else { return nil }
+            }
+        }
+    }
+
+    func append(_ events: [Event]) async throws -> Int {
+        let (connection, store) = try await connected()
+        let count = try await store.append(events, on: connection)
+        backoff.reset()
+        return count
+    }
+
+    func close() { connection?.close() }
+
+    private func connected() async throws -> (Connection, HistoryStore) {
+        if let connection, let store, connection.isOpen { return (connection, store) }
+        let connection = try await Connection.open(
+            ConnectionOptions(configuration.url, applicationName: "evt-archiver"), on: loop)
+        let store = try await HistoryStore.load(configuration.tables, archiver: identity, from: connection)
+        _ = try await store.position(on: connection)
+        (self.connection, self.store) = (connection, store)
+        return (connection, store)
+    }
+
+    /// Waits a growing while; false if told to stop.
+    func pause() async -> Bool {
+        let pause = backoff.next()
+        do {
+            try await cancelWhenGracefulShutdown { try await Task.sleep(for: pause) }
+            return true
+        } catch {
+            return false
+        }
+    }
+}

@@ -1,0 +1,88 @@
+public import EventStream
+
+/// The configurations of the roles, out of the settings.
+extension SettingsReader {
+    public func streamTables() throws(ConfigurationError) -> StreamTables {
+        StreamTables(events: try table(Settings.eventTable), consumers: try table(Settings.consumerTable))
+    }
+
+    public func archiveTables() throws(ConfigurationError) -> ArchiveTables {
+        ArchiveTables(history: try table(Settings.historyTable))
+    }
+
+    public func database() throws(ConfigurationError) -> DatabaseConfiguration {
+        DatabaseConfiguration(url: try required(Settings.databaseURL), tables: try streamTables())
+    }
+
+    /// The warehouse's connection string; nil if none is set.
+    public func archiveURL() -> String? { optional(Settings.archiveURL).flatMap { $0.isEmpty ? nil : $0 } }
+
+    public func generatorConnect() throws(ConfigurationError) -> Endpoints {
+        Endpoints(try required(Settings.generatorConnect))
+    }
+    public func pusherConnect() throws(ConfigurationError) -> Endpoints { Endpoints(try required(Settings.pusherConnect)) }
+    public func liveConnect() throws(ConfigurationError) -> Endpoints { Endpoints(try required(Settings.liveConnect)) }
+
+    public func generator() throws(ConfigurationError) -> Generator.Configuration {
+        var configuration = Generator.Configuration(
+            bind: Endpoints(optional(Settings.generatorBind) ?? ""), database: try database())
+        configuration.maxRequestBytes = try int(Settings.maxRequestBytes, in: 1024...8_388_608)
+        configuration.insecure = try bool(Settings.insecure)
+        return configuration
+    }
+
+    public func pusher() throws(ConfigurationError) -> Pusher.Configuration {
+        var configuration = Pusher.Configuration(
+            database: try database(), bind: Endpoints(optional(Settings.pusherBind) ?? ""),
+            liveBind: Endpoints(optional(Settings.liveBind) ?? ""))
+        configuration.allowReliable = try bool(Settings.allowReliable)
+        configuration.allowPolling = try bool(Settings.allowPolling)
+        configuration.maxChunkEvents = try int(Settings.maxChunkEvents, in: 1...1000)
+        configuration.groupLimits.bytes = try int(Settings.groupBytes, in: 1024...8_380_416)
+        configuration.delivery.requestMax = try int(Settings.requestMax, in: 1...1000)
+        configuration.delivery.ackTimeout = try duration(Settings.ackTimeout, in: .milliseconds(100) ... .seconds(3600))
+        configuration.queueMax = try int(Settings.queueMax, in: 1...1_000_000)
+        configuration.sessionTimeout = try duration(Settings.sessionTimeout, in: .milliseconds(500) ... .seconds(3600))
+        configuration.latch.shortestPause = try duration(Settings.sleepMin, in: .milliseconds(1) ... .seconds(60))
+        configuration.latch.longestSleep = try duration(Settings.sleepMax, in: .milliseconds(1) ... .seconds(600))
+        if optional(Settings.sleepStep)?.isEmpty == false {
+            configuration.latch.step = try duration(Settings.sleepStep, in: .zero ... .seconds(600))
+        }
+        configuration.latch.longestPause = max(
+            configuration.latch.shortestPause, min(configuration.latch.longestPause, configuration.latch.longestSleep))
+        configuration.maxRequestBytes = try int(Settings.maxRequestBytes, in: 1024...8_388_608)
+        configuration.windowBytes = try int(Settings.windowBytes, in: 1 << 20...16 << 30)
+        configuration.insecure = try bool(Settings.insecure)
+        return configuration
+    }
+
+    public func archiver() throws(ConfigurationError) -> Archiver.Configuration {
+        var configuration = Archiver.Configuration(
+            url: try required(Settings.archiveURL), tables: try archiveTables(), connect: try pusherConnect())
+        let name = try required(Settings.archiverComponent)
+        guard let component = ConsumerComponent(name), !component.isLive else {
+            throw ConfigurationError("EVT_ARCHIVER_COMPONENT: \"\(name)\" is no component name: 1 to 16 of A-Z, a-z, 0-9 and _")
+        }
+        configuration.component = component
+        if let types = optional(Settings.archiverWant), !types.isEmpty {
+            configuration.want = try eventFilter(types, of: Settings.archiverWant.name)
+        }
+        return configuration
+    }
+
+    public func discarder() throws(ConfigurationError) -> Discarder.Configuration {
+        var configuration = Discarder.Configuration(database: try database())
+        configuration.pollPeriod = try duration(Settings.discardPollPeriod, in: .milliseconds(100) ... .seconds(7 * 86_400))
+        configuration.limitAtOnce = try int(Settings.discardLimit, in: 1...1_000_000)
+        return configuration
+    }
+}
+
+/// Reads event types separated by commas.
+public func eventFilter(_ text: String, of name: String) throws(ConfigurationError) -> EventFilter {
+    let types = text.split(separator: ",").map { $0.trimmed }.map { EventType($0) }
+    guard let filter = EventFilter(Set(types.compactMap { $0 })), !types.contains(nil) else {
+        throw ConfigurationError("\(name): \"\(text)\" is no list of event types, each 1 to 16 of A-Z and _")
+    }
+    return filter
+}

@@ -1,0 +1,93 @@
+/// One thing that can be set: by a flag, an environment variable or a line in a file, in this order.
+public struct Setting: Sendable, Hashable {
+    /// The environment variable, and the key in a file.
+    public let name: String
+    /// What it is unless set; nil where it must be set or is simply absent.
+    public let standard: String?
+    /// What it means, with unit and range.
+    public let meaning: String
+
+    /// The flag: `EVT_ACK_TIMEOUT` is `--ack-timeout`.
+    public var flag: String {
+        name.dropFirst("EVT_".count).lowercased().split(separator: "_").joined(separator: "-")
+    }
+}
+
+/// Every setting there is.
+public enum Settings {
+    public static let databaseURL = Setting(
+        name: "EVT_DATABASE_URL", standard: nil,
+        meaning: "the active database: libpq URI or key=value string; put passwords in the environment, a file or ~/.pgpass")
+    public static let archiveURL = Setting(
+        name: "EVT_ARCHIVE_URL", standard: nil, meaning: "the warehouse database: libpq URI or key=value string")
+    public static let generatorBind = Setting(
+        name: "EVT_GENERATOR_BIND", standard: "tcp://127.0.0.1:5570",
+        meaning: "where the generator listens; several endpoints separated by commas; empty turns it off")
+    public static let pusherBind = Setting(
+        name: "EVT_PUSHER_BIND", standard: "tcp://127.0.0.1:5571",
+        meaning: "where the pusher listens for receivers and pollers; empty turns it off")
+    public static let liveBind = Setting(
+        name: "EVT_LIVE_BIND", standard: "tcp://127.0.0.1:5572",
+        meaning: "where the pusher broadcasts to plain subscribers; empty turns it off")
+    public static let generatorConnect = Setting(
+        name: "EVT_GENERATOR_CONNECT", standard: "tcp://127.0.0.1:5570", meaning: "where clients find the generator")
+    public static let pusherConnect = Setting(
+        name: "EVT_PUSHER_CONNECT", standard: "tcp://127.0.0.1:5571",
+        meaning: "where clients and the archiver find the pusher; of several, the next one is tried when one is lost")
+    public static let liveConnect = Setting(
+        name: "EVT_LIVE_CONNECT", standard: "tcp://127.0.0.1:5572", meaning: "where clients find the live broadcast")
+    public static let eventTable = Setting(
+        name: "EVT_EVENT_TABLE", standard: "evt_queue", meaning: "the event table, possibly schema.table")
+    public static let consumerTable = Setting(
+        name: "EVT_CONSUMER_TABLE", standard: "evt_consumers", meaning: "the table of consumers, possibly schema.table")
+    public static let historyTable = Setting(
+        name: "EVT_HISTORY_TABLE", standard: "evt_history", meaning: "the warehouse's table, possibly schema.table")
+    public static let allowReliable = Setting(
+        name: "EVT_ALLOW_RELIABLE", standard: "true", meaning: "whether consumers may register: true or false")
+    public static let allowPolling = Setting(
+        name: "EVT_ALLOW_POLLING", standard: "true", meaning: "whether pollEvents may be called: true or false")
+    public static let maxChunkEvents = Setting(
+        name: "EVT_MAX_CHUNK_EVENTS", standard: "100", meaning: "events in an answer to pollEvents at most: 1 to 1000")
+    public static let requestMax = Setting(
+        name: "EVT_REQUEST_MAX", standard: "4", meaning: "groups in flight to one receiver: 1 to 1000")
+    public static let queueMax = Setting(
+        name: "EVT_QUEUE_MAX", standard: "10000",
+        meaning: "events that may wait for a live receiver before the oldest are dropped: 1 to 1000000")
+    public static let sleepMin = Setting(
+        name: "EVT_SLEEP_MIN", standard: "1ms", meaning: "the pusher's first pause when it has read everything: 1ms to 1m")
+    public static let sleepMax = Setting(
+        name: "EVT_SLEEP_MAX", standard: "3s", meaning: "the safety poll while nothing happens: 1ms to 10m")
+    public static let sleepStep = Setting(
+        name: "EVT_SLEEP_STEP", standard: nil, meaning: "how much longer each pause is; doubling unless set")
+    public static let ackTimeout = Setting(
+        name: "EVT_ACK_TIMEOUT", standard: "30s", meaning: "a group not answered for so long is sent again: 100ms to 1h")
+    public static let sessionTimeout = Setting(
+        name: "EVT_SESSION_TIMEOUT", standard: "15s", meaning: "a receiver not heard of for so long loses its session: 500ms to 1h")
+    public static let maxRequestBytes = Setting(
+        name: "EVT_MAX_REQUEST_BYTES", standard: "65536", meaning: "bytes a request may have: 1024 to 8388608")
+    public static let discardPollPeriod = Setting(
+        name: "EVT_DISCARD_POLL_PERIOD", standard: "600s", meaning: "how often confirmed events are discarded: 100ms to 7d")
+    public static let discardLimit = Setting(
+        name: "EVT_DISCARD_LIMIT", standard: "1000", meaning: "events one transaction discards at most: 1 to 1000000")
+    public static let archiverComponent = Setting(
+        name: "EVT_ARCHIVER_COMPONENT", standard: "ARCHIVER", meaning: "the archiver's name as a consumer")
+    public static let archiverWant = Setting(
+        name: "EVT_ARCHIVER_WANT", standard: nil, meaning: "event types to archive, separated by commas; all unless set")
+    public static let windowBytes = Setting(
+        name: "EVT_WINDOW_BYTES", standard: "33554432",
+        meaning: "bytes of recent events the pusher keeps in memory: 1048576 to 17179869184")
+    public static let groupBytes = Setting(
+        name: "EVT_GROUP_BYTES", standard: "524288", meaning: "bytes one group has at most, a single larger event aside: 1024 to 8380416")
+    public static let insecure = Setting(
+        name: "EVT_INSECURE", standard: "false", meaning: "allow endpoints other machines can reach, without keys: true or false")
+    public static let logLevel = Setting(
+        name: "EVT_LOG_LEVEL", standard: "info", meaning: "trace, debug, info, notice, warning, error or critical")
+    public static let logFormat = Setting(name: "EVT_LOG_FORMAT", standard: "text", meaning: "text or json")
+
+    public static let all = [
+        databaseURL, archiveURL, generatorBind, pusherBind, liveBind, generatorConnect, pusherConnect, liveConnect,
+        eventTable, consumerTable, historyTable, allowReliable, allowPolling, maxChunkEvents, requestMax, queueMax,
+        sleepMin, sleepMax, sleepStep, ackTimeout, sessionTimeout, maxRequestBytes, groupBytes, windowBytes,
+        discardPollPeriod, discardLimit, archiverComponent, archiverWant, insecure, logLevel, logFormat,
+    ]
+}

@@ -1,0 +1,98 @@
+import Configuration
+import EventStream
+public import Logging
+import SystemPackage
+
+/// Reads settings: flags first, then the environment, then a file, then the standard values.
+///
+/// Every method throws ``ConfigurationError`` for a value that does not fit, naming the setting and what it may be.
+public struct SettingsReader: Sendable {
+    private let config: ConfigReader
+
+    /// - Parameters:
+    ///   - flags: values given on the command line, by the setting's name.
+    ///   - environment: nil for the process's own.
+    ///   - file: a file of `NAME=value` lines.
+    public init(flags: [String: String], environment: [String: String]? = nil, file: String? = nil) async throws {
+        var providers: [any ConfigProvider] = [EnvironmentVariablesProvider(environmentVariables: flags)]
+        providers.append(
+            environment.map { EnvironmentVariablesProvider(environmentVariables: $0) } ?? EnvironmentVariablesProvider())
+        if let file {
+            do {
+                providers.append(try await EnvironmentVariablesProvider(environmentFilePath: FilePath(file)))
+            } catch {
+                throw ConfigurationError("the settings file \(file) cannot be read: \(error)")
+            }
+        }
+        config = ConfigReader(providers: providers)
+    }
+
+    /// The value, or the standard one; nil if there is neither. An empty value is a value.
+    func optional(_ setting: Setting) -> String? {
+        let key = ConfigKey(setting.name.lowercased().split(separator: "_").map(String.init))
+        return config.string(forKey: key) ?? setting.standard
+    }
+
+    private func mismatch(_ setting: Setting, _ value: String) -> ConfigurationError {
+        ConfigurationError("\(setting.name): \"\(value)\" does not fit; it is \(setting.meaning)")
+    }
+
+    func required(_ setting: Setting) throws(ConfigurationError) -> String {
+        guard let value = optional(setting), !value.isEmpty else {
+            throw ConfigurationError("\(setting.name) (or --\(setting.flag)) is not set; it is \(setting.meaning)")
+        }
+        return value
+    }
+
+    func bool(_ setting: Setting) throws(ConfigurationError) -> Bool {
+        let value = optional(setting) ?? ""
+        switch value.lowercased() {
+        case "true", "yes", "on", "1": return true
+        case "false", "no", "off", "0", "": return false
+        default: throw mismatch(setting, value)
+        }
+    }
+
+    func int(_ setting: Setting, in range: ClosedRange<Int>) throws(ConfigurationError) -> Int {
+        let value = optional(setting) ?? ""
+        guard let number = Int(value), range.contains(number) else { throw mismatch(setting, value) }
+        return number
+    }
+
+    func duration(_ setting: Setting, in range: ClosedRange<Duration>) throws(ConfigurationError) -> Duration {
+        let value = optional(setting) ?? ""
+        guard let duration = Duration(text: value), range.contains(duration) else { throw mismatch(setting, value) }
+        return duration
+    }
+
+    func table(_ setting: Setting) throws(ConfigurationError) -> TableName {
+        let value = try required(setting)
+        guard let table = TableName(value) else { throw mismatch(setting, value) }
+        return table
+    }
+
+    public func logLevel() throws(ConfigurationError) -> Logger.Level {
+        let value = try required(Settings.logLevel)
+        guard let level = Logger.Level(rawValue: value.lowercased()) else { throw mismatch(Settings.logLevel, value) }
+        return level
+    }
+
+    public func logsJSON() throws(ConfigurationError) -> Bool {
+        let value = try required(Settings.logFormat)
+        guard ["text", "json"].contains(value) else { throw mismatch(Settings.logFormat, value) }
+        return value == "json"
+    }
+}
+
+extension Duration {
+    /// Reads `200ms`, `30s`, `5m`, `2h`, `7d`; a plain number is seconds.
+    public init?(text: String) {
+        let units: [(String, Double)] = [("ms", 0.001), ("us", 0.000_001), ("s", 1), ("m", 60), ("h", 3600), ("d", 86_400), ("", 1)]
+        for (unit, seconds) in units where text.hasSuffix(unit) {
+            guard let number = Double(text.dropLast(unit.count)), number >= 0, number * seconds < 1e9 else { return nil }
+            self = .microseconds(Int64((number * seconds * 1e6).rounded()))
+            return
+        }
+        return nil
+    }
+}

@@ -1,0 +1,122 @@
+import EventStream
+import EventStore
+import Postgres
+
+/// Calls from peers (protocol, section 4).
+extension PusherEngine {
+    func received(_ request: WireMessage.Request, from peer: Peer) {
+        for session in sessions.sessions(of: peer.identity) { session.lease.heard(at: .now) }
+        do {
+            try handle(try Call(request, offering: [.poll, .push, .ping]), rid: request.rid, from: peer)
+        } catch {
+            server?.answer(peer, request.rid, error)
+        }
+    }
+
+    private func handle(_ call: Call, rid: RequestID?, from peer: Peer) throws(FutoInError) {
+        switch call {
+        case .ping(let echo): server?.answer(peer, rid, .object("echo", echo))
+        case .registerConsumer(let component): try register(component, rid: rid, peer: peer)
+        case .pollEvents(let component, let after, let want, let precise):
+            try poll(Poll(component: component, after: after, want: want, precise: precise, rid: rid, peer: peer))
+        case .readyToReceive(let component, let want, let precise):
+            try readyToReceive(.init(component: component, want: want, precise: precise, rid: rid, peer: peer))
+        case .stopReceiving(let component):
+            if let session = sessions.session(of: peer.identity, component) {
+                end(session, because: "its receiver stopped")
+            }
+            server?.answer(peer, rid, .true)
+        case .addEvent: throw .notImplemented("addEvent is the generator's")
+        }
+    }
+
+    func requireReliable() throws(FutoInError) {
+        guard configuration.allowReliable else { throw .securityError("reliable delivery is switched off here") }
+    }
+
+    private func register(_ component: ConsumerComponent, rid: RequestID?, peer: Peer) throws(FutoInError) {
+        guard !component.isLive else { throw .liveNotAllowed("live receivers do not register") }
+        try requireReliable()
+        store.register(ConsumerIdentity(component: component)) { [unowned self] result in
+            switch result {
+            case .success: self.server?.answer(peer, rid, .true)
+            case .failure(let error): self.server?.answer(peer, rid, .internalError("not registered: \(error.message)"))
+            }
+        }
+    }
+
+    // MARK: Polling
+
+    struct Poll {
+        let component: ConsumerComponent
+        let after: EventID?
+        let want: EventFilter
+        let precise: Bool
+        let rid: RequestID?
+        let peer: Peer
+        var consumer: ConsumerIdentity { ConsumerIdentity(component: component) }
+    }
+
+    private func poll(_ poll: Poll) throws(FutoInError) {
+        guard configuration.allowPolling else { throw .securityError("polling is switched off here") }
+        if !poll.component.isLive { try requireReliable() }
+        guard tail.isConnected, window != nil else { throw .internalError("the database cannot be reached") }
+        // Answers must show what was committed before the call.
+        tail.whenFresh { [unowned self] in
+            if poll.component.isLive {
+                self.answer(poll, after: poll.after ?? .none)
+            } else {
+                self.confirm(poll)
+            }
+        }
+    }
+
+    /// A position never goes past what is settled: nothing beyond can have been delivered.
+    private func confirm(_ poll: Poll) {
+        let settled = tail.settled ?? .none
+        guard let last = poll.after, last > settled else { return confirm(poll, through: poll.after ?? .none) }
+        store.newest { [unowned self] result in
+            switch result {
+            case .success(let newest) where newest.map { last <= $0 } ?? false: self.confirm(poll, through: settled)
+            case .success:
+                self.server?.answer(poll.peer, poll.rid, .invalidRequest("last_id \(last) is beyond the newest event"))
+            case .failure(let error): self.fail(poll, error)
+            }
+        }
+    }
+
+    private func confirm(_ poll: Poll, through position: EventID) {
+        store.confirm(poll.consumer, through: position) { [unowned self] result in
+            switch result {
+            case .success(let stored?): self.answer(poll, after: stored)
+            case .success(nil):
+                self.server?.answer(poll.peer, poll.rid, .notRegistered("\(poll.consumer) is not registered"))
+            case .failure(let error): self.fail(poll, error)
+            }
+        }
+    }
+
+    private func answer(_ poll: Poll, after: EventID) {
+        let settled = tail.settled ?? .none
+        guard after < settled else { return server?.answer(poll.peer, poll.rid, RawJSON(unchecked: Array("[]".utf8))) ?? () }
+        let limits = QueueReader.Limits(rows: configuration.maxChunkEvents, bytes: 4 << 20)
+        store.page(after: after, through: settled, want: poll.want, limits: limits) { [unowned self] result in
+            switch result {
+            case .success(let page):
+                let group = EventGroup(
+                    from: [page], after: after, want: poll.want, precise: poll.precise,
+                    limits: GroupLimits(events: self.configuration.maxChunkEvents, bytes: 8 << 20 - 4096))
+                self.server?.answer(poll.peer, poll.rid, RawJSON(unchecked: group.list))
+                // Unwanted events must not hold the discarder up, nor be looked at again.
+                if group.count == 0, group.through > after, !poll.component.isLive {
+                    self.store.confirm(poll.consumer, through: group.through) { _ in }
+                }
+            case .failure(let error): self.fail(poll, error)
+            }
+        }
+    }
+
+    private func fail(_ poll: Poll, _ error: PostgresError) {
+        server?.answer(poll.peer, poll.rid, .internalError("the events could not be read: \(error.message)"))
+    }
+}

@@ -1,0 +1,217 @@
+import EventLoop
+import EventStore
+import EventStream
+import Logging
+import Postgres
+import ZeroMQ
+
+/// Groups on their way to receivers, and what comes back.
+extension PusherEngine {
+    func pumpAll() { for session in sessions.all { pump(session) } }
+
+    /// Sends what the session's window has room for.
+    func pump(_ session: Session) {
+        guard !session.isOver, mayStartGroups else { return }
+        if session.isLive { pumpLive(session) } else { pumpReliable(session) }
+    }
+
+    // MARK: Reliable
+
+    private func pumpReliable(_ session: Session) {
+        guard let window, !session.lease.isDisconnected else { return }
+        while case .reliable(var delivery, let epoch) = session.kind, delivery.canTakeGroup {
+            if let page = session.history, page.through <= delivery.cursor { session.history = nil }
+            guard session.history != nil || window.covers(after: delivery.cursor) else { return readHistory(session) }
+            let group: EventGroup
+            if let page = session.history {
+                group = self.group([page], for: session, after: delivery.cursor)
+            } else {
+                group = self.group(window.pages(after: delivery.cursor), for: session, after: delivery.cursor)
+            }
+            guard let last = group.last else {
+                guard group.through > delivery.cursor else { return }
+                let position = delivery.passedOver(through: group.through)
+                session.kind = .reliable(delivery, epoch: epoch)
+                if let position { store.note(session.consumer, epoch: epoch, position: position) }
+                continue
+            }
+            let taken = delivery.took(last: last, count: group.count, through: group.through, at: .now)
+            session.kind = .reliable(delivery, epoch: epoch)
+            send(taken, group, to: session)
+        }
+    }
+
+    private func group(
+        _ pages: some Sequence<EventPage>, for session: Session, after: EventID, through: EventID = EventID(.max)
+    ) -> EventGroup {
+        EventGroup(
+            from: pages, after: after, through: through, want: session.want, precise: session.precise,
+            limits: configuration.groupLimits)
+    }
+
+    private func readHistory(_ session: Session) {
+        guard !session.isReadingHistory, let window, case .reliable(let delivery, _) = session.kind else { return }
+        session.isReadingHistory = true
+        let limits = QueueReader.Limits(rows: configuration.groupLimits.events, bytes: 1 << 20)
+        // The end is looked at before the page is read: up to there it is settled.
+        store.page(after: delivery.cursor, through: window.end, want: session.want, limits: limits) { [unowned self] result in
+            session.isReadingHistory = false
+            guard !session.isOver else { return }
+            switch result {
+            case .success(let page):
+                session.history = page
+                self.pump(session)
+            case .failure(let error):
+                self.logger.debug("history could not be read", metadata: [.error: "\(error)"])
+                self.loop.schedule(after: .milliseconds(100)) { [weak self] in self?.pump(session) }
+            }
+        }
+    }
+
+    private func send(_ group: ConsumerDelivery.Group, _ events: EventGroup, to session: Session) {
+        guard let server, case .reliable(var delivery, let epoch) = session.kind else { return }
+        let rid = nextRid()
+        let now = MonotonicTime.now
+        let message = OnEvents.encoded(sequence: group.sequence, group: events, rid: .server(rid))
+        switch server.send(session.peer, message) {
+        case .sent: delivery.sent(group.sequence, rid: rid, at: now)
+        case .full: delivery.postponed(group.sequence, until: now + .milliseconds(20))
+        case .unreachable:
+            session.lease.disconnected()
+            delivery.postponed(group.sequence, until: now + .milliseconds(200))
+        }
+        session.kind = .reliable(delivery, epoch: epoch)
+    }
+
+    /// Sends again what is overdue, and what could not be sent before.
+    func sendDue(_ session: Session, at now: MonotonicTime) {
+        guard case .reliable(let delivery, _) = session.kind, !session.lease.isDisconnected else {
+            if session.isLive { pump(session) }
+            return
+        }
+        for group in delivery.due(at: now) where session.rereading.insert(group.sequence).inserted {
+            sendAgain(group, to: session)
+        }
+        pump(session)
+    }
+
+    /// The group's events are taken from the window or read again; the range of ids gives the same ones.
+    private func sendAgain(_ group: ConsumerDelivery.Group, to session: Session) {
+        let again: (EventGroup) -> Void = { [unowned self] events in
+            session.rereading.remove(group.sequence)
+            guard !session.isOver, case .reliable(let delivery, _) = session.kind,
+                delivery.due(at: .now).contains(where: { $0.sequence == group.sequence })
+            else { return }
+            self.send(group, events, to: session)
+        }
+        if let window, window.covers(after: group.after) {
+            let pages = window.pages(after: group.after)
+            return again(
+                EventGroup(
+                    from: pages, after: group.after, through: group.last, want: session.want, precise: session.precise,
+                    limits: .init(events: group.count, bytes: .max)))
+        }
+        store.page(
+            after: group.after, through: group.last, want: session.want, limits: .init(rows: group.count, bytes: 16 << 20)
+        ) { result in
+            guard case .success(let page) = result else {
+                session.rereading.remove(group.sequence)
+                return
+            }
+            again(
+                EventGroup(
+                    from: [page], after: group.after, through: group.last, want: session.want, precise: session.precise,
+                    limits: .init(events: group.count, bytes: .max)))
+        }
+    }
+
+    // MARK: Answers
+
+    func answered(_ response: WireMessage.Response, by peer: Peer) {
+        let now = MonotonicTime.now
+        let number = response.rid?.contents.first == UInt8(ascii: "S") ? response.rid?.number : nil
+        for session in sessions.sessions(of: peer.identity) {
+            session.lease.heard(at: now)
+            if let number { answered(session, number, response.outcome, at: now) }
+        }
+    }
+
+    private func answered(
+        _ session: Session, _ rid: UInt64, _ outcome: Result<RawJSON, FutoInError>, at now: MonotonicTime
+    ) {
+        switch session.kind {
+        case .live(var delivery):
+            guard delivery.answered(rid) else { return }
+            session.kind = .live(delivery)
+            pump(session)
+        case .reliable(var delivery, let epoch):
+            let answer: ConsumerDelivery.Answer
+            switch outcome {
+            case .success(let result): answer = result == .true ? .processed : .failed("answered \(result), not true")
+            case .failure(let error): answer = .failed(error.description)
+            }
+            let result = delivery.answered(rid, answer, at: now)
+            session.kind = .reliable(delivery, epoch: epoch)
+            switch result {
+            case .confirmed(let position):
+                store.note(session.consumer, epoch: epoch, position: position)
+                pump(session)
+            case .retry(let group, _): reportFailure(of: group, answer, session, at: now)
+            case .waiting, .unknown: break
+            }
+        }
+    }
+
+    private func reportFailure(
+        of group: ConsumerDelivery.Group, _ answer: ConsumerDelivery.Answer, _ session: Session, at now: MonotonicTime
+    ) {
+        guard case .failed(let text) = answer, session.failures.isDue(at: now) else { return }
+        logger.warning(
+            "a receiver cannot process a group; it is sent again",
+            metadata: [
+                .consumer: "\(session.consumer)", .first: "\(group.after.next)", .last: "\(group.last)",
+                .attempts: "\(group.attempts)", .error: "\(text.prefix(500))",
+            ])
+    }
+
+    // MARK: Live
+
+    func liveEventsArrived(_ page: EventPage) {
+        for session in sessions.all where session.isLive {
+            guard case .live(var delivery) = session.kind else { continue }
+            var after = page.after
+            while after < page.through {
+                let extent = EventGroup(
+                    from: [page], after: after, want: session.want, precise: session.precise,
+                    limits: configuration.groupLimits, measuring: true)
+                _ = delivery.arrived(
+                    through: extent.through, count: extent.count, groupLimit: configuration.groupLimits.events)
+                after = extent.through
+            }
+            session.kind = .live(delivery)
+        }
+    }
+
+    private func pumpLive(_ session: Session) {
+        guard let server, let window else { return }
+        while case .live(var delivery) = session.kind {
+            let rid = nextRid()
+            guard let group = delivery.next(rid: rid, at: .now) else {
+                session.kind = .live(delivery)
+                return
+            }
+            let events = window.covers(after: group.after)
+                ? EventGroup(
+                    from: window.pages(after: group.after), after: group.after, through: group.through, want: session.want,
+                    precise: session.precise, limits: .init(events: 1000, bytes: 8 << 20 - 4096))
+                : nil
+            if let events, events.count > 0 {
+                let message = OnEvents.encoded(sequence: group.sequence, group: events, rid: .server(rid))
+                if server.send(session.peer, message) != .sent { delivery.lost(group, rid: rid) }
+            } else {
+                delivery.lost(group, rid: rid)
+            }
+            session.kind = .live(delivery)
+        }
+    }
+}

@@ -1,0 +1,146 @@
+import EventStore
+import EventStream
+import Logging
+import Postgres
+
+/// Sessions: how they begin and end (protocol, section 5).
+extension PusherEngine {
+    struct Start {
+        let component: ConsumerComponent
+        let want: EventFilter
+        let precise: Bool
+        let rid: RequestID?
+        let peer: Peer
+        var consumer: ConsumerIdentity { ConsumerIdentity(component: component) }
+    }
+
+    func readyToReceive(_ start: Start) throws(FutoInError) {
+        guard tail.isConnected, window != nil else { throw .internalError("the database cannot be reached") }
+        if start.component.isLive { return startLive(start) }
+        try requireReliable()
+        if let waiting = claiming[start.consumer] {
+            // One claim at a time; this call is looked at again after it.
+            claiming[start.consumer] = waiting + [{ [unowned self] in self.retry(start) }]
+            return
+        }
+        let now = MonotonicTime.now
+        guard let present = sessions.reliable(start.consumer) else { return claim(start, after: .none) }
+        guard case .reliable(let delivery, let epoch) = present.kind else { return }
+        if present.peer.identity == start.peer.identity {
+            if present.want == start.want, present.precise == start.precise {
+                server?.answer(start.peer, start.rid, .true)
+                return pump(present)
+            }
+            // Another filter: the same claim, a new session.
+            sessions.remove(present)
+            begin(start, after: delivery.confirmed, epoch: epoch)
+        } else {
+            guard !present.lease.keepsOthersOut(at: now) else {
+                throw .consumerBusy("\(start.consumer) is being served over another connection")
+            }
+            sessions.remove(present)
+            claim(start, after: delivery.confirmed)
+        }
+    }
+
+    private func retry(_ start: Start) {
+        do {
+            try readyToReceive(start)
+        } catch {
+            server?.answer(start.peer, start.rid, error)
+        }
+    }
+
+    /// - Parameter confirmed: what an earlier session here knows to be answered, stored yet or not.
+    private func claim(_ start: Start, after confirmed: EventID) {
+        claiming[start.consumer] = []
+        store.claim(start.consumer) { [unowned self] result in
+            let waiting = self.claiming.removeValue(forKey: start.consumer) ?? []
+            switch result {
+            case .success(.claimed(let position, let epoch)):
+                if confirmed > position { self.store.note(start.consumer, epoch: epoch, position: confirmed) }
+                self.begin(start, after: max(position, confirmed), epoch: epoch)
+            case .success(.busy):
+                self.server?.answer(start.peer, start.rid, .consumerBusy("\(start.consumer) is being served by another pusher"))
+            case .success(.notRegistered):
+                self.server?.answer(start.peer, start.rid, .notRegistered("\(start.consumer) is not registered"))
+            case .failure(let error):
+                self.server?.answer(start.peer, start.rid, .internalError("the session could not start: \(error.message)"))
+            }
+            for call in waiting { call() }
+        }
+    }
+
+    private func begin(_ start: Start, after position: EventID, epoch: Int64) {
+        let session = Session(
+            consumer: start.consumer, peer: start.peer, want: start.want, precise: start.precise,
+            lease: Lease(timeout: configuration.sessionTimeout, at: .now),
+            kind: .reliable(ConsumerDelivery(after: position, configuration: configuration.delivery), epoch: epoch))
+        sessions.insert(session)
+        logger.info("session started", metadata: [.consumer: "\(session.consumer)", .position: "\(position)"])
+        server?.answer(start.peer, start.rid, .true)
+        pump(session)
+        keepTime()
+    }
+
+    private func startLive(_ start: Start) {
+        if let present = sessions.session(of: start.peer.identity, start.component) {
+            if present.want == start.want, present.precise == start.precise {
+                server?.answer(start.peer, start.rid, .true)
+                return
+            }
+            sessions.remove(present)
+        }
+        // What was committed before the call must not come: find out first what that is.
+        tail.whenFresh { [unowned self] in
+            let delivery = LiveDelivery(
+                after: self.tail.settled ?? .none,
+                configuration: .init(
+                    requestMax: self.configuration.delivery.requestMax, queueMax: self.configuration.queueMax,
+                    ackTimeout: self.configuration.delivery.ackTimeout))
+            let session = Session(
+                consumer: start.consumer, peer: start.peer, want: start.want, precise: start.precise,
+                lease: Lease(timeout: self.configuration.sessionTimeout, at: .now), kind: .live(delivery))
+            self.sessions.insert(session)
+            self.server?.answer(start.peer, start.rid, .true)
+            self.keepTime()
+        }
+    }
+
+    /// Ends a session: stores its position and lets any pusher serve the consumer.
+    func end(_ session: Session, because reason: String, quietly: Bool = false) {
+        guard !session.isOver else { return }
+        sessions.remove(session)
+        if case .reliable(let delivery, let epoch) = session.kind {
+            store.release(session.consumer, epoch: epoch, position: delivery.confirmed)
+            if !quietly {
+                logger.info(
+                    "session ended",
+                    metadata: [.consumer: "\(session.consumer)", .position: "\(delivery.confirmed)", .reason: "\(reason)"])
+            }
+        }
+    }
+
+    func disconnected(_ identity: [UInt8]) {
+        for session in sessions.sessions(of: identity) {
+            session.lease.disconnected()
+            guard case .reliable(var delivery, let epoch) = session.kind else {
+                sessions.remove(session)
+                continue
+            }
+            delivery.connectionLost(at: .now)
+            session.kind = .reliable(delivery, epoch: epoch)
+        }
+    }
+
+    /// Another session, perhaps another pusher's, has taken the consumer over; or it was removed.
+    func fenced(_ consumer: ConsumerIdentity) {
+        guard let session = sessions.reliable(consumer) else { return }
+        logger.warning("session lost to another pusher", metadata: [.consumer: "\(consumer)"])
+        sessions.remove(session)
+    }
+
+    func endAllSessions() {
+        for session in sessions.all where !session.isLive { sessions.remove(session) }
+    }
+}

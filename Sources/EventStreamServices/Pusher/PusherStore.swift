@@ -1,0 +1,197 @@
+import EventLoop
+import EventStore
+import EventStream
+import Logging
+import Postgres
+
+/// The pusher's database work besides the tail: consumers, positions, history, signs of life.
+///
+/// Two connections: pages of history must not hold positions up.
+final class PusherStore {
+    private let loop: EventLoop
+    private let logger: Logger
+    private let configuration: Pusher.Configuration
+    private let work: PersistentConnection
+    private let reading: PersistentConnection
+    private var consumers: ConsumerStore?
+    private var registry: PusherRegistry?
+    private var reader: QueueReader?
+    private var book = PositionBook()
+    private var flushTimer: Timer?
+    private var beatTimer: Timer?
+    /// When each other pusher's beat was last seen to change.
+    private var beats: [Int64: (beat: Int64, seen: MonotonicTime)] = [:]
+
+    /// This run's number; it names the owner of sessions and the advisory lock that shows we live.
+    let pusher = Int64.random(in: 1...Int64.max)
+
+    var onFenced: (ConsumerIdentity) -> Void = { _ in }
+    /// Others have given this pusher up for dead; every session may be theirs.
+    var onDeclaredDead: () -> Void = {}
+    var onReady: () -> Void = {}
+    var onOthers: (Bool) -> Void = { _ in }
+    var settled: () -> EventID = { .none }
+
+    /// Positions are stored at most this long after the answer; well within what the protocol promises.
+    private let flushDelay = Duration.milliseconds(50)
+    private var beatInterval: Duration { configuration.sessionTimeout / 5 }
+    private var deadAfter: Duration { configuration.sessionTimeout * 3 / 5 }
+
+    init(_ configuration: Pusher.Configuration, loop: EventLoop, logger: Logger) {
+        self.loop = loop
+        self.logger = logger
+        self.configuration = configuration
+        work = PersistentConnection(configuration.database.options(application: "evt-pusher"), on: loop)
+        reading = PersistentConnection(
+            configuration.database.options(application: "evt-pusher history", settings: QueueReader.settings), on: loop)
+    }
+
+    func start() {
+        let tables = configuration.database.tables
+        work.setUp = { [unowned self] connection in
+            let info = try await StreamInfo.load(tables, from: connection)
+            let registry = PusherRegistry(info.tables)
+            guard try await registry.enter(self.pusher, application: "evt-pusher", on: connection) else {
+                throw StoreError("this pusher's earlier connection has not ended yet")
+            }
+            self.consumers = ConsumerStore(info)
+            self.registry = registry
+            self.beats = [:]
+        }
+        work.onOpen = { [unowned self] _ in
+            self.logger.info("connected to the database", metadata: [.database: "\(self.configuration.database)"])
+            self.beat()
+            self.flush()
+            self.onReady()
+        }
+        work.onFailure = { [unowned self] error, pause in
+            self.beatTimer?.cancel()
+            self.logger.debug("no database for positions", metadata: [.error: "\(error)", .retryIn: "\(pause)"])
+        }
+        reading.setUp = { [unowned self] connection in
+            self.reader = QueueReader(try await StreamInfo.load(tables, from: connection).tables)
+        }
+        reading.onOpen = { [unowned self] _ in self.onReady() }
+        work.start()
+        reading.start()
+    }
+
+    /// Stores what is left, leaves the registry, closes.
+    func stop() async {
+        flushTimer?.cancel()
+        beatTimer?.cancel()
+        if let connection = work.current, let registry {
+            await withCheckedContinuation { continuation in
+                // Everything submitted before has been carried out when this has.
+                registry.leave(pusher, on: connection) { continuation.resume() }
+            }
+        }
+        work.stop()
+        reading.stop()
+    }
+
+    private func unavailable<Value>() -> Result<Value, PostgresError> {
+        .failure(PostgresError(.connectionLost, "the database cannot be reached"))
+    }
+
+    // MARK: Consumers
+
+    func register(_ consumer: ConsumerIdentity, completion: @escaping (Result<Void, PostgresError>) -> Void) {
+        guard let connection = work.current, let consumers else { return completion(unavailable()) }
+        consumers.register(consumer, on: connection, completion: completion)
+    }
+
+    func claim(_ consumer: ConsumerIdentity, completion: @escaping (Result<ConsumerStore.Claim, PostgresError>) -> Void) {
+        guard let connection = work.current, let consumers else { return completion(unavailable()) }
+        let now = MonotonicTime.now
+        let dead = beats.filter { $0.key != pusher && now - $0.value.seen > deadAfter }.map(\.key)
+        consumers.claim(consumer, for: pusher, dead: dead, on: connection, completion: completion)
+    }
+
+    /// Stores the session's last position and gives the consumer up.
+    func release(_ consumer: ConsumerIdentity, epoch: Int64, position: EventID) {
+        book.forget(consumer)
+        guard let connection = work.current, let consumers else { return }
+        consumers.store([.init(consumer: consumer, epoch: epoch, position: position)], on: connection) { _ in }
+        consumers.release(consumer, of: pusher, epoch: epoch, on: connection) { _ in }
+    }
+
+    func confirm(
+        _ consumer: ConsumerIdentity, through position: EventID, completion: @escaping (Result<EventID?, PostgresError>) -> Void
+    ) {
+        guard let connection = work.current, let consumers else { return completion(unavailable()) }
+        consumers.confirm(consumer, through: position, on: connection, completion: completion)
+    }
+
+    func newest(completion: @escaping (Result<EventID?, PostgresError>) -> Void) {
+        guard let connection = work.current, let consumers else { return completion(unavailable()) }
+        consumers.newest(on: connection, completion: completion)
+    }
+
+    // MARK: History
+
+    func page(
+        after: EventID, through: EventID, want: EventFilter, limits: QueueReader.Limits,
+        completion: @escaping (Result<EventPage, PostgresError>) -> Void
+    ) {
+        guard let connection = reading.current, let reader else { return completion(unavailable()) }
+        reader.page(on: connection, after: after, through: through, want: want, limits: limits, completion: completion)
+    }
+
+    // MARK: Positions
+
+    func note(_ consumer: ConsumerIdentity, epoch: Int64, position: EventID) {
+        book.note(consumer, epoch: epoch, position: position)
+        guard flushTimer == nil else { return }
+        flushTimer = loop.schedule(after: flushDelay) { [unowned self] in
+            self.flushTimer = nil
+            self.flush()
+        }
+    }
+
+    private func flush() {
+        guard let connection = work.current, let consumers else { return }
+        let entries = book.take()
+        guard !entries.isEmpty else { return }
+        consumers.store(entries, on: connection) { [unowned self] result in
+            switch result {
+            case .success(let outcome):
+                self.book.finished(Set(outcome.filter { $0.value != .locked }.map(\.key)))
+                for (consumer, stored) in outcome where stored == .fenced { self.onFenced(consumer) }
+            case .failure(let error):
+                self.book.finished([])
+                self.logger.warning("positions could not be stored; trying again", metadata: [.error: "\(error)"])
+            }
+            guard self.book.hasUnsent, self.flushTimer == nil, self.work.current != nil else { return }
+            self.flushTimer = self.loop.schedule(after: self.flushDelay) { [unowned self] in
+                self.flushTimer = nil
+                self.flush()
+            }
+        }
+    }
+
+    // MARK: Signs of life
+
+    private func beat() {
+        beatTimer?.cancel()
+        guard let connection = work.current, let registry else { return }
+        registry.beat(pusher, settled: settled(), on: connection) { [unowned self] result in
+            switch result {
+            case .success(let beats?): self.seen(beats, at: .now)
+            case .success(nil):
+                self.logger.warning("other pushers gave this one up for dead; its sessions begin anew")
+                self.onDeclaredDead()
+                self.work.restart(because: StoreError("declared dead"))
+                return
+            case .failure: return
+            }
+            self.beatTimer = self.loop.schedule(after: self.beatInterval) { [unowned self] in self.beat() }
+        }
+    }
+
+    private func seen(_ present: [Int64: Int64], at now: MonotonicTime) {
+        for (pusher, beat) in present where beats[pusher]?.beat != beat { beats[pusher] = (beat, now) }
+        beats = beats.filter { present[$0.key] != nil }
+        onOthers(present.keys.contains { $0 != pusher })
+    }
+}

@@ -1,0 +1,130 @@
+import EventLoop
+import EventStream
+import Logging
+import ZeroMQ
+
+/// A peer of a ROUTER socket, and how it frames its messages.
+struct Peer: Hashable {
+    let identity: [UInt8]
+    /// Whether an empty frame precedes the payload, as REQ sockets send it; answers do the same.
+    let hasDelimiter: Bool
+
+    func frames(_ payload: [UInt8]) -> [[UInt8]] { hasDelimiter ? [identity, [], payload] : [identity, payload] }
+}
+
+/// Receives calls on a ROUTER socket and sends answers; tells when connections close.
+final class RequestServer {
+    struct Counters {
+        var dropped = 0
+        var invalid = 0
+    }
+
+    private let socket: Socket
+    private let loop: EventLoop
+    private let sizeLimit: Int
+    private var source: SocketSource?
+    private var monitor: Monitor?
+    private(set) var endpoints: [String] = []
+    private(set) var counters = Counters()
+    /// Which peers were last heard over which connection.
+    private var peersByConnection: [Int32: Set<[UInt8]>] = [:]
+    private var connectionByPeer: [[UInt8]: Int32] = [:]
+
+    var onRequest: (Peer, WireMessage.Request) -> Void = { _, _ in }
+    var onResponse: (Peer, WireMessage.Response) -> Void = { _, _ in }
+    /// The connection this peer was last heard over has closed.
+    var onDisconnect: ([UInt8]) -> Void = { _ in }
+
+    /// - Parameter sizeLimit: bytes a request may have.
+    init(binding endpoints: [String], context: Context, loop: EventLoop, sizeLimit: Int, name: String) throws {
+        self.loop = loop
+        self.sizeLimit = sizeLimit
+        socket = try Socket(
+            .router, in: context,
+            options: [
+                .routerMandatory(true), .routerHandover(true), .linger(.seconds(1)), .ipv6(true),
+                // Larger requests are answered with an error up to here; past it the connection is closed.
+                .maxMessageSize(Int64(max(16 << 20, sizeLimit * 2))),
+                .heartbeat(interval: .seconds(5), timeout: .seconds(15)), .handshakeTimeout(.seconds(10)),
+            ])
+        monitor = try Monitor(socket, name: name) { [unowned self] in self.connectionChanged($0) }
+        for endpoint in endpoints { self.endpoints.append(try socket.bind(endpoint)) }
+    }
+
+    func start() {
+        guard let monitor, source == nil else { return }
+        let source = SocketSource(socket) { [unowned self] in self.received($0) }
+        self.source = source
+        loop.add(monitor)
+        loop.add(source)
+    }
+
+    /// Takes no more messages; what has been sent still goes out.
+    func stop() {
+        if let source { loop.remove(source) }
+        if let monitor { loop.remove(monitor) }
+        source = nil
+        monitor = nil
+    }
+
+    func answer(_ peer: Peer, _ response: WireMessage.Response) { _ = send(peer, response.encoded()) }
+
+    func answer(_ peer: Peer, _ rid: RequestID?, _ result: RawJSON) {
+        answer(peer, .init(outcome: .success(result), rid: rid))
+    }
+
+    func answer(_ peer: Peer, _ rid: RequestID?, _ error: FutoInError) {
+        answer(peer, .init(outcome: .failure(error), rid: rid))
+    }
+
+    func send(_ peer: Peer, _ payload: [UInt8]) -> SendOutcome {
+        (try? socket.send(peer.frames(payload))) ?? .unreachable
+    }
+
+    private func received(_ message: Message) {
+        let peer: Peer
+        let payload: [UInt8]
+        switch message.frames.count {
+        case 2: (peer, payload) = (Peer(identity: message.frames[0], hasDelimiter: false), message.frames[1])
+        case 3 where message.frames[1].isEmpty:
+            (peer, payload) = (Peer(identity: message.frames[0], hasDelimiter: true), message.frames[2])
+        default:
+            counters.dropped += 1
+            return
+        }
+        guard !payload.isEmpty else {
+            counters.dropped += 1
+            return
+        }
+        note(peer.identity, heardOver: message.connection)
+        do {
+            switch try WireMessage(decoding: payload, sizeLimit: sizeLimit) {
+            case .request(let request): onRequest(peer, request)
+            case .response(let response): onResponse(peer, response)
+            }
+        } catch {
+            counters.invalid += 1
+            answer(peer, error.rid, error.error)
+        }
+    }
+
+    private func note(_ identity: [UInt8], heardOver connection: Int32) {
+        guard connection >= 0, connectionByPeer[identity] != connection else { return }
+        // Descriptors are used again: first hear of every connection that ended before this message was sent.
+        monitor?.dispatch()
+        if let old = connectionByPeer.updateValue(connection, forKey: identity) {
+            peersByConnection[old]?.remove(identity)
+        }
+        peersByConnection[connection, default: []].insert(identity)
+    }
+
+    private func connectionChanged(_ event: Monitor.Event) {
+        guard case .disconnected(let connection) = event,
+            let peers = peersByConnection.removeValue(forKey: connection)
+        else { return }
+        for identity in peers where connectionByPeer[identity] == connection {
+            connectionByPeer[identity] = nil
+            onDisconnect(identity)
+        }
+    }
+}

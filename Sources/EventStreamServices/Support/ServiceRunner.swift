@@ -1,0 +1,16 @@
+import EventLoop
+import Logging
+import ServiceLifecycle
+
+/// What every role does around its work: a thread of its own, and a clean stop.
+enum ServiceRunner {
+    /// Runs `body` on a new event loop until it returns.
+    static func run(_ body: @escaping @Sendable (isolated LoopActor) async throws -> Void) async throws {
+        let home = LoopActor()
+        defer { home.loop.stop() }
+        try await home.run(body)
+    }
+
+    /// Waits for the order to stop.
+    static func untilShutdown() async { try? await gracefulShutdown() }
+}

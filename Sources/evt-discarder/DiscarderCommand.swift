@@ -1,0 +1,22 @@
+import ArgumentParser
+import CommandLineSupport
+import EventStreamServices
+
+@main
+struct DiscarderCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "evt-discarder",
+        abstract: "Removes events that every registered consumer has confirmed.",
+        discussion: "Settings come from flags, then the environment, then a file, then the defaults.")
+
+    @OptionGroup var common: CommonOptions
+    @OptionGroup var database: DatabaseOptions
+    @OptionGroup var discarder: DiscarderOptions
+
+    func run() async throws {
+        let settings = try await SettingsReader(common, database, discarder)
+        try await runServices(settings, label: "evt-discarder") { logger in
+            [Discarder(try settings.discarder(), logger: logger)]
+        }
+    }
+}

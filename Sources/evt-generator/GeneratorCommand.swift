@@ -1,0 +1,23 @@
+import ArgumentParser
+import CommandLineSupport
+import EventStreamServices
+
+@main
+struct GeneratorCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "evt-generator",
+        abstract: "Records events for clients that have no database transaction of their own.",
+        discussion: "Settings come from flags, then the environment, then a file, then the defaults.")
+
+    @OptionGroup var common: CommonOptions
+    @OptionGroup var database: DatabaseOptions
+    @OptionGroup var generator: GeneratorOptions
+    @OptionGroup var socket: SocketOptions
+
+    func run() async throws {
+        let settings = try await SettingsReader(common, database, generator, socket)
+        try await runServices(settings, label: "evt-generator") { logger in
+            [Generator(try settings.generator(), logger: logger)]
+        }
+    }
+}

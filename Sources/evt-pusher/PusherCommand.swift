@@ -1,0 +1,23 @@
+import ArgumentParser
+import CommandLineSupport
+import EventStreamServices
+
+@main
+struct PusherCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "evt-pusher",
+        abstract: "Pushes every committed event, in order, to every registered consumer.",
+        discussion: "Settings come from flags, then the environment, then a file, then the defaults.")
+
+    @OptionGroup var common: CommonOptions
+    @OptionGroup var database: DatabaseOptions
+    @OptionGroup var pusher: PusherOptions
+    @OptionGroup var socket: SocketOptions
+
+    func run() async throws {
+        let settings = try await SettingsReader(common, database, pusher, socket)
+        try await runServices(settings, label: "evt-pusher") { logger in
+            [Pusher(try settings.pusher(), logger: logger)]
+        }
+    }
+}

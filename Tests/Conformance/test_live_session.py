@@ -1,0 +1,149 @@
+"""A LIVE session: from now on, without registration, without a second try (section 5)."""
+
+from database import add_sql
+from expect import QUIET, ready_when_free, refused, separate_groups
+
+SETTINGS = {"EVT_ACK_TIMEOUT": "1s"}
+
+
+def test_no_registration_is_needed_and_nothing_is_stored(stream, source, peer, event_type):
+    assert peer.ready("LIVE", [event_type]) is True
+    event_id = source.add_event(event_type)
+    assert [event["id"] for event in peer.receive_events(1)] == [event_id]
+    peer.stop("LIVE")
+    assert stream.database.value("SELECT count(*) FROM evt_consumers WHERE ident LIKE '%LIVE%'") == "0"
+
+
+def test_a_live_session_can_be_asked_for_in_version_1_0(source, peer, event_type):
+    assert peer.call("futoin.evt.push:1.0:readyToReceive", component="LIVE", want=[event_type]) is True
+    event_id = source.add_event(event_type)
+    assert [event["id"] for event in peer.receive_events(1)] == [event_id]
+
+
+def test_only_events_committed_after_the_call_come(source, peer, event_type):
+    for _ in range(5):
+        source.add_event(event_type)
+    peer.ready("LIVE", [event_type])
+    event_id = source.add_event(event_type)
+    group = peer.next_group()
+    assert (group.seq, group.ids) == (0, [int(event_id)])
+
+
+def test_what_counts_is_the_commit_and_not_the_insert(sql, peer, event_type):
+    session = sql()
+    session.run("BEGIN")
+    event_id = int(session.value(add_sql(event_type)))
+    peer.ready("LIVE", [event_type])
+    session.run("COMMIT")
+    assert peer.next_group().ids == [event_id]
+
+
+def test_events_come_in_id_order_with_seq_from_0_without_gaps_while_the_peer_keeps_up(source, peer, event_type):
+    peer.ready("LIVE", [event_type])
+    recorded = [int(source.add_event(event_type, number)) for number in range(50)]
+    seqs, received = [], []
+    while len(received) < len(recorded):
+        group = peer.next_group()
+        peer.accept(group)
+        seqs.append(group.seq)
+        received += group.ids
+    assert received == recorded
+    assert seqs == list(range(len(seqs)))
+
+
+def test_only_wanted_types_come(source, peer, event_type, other_type):
+    peer.ready("LIVE", [event_type, other_type])
+    recorded = [source.add_event(kind) for kind in (event_type, "NOISE", other_type, event_type + "X", event_type)]
+    assert [event["id"] for event in peer.receive_events(3)] == [recorded[0], recorded[2], recorded[4]]
+
+
+def test_want_null_brings_all_types(source, peer, event_type, other_type):
+    peer.ready("LIVE")
+    recorded = [source.add_event(event_type), source.add_event(other_type)]
+    assert [event["id"] for event in peer.receive_events(2)] == recorded
+
+
+def test_many_peers_can_be_live_at_once(stream, source, connect, event_type):
+    peers = [connect(stream.pusher.endpoint) for _ in range(4)]
+    for peer in peers:
+        assert peer.ready("LIVE", [event_type]) is True
+    recorded = [source.add_event(event_type) for _ in range(10)]
+    for peer in peers:
+        assert [event["id"] for event in peer.receive_events(10)] == recorded
+
+
+def test_a_live_session_keeps_no_registered_consumer_out(source, peer, rival, consumer, event_type):
+    rival.ready("LIVE", [event_type])
+    peer.ready(consumer, [event_type])
+    event_id = source.add_event(event_type)
+    for receiver in (peer, rival):
+        assert [event["id"] for event in receiver.receive_events(1)] == [event_id]
+
+
+def test_a_refused_group_does_not_come_again(source, peer, event_type):
+    peer.ready("LIVE", [event_type])
+    [group] = separate_groups(source, peer, event_type, 1)
+    peer.refuse(group)
+    assert peer.groups_within(QUIET) == []
+    event_id = source.add_event(event_type)
+    following = peer.next_group()
+    assert (following.seq, following.ids) == (1, [int(event_id)])
+
+
+def test_an_unanswered_group_does_not_come_again(source, peer, event_type):
+    peer.ready("LIVE", [event_type])
+    separate_groups(source, peer, event_type, 1)
+    assert peer.groups_within(2) == []
+    event_id = source.add_event(event_type)
+    following = peer.next_group()
+    assert (following.seq, following.ids) == (1, [int(event_id)])
+
+
+def test_missing_answers_do_not_hold_up_the_session_forever(source, peer, event_type):
+    peer.ready("LIVE", [event_type])
+    separate_groups(source, peer, event_type, 4)
+    event_id = int(source.add_event(event_type))
+    group = peer.next_group()
+    assert (group.seq, group.ids) == (4, [event_id])
+
+
+def test_the_same_ready_to_receive_again_changes_nothing(source, peer, event_type):
+    peer.ready("LIVE", [event_type])
+    peer.accept(separate_groups(source, peer, event_type, 1)[0])
+    assert peer.ready("LIVE", [event_type]) is True
+    event_id = source.add_event(event_type)
+    group = peer.next_group()
+    assert (group.seq, group.ids) == (1, [int(event_id)])
+
+
+def test_another_want_starts_again_at_seq_0(source, peer, event_type, other_type):
+    peer.ready("LIVE", [event_type])
+    peer.accept(separate_groups(source, peer, event_type, 1)[0])
+    assert peer.ready("LIVE", [other_type]) is True
+    source.add_event(event_type)
+    event_id = source.add_event(other_type)
+    group = peer.next_group()
+    assert (group.seq, group.ids) == (0, [int(event_id)])
+
+
+def test_stop_receiving_ends_it(source, peer, event_type):
+    peer.ready("LIVE", [event_type])
+    assert peer.stop("LIVE") is True
+    source.add_event(event_type)
+    assert peer.groups_within(QUIET) == []
+    ready_when_free(peer, "LIVE", [event_type])
+    event_id = source.add_event(event_type)
+    group = peer.next_group()
+    assert (group.seq, group.ids) == (0, [int(event_id)])
+
+
+def test_precise_time_can_be_asked_for(source, peer, event_type):
+    peer.ready("LIVE", [event_type], precise=True)
+    source.add_event(event_type)
+    [event] = peer.receive_events(1)
+    assert set(event) == {"id", "type", "data", "ts", "us"}
+
+
+def test_a_wrong_want_is_refused(peer):
+    with refused("InvalidRequest"):
+        peer.ready("LIVE", [])

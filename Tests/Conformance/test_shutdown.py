@@ -1,0 +1,118 @@
+"""Stopping and starting again: clean ends, nothing lost, at least once (section 5)."""
+
+import pytest
+
+from expect import QUIET, eventually, ready_when_free, separate_groups
+from pipeline import free_endpoint
+from wire import GEN, NoMessage
+
+
+@pytest.fixture
+def pusher(stream):
+    """A pusher for the test to stop."""
+    pusher = stream.start_pusher()
+    yield pusher
+    if pusher.process.is_running():
+        assert pusher.process.stop() == 0
+
+
+@pytest.fixture
+def receiver(pusher, connect):
+    """A peer of that pusher."""
+    return connect(pusher.endpoint)
+
+
+def test_an_idle_generator_stops_with_status_0(stream):
+    assert stream.start_generator().process.stop() == 0
+
+
+def test_an_idle_pusher_stops_with_status_0(pusher):
+    assert pusher.process.stop() == 0
+
+
+def test_a_pusher_with_a_session_and_groups_in_flight_stops_with_status_0(
+        source, pusher, receiver, component, event_type):
+    receiver.register(component)
+    receiver.ready(component, [event_type])
+    separate_groups(source, receiver, event_type, 3)
+    assert pusher.process.stop() == 0
+
+
+def test_a_generator_that_is_stopped_amid_requests_keeps_every_event_it_answered(stream, connect, event_type):
+    generator = stream.start_generator()
+    source = connect(generator.endpoint)
+    rids = [source.request(f"{GEN}:addEvent", {"type": event_type, "data": n}) for n in range(500)]
+    source.answer(rids[0])
+    assert generator.process.stop() == 0
+    answers = []
+    try:
+        for rid in rids[1:]:
+            answers.append(source.answer(rid, timeout=QUIET))
+    except NoMessage:
+        pass  # not every request needs to be answered
+    stored = set(stream.database.values(f"SELECT id FROM evt_queue WHERE type = '{event_type}'"))
+    assert {answer.result() for answer in answers if answer.error is None} <= stored
+
+
+def test_positions_are_stored_at_once_on_shutdown(stream, source, pusher, receiver, component, event_type):
+    receiver.register(component)
+    receiver.ready(component, [event_type])
+    groups = separate_groups(source, receiver, event_type, 3)
+    receiver.accept(groups[0])
+    receiver.accept(groups[1])
+    receiver.ping()
+    assert pusher.process.stop() == 0
+    assert groups[1].ids[-1] <= stream.position(component) < groups[2].ids[0]
+
+
+@pytest.mark.parametrize("ending", ["stop", "kill"])
+def test_after_a_restart_of_the_pusher_the_session_starts_again_at_seq_0(
+        stream, source, pusher, receiver, component, event_type, ending):
+    receiver.register(component)
+    receiver.ready(component, [event_type])
+    groups = separate_groups(source, receiver, event_type, 2)
+    receiver.accept(groups[0])
+    eventually(lambda: stream.position(component) >= groups[0].ids[-1], "the position is stored")
+    getattr(pusher.process, ending)()
+    later = int(source.add_event(event_type))
+    restarted = stream.start_pusher(EVT_PUSHER_BIND=pusher.endpoint, EVT_LIVE_BIND="")
+    ready_when_free(receiver, component, [event_type])
+    again = receiver.next_group()
+    receiver.accept(again)
+    assert again.seq == 0
+    received = list(again.ids)
+    while len(received) < 2:
+        received += [int(event["id"]) for event in receiver.receive_events(1)]
+    assert received == groups[1].ids + [later]
+    assert restarted.process.stop() == 0
+
+
+def test_events_recorded_while_no_pusher_runs_come_later(stream, source, peer, connect, component, event_type):
+    peer.register(component)
+    recorded = [source.add_event(event_type) for _ in range(10)]
+    late = stream.start_pusher()
+    receiver = connect(late.endpoint)
+    receiver.ready(component, [event_type])
+    assert [event["id"] for event in receiver.receive_events(10)] == recorded
+    assert late.process.stop() == 0
+
+
+def test_a_source_goes_on_after_a_restart_of_the_generator(stream, connect, event_type):
+    endpoint = free_endpoint()
+    first = stream.start_generator(EVT_GENERATOR_BIND=endpoint)
+    source = connect(endpoint)
+    before = int(source.add_event(event_type))
+    assert first.process.stop() == 0
+    second = stream.start_generator(EVT_GENERATOR_BIND=endpoint)
+    assert int(source.add_event(event_type)) > before
+    assert second.process.stop() == 0
+
+
+def test_two_generators_share_one_stream(stream, source, peer, connect, consumer, event_type):
+    second = stream.start_generator()
+    elsewhere = connect(second.endpoint)
+    peer.ready(consumer, [event_type])
+    ids = [int(adder.add_event(event_type)) for _ in range(20) for adder in (source, elsewhere)]
+    assert ids == sorted(set(ids))
+    assert [int(event["id"]) for event in peer.receive_events(40)] == ids
+    assert second.process.stop() == 0

@@ -1,0 +1,61 @@
+"""Uses that the configuration switches off are refused with SecurityError (section 2)."""
+
+import pytest
+
+from expect import refused
+
+
+@pytest.fixture
+def without_reliable(stream, connect):
+    """A peer of a pusher that offers no reliable delivery."""
+    pusher = stream.start_pusher(EVT_ALLOW_RELIABLE="false", EVT_LIVE_BIND="")
+    yield connect(pusher.endpoint)
+    assert pusher.process.stop() == 0
+
+
+@pytest.fixture
+def without_polling(stream, connect):
+    """A peer of a pusher that offers no polling."""
+    pusher = stream.start_pusher(EVT_ALLOW_POLLING="false", EVT_LIVE_BIND="")
+    yield connect(pusher.endpoint)
+    assert pusher.process.stop() == 0
+
+
+def test_without_reliable_delivery_nobody_can_register(without_reliable, component):
+    with refused("SecurityError"):
+        without_reliable.register(component)
+
+
+def test_without_reliable_delivery_a_registered_consumer_is_refused(without_reliable, consumer):
+    with refused("SecurityError"):
+        without_reliable.ready(consumer)
+    with refused("SecurityError"):
+        without_reliable.poll(consumer)
+
+
+def test_without_reliable_delivery_live_still_works(without_reliable, source, event_type):
+    first = source.add_event(event_type)
+    assert [event["id"] for event in without_reliable.poll("LIVE", want=[event_type])] == [first]
+    without_reliable.ready("LIVE", [event_type])
+    second = source.add_event(event_type)
+    assert [event["id"] for event in without_reliable.receive_events(1)] == [second]
+
+
+@pytest.mark.parametrize("interface", ["futoin.evt.poll:1.1", "futoin.evt.push:1.1", "futoin.evt.poll:1.0"])
+@pytest.mark.parametrize("kind", ["reliable", "LIVE"])
+def test_without_polling_nobody_can_poll(without_polling, consumer, interface, kind):
+    with refused("SecurityError"):
+        without_polling.call(f"{interface}:pollEvents", component="LIVE" if kind == "LIVE" else consumer,
+                             last_id=None, want=None)
+
+
+def test_without_polling_sessions_still_work(without_polling, source, component, event_type):
+    without_polling.register(component)
+    without_polling.ready(component, [event_type])
+    event_id = source.add_event(event_type)
+    assert [event["id"] for event in without_polling.receive_events(1)] == [event_id]
+
+
+def test_ping_is_never_switched_off(without_reliable, without_polling):
+    assert without_reliable.ping() == {"echo": 1}
+    assert without_polling.ping() == {"echo": 1}
