@@ -148,7 +148,8 @@ public final class EventLoop: SerialExecutor, @unchecked Sendable {
     private func run() {
         while true {
             let busy = runJobs()
-            timers.runDue(at: .now)
+            let now = MonotonicInstant.now
+            while let timer = timers.popDue(at: now) { timer.fire() }
             var dispatched = false
             for source in sources where source.isReady() {
                 source.dispatch()

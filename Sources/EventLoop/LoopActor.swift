@@ -1,8 +1,8 @@
 /// An actor whose thread is an ``EventLoop``: the simplest home for connections and sockets.
 ///
 ///     let home = LoopActor()
-///     try await home.run { _ in
-///         let connection = try await Connection.open("dbname=app", on: home.loop)
+///     try await home.run { loop in
+///         let connection = try await Connection.open("dbname=app", on: loop)
 ///         …
 ///     }
 public actor LoopActor {
@@ -13,8 +13,8 @@ public actor LoopActor {
 
     /// Runs `body` on the loop's thread; values that are not `Sendable` may be made and used within.
     public func run<Value: Sendable>(
-        _ body: @Sendable (isolated LoopActor) async throws -> Value
+        _ body: nonisolated(nonsending) @Sendable (EventLoop) async throws -> Value
     ) async rethrows -> Value {
-        try await body(self)
+        try await body(loop)
     }
 }

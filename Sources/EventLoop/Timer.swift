@@ -43,10 +43,9 @@ struct TimerQueue {
         heap.insert(Entry(timer: timer, order: inserted))
     }
 
-    mutating func runDue(at now: MonotonicInstant) {
-        while let next = heap.min, next.timer.deadline <= now {
-            heap.removeMin()
-            next.timer.fire()
-        }
+    /// Takes out the earliest timer that is due.
+    mutating func popDue(at now: MonotonicInstant) -> Timer? {
+        guard let next = heap.min, next.timer.deadline <= now else { return nil }
+        return heap.removeMin().timer
     }
 }

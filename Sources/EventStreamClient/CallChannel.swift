@@ -87,7 +87,7 @@ final class CallChannel {
         endpointIndex += 1
         failAll(reason)
         outgoing.removeAll()
-        retryTimer = loop.schedule(after: .milliseconds(50)) { [unowned self] in try? self.open() }
+        retryTimer = loop.schedule(after: .milliseconds(50)) { [weak self] in try? self?.open() }
         onDisconnect()
     }
 
@@ -108,7 +108,8 @@ final class CallChannel {
     ) {
         lastRid += 1
         let rid = lastRid
-        let timer = loop.schedule(after: timeout) { [unowned self] in
+        let timer = loop.schedule(after: timeout) { [weak self] in
+            guard let self else { return }
             guard let late = self.pending.removeValue(forKey: rid) else { return }
             self.outgoing.removeAll { $0.rid == rid }
             let known = late.isSent ? "it is not known whether the call was carried out" : "the server could not be reached"
@@ -136,7 +137,8 @@ final class CallChannel {
         }
         outgoing.removeFirst(sent)
         guard !outgoing.isEmpty, retryTimer == nil else { return }
-        retryTimer = loop.schedule(after: .milliseconds(2)) { [unowned self] in
+        retryTimer = loop.schedule(after: .milliseconds(2)) { [weak self] in
+            guard let self else { return }
             self.retryTimer = nil
             self.flush()
         }

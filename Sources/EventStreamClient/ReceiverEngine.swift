@@ -119,12 +119,13 @@ final class ReceiverEngine {
         let pause = error.name == "ConsumerBusy"
             ? Duration.milliseconds(500) : min(.milliseconds(100) * (1 << min(failures, 6)), .seconds(5))
         retry?.cancel()
-        retry = loop.schedule(after: pause) { [unowned self] in self.begin() }
+        retry = loop.schedule(after: pause) { [weak self] in self?.begin() }
     }
 
     private func scheduleKeepAlive() {
         keepAlive?.cancel()
-        keepAlive = loop.schedule(after: configuration.keepAlive) { [unowned self] in
+        keepAlive = loop.schedule(after: configuration.keepAlive) { [weak self] in
+            guard let self else { return }
             self.channel.call(self.readyCall, timeout: self.configuration.sessionTimeout) { [unowned self] result in
                 guard case .ready = self.state else { return }
                 switch result {

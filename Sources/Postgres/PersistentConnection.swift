@@ -1,5 +1,15 @@
 public import EventLoop
 
+/// What a ``PersistentConnection`` tells its owner; all on the loop's thread.
+public protocol PersistentConnectionDelegate: AnyObject {
+    /// Prepares a new connection before anyone may use it: LISTEN, locks, checks. Throwing counts as a failed attempt.
+    func prepare(_ connection: Connection, of keeper: PersistentConnection) async throws
+    /// A connection is ready.
+    func opened(_ connection: Connection, of keeper: PersistentConnection)
+    /// The connection was lost, or an attempt failed.
+    func failed(_ error: any Error, retryingIn pause: Duration, of keeper: PersistentConnection)
+}
+
 /// Keeps one connection open: connects, sets up, and after a loss connects again, with growing pauses between failures.
 ///
 /// Belongs to the loop's thread.
@@ -17,12 +27,7 @@ public final class PersistentConnection {
     private var backoff: Backoff
     private var state = State.idle
 
-    /// Prepares a new connection before anyone may use it: LISTEN, locks, checks. Throwing counts as a failed attempt.
-    public var setUp: (Connection) async throws -> Void = { _ in }
-    /// Called when a connection is ready.
-    public var onOpen: (Connection) -> Void = { _ in }
-    /// Called when the connection was lost or an attempt failed, with the pause before the next attempt.
-    public var onFailure: (any Error, Duration) -> Void = { _, _ in }
+    public weak var delegate: (any PersistentConnectionDelegate)?
     /// Reconnects made so far.
     public private(set) var reconnects = 0
 
@@ -76,10 +81,6 @@ public final class PersistentConnection {
     }
 
     private func prepare(_ connection: Connection) {
-        connection.onLost = { [weak self] error in
-            guard let self, case .connecting = self.state else { return }
-            _ = error  // setUp throws it
-        }
         let home = LoopActor(loop: loop)
         let transfer = Transfer(keeper: self, connection: connection)
         Task { await home.run { _ in await transfer.keeper.finishSetUp(transfer.connection) } }
@@ -93,17 +94,18 @@ public final class PersistentConnection {
 
     private func finishSetUp(_ connection: Connection) async {
         do {
-            try await setUp(connection)
+            try await delegate?.prepare(connection, of: self)
         } catch {
             connection.close()
             guard case .connecting = state else { return }
             return failed(error)
         }
         guard case .connecting = state else { return connection.close() }
+        guard connection.isOpen else { return failed(PostgresError(.connectionLost, "the connection was lost")) }
         backoff.reset()
         connection.onLost = { [weak self] error in self?.lost(error) }
         state = .open(connection)
-        onOpen(connection)
+        delegate?.opened(connection, of: self)
     }
 
     private func lost(_ error: PostgresError) {
@@ -119,7 +121,7 @@ public final class PersistentConnection {
                 guard let self, case .pausing = self.state else { return }
                 self.connect()
             })
-        onFailure(error, pause)
+        delegate?.failed(error, retryingIn: pause, of: self)
     }
 }
 

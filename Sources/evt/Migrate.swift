@@ -61,9 +61,9 @@ func withConnection<Value: Sendable>(
 ) async throws -> Value {
     let home = LoopActor()
     defer { home.loop.stop() }
-    return try await home.run { home in
+    return try await home.run { loop in
         let connection = try await Connection.open(
-            ConnectionOptions(url, applicationName: "evt", settings: settings), on: home.loop)
+            ConnectionOptions(url, applicationName: "evt", settings: settings), on: loop)
         defer { connection.close() }
         return try await body(connection)
     }

@@ -106,7 +106,8 @@ def connect_req(opened):
 def subscribe(opened):
     """Connects a new SUB socket, and waits until the pusher knows what it wants.
 
-    `subscribe(stream, source, prefix, ...)`: probes are recorded until one of each prefix comes through.
+    `subscribe(stream, source, prefix, ...)`: for each prefix, events of the type `<prefix>PROBE` are recorded
+    until one comes through.
     """
     def subscribe(stream: Stream, source: Peer, *prefixes: str, endpoint: str | None = None) -> Subscriber:
         subscriber = Subscriber(endpoint or stream.pusher.live, *prefixes)
@@ -114,7 +115,7 @@ def subscribe(opened):
         for prefix in prefixes:
             probe = None
             for _ in range(100):
-                probe = source.add_event(prefix or "PROBE")
+                probe = source.add_event(f"{prefix}PROBE")
                 if subscriber.socket.poll(200):
                     break
             while subscriber.next_event()["id"] != probe:

@@ -9,8 +9,19 @@ PATIENT = 60.0
 """A process may try for a while before it gives a call up."""
 
 
+def works_again(attempt):
+    """Repeats the call until it is answered without InternalError."""
+    def once() -> tuple | None:
+        try:
+            return (attempt(),)
+        except CallError as error:
+            assert error.name == "InternalError", f"refused with {error}"
+            return None
+    return eventually(once, "calls are served again", timeout=PATIENT)[0]
+
+
 @pytest.fixture
-def outage(stream):
+def outage(stream, source, peer):
     """Cuts the database off, and lets everybody in again in the end at the latest."""
     class Outage:
         def begin(self):
@@ -22,17 +33,8 @@ def outage(stream):
     outage = Outage()
     yield outage
     outage.end()
-
-
-def works_again(attempt):
-    """Repeats the call until it is answered without InternalError."""
-    def once():
-        try:
-            return attempt()
-        except CallError as error:
-            assert error.name == "InternalError", f"refused with {error}"
-            return None
-    return eventually(once, "calls are served again", timeout=PATIENT)
+    works_again(lambda: source.add_event("AFTER"))
+    works_again(lambda: peer.register("after"))
 
 
 def error_in_outage(peer: Peer, function: str, params: dict) -> str:

@@ -36,8 +36,8 @@ public struct Archiver: Service {
 
     public func run() async throws {
         let (configuration, logger) = (configuration, logger)
-        try await ServiceRunner.run { home in
-            let engine = ArchiverEngine(configuration, loop: home.loop, logger: logger)
+        try await ServiceRunner.run { loop in
+            let engine = ArchiverEngine(configuration, loop: loop, logger: logger)
             try await engine.run()
         }
     }
@@ -69,13 +69,14 @@ final class ArchiverEngine {
         let receiver = try ReliableReceiver(configuration.component.name, receiving, loop: loop)
         let log = Task { [logger] in await ArchiverEngine.report(receiver.signals, to: logger) }
         // The batch under way is finished and confirmed before the session ends.
-        await withGracefulShutdownHandler {
-            for await batch in receiver.batches {
-                guard await archive(batch) else { break }
-            }
-        } onGracefulShutdown: {
-            Task { await receiver.stop() }
+        let stopper = Task {
+            await ServiceRunner.untilShutdown()
+            await receiver.stop()
         }
+        for await batch in receiver.batches {
+            guard await archive(batch) else { break }
+        }
+        stopper.cancel()
         log.cancel()
         warehouse.close()
         logger.info("stopped")

@@ -27,7 +27,7 @@ public struct Discarder: Service {
 
     public func run() async throws {
         let (configuration, logger) = (configuration, logger)
-        try await ServiceRunner.run { home in
+        try await ServiceRunner.run { loop in
             logger.info("discarding", metadata: ["period": "\(configuration.pollPeriod)"])
             var backoff = Backoff(first: .milliseconds(500), longest: .seconds(30))
             var connection: Connection?
@@ -35,7 +35,7 @@ public struct Discarder: Service {
                 do {
                     if connection?.isOpen != true {
                         connection = try await Connection.open(
-                            configuration.database.options(application: "evt-discarder"), on: home.loop)
+                            configuration.database.options(application: "evt-discarder"), on: loop)
                     }
                     guard let open = connection else { continue }
                     let discarded = try await Discarder.discardAll(configuration, on: open)

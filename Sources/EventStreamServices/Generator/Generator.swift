@@ -42,8 +42,8 @@ public struct Generator: Service {
     public func run() async throws {
         try configuration.bind.requireLocal(setting: "EVT_GENERATOR_BIND", insecure: configuration.insecure)
         let (configuration, logger) = (configuration, logger)
-        try await ServiceRunner.run { home in
-            let engine = try GeneratorEngine(configuration, loop: home.loop, logger: logger)
+        try await ServiceRunner.run { loop in
+            let engine = try GeneratorEngine(configuration, loop: loop, logger: logger)
             engine.start()
             await ServiceRunner.untilShutdown()
             await engine.stop()
@@ -83,17 +83,7 @@ final class GeneratorEngine {
 
     func start() {
         server?.onRequest = { [unowned self] in self.received($1, from: $0) }
-        let tables = configuration.database.tables
-        database.setUp = { [unowned self] connection in
-            self.recorder = Recorder(try await StreamInfo.load(tables, from: connection).tables)
-        }
-        database.onOpen = { [unowned self] connection in
-            self.logger.info("connected to the database", metadata: [.database: "\(self.configuration.database)"])
-            self.commitNext()
-        }
-        database.onFailure = { [unowned self] error, pause in
-            self.logger.warning("no database", metadata: [.error: "\(error)", .retryIn: "\(pause)"])
-        }
+        database.delegate = self
         database.start()
         server?.start()
         logger.info("listening", metadata: [.endpoints: "\(server?.endpoints.joined(separator: ",") ?? "nowhere")"])
@@ -104,7 +94,7 @@ final class GeneratorEngine {
         server?.stop()
         if committing {
             await withCheckedContinuation { continuation in
-                let deadline = loop.schedule(after: .seconds(3)) { [unowned self] in self.idle() }
+                let deadline = loop.schedule(after: .seconds(3)) { [weak self] in self?.idle() }
                 onIdle = {
                     deadline.cancel()
                     continuation.resume()
@@ -199,5 +189,20 @@ final class GeneratorEngine {
         }
         guard error.mayHaveBeenExecuted else { return .internalError("the event was not recorded: \(error)") }
         return .internalError("it is not known whether the event was recorded: \(error)")
+    }
+}
+
+extension GeneratorEngine: PersistentConnectionDelegate {
+    func prepare(_ connection: Connection, of keeper: PersistentConnection) async throws {
+        recorder = Recorder(try await StreamInfo.load(configuration.database.tables, from: connection).tables)
+    }
+
+    func opened(_ connection: Connection, of keeper: PersistentConnection) {
+        logger.info("connected to the database", metadata: [.database: "\(configuration.database)"])
+        commitNext()
+    }
+
+    func failed(_ error: any Error, retryingIn pause: Duration, of keeper: PersistentConnection) {
+        logger.warning("no database", metadata: [.error: "\(error)", .retryIn: "\(pause)"])
     }
 }

@@ -55,8 +55,8 @@ public struct Pusher: Service {
         try configuration.bind.requireLocal(setting: "EVT_PUSHER_BIND", insecure: configuration.insecure)
         try configuration.liveBind.requireLocal(setting: "EVT_LIVE_BIND", insecure: configuration.insecure)
         let (configuration, logger) = (configuration, logger)
-        try await ServiceRunner.run { home in
-            let engine = try PusherEngine(configuration, loop: home.loop, logger: logger)
+        try await ServiceRunner.run { loop in
+            let engine = try PusherEngine(configuration, loop: loop, logger: logger)
             engine.start()
             await ServiceRunner.untilShutdown()
             await engine.stop()

@@ -104,7 +104,8 @@ final class PusherEngine {
     func keepTime() {
         guard !ticking, !sessions.isEmpty else { return }
         ticking = true
-        loop.schedule(after: .milliseconds(20)) { [unowned self] in
+        loop.schedule(after: .milliseconds(20)) { [weak self] in
+            guard let self else { return }
             self.ticking = false
             self.tick(at: .now)
             self.keepTime()

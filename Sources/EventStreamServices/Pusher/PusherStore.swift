@@ -47,31 +47,8 @@ final class PusherStore {
     }
 
     func start() {
-        let tables = configuration.database.tables
-        work.setUp = { [unowned self] connection in
-            let info = try await StreamInfo.load(tables, from: connection)
-            let registry = PusherRegistry(info.tables)
-            guard try await registry.enter(self.pusher, application: "evt-pusher", on: connection) else {
-                throw StoreError("this pusher's earlier connection has not ended yet")
-            }
-            self.consumers = ConsumerStore(info)
-            self.registry = registry
-            self.beats = [:]
-        }
-        work.onOpen = { [unowned self] _ in
-            self.logger.info("connected to the database", metadata: [.database: "\(self.configuration.database)"])
-            self.beat()
-            self.flush()
-            self.onReady()
-        }
-        work.onFailure = { [unowned self] error, pause in
-            self.beatTimer?.cancel()
-            self.logger.debug("no database for positions", metadata: [.error: "\(error)", .retryIn: "\(pause)"])
-        }
-        reading.setUp = { [unowned self] connection in
-            self.reader = QueueReader(try await StreamInfo.load(tables, from: connection).tables)
-        }
-        reading.onOpen = { [unowned self] _ in self.onReady() }
+        work.delegate = self
+        reading.delegate = self
         work.start()
         reading.start()
     }
@@ -143,7 +120,8 @@ final class PusherStore {
     func note(_ consumer: ConsumerIdentity, epoch: Int64, position: EventID) {
         book.note(consumer, epoch: epoch, position: position)
         guard flushTimer == nil else { return }
-        flushTimer = loop.schedule(after: flushDelay) { [unowned self] in
+        flushTimer = loop.schedule(after: flushDelay) { [weak self] in
+            guard let self else { return }
             self.flushTimer = nil
             self.flush()
         }
@@ -163,7 +141,8 @@ final class PusherStore {
                 self.logger.warning("positions could not be stored; trying again", metadata: [.error: "\(error)"])
             }
             guard self.book.hasUnsent, self.flushTimer == nil, self.work.current != nil else { return }
-            self.flushTimer = self.loop.schedule(after: self.flushDelay) { [unowned self] in
+            self.flushTimer = self.loop.schedule(after: self.flushDelay) { [weak self] in
+                guard let self else { return }
                 self.flushTimer = nil
                 self.flush()
             }
@@ -185,7 +164,7 @@ final class PusherStore {
                 return
             case .failure: return
             }
-            self.beatTimer = self.loop.schedule(after: self.beatInterval) { [unowned self] in self.beat() }
+            self.beatTimer = self.loop.schedule(after: self.beatInterval) { [weak self] in self?.beat() }
         }
     }
 
@@ -193,5 +172,36 @@ final class PusherStore {
         for (pusher, beat) in present where beats[pusher]?.beat != beat { beats[pusher] = (beat, now) }
         beats = beats.filter { present[$0.key] != nil }
         onOthers(present.keys.contains { $0 != pusher })
+    }
+}
+
+extension PusherStore: PersistentConnectionDelegate {
+    func prepare(_ connection: Connection, of keeper: PersistentConnection) async throws {
+        let info = try await StreamInfo.load(configuration.database.tables, from: connection)
+        guard keeper === work else {
+            reader = QueueReader(info.tables)
+            return
+        }
+        let registry = PusherRegistry(info.tables)
+        guard try await registry.enter(pusher, application: "evt-pusher", on: connection) else {
+            throw StoreError("this pusher's earlier connection has not ended yet")
+        }
+        consumers = ConsumerStore(info)
+        self.registry = registry
+        beats = [:]
+    }
+
+    func opened(_ connection: Connection, of keeper: PersistentConnection) {
+        if keeper === work {
+            logger.info("connected to the database", metadata: [.database: "\(configuration.database)"])
+            beat()
+            flush()
+        }
+        onReady()
+    }
+
+    func failed(_ error: any Error, retryingIn pause: Duration, of keeper: PersistentConnection) {
+        if keeper === work { beatTimer?.cancel() }
+        logger.debug("no database for consumers or history", metadata: [.error: "\(error)", .retryIn: "\(pause)"])
     }
 }

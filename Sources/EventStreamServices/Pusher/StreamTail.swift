@@ -50,29 +50,7 @@ final class StreamTail {
     var settled: EventID? { horizon?.settled }
 
     func start() {
-        database.setUp = { [unowned self] connection in
-            let info = try await StreamInfo.load(self.tables, from: connection)
-            let queries = TailQueries(info)
-            try await queries.listen(on: connection)
-            let floor = try await queries.settledFloor(on: connection)
-            self.info = info
-            self.queries = queries
-            self.reader = QueueReader(info.tables)
-            // After a reconnect the tail goes on where it was; what it knew of gaps and locks is forgotten.
-            self.horizon = SettledHorizon(settled: self.horizon?.settled ?? floor)
-        }
-        database.onOpen = { [unowned self] connection in
-            connection.onNotification = { [unowned self] _ in self.woken() }
-            self.logger.info("following the stream", metadata: [.settled: "\(self.horizon?.settled ?? .none)"])
-            self.onStart(self.horizon?.settled ?? .none)
-            self.takeRole(on: connection)
-        }
-        database.onFailure = { [unowned self] error, pause in
-            self.timer?.cancel()
-            self.logger.warning("no database", metadata: [.error: "\(error)", .retryIn: "\(pause)"])
-            self.askers.append(contentsOf: self.askersOfThisRead)
-            self.askersOfThisRead = []
-        }
+        database.delegate = self
         database.start()
     }
 
@@ -110,7 +88,8 @@ final class StreamTail {
         case .read(let operation): read(operation)
         case .pause(let duration), .sleep(let duration):
             if !askers.isEmpty { return read(.leave, urgent: true) }
-            timer = loop.schedule(after: duration) { [unowned self] in
+            timer = loop.schedule(after: duration) { [weak self] in
+                guard let self else { return }
                 if case .sleep = action { self.retryRole() }
                 if let next = self.latch.timerFired() { self.perform(next) }
             }
@@ -190,7 +169,8 @@ final class StreamTail {
     private func passOn() {
         guard hasListeners, latch.role == .waker, passOnTimer == nil else { return }
         let elapsed = lastPassedOn.map { MonotonicTime.now - $0 } ?? passOnInterval
-        passOnTimer = loop.schedule(after: max(passOnInterval - elapsed, .zero)) { [unowned self] in
+        passOnTimer = loop.schedule(after: max(passOnInterval - elapsed, .zero)) { [weak self] in
+            guard let self else { return }
             self.passOnTimer = nil
             self.lastPassedOn = .now
             if let connection = self.database.current { self.queries?.notify(on: connection) }
@@ -208,6 +188,32 @@ final class StreamTail {
                 tail.gapLog.waiting(gap, for: text)
             }
         }
+    }
+}
+
+extension StreamTail: PersistentConnectionDelegate {
+    func prepare(_ connection: Connection, of keeper: PersistentConnection) async throws {
+        let info = try await StreamInfo.load(tables, from: connection)
+        let queries = TailQueries(info)
+        try await queries.listen(on: connection)
+        let floor = try await queries.settledFloor(on: connection)
+        (self.info, self.queries, reader) = (info, queries, QueueReader(info.tables))
+        // After a reconnect the tail goes on where it was; what it knew of gaps and locks is forgotten.
+        horizon = SettledHorizon(settled: horizon?.settled ?? floor)
+    }
+
+    func opened(_ connection: Connection, of keeper: PersistentConnection) {
+        connection.onNotification = { [unowned self] _ in self.woken() }
+        logger.info("following the stream", metadata: [.settled: "\(settled ?? .none)"])
+        onStart(settled ?? .none)
+        takeRole(on: connection)
+    }
+
+    func failed(_ error: any Error, retryingIn pause: Duration, of keeper: PersistentConnection) {
+        timer?.cancel()
+        logger.warning("no database", metadata: [.error: "\(error)", .retryIn: "\(pause)"])
+        askers = askersOfThisRead + askers
+        askersOfThisRead = []
     }
 }
 

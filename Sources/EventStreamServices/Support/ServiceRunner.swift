@@ -5,7 +5,9 @@ import ServiceLifecycle
 /// What every role does around its work: a thread of its own, and a clean stop.
 enum ServiceRunner {
     /// Runs `body` on a new event loop until it returns.
-    static func run(_ body: @escaping @Sendable (isolated LoopActor) async throws -> Void) async throws {
+    static func run(
+        _ body: nonisolated(nonsending) @escaping @Sendable (EventLoop) async throws -> Void
+    ) async throws {
         let home = LoopActor()
         defer { home.loop.stop() }
         try await home.run(body)
