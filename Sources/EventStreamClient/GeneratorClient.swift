@@ -5,7 +5,7 @@ public import ZeroMQ
 
 /// Records events through an evt-generator (`futoin.evt.gen`), for those without a database of their own.
 ///
-///     let generator = try await GeneratorClient("tcp://127.0.0.1:5570")
+///     let generator = try await GeneratorClient(["tcp://127.0.0.1:5570"])
 ///     let id = try await generator.addEvent("USR_LOGIN", ["user": 17])
 ///
 /// Calls may be made without waiting for each other; events get their ids in the order of the calls.
@@ -23,7 +23,7 @@ public actor GeneratorClient {
     ///   - timeout: how long an answer may take.
     /// - Throws: ``ZeroMQError`` for an endpoint that is none.
     public init(
-        _ endpoints: String..., timeout: Duration = .seconds(30), loop: EventLoop = .clients
+        _ endpoints: [String] = [], timeout: Duration = .seconds(30), loop: EventLoop = .clients
     ) async throws(ZeroMQError) {
         self.loop = loop
         self.timeout = timeout

@@ -4,7 +4,7 @@ public import ZeroMQ
 
 /// Asks an evt-pusher for events now and then (`futoin.evt.poll`): the simple way to consume a stream.
 ///
-///     let client = try await PollClient("tcp://127.0.0.1:5571")
+///     let client = try await PollClient(["tcp://127.0.0.1:5571"])
 ///     try await client.registerConsumer("REPORTS")
 ///     var last: EventID?
 ///     while true {
@@ -22,7 +22,7 @@ public actor PollClient {
     private let timeout: Duration
 
     public init(
-        _ endpoints: String..., timeout: Duration = .seconds(30), loop: EventLoop = .clients
+        _ endpoints: [String] = [], timeout: Duration = .seconds(30), loop: EventLoop = .clients
     ) async throws(ZeroMQError) {
         self.loop = loop
         self.timeout = timeout

@@ -233,3 +233,26 @@ extension Event {
             timestamp: EventTimestamp(microseconds: timestamp.microseconds + (fraction ?? 0)), isPrecise: fraction != nil)
     }
 }
+
+extension Event {
+    /// Reads `{"type":…,"data":…}`, an event to be recorded.
+    ///
+    /// - Throws: `InvalidRequest` for anything else, other keys included.
+    public static func draft(decoding json: RawJSON) throws(FutoInError) -> (type: String, data: RawJSON) {
+        guard let members = json.bytes.withUnsafeBufferPointer({ try? objectMembers($0) }) else {
+            throw .invalidRequest("an event must be an object with type and data")
+        }
+        var type: String?
+        var data: RawJSON?
+        for (key, range) in members {
+            switch key {
+            case "type" where json.bytes[range.lowerBound] == UInt8(ascii: "\""):
+                type = JSONText.unescape(json.bytes[(range.lowerBound + 1)..<(range.upperBound - 1)])
+            case "data": data = RawJSON(unchecked: Array(json.bytes[range]))
+            default: throw .invalidRequest("an event to be recorded has type and data, not \(key.prefix(30))")
+            }
+        }
+        guard let type, let data else { throw .invalidRequest("an event to be recorded needs type and data") }
+        return (type, data)
+    }
+}

@@ -1,0 +1,64 @@
+public import EventStream
+public import Postgres
+
+/// What an operator does to consumers. Every change ends a session that may be under way: its receiver starts anew.
+public struct ConsumerAdmin: Sendable {
+    private let info: StreamInfo
+    private var consumers: String { info.tables.consumers.sql }
+
+    public init(_ info: StreamInfo) { self.info = info }
+
+    /// - Returns: false if it was registered already.
+    public func register(_ consumer: ConsumerIdentity, on connection: Connection) async throws -> Bool {
+        try await connection.transaction {
+            try await connection.query("SELECT pg_advisory_xact_lock_shared($1::bigint)", [.int8(info.discardKey)])
+            return try await connection.query(
+                Statement("INSERT INTO \(consumers) (ident) VALUES ($1) ON CONFLICT (ident) DO NOTHING"),
+                [.text(consumer.description)]
+            ).affected == 1
+        }
+    }
+
+    /// - Returns: false if there was no such consumer.
+    public func remove(_ ident: String, on connection: Connection) async throws -> Bool {
+        try await connection.query(Statement("DELETE FROM \(consumers) WHERE ident = $1"), [.text(ident)]).affected == 1
+    }
+
+    /// Gives a consumer's position to another name.
+    ///
+    /// - Throws: ``StoreError`` if there is no such consumer, or the new name is taken.
+    public func rename(_ ident: String, to new: ConsumerIdentity, on connection: Connection) async throws {
+        do {
+            let renamed = try await connection.query(
+                Statement(
+                    """
+                    UPDATE \(consumers) SET ident = $2, session_owner = NULL, session_epoch = session_epoch + 1 WHERE ident = $1
+                    """), [.text(ident), .text(new.description)])
+            guard renamed.affected == 1 else { throw StoreError("there is no consumer \(ident)") }
+        } catch let error as PostgresError where error.sqlState == "23505" {
+            throw StoreError("there is a consumer \(new) already; remove it first if its position is of no use")
+        }
+    }
+
+    /// Moves a position, in either direction, but never past what is settled.
+    ///
+    /// - Parameter position: nil for the newest event.
+    /// - Returns: where it is now, and whether some events after it have been discarded already.
+    public func set(
+        _ ident: String, to position: EventID?, on connection: Connection
+    ) async throws -> (position: EventID, someDiscarded: Bool) {
+        let settled = try await TailQueries(info).settledFloor(on: connection)
+        if let position, position > settled {
+            throw StoreError("\(position) is beyond \(settled), the newest event that is certain to have none before it to come")
+        }
+        let target = position ?? settled
+        let moved = try await connection.query(
+            Statement(
+                """
+                UPDATE \(consumers) SET last_evt_id = $2::bigint, session_owner = NULL, session_epoch = session_epoch + 1
+                WHERE ident = $1 RETURNING (SELECT discarded FROM \(info.tables.state.sql)) > $2::bigint
+                """), [.text(ident), .int8(target.rawValue)])
+        guard moved.count == 1 else { throw StoreError("there is no consumer \(ident)") }
+        return (target, moved.bool(0, 0) ?? false)
+    }
+}

@@ -1,0 +1,46 @@
+public import Logging
+public import ServiceLifecycle
+
+/// Any of the four roles in one process: for small deployments, and for applications that bring their own stream.
+///
+///     let app = EventStreamApp(generator: .init(bind: …), pusher: …, archiver: nil, discarder: …, logger: logger)
+///     try await app.run()          // until the surrounding ServiceGroup stops, or the task is cancelled
+public struct EventStreamApp: Service {
+    private let services: [any Service]
+    private let logger: Logger
+
+    /// A role that is nil is left out.
+    public init(
+        generator: Generator.Configuration? = nil, pusher: Pusher.Configuration? = nil,
+        archiver: Archiver.Configuration? = nil, discarder: Discarder.Configuration? = nil, logger: Logger
+    ) {
+        self.logger = logger
+        func named(_ role: String) -> Logger {
+            var logger = logger
+            logger[metadataKey: "role"] = "\(role)"
+            return logger
+        }
+        let roles: [(any Service)?] = [
+            generator.map { Generator($0, logger: named("generator")) },
+            pusher.map { Pusher($0, logger: named("pusher")) },
+            archiver.map { Archiver($0, logger: named("archiver")) },
+            discarder.map { Discarder($0, logger: named("discarder")) },
+        ]
+        services = roles.compactMap { $0 }
+    }
+
+    /// Runs the roles until they are told to stop; the first failure stops all.
+    public func run() async throws {
+        var quiet = logger
+        quiet.logLevel = .critical
+        let group = ServiceGroup(
+            configuration: .init(
+                services: services.map { .init(service: $0, failureTerminationBehavior: .gracefullyShutdownGroup) },
+                logger: quiet))
+        try await withGracefulShutdownHandler {
+            try await group.run()
+        } onGracefulShutdown: {
+            Task { await group.triggerGracefulShutdown() }
+        }
+    }
+}

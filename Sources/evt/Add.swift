@@ -1,0 +1,68 @@
+import ArgumentParser
+import CommandLineSupport
+import EventStream
+import EventStreamClient
+import EventStreamServices
+
+struct Add: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Records events through the generator, and prints their ids.",
+        discussion: """
+            evt add USR_LOGIN '{"user": 17}'
+            printf '%s\\n' '{"type":"A","data":1}' '{"type":"B","data":2}' | evt add --stdin
+            """)
+
+    @OptionGroup var common: CommonOptions
+    @OptionGroup var connect: ConnectOptions
+    @Argument(help: "The event's type: 1 to 16 of A-Z and _.") var type: String?
+    @Argument(help: "Its data, one JSON value.") var data: String = "null"
+    @Flag(help: "Read one event a line, as {\"type\":…,\"data\":…}; they are sent without waiting for each other.")
+    var stdin = false
+
+    func validate() throws {
+        guard stdin != (type != nil) else { throw ValidationError("give either a TYPE or --stdin") }
+    }
+
+    func run() async throws {
+        let settings = try await SettingsReader(common, connect)
+        let generator = try await GeneratorClient(settings.generatorConnect().list)
+        if let type {
+            print(try await generator.addEvent(type, RawJSON(data)))
+        } else {
+            try await addLines(to: generator)
+        }
+        await generator.close()
+    }
+
+    /// Up to 1000 events are under way at a time; ids are printed in the order of the lines.
+    private func addLines(to generator: GeneratorClient) async throws {
+        var underWay: [(line: Int, id: Task<EventID, any Error>)] = []
+        var number = 0
+        var failed = 0
+        func finishFirst() async {
+            let (line, id) = underWay.removeFirst()
+            do {
+                print(try await id.value)
+            } catch {
+                failed += 1
+                printError("line \(line): \(error)")
+            }
+        }
+        while let line = readLine() {
+            number += 1
+            guard !line.isEmpty else { continue }
+            let task: Task<EventID, any Error>
+            do {
+                let (type, data) = try Event.draft(decoding: RawJSON(line))
+                // Started here and now, in the order of the lines.
+                task = Task.immediate { try await generator.addEvent(type, data) }
+            } catch {
+                task = Task { throw error }
+            }
+            underWay.append((number, task))
+            if underWay.count >= 1000 { await finishFirst() }
+        }
+        while !underWay.isEmpty { await finishFirst() }
+        guard failed == 0 else { throw ExitCode.failure }
+    }
+}

@@ -1,0 +1,124 @@
+import ArgumentParser
+import CommandLineSupport
+import EventStore
+import EventStream
+import EventStreamServices
+import Postgres
+
+struct Consumers: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Lists and changes registered consumers, in the database.",
+        discussion: "A consumer is user:component; without a user it is the local one's.",
+        subcommands: [List.self, Register.self, Remove.self, Rename.self, Set.self], defaultSubcommand: List.self)
+
+    struct Target: ParsableArguments {
+        @OptionGroup var common: CommonOptions
+        @OptionGroup var database: DatabaseOptions
+
+        func change<Value: Sendable>(
+            _ body: @Sendable (ConsumerAdmin, Connection) async throws -> Value
+        ) async throws -> Value {
+            let database = try await SettingsReader(common, database).database()
+            return try await withConnection(database.url) { connection in
+                try await body(ConsumerAdmin(try await StreamInfo.load(database.tables, from: connection)), connection)
+            }
+        }
+
+        func identity(_ text: String) throws -> ConsumerIdentity {
+            guard let identity = ConsumerIdentity(text), !identity.component.isLive else {
+                throw ValidationError("\(text) is no consumer: component, or user:component, the component 1 to 16 of A-Z, a-z, 0-9 and _, not LIVE")
+            }
+            return identity
+        }
+    }
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Lists the consumers with their positions.")
+        @OptionGroup var target: Target
+
+        func run() async throws {
+            let database = try await SettingsReader(target.common, target.database).database()
+            let status = try await withConnection(database.url) { connection in
+                try await StreamStatus.load(try await StreamInfo.load(database.tables, from: connection), from: connection)
+            }
+            printConsumers(status.consumers)
+        }
+    }
+
+    struct Register: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Registers a consumer: from now on no event is discarded before it has confirmed it.")
+        @OptionGroup var target: Target
+        @Argument var consumer: String
+
+        func run() async throws {
+            let identity = try target.identity(consumer)
+            let isNew = try await target.change { try await $0.register(identity, on: $1) }
+            print(isNew ? "registered \(identity)" : "\(identity) was registered already")
+        }
+    }
+
+    struct Remove: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Removes a consumer: its position is forgotten, and it holds no events back any more.")
+        @OptionGroup var target: Target
+        @Argument var consumer: String
+
+        func run() async throws {
+            let ident = consumer.contains(":") ? consumer : try target.identity(consumer).description
+            guard try await target.change({ try await $0.remove(ident, on: $1) }) else {
+                throw ValidationError("there is no consumer \(ident)")
+            }
+            print("removed \(ident)")
+        }
+    }
+
+    struct Rename: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Gives a consumer's position to another name.",
+            discussion: "evt consumers rename system:ARCHIVER local:ARCHIVER")
+        @OptionGroup var target: Target
+        @Argument(help: "The present name, exactly as it is listed.") var from: String
+        @Argument(help: "The new name.") var to: String
+
+        func run() async throws {
+            let (old, new) = (from.contains(":") ? from : "\(ConsumerIdentity.localUser):\(from)", try target.identity(to))
+            try await target.change { try await $0.rename(old, to: new, on: $1) }
+            print("\(old) is now \(new)")
+        }
+    }
+
+    struct Set: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Moves a consumer's position: back to get events again, forward to skip them.")
+        @OptionGroup var target: Target
+        @Argument var consumer: String
+        @Argument(help: "An event id, 0 for the oldest event there is, or head for the newest.") var position: String
+
+        func run() async throws {
+            let ident = consumer.contains(":") ? consumer : try target.identity(consumer).description
+            let id = position == "head" ? nil : position == "0" ? EventID.none : EventID(position)
+            guard position == "head" || id != nil else { throw ValidationError("\(position) is no event id, 0 or head") }
+            let result = try await target.change { try await $0.set(ident, to: id, on: $1) }
+            print("\(ident) is at \(result.position)" + (result.someDiscarded ? "; some events after that are discarded already" : ""))
+        }
+    }
+}
+
+func printConsumers(_ consumers: [StreamStatus.Consumer]) {
+    printTable(
+        ["CONSUMER", "POSITION", "LAG", "LAG TIME", "LAST SEEN", "SERVED"],
+        consumers.map {
+            [
+                $0.consumer, "\($0.position)", "\($0.lag)", timeText($0.lagSeconds), $0.lastSeen, $0.isServed ? "yes" : "no",
+            ]
+        }, numeric: [1, 2, 3])
+}
+
+func timeText(_ seconds: Double) -> String {
+    switch seconds {
+    case ..<60: return "\((seconds * 10).rounded() / 10)s"
+    case ..<3600: return "\(Int(seconds) / 60)m\(Int(seconds) % 60)s"
+    default: return "\(Int(seconds) / 3600)h\(Int(seconds) / 60 % 60)m"
+    }
+}

@@ -1,0 +1,38 @@
+import EventStream
+import Glibc
+
+func printError(_ text: String) {
+    let bytes = Array((text + "\n").utf8)
+    _ = bytes.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress, $0.count) }
+}
+
+/// Prints events, one JSON object a line, at once.
+func printLines(_ events: [Event]) {
+    var output: [UInt8] = []
+    for event in events {
+        // White space between JSON tokens may be a line break; strings hold none that is not escaped.
+        output += event.json.map { $0 < 0x20 ? 0x20 : $0 }
+        output.append(UInt8(ascii: "\n"))
+    }
+    var rest = output[...]
+    while !rest.isEmpty {
+        let written = rest.withUnsafeBytes { write(STDOUT_FILENO, $0.baseAddress, $0.count) }
+        if written < 0 && errno == EINTR { continue }
+        guard written > 0 else { exit(errno == EPIPE ? 0 : 1) }
+        rest.removeFirst(written)
+    }
+}
+
+/// A table with aligned columns; numbers to the right.
+func printTable(_ header: [String], _ rows: [[String]], numeric: Set<Int>) {
+    let widths = header.indices.map { column in ([header] + rows).map { $0[column].count }.max() ?? 0 }
+    for row in [header] + rows {
+        let cells = row.enumerated().map { column, text in
+            let space = String(repeating: " ", count: widths[column] - text.count)
+            return numeric.contains(column) ? space + text : text + space
+        }
+        var line = cells.joined(separator: "  ")
+        while line.last == " " { line.removeLast() }
+        print(line)
+    }
+}

@@ -1,0 +1,97 @@
+import ArgumentParser
+import CommandLineSupport
+import EventStream
+import EventStreamClient
+import EventStreamServices
+
+struct WantOptions: ParsableArguments {
+    @Option(help: "Only these event types, separated by commas.") var want: String?
+    @Flag(help: "Print the microseconds of timestamps, as \"us\".") var precise = false
+
+    func filter() throws -> EventFilter { try want.map { try eventFilter($0, of: "--want") } ?? .all }
+}
+
+struct Tail: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Prints events as they come, one JSON object a line.",
+        discussion: """
+            Without --component it is a live receiver: it sees what happens from now on, and loses events it is too slow \
+            for. With --component it is a reliable one: registered, it gets every event, and confirms what it has printed.
+            """)
+
+    @OptionGroup var common: CommonOptions
+    @OptionGroup var connect: ConnectOptions
+    @OptionGroup var wanted: WantOptions
+    @Option(help: "Receive reliably, as this component.") var component: String?
+    @Option(help: "End after so many events.") var count: Int?
+
+    func run() async throws {
+        let settings = try await SettingsReader(common, connect)
+        var configuration = ReceiverConfiguration(endpoints: try settings.pusherConnect().list, want: try wanted.filter())
+        configuration.precise = wanted.precise
+        configuration.batchLimit = count.map { min($0, 1000) } ?? 1000
+        var left = count ?? .max
+        if let component {
+            let receiver = try ReliableReceiver(component, configuration)
+            let errors = Task { await Self.report(receiver.signals) }
+            for await batch in receiver.batches {
+                printLines(Array(batch.events.prefix(left)))
+                // A batch that is not wanted whole is not confirmed: its events would be lost for the next run.
+                if batch.events.count <= left { await batch.confirm() }
+                left -= batch.events.count
+                if left <= 0 { break }
+            }
+            await receiver.stop()
+            errors.cancel()
+        } else {
+            let receiver = LiveReceiver(configuration)
+            let errors = Task { await Self.report(receiver.signals) }
+            for await events in receiver.events {
+                printLines(Array(events.prefix(left)))
+                left -= events.count
+                if left <= 0 { break }
+            }
+            await receiver.stop()
+            errors.cancel()
+        }
+    }
+
+    private static func report(_ signals: AsyncStream<ReceiverSignal>) async {
+        var last = ""
+        for await signal in signals {
+            switch signal {
+            case .ready: last = ""
+            case .workerError(let error), .receiverError(let error):
+                guard error.description != last else { continue }
+                last = error.description
+                printError("evt tail: \(error); trying again")
+            case .newEvents, .processedEvents: break
+            }
+        }
+    }
+}
+
+struct Poll: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Asks for the events that follow, and prints them, one JSON object a line.")
+
+    @OptionGroup var common: CommonOptions
+    @OptionGroup var connect: ConnectOptions
+    @OptionGroup var wanted: WantOptions
+    @Argument(help: "A registered component, or LIVE.") var component: String
+    @Option(help: "Confirm this event and all before it; for LIVE, start after it.") var lastID: String?
+    @Flag(help: "Register the component first.") var register = false
+
+    func run() async throws {
+        let settings = try await SettingsReader(common, connect)
+        let last = try lastID.map { text in
+            guard let id = EventID(text) else { throw ValidationError("--last-id: \(text) is no event id") }
+            return id
+        }
+        let types = try wanted.filter().types.map { $0.map(\.description).sorted() }
+        let client = try await PollClient(settings.pusherConnect().list)
+        if register { try await client.registerConsumer(component) }
+        printLines(try await client.pollEvents(component, after: last, want: types, precise: wanted.precise))
+        await client.close()
+    }
+}
