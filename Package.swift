@@ -74,4 +74,26 @@ let package = Package(
             .executableTarget(
                 name: $0, dependencies: ["CommandLineSupport", "EventStreamServices", argumentParser], swiftSettings: strict)
         }
+        + [
+            // Tests: without I/O, against PostgreSQL and sockets, and of the built binaries.
+            .target(
+                name: "TestSupport", dependencies: ["EventLoop", "EventStore", "EventStream", "Postgres"],
+                path: "Tests/Support", swiftSettings: strict),
+            .testTarget(
+                name: "EventStreamTests", dependencies: ["EventStream", "EventStreamServices", deque], swiftSettings: strict),
+            .testTarget(
+                name: "PostgresTests", dependencies: ["EventLoop", "Postgres", "TestSupport"], swiftSettings: strict),
+            .testTarget(name: "ZeroMQTests", dependencies: ["EventLoop", "ZeroMQ"], swiftSettings: strict),
+            .testTarget(
+                name: "IntegrationTests",
+                dependencies: [
+                    "EventLoop", "EventStore", "EventStream", "EventStreamClient", "EventStreamServices", "Postgres",
+                    "TestSupport", "ZeroMQ", logging, lifecycle,
+                ], swiftSettings: strict),
+            .testTarget(
+                name: "ProcessTests",
+                dependencies: ["EventStore", "EventStream", "EventStreamClient", "Postgres", "TestSupport", "ZeroMQ"]
+                    + (roles + ["evt"]).map { .byName(name: $0) },
+                swiftSettings: strict),
+        ]
 )

@@ -26,7 +26,7 @@ extension SettingsReader {
     public func generator() throws(ConfigurationError) -> Generator.Configuration {
         var configuration = Generator.Configuration(
             bind: Endpoints(optional(Settings.generatorBind) ?? ""), database: try database())
-        configuration.maxRequestBytes = try int(Settings.maxRequestBytes, in: 1024...8_388_608)
+        configuration.maxRequestBytes = try int(Settings.maxRequestBytes, in: 1024...67_108_864)
         configuration.insecure = try bool(Settings.insecure)
         return configuration
     }
@@ -50,7 +50,7 @@ extension SettingsReader {
         }
         configuration.latch.longestPause = max(
             configuration.latch.shortestPause, min(configuration.latch.longestPause, configuration.latch.longestSleep))
-        configuration.maxRequestBytes = try int(Settings.maxRequestBytes, in: 1024...8_388_608)
+        configuration.maxRequestBytes = try int(Settings.maxRequestBytes, in: 1024...67_108_864)
         configuration.windowBytes = try int(Settings.windowBytes, in: 1 << 20...16 << 30)
         configuration.insecure = try bool(Settings.insecure)
         return configuration

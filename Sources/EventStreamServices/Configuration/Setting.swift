@@ -64,7 +64,7 @@ public enum Settings {
     public static let sessionTimeout = Setting(
         name: "EVT_SESSION_TIMEOUT", standard: "15s", meaning: "a receiver not heard of for so long loses its session: 500ms to 1h")
     public static let maxRequestBytes = Setting(
-        name: "EVT_MAX_REQUEST_BYTES", standard: "65536", meaning: "bytes a request may have: 1024 to 8388608")
+        name: "EVT_MAX_REQUEST_BYTES", standard: "65536", meaning: "bytes a request may have: 1024 to 67108864")
     public static let discardPollPeriod = Setting(
         name: "EVT_DISCARD_POLL_PERIOD", standard: "600s", meaning: "how often confirmed events are discarded: 100ms to 7d")
     public static let discardLimit = Setting(

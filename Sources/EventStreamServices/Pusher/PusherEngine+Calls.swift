@@ -62,7 +62,8 @@ extension PusherEngine {
         if !poll.component.isLive { try requireReliable() }
         guard tail.isConnected, window != nil else { throw .internalError("the database cannot be reached") }
         // Answers must show what was committed before the call.
-        tail.whenFresh { [unowned self] in
+        tail.whenFresh { [unowned self] isFresh in
+            guard isFresh else { return self.unavailable(poll.peer, poll.rid) }
             if poll.component.isLive {
                 self.answer(poll, after: poll.after ?? .none)
             } else {
@@ -114,6 +115,10 @@ extension PusherEngine {
             case .failure(let error): self.fail(poll, error)
             }
         }
+    }
+
+    func unavailable(_ peer: Peer, _ rid: RequestID?) {
+        server?.answer(peer, rid, .internalError("the database cannot be reached"))
     }
 
     private func fail(_ poll: Poll, _ error: PostgresError) {

@@ -92,7 +92,8 @@ extension PusherEngine {
             sessions.remove(present)
         }
         // What was committed before the call must not come: find out first what that is.
-        tail.whenFresh { [unowned self] in
+        tail.whenFresh { [unowned self] isFresh in
+            guard isFresh else { return self.unavailable(start.peer, start.rid) }
             let delivery = LiveDelivery(
                 after: self.tail.settled ?? .none,
                 configuration: .init(

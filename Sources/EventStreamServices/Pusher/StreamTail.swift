@@ -19,8 +19,8 @@ final class StreamTail {
     private var timer: Timer?
     private var gapLog: GapLog
     /// Who waits for a read that begins after they asked.
-    private var askers: [() -> Void] = []
-    private var askersOfThisRead: [() -> Void] = []
+    private var askers: [(Bool) -> Void] = []
+    private var askersOfThisRead: [(Bool) -> Void] = []
     private var lastPassedOn: MonotonicTime?
     private var passOnTimer: Timer?
 
@@ -61,8 +61,8 @@ final class StreamTail {
     }
 
     /// Calls back when everything that was committed before this call has been reported, as far as no open transaction
-    /// holds it back; not at all while the database is away.
-    func whenFresh(_ completion: @escaping () -> Void) {
+    /// holds it back; with false if the database goes away meanwhile.
+    func whenFresh(_ completion: @escaping (Bool) -> Void) {
         askers.append(completion)
         woken()
     }
@@ -157,7 +157,7 @@ final class StreamTail {
         if gap == nil || gap?.holders?.isEmpty == false {
             let ready = askersOfThisRead
             askersOfThisRead = []
-            for asker in ready { asker() }
+            for asker in ready { asker(true) }
         } else {
             askers = askersOfThisRead + askers
             askersOfThisRead = []
@@ -212,8 +212,9 @@ extension StreamTail: PersistentConnectionDelegate {
     func failed(_ error: any Error, retryingIn pause: Duration, of keeper: PersistentConnection) {
         timer?.cancel()
         logger.warning("no database", metadata: [.error: "\(error)", .retryIn: "\(pause)"])
-        askers = askersOfThisRead + askers
-        askersOfThisRead = []
+        let waiting = askersOfThisRead + askers
+        (askers, askersOfThisRead) = ([], [])
+        for asker in waiting { asker(false) }
     }
 }
 
