@@ -17,6 +17,7 @@ let package = Package(
     name: "eventstream",
     products: roles.map { .executable(name: $0, targets: [$0]) } + [
         .executable(name: "evt", targets: ["evt"]),
+        .executable(name: "evt-load", targets: ["evt-load"]),
         .library(name: "EventStream", targets: ["EventStream"]),
         .library(name: "EventStreamClient", targets: ["EventStreamClient"]),
         .library(name: "EventStreamServices", targets: ["EventStreamServices"]),
@@ -67,7 +68,13 @@ let package = Package(
             name: "evt",
             dependencies: [
                 "CommandLineSupport", "EventLoop", "EventStore", "EventStream", "EventStreamClient", "EventStreamServices",
-                "Postgres", "ZeroMQ", argumentParser, logging, lifecycle,
+                "Postgres", argumentParser, logging, lifecycle,
+            ], swiftSettings: strict),
+        .executableTarget(
+            name: "evt-load",
+            dependencies: [
+                "CommandLineSupport", "EventLoop", "EventStore", "EventStream", "EventStreamClient", "EventStreamServices",
+                "Postgres", argumentParser, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ], swiftSettings: strict),
     ]
         + roles.map {

@@ -23,6 +23,7 @@ public struct ConsumerStore: Sendable {
     private let registerStatement: Statement
     private let claimStatement: Statement
     private let releaseStatement: Statement
+    private let resumeStatement: Statement
     private let storeStatement: Statement
     private let confirmStatement: Statement
     private let newestStatement: Statement
@@ -53,6 +54,11 @@ public struct ConsumerStore: Sendable {
             UPDATE \(consumers) SET session_owner = NULL
             WHERE ident = $1::text AND session_owner = $2::bigint AND session_epoch = $3::bigint
             """, name: "evt_release")
+        resumeStatement = Statement(
+            """
+            UPDATE \(consumers) SET session_owner = $2::bigint
+            WHERE ident = $1::text AND session_epoch = $3::bigint AND (session_owner IS NULL OR session_owner = $2::bigint)
+            """, name: "evt_resume")
         // SKIP LOCKED: one consumer whose row somebody has locked must not hold up the others.
         storeStatement = Statement(
             """
@@ -108,6 +114,15 @@ public struct ConsumerStore: Sendable {
     ) {
         let parameters: [Parameter] = [.text(consumer.description), .int8(pusher), .int8(epoch)]
         connection.submit(releaseStatement, parameters) { completion($0.map { _ in }) }
+    }
+
+    /// Takes back a session that was given up, if nobody has claimed it since.
+    public func resume(
+        _ consumer: ConsumerIdentity, for pusher: Int64, epoch: Int64, on connection: Connection,
+        completion: @escaping (Result<Bool, PostgresError>) -> Void
+    ) {
+        let parameters: [Parameter] = [.text(consumer.description), .int8(pusher), .int8(epoch)]
+        connection.submit(resumeStatement, parameters) { completion($0.map { $0.affected == 1 }) }
     }
 
     /// Stores positions, forward only, in one statement.

@@ -5,6 +5,7 @@ import json
 import pytest
 import zmq
 
+from database import add_sql
 from expect import eventually
 from wire import GEN, NoMessage
 
@@ -88,7 +89,6 @@ def test_every_subscriber_gets_every_event(stream, source, subscribe, event_type
 
 @pytest.mark.parametrize("how", ["evt_add", "insert"])
 def test_events_recorded_with_sql_are_broadcast(stream, source, subscribe, event_type, how):
-    from database import add_sql
     subscriber = subscribe(stream, source, event_type)
     event_id = stream.database.value(add_sql(event_type, '{"json":1}', how))
     event = subscriber.next_event()

@@ -16,8 +16,8 @@ def record_many(stream, event_type: str, count: int) -> list[int]:
 
 
 def record_large(stream, event_type: str, count: int, size: int) -> list[int]:
-    return [int(stream.database.value(f"SELECT evt_add('{event_type}', to_json(repeat('x', {size})))"))
-            for _ in range(count)]
+    return [int(event_id) for event_id in stream.database.values(
+        f"SELECT evt_add('{event_type}', to_json(repeat('x', {size}))) FROM generate_series(1, {count})")]
 
 
 def receive_groups(peer: Peer, ids: list[int]) -> list[int]:

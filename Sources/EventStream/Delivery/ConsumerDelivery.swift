@@ -80,7 +80,11 @@ public struct ConsumerDelivery: Sendable {
         self.configuration = configuration
     }
 
-    public var canTakeGroup: Bool { inFlight.count < configuration.requestMax }
+    /// Groups answered out of order are not in flight any more, but only so many may wait for the ones before them.
+    public var canTakeGroup: Bool {
+        let unanswered = inFlight.reduce(0) { $0 + ($1.state == .answered ? 0 : 1) }
+        return unanswered < configuration.requestMax && inFlight.count < configuration.requestMax * 16
+    }
     public var eventsInFlight: Int { inFlight.reduce(0) { $0 + $1.count } }
 
     /// A group was put together out of what comes after ``cursor``.

@@ -42,6 +42,9 @@ public struct LiveDelivery: Sendable {
 
     public var eventsWaiting: Int { waitingEvents }
 
+    /// How many events a group may have: few enough that dropping one loses no more than a tenth of the queue.
+    public func groupLimit(_ limit: Int) -> Int { max(1, min(limit, configuration.queueMax / 10)) }
+
     /// New events arrived, `count` of them wanted, all within (present end, through].
     ///
     /// - Parameter limit: how many events a group may have; groups that wait are filled up to this.
@@ -53,7 +56,7 @@ public struct LiveDelivery: Sendable {
             if !waiting.isEmpty { waiting[waiting.count - 1].through = id }
             return 0
         }
-        if let last = waiting.last, last.count + count <= limit {
+        if let last = waiting.last, last.count + count <= groupLimit(limit) {
             waiting[waiting.count - 1].count += count
             waiting[waiting.count - 1].through = id
         } else {
@@ -62,7 +65,7 @@ public struct LiveDelivery: Sendable {
         }
         waitingEvents += count
         var droppedNow = 0
-        while waitingEvents > configuration.queueMax, waiting.count > 1 { droppedNow += dropOldest() }
+        while waitingEvents > configuration.queueMax, !waiting.isEmpty { droppedNow += dropOldest() }
         return droppedNow
     }
 

@@ -67,6 +67,7 @@ final class GeneratorEngine {
     private var recorder: Recorder?
     private var waiting: Deque<Pending> = []
     private var committing = false
+    private var patience: Timer?
     private var onIdle: (() -> Void)?
 
     init(_ configuration: Generator.Configuration, loop: EventLoop, logger: Logger) throws {
@@ -126,15 +127,22 @@ final class GeneratorEngine {
     }
 
     private func add(_ draft: Recorder.Draft, for peer: Peer, rid: RequestID?) throws(FutoInError) {
-        guard database.current != nil else {
-            throw .internalError("the event was not recorded: the database cannot be reached")
-        }
         guard waiting.count < configuration.queueMax else {
             throw .internalError("the event was not recorded: \(waiting.count) others are waiting already")
         }
         waiting.append(Pending(peer: peer, rid: rid, draft: draft))
         // Whatever else has arrived by now goes into the same commit.
+        if database.current == nil { return waitForDatabase() }
         if !committing { loop.execute { [box = Unchecked(self)] in box.value.commitNext() } }
+    }
+
+    /// A database that is back in a moment is waited for; else the requests are turned away.
+    private func waitForDatabase() {
+        guard patience == nil else { return }
+        patience = loop.schedule(after: HeldCalls.patience) { [weak self] in
+            self?.patience = nil
+            self?.commitNext()
+        }
     }
 
     private func commitNext() {
@@ -169,7 +177,7 @@ final class GeneratorEngine {
                 }
                 for pending in batch { self.server?.answer(pending.peer, pending.rid, GeneratorEngine.explain(error)) }
             }
-            self.commitNext()
+            if self.database.current == nil { self.waitForDatabase() } else { self.commitNext() }
         }
     }
 

@@ -7,7 +7,9 @@ final class LiveBroadcast {
     private let socket: Socket
     private let loop: EventLoop
     private var source: SocketSource?
-    private var subscriptions = 0
+    private var monitor: Monitor?
+    /// The present connections: without any, nothing is put together.
+    private var connections: Set<Int32> = []
     private var buffer: [UInt8] = []
     private(set) var endpoints: [String] = []
 
@@ -22,28 +24,31 @@ final class LiveBroadcast {
         for endpoint in endpoints { self.endpoints.append(try socket.bind(endpoint)) }
     }
 
-    func start() {
-        // An XPUB tells of the first subscription and the last unsubscription of every prefix.
-        let source = SocketSource(socket) { [unowned self] message in
-            switch message.frames.first?.first {
-            case 1: self.subscriptions += 1
-            case 0: self.subscriptions = max(0, self.subscriptions - 1)
-            default: break
+    func start() throws {
+        let monitor = try Monitor(socket, name: "live") { [unowned self] event in
+            switch event {
+            case .connected(let connection): self.connections.insert(connection)
+            case .disconnected(let connection): self.connections.remove(connection)
+            case .handshakeFailed: break
             }
         }
-        self.source = source
+        // Subscriptions are the socket's own affair; what it tells of them is not needed.
+        let source = SocketSource(socket) { _ in }
+        (self.monitor, self.source) = (monitor, source)
+        loop.add(monitor)
         loop.add(source)
     }
 
     func stop() {
         if let source { loop.remove(source) }
-        source = nil
+        if let monitor { loop.remove(monitor) }
+        (source, monitor) = (nil, nil)
     }
 
     func send(_ page: EventPage) {
-        // Subscriptions that arrived before this page count for it.
-        source?.dispatch()
-        guard subscriptions > 0 else { return }
+        // Whoever connected before this page counts for it.
+        monitor?.dispatch()
+        guard !connections.isEmpty else { return }
         for index in 0..<page.count {
             buffer.removeAll(keepingCapacity: true)
             page.append(at: index, precise: false, to: &buffer)

@@ -57,7 +57,7 @@ public struct Pusher: Service {
         let (configuration, logger) = (configuration, logger)
         try await ServiceRunner.run { loop in
             let engine = try PusherEngine(configuration, loop: loop, logger: logger)
-            engine.start()
+            try engine.start()
             await ServiceRunner.untilShutdown()
             await engine.stop()
         }

@@ -5,17 +5,30 @@ import Postgres
 /// Calls from peers (protocol, section 4).
 extension PusherEngine {
     func received(_ request: WireMessage.Request, from peer: Peer) {
-        for session in sessions.sessions(of: peer.identity) { session.lease.heard(at: .now) }
+        heard(peer)
         do {
-            try handle(try Call(request, offering: [.poll, .push, .ping]), rid: request.rid, from: peer)
+            let call = try Call(request, offering: [.poll, .push, .ping])
+            if case .ping(let echo) = call { return server?.answer(peer, request.rid, .object("echo", echo)) ?? () }
+            if isReady || held.isFull { return serve(call, rid: request.rid, from: peer) }
+            held.hold({ [unowned self] in self.serve(call, rid: request.rid, from: peer) }, on: loop) { [weak self] in
+                for call in self?.held.takeAll() ?? [] { call() }
+            }
         } catch {
             server?.answer(peer, request.rid, error)
         }
     }
 
+    private func serve(_ call: Call, rid: RequestID?, from peer: Peer) {
+        do {
+            try handle(call, rid: rid, from: peer)
+        } catch {
+            server?.answer(peer, rid, error)
+        }
+    }
+
     private func handle(_ call: Call, rid: RequestID?, from peer: Peer) throws(FutoInError) {
         switch call {
-        case .ping(let echo): server?.answer(peer, rid, .object("echo", echo))
+        case .ping, .addEvent: throw .notImplemented("not served here")
         case .registerConsumer(let component): try register(component, rid: rid, peer: peer)
         case .pollEvents(let component, let after, let want, let precise):
             try poll(Poll(component: component, after: after, want: want, precise: precise, rid: rid, peer: peer))
@@ -26,7 +39,6 @@ extension PusherEngine {
                 end(session, because: "its receiver stopped")
             }
             server?.answer(peer, rid, .true)
-        case .addEvent: throw .notImplemented("addEvent is the generator's")
         }
     }
 

@@ -18,7 +18,7 @@ extension PusherEngine {
     // MARK: Reliable
 
     private func pumpReliable(_ session: Session) {
-        guard let window, !session.lease.isDisconnected else { return }
+        guard let window, !session.lease.isDisconnected, !session.isReleased else { return }
         while case .reliable(var delivery, let epoch) = session.kind, delivery.canTakeGroup {
             if let page = session.history, page.through <= delivery.cursor { session.history = nil }
             guard session.history != nil || window.covers(after: delivery.cursor) else { return readHistory(session) }
@@ -85,7 +85,7 @@ extension PusherEngine {
 
     /// Sends again what is overdue, and what could not be sent before.
     func sendDue(_ session: Session, at now: MonotonicTime) {
-        guard case .reliable(let delivery, _) = session.kind, !session.lease.isDisconnected else {
+        guard case .reliable(let delivery, _) = session.kind, !session.lease.isDisconnected, !session.isReleased else {
             if session.isLive { pump(session) }
             return
         }
@@ -130,10 +130,9 @@ extension PusherEngine {
     func answered(_ response: WireMessage.Response, by peer: Peer) {
         let now = MonotonicTime.now
         let number = response.rid?.contents.first == UInt8(ascii: "S") ? response.rid?.number : nil
-        for session in sessions.sessions(of: peer.identity) {
-            session.lease.heard(at: now)
-            if let number { answered(session, number, response.outcome, at: now) }
-        }
+        heard(peer)
+        guard let number else { return }
+        for session in sessions.sessions(of: peer.identity) { answered(session, number, response.outcome, at: now) }
     }
 
     private func answered(
@@ -179,13 +178,14 @@ extension PusherEngine {
     func liveEventsArrived(_ page: EventPage) {
         for session in sessions.all where session.isLive {
             guard case .live(var delivery) = session.kind else { continue }
+            var limits = configuration.groupLimits
+            limits.events = delivery.groupLimit(limits.events)
             var after = page.after
             while after < page.through {
                 let extent = EventGroup(
-                    from: [page], after: after, want: session.want, precise: session.precise,
-                    limits: configuration.groupLimits, measuring: true)
-                _ = delivery.arrived(
-                    through: extent.through, count: extent.count, groupLimit: configuration.groupLimits.events)
+                    from: [page], after: after, want: session.want, precise: session.precise, limits: limits,
+                    measuring: true)
+                _ = delivery.arrived(through: extent.through, count: extent.count, groupLimit: limits.events)
                 after = extent.through
             }
             session.kind = .live(delivery)

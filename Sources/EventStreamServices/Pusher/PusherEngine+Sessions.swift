@@ -27,6 +27,14 @@ extension PusherEngine {
         guard let present = sessions.reliable(start.consumer) else { return claim(start, after: .none) }
         guard case .reliable(let delivery, let epoch) = present.kind else { return }
         if present.peer.identity == start.peer.identity {
+            if present.isResuming {
+                present.afterResuming.append { [unowned self] in self.retry(start) }
+                return
+            }
+            guard !present.isReleased else {
+                sessions.remove(present)
+                return claim(start, after: delivery.confirmed)
+            }
             if present.want == start.want, present.precise == start.precise {
                 server?.answer(start.peer, start.rid, .true)
                 return pump(present)
@@ -122,6 +130,7 @@ extension PusherEngine {
         }
     }
 
+    /// The connection closed: the session waits for its peer, but keeps nobody out any more, here or at another pusher.
     func disconnected(_ identity: [UInt8]) {
         for session in sessions.sessions(of: identity) {
             session.lease.disconnected()
@@ -131,6 +140,33 @@ extension PusherEngine {
             }
             delivery.connectionLost(at: .now)
             session.kind = .reliable(delivery, epoch: epoch)
+            session.isReleased = true
+            store.release(session.consumer, epoch: epoch, position: delivery.confirmed)
+        }
+    }
+
+    /// A message came: every session of the peer lives on; one that was given up is taken back first.
+    func heard(_ peer: Peer) {
+        for session in sessions.sessions(of: peer.identity) {
+            session.lease.heard(at: .now)
+            guard session.isReleased, !session.isResuming, case .reliable(_, let epoch) = session.kind else { continue }
+            session.isResuming = true
+            store.resume(session.consumer, epoch: epoch) { [unowned self] result in
+                session.isResuming = false
+                defer {
+                    for call in session.afterResuming { call() }
+                    session.afterResuming = []
+                }
+                guard !session.isOver else { return }
+                switch result {
+                case .success(true):
+                    session.isReleased = false
+                    self.pump(session)
+                case .success(false): self.fenced(session.consumer)
+                // The next message tries again.
+                case .failure: break
+                }
+            }
         }
     }
 

@@ -21,6 +21,8 @@ final class PusherEngine {
     var sessions = SessionTable()
     /// Calls for a consumer whose session is being claimed wait for the outcome.
     var claiming: [ConsumerIdentity: [() -> Void]] = [:]
+    /// Calls that came while the database was away for a moment, or not reached yet.
+    var held = HeldCalls()
     private var ticking = false
     private var stopping = false
     private var lastRid: UInt64
@@ -43,13 +45,13 @@ final class PusherEngine {
         lastRid = UInt64.random(in: 1..<1 << 40) << 20
     }
 
-    func start() {
+    func start() throws {
         server?.onRequest = { [unowned self] in self.received($1, from: $0) }
         server?.onResponse = { [unowned self] in self.answered($1, by: $0) }
         server?.onDisconnect = { [unowned self] in self.disconnected($0) }
         tail.onStart = { [unowned self] position in
             if self.window == nil { self.window = EventWindow(after: position, byteLimit: self.configuration.windowBytes) }
-            self.pumpAll()
+            self.ready()
         }
         tail.onPage = { [unowned self] page in
             self.window?.append(page)
@@ -59,13 +61,13 @@ final class PusherEngine {
         }
         store.onFenced = { [unowned self] consumer in self.fenced(consumer) }
         store.onDeclaredDead = { [unowned self] in self.endAllSessions() }
-        store.onReady = { [unowned self] in self.pumpAll() }
+        store.onReady = { [unowned self] in self.ready() }
         store.settled = { [unowned self] in self.tail.settled ?? .none }
         store.onOthers = { [unowned self] in self.tail.hasListeners = $0 }
         store.start()
         tail.start()
         server?.start()
-        broadcast?.start()
+        try broadcast?.start()
         let endpoints = (server?.endpoints ?? []) + (broadcast?.endpoints ?? [])
         logger.info("listening", metadata: [.endpoints: "\(endpoints.joined(separator: ","))"])
     }
@@ -92,6 +94,15 @@ final class PusherEngine {
     }
 
     var mayStartGroups: Bool { !stopping }
+
+    /// Whether calls that need the database can be served.
+    var isReady: Bool { tail.isConnected && window != nil && store.isReady }
+
+    private func ready() {
+        pumpAll()
+        guard isReady else { return }
+        for call in held.takeAll() { call() }
+    }
 
     func nextRid() -> UInt64 {
         lastRid += 1

@@ -67,6 +67,8 @@ final class PusherStore {
         reading.stop()
     }
 
+    var isReady: Bool { work.current != nil && reading.current != nil }
+
     private func unavailable<Value>() -> Result<Value, PostgresError> {
         .failure(PostgresError(.connectionLost, "the database cannot be reached"))
     }
@@ -91,6 +93,12 @@ final class PusherStore {
         guard let connection = work.current, let consumers else { return }
         consumers.store([.init(consumer: consumer, epoch: epoch, position: position)], on: connection) { _ in }
         consumers.release(consumer, of: pusher, epoch: epoch, on: connection) { _ in }
+    }
+
+    /// Takes back what was released, unless another pusher has claimed it.
+    func resume(_ consumer: ConsumerIdentity, epoch: Int64, completion: @escaping (Result<Bool, PostgresError>) -> Void) {
+        guard let connection = work.current, let consumers else { return completion(unavailable()) }
+        consumers.resume(consumer, for: pusher, epoch: epoch, on: connection, completion: completion)
     }
 
     func confirm(

@@ -20,6 +20,11 @@ final class Session {
     /// Groups whose events are being read again.
     var rereading: Set<UInt64> = []
     var isOver = false
+    /// Its connection closed, and the consumer was offered to every pusher; it may be taken back.
+    var isReleased = false
+    var isResuming = false
+    /// Calls of the peer that wait to see whether it can be taken back.
+    var afterResuming: [() -> Void] = []
     var failures = FailureLog()
 
     init(consumer: ConsumerIdentity, peer: Peer, want: EventFilter, precise: Bool, lease: Lease, kind: Kind) {

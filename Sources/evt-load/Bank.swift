@@ -1,0 +1,173 @@
+import ArgumentParser
+import EventLoop
+import EventStore
+import EventStream
+import EventStreamServices
+import Foundation
+import Postgres
+import UnixSignals
+
+/// pgbench's bank in the active database, and what its tables say at the end.
+struct Bank: Sendable {
+    struct Verdict {
+        var lines: [String] = []
+        var isGood = true
+
+        mutating func check(_ what: String, _ text: String, _ good: Bool) {
+            lines.append(what.padding(toLength: 22, withPad: " ", startingAt: 0) + text + (good ? "" : "   <-- WRONG"))
+            if !good { isGood = false }
+        }
+    }
+
+    let database: DatabaseConfiguration
+    let archiveURL: String?
+    let tables: ArchiveTables
+
+    /// TPC-B as pgbench has it, and one event that tells of it, in the same transaction.
+    private static func script(_ add: String) -> String {
+        """
+        \\set aid random(1, 100000 * :scale)
+        \\set bid random(1, 1 * :scale)
+        \\set tid random(1, 10 * :scale)
+        \\set delta random(-5000, 5000)
+        BEGIN;
+        UPDATE pgbench_accounts SET abalance = abalance + :delta WHERE aid = :aid;
+        SELECT abalance FROM pgbench_accounts WHERE aid = :aid;
+        UPDATE pgbench_tellers SET tbalance = tbalance + :delta WHERE tid = :tid;
+        UPDATE pgbench_branches SET bbalance = bbalance + :delta WHERE bid = :bid;
+        INSERT INTO pgbench_history (tid, bid, aid, delta, mtime) VALUES (:tid, :bid, :aid, :delta, CURRENT_TIMESTAMP);
+        SELECT \(add)('TPCB', json_build_object('account', :aid, 'delta', :delta));
+        END;
+        """
+    }
+
+    /// Makes the tables anew, and lets the receiver start at the newest event.
+    func prepare() async throws {
+        try await run(["-i", "-q", "-s", "10", database.url])
+        try await connected { connection in
+            let admin = ConsumerAdmin(try await StreamInfo.load(database.tables, from: connection))
+            let consumer = ConsumerIdentity("BALANCES")!
+            _ = try await admin.register(consumer, on: connection)
+            _ = try await admin.set(consumer.description, to: nil, on: connection)
+        }
+    }
+
+    func head() async throws -> EventID {
+        try await connected { connection in
+            let info = try await StreamInfo.load(database.tables, from: connection)
+            return try await TailQueries(info).settledFloor(on: connection)
+        }
+    }
+
+    /// Writes until the time is over, or until SIGINT, which pgbench gets as well.
+    func write(clients: Int, seconds: Int?) async throws {
+        let add = try await connected { connection in
+            try await StreamInfo.load(database.tables, from: connection).tables.add.sql
+        }
+        let script = FileManager.default.temporaryDirectory.appending(path: "evt-load-\(getpid()).sql")
+        try Bank.script(add).write(to: script, atomically: true, encoding: .utf8)
+        defer { try? FileManager.default.removeItem(at: script) }
+        let time = seconds ?? 30 * 86_400
+        try await run(
+            ["-n", "-M", "prepared", "-c", "\(clients)", "-j", "2", "-T", "\(time)", "-s", "10", "-f", script.path, database.url],
+            interruptible: true)
+    }
+
+    func committed() async throws -> Int {
+        try await connected { connection in
+            Int(try await connection.query("SELECT count(*) FROM pgbench_history").int(0, 0) ?? 0)
+        }
+    }
+
+    func verdict(_ ledger: Ledger, committed: Int) async throws -> Verdict {
+        var verdict = Verdict()
+        let (received, outOfOrder, repeated) = await (ledger.count, ledger.outOfOrder, ledger.repeated)
+        verdict.check("lost", "\(committed - received)", committed == received)
+        verdict.check("out of order", "\(outOfOrder)", outOfOrder == 0)
+        verdict.check("repeated", "\(repeated)", repeated == 0)
+        let wrong = try await wrongBalances(ledger)
+        verdict.check("balances", wrong == 0 ? "all equal" : "\(wrong) differ", wrong == 0)
+        let left = try await waitUntilEmpty()
+        verdict.check("active table", left == 0 ? "empty" : "\(left) events left", left == 0)
+        if let archiveURL {
+            let archived = try await archived(in: archiveURL)
+            verdict.check("history", "\(archived) events", archived == committed)
+        }
+        return verdict
+    }
+
+    private func wrongBalances(_ ledger: Ledger) async throws -> Int {
+        let rebuilt = await ledger.balances
+        return try await connected { connection in
+            let rows = try await connection.query("SELECT aid, abalance FROM pgbench_accounts WHERE abalance <> 0")
+            var actual: [Int: Int] = [:]
+            for row in 0..<rows.count { actual[Int(rows.int(row, 0) ?? 0)] = Int(rows.int(row, 1) ?? 0) }
+            return Set(actual.keys).union(rebuilt.keys).filter { actual[$0, default: 0] != rebuilt[$0, default: 0] }.count
+        }
+    }
+
+    /// Every consumer has confirmed within a moment; the discarder needs its period.
+    private func waitUntilEmpty() async throws -> Int {
+        var left = 0
+        for _ in 0..<300 {
+            left = try await connected { connection in
+                Int(try await connection.query(Statement("SELECT count(*) FROM \(database.tables.events.sql)")).int(0, 0) ?? 0)
+            }
+            guard left > 0 else { break }
+            try await Task.sleep(for: .milliseconds(200))
+        }
+        return left
+    }
+
+    private func archived(in url: String) async throws -> Int {
+        let active = try await connected { connection in
+            try await connection.query("SELECT min(mtime AT TIME ZONE 'UTC') - interval '1 minute' FROM pgbench_history").string(0, 0)
+        }
+        return try await connected(url) { connection in
+            let rows = try await connection.query(
+                Statement("SELECT count(*) FROM \(tables.history.sql) WHERE type = 'TPCB' AND ts >= $1::timestamp"), [.optional(active)])
+            return Int(rows.int(0, 0) ?? 0)
+        }
+    }
+
+    private func connected<Value: Sendable>(
+        _ url: String? = nil, _ body: nonisolated(nonsending) @Sendable (Connection) async throws -> Value
+    ) async throws -> Value {
+        let home = LoopActor()
+        defer { home.loop.stop() }
+        return try await home.run { loop in
+            let connection = try await Connection.open(
+                ConnectionOptions(url ?? database.url, applicationName: "evt-load"), on: loop)
+            defer { connection.close() }
+            return try await body(connection)
+        }
+    }
+
+    private func run(_ arguments: [String], interruptible: Bool = false) async throws {
+        let pgbench = Process()
+        pgbench.executableURL = URL(filePath: "/usr/bin/env")
+        pgbench.arguments = ["pgbench"] + arguments
+        pgbench.standardOutput = FileHandle.nullDevice
+        pgbench.standardError = FileHandle.nullDevice
+        let (ended, end) = AsyncStream.makeStream(of: Void.self)
+        pgbench.terminationHandler = { _ in end.finish() }
+        do {
+            try pgbench.run()
+        } catch {
+            throw ValidationError("pgbench cannot be run: \(error)")
+        }
+        let interrupted = Task {
+            guard interruptible else { return false }
+            for await _ in await UnixSignalsSequence(trapping: .sigint, .sigterm) {
+                kill(pgbench.processIdentifier, SIGINT)
+                return true
+            }
+            return false
+        }
+        for await _ in ended {}
+        interrupted.cancel()
+        guard await interrupted.value || pgbench.terminationStatus == 0 else {
+            throw ValidationError("pgbench ended with status \(pgbench.terminationStatus); is it in the PATH?")
+        }
+    }
+}

@@ -1,0 +1,87 @@
+# Shared by etc/up and etc/test: what is needed is installed, and a private PostgreSQL is started and stopped.
+# shellcheck shell=bash
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+state=$root/.evt
+mkdir -p "$state"
+
+say() { printf '\033[1m%s\033[0m\n' "$*" >&2; }
+die() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else
+        die "need root to run: $*"
+    fi
+}
+
+# Debian packages and Python modules; nothing is done where they are there already.
+install_packages() {
+    command -v swift >/dev/null || die "Swift 6.2 or newer is needed: https://www.swift.org/install/linux"
+    local missing=()
+    [ -e /usr/include/zmq.h ] || missing+=(libzmq3-dev)
+    [ -e /usr/include/postgresql/libpq-fe.h ] || [ -e /usr/include/libpq-fe.h ] || missing+=(libpq-dev)
+    command -v pg_config >/dev/null && [ -x "$(pg_config --bindir)/initdb" ] || missing+=(libpq-dev postgresql)
+    python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
+    if [ ${#missing[@]} -gt 0 ]; then
+        say "installing ${missing[*]}"
+        as_root apt-get update -qq
+        # The server is only a program here: no cluster of Debian's own is wanted.
+        as_root mkdir -p /etc/postgresql-common/createcluster.d
+        echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.d/evt.conf >/dev/null
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null
+    fi
+    pg_bin=$(pg_config --bindir)
+    [ -x "$pg_bin/initdb" ] || die "no PostgreSQL server programs in $pg_bin"
+}
+
+# A Python of our own with what the arguments name.
+install_python() {
+    local venv=$state/venv
+    [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
+    python=$venv/bin/python
+}
+
+# PostgreSQL refuses to run as root.
+as_postgres() {
+    if [ "$(id -u)" = 0 ]; then su postgres -s /bin/bash -c "$(printf '%q ' "$@")"; else "$@"; fi
+}
+
+free_port() {
+    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+# start_postgres NAME [setting=value …]: starts the private cluster of that name, made if need be.
+# Sets pg_data, pg_port and pg_url (of a superuser, without a database).
+start_postgres() {
+    local name=$1 settings=() setting
+    shift
+    for setting in "$@"; do settings+=(-c "$setting"); done
+    pg_data=$state/$name
+    if [ "$(id -u)" = 0 ] && ! su postgres -s /bin/sh -c "test -x '$state'"; then
+        # The user postgres cannot get here, as in a clone below /root.
+        pg_data=/var/tmp/evt-$(printf '%s' "$root" | cksum | cut -d' ' -f1)-$name
+    fi
+    local run=$pg_data.run
+    mkdir -p "$pg_data" "$run"
+    [ "$(id -u)" != 0 ] || chown postgres "$pg_data" "$run"
+    chmod 700 "$pg_data" "$run"
+    [ -e "$pg_data/PG_VERSION" ] ||
+        as_postgres "$pg_bin/initdb" -D "$pg_data" -U postgres -A trust -E UTF8 --locale=C.UTF-8 >/dev/null
+    # A path too long for a unix socket is done without.
+    [ ${#run} -lt 80 ] || run=
+    if ! as_postgres "$pg_bin/pg_ctl" -D "$pg_data" status >/dev/null 2>&1; then
+        as_postgres "$pg_bin/pg_ctl" -D "$pg_data" -w -t 120 -l "$pg_data/log" -o "$(printf '%q ' \
+            -c listen_addresses=127.0.0.1 -c port="$(free_port)" -c unix_socket_directories="$run" "${settings[@]}")" \
+            start >/dev/null || die "PostgreSQL did not start; see $pg_data/log"
+    fi
+    pg_port=$(sed -n 4p "$pg_data/postmaster.pid")
+    pg_url="host=127.0.0.1 port=$pg_port user=postgres"
+}
+
+stop_postgres() { as_postgres "$pg_bin/pg_ctl" -D "$pg_data" -m fast -w stop >/dev/null 2>&1 || true; }
+
+psql_in() { PGCONNECT_TIMEOUT=10 "$pg_bin/psql" -X -q -v ON_ERROR_STOP=1 "$pg_url dbname=$1" "${@:2}"; }
