@@ -16,6 +16,7 @@ public actor GeneratorClient {
     private nonisolated let loop: EventLoop
     public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
     private let channel: CallChannel
+    private let atEnd: AtEnd
     private let timeout: Duration
 
     /// - Parameters:
@@ -27,11 +28,11 @@ public actor GeneratorClient {
     ) async throws(ZeroMQError) {
         self.loop = loop
         self.timeout = timeout
-        channel = CallChannel(endpoints.isEmpty ? [GeneratorClient.standardEndpoint] : endpoints, loop: loop)
+        let channel = CallChannel(endpoints.isEmpty ? [GeneratorClient.standardEndpoint] : endpoints, loop: loop)
+        self.channel = channel
+        atEnd = AtEnd(on: loop) { [box = Unchecked(channel)] in box.value.close() }
         try channel.open()
     }
-
-    isolated deinit { channel.close() }
 
     /// Records an event. An id that is returned is durable.
     ///

@@ -19,6 +19,7 @@ public actor PollClient {
     private nonisolated let loop: EventLoop
     public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
     private let channel: CallChannel
+    private let atEnd: AtEnd
     private let timeout: Duration
 
     public init(
@@ -26,11 +27,11 @@ public actor PollClient {
     ) async throws(ZeroMQError) {
         self.loop = loop
         self.timeout = timeout
-        channel = CallChannel(endpoints.isEmpty ? [PollClient.standardEndpoint] : endpoints, loop: loop)
+        let channel = CallChannel(endpoints.isEmpty ? [PollClient.standardEndpoint] : endpoints, loop: loop)
+        self.channel = channel
+        atEnd = AtEnd(on: loop) { [box = Unchecked(channel)] in box.value.close() }
         try channel.open()
     }
-
-    isolated deinit { channel.close() }
 
     /// Registers a consumer; doing it again changes nothing. From now on no event is discarded before it confirmed it.
     public func registerConsumer(_ component: String) async throws(FutoInError) {

@@ -54,6 +54,7 @@ public actor ReliableReceiver {
     nonisolated let loop: EventLoop
     public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
     private let engine: ReceiverEngine
+    private let atEnd: AtEnd
     /// What happens, for logs and metrics. The newest 1000 are kept for a reader who falls behind.
     public nonisolated let signals: AsyncStream<ReceiverSignal>
     private nonisolated let continuation: AsyncStream<ReceiverSignal>.Continuation
@@ -69,10 +70,10 @@ public actor ReliableReceiver {
         self.loop = loop
         let (signals, continuation) = AsyncStream.makeStream(of: ReceiverSignal.self, bufferingPolicy: .bufferingNewest(1000))
         (self.signals, self.continuation) = (signals, continuation)
-        engine = ReceiverEngine(configuration, component: component, loop: loop) { continuation.yield($0) }
+        let engine = ReceiverEngine(configuration, component: component, loop: loop) { continuation.yield($0) }
+        self.engine = engine
+        atEnd = AtEnd(on: loop) { [box = Unchecked(engine)] in box.value.finish() }
     }
-
-    isolated deinit { engine.finish() }
 
     /// With the standard pusher's endpoint, wanting only some types.
     public init(_ component: String, endpoint: String = PollClient.standardEndpoint, want: [String]?) throws(FutoInError) {
@@ -155,6 +156,7 @@ public actor LiveReceiver {
     private nonisolated let loop: EventLoop
     public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
     private let engine: ReceiverEngine
+    private let atEnd: AtEnd
     /// What happens, for logs and metrics. The newest 1000 are kept for a reader who falls behind.
     public nonisolated let signals: AsyncStream<ReceiverSignal>
     private nonisolated let continuation: AsyncStream<ReceiverSignal>.Continuation
@@ -163,10 +165,10 @@ public actor LiveReceiver {
         self.loop = loop
         let (signals, continuation) = AsyncStream.makeStream(of: ReceiverSignal.self, bufferingPolicy: .bufferingNewest(1000))
         (self.signals, self.continuation) = (signals, continuation)
-        engine = ReceiverEngine(configuration, component: .live, loop: loop) { continuation.yield($0) }
+        let engine = ReceiverEngine(configuration, component: .live, loop: loop) { continuation.yield($0) }
+        self.engine = engine
+        atEnd = AtEnd(on: loop) { [box = Unchecked(engine)] in box.value.finish() }
     }
-
-    isolated deinit { engine.finish() }
 
     /// Connects and begins to receive; reconnects until ``stop()``.
     public func start() throws(ZeroMQError) { try engine.start() }

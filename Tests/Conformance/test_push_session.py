@@ -19,7 +19,8 @@ def test_the_pusher_calls_on_events_with_seq_and_events(source, peer, consumer, 
         (event_id, event_type, {"a": [1]})]
 
 
-def test_the_answer_to_ready_to_receive_comes_before_the_first_group(stream, source, peer, connect, component, event_type):
+def test_the_answer_to_ready_to_receive_comes_before_the_first_group(
+        stream, source, peer, connect, component, event_type):
     peer.register(component)
     for number in range(150):
         source.request(f"{GEN}:addEvent", {"type": event_type, "data": number})

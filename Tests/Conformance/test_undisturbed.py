@@ -74,7 +74,8 @@ def test_random_bytes_disturb_nobody(endpoint, connect, bystander):
 def test_damaged_requests_disturb_nobody(endpoint, connect, bystander):
     chance = random.Random(3)
     noisy = connect(endpoint)
-    whole = json.dumps({"f": f"{GEN}:ping", "p": {"echo": 10}, "rid": "C_damaged", "sec": {"a": ["\u00e9", 1e9]}}).encode()
+    whole = json.dumps({"f": f"{GEN}:ping", "p": {"echo": 10}, "rid": "C_damaged",
+                        "sec": {"a": ["\u00e9", 1e9]}}).encode()
     for _ in range(500):
         damaged = bytearray(whole)
         for _ in range(chance.randrange(1, 4)):

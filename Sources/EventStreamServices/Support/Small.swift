@@ -1,12 +1,5 @@
 import EventStream
 
-/// Carries a value of the loop's thread through a `@Sendable` closure that runs on the same thread.
-/// `@unchecked Sendable`: it is only ever opened on the loop it was made on.
-struct Unchecked<Value>: @unchecked Sendable {
-    let value: Value
-    init(_ value: Value) { self.value = value }
-}
-
 extension RawJSON {
     static func string(_ text: String) -> RawJSON { RawJSON(unchecked: Array("\"\(text)\"".utf8)) }
     static let `true` = RawJSON(unchecked: Array("true".utf8))
@@ -17,20 +10,20 @@ extension RawJSON {
 
 /// The keys of log entries; metrics and documentation use the same words.
 extension String {
-    static let database = "database"
-    static let error = "error"
-    static let retryIn = "retry_in"
-    static let endpoints = "endpoints"
-    static let consumer = "consumer"
-    static let position = "position"
-    static let events = "events"
-    static let reason = "reason"
-    static let holders = "holders"
-    static let seconds = "seconds"
-    static let first = "first_id"
-    static let last = "last_id"
-    static let attempts = "attempts"
-    static let settled = "settled"
-    static let component = "component"
-    static let discarded = "discarded"
+    static let database: String = "database"
+    static let error: String = "error"
+    static let retryIn: String = "retry_in"
+    static let endpoints: String = "endpoints"
+    static let consumer: String = "consumer"
+    static let position: String = "position"
+    static let events: String = "events"
+    static let reason: String = "reason"
+    static let holders: String = "holders"
+    static let seconds: String = "seconds"
+    static let first: String = "first_id"
+    static let last: String = "last_id"
+    static let attempts: String = "attempts"
+    static let settled: String = "settled"
+    static let component: String = "component"
+    static let discarded: String = "discarded"
 }

@@ -1,0 +1,30 @@
+import Foundation
+import Testing
+
+/// Runs simulated worlds, each out of a seed of its own, until one breaks a rule.
+///
+/// `EVT_SIMULATION_STEPS` is how many steps a simulation takes over all its worlds; `EVT_SIMULATION_SEED` runs the one
+/// world that a failure named.
+enum Simulation {
+    static let steps = number("EVT_SIMULATION_STEPS").map { Int(clamping: $0) } ?? 60_000
+    static let seed = number("EVT_SIMULATION_SEED")
+
+    private static func number(_ name: String) -> UInt64? {
+        ProcessInfo.processInfo.environment[name].flatMap { UInt64($0) }
+    }
+
+    static func seeds(stepsEach: Int) -> [UInt64] {
+        seed.map { [$0] } ?? (0..<max(1, steps / stepsEach)).map { UInt64($0) }
+    }
+
+    /// - Parameter violation: runs the world of this seed; what went wrong in it, or nil.
+    static func check(
+        stepsEach: Int, sourceLocation: SourceLocation = #_sourceLocation, violation: (UInt64) -> String?
+    ) {
+        for seed in seeds(stepsEach: stepsEach) {
+            guard let text = violation(seed) else { continue }
+            Issue.record("\(text); run it again with EVT_SIMULATION_SEED=\(seed)", sourceLocation: sourceLocation)
+            return
+        }
+    }
+}
