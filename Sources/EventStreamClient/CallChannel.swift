@@ -49,9 +49,9 @@ final class CallChannel {
             ])
         let monitor = try Monitor(socket, name: "channel-\(UInt64.random(in: 0...UInt64.max))") { [unowned self] event in
             switch event {
-            case .connected: self.connected()
+            case .ready: self.connected()
             case .disconnected: self.reset(because: "the connection to the server was lost")
-            case .handshakeFailed: break
+            case .connected, .handshakeFailed: break
             }
         }
         let source = SocketSource(socket) { [unowned self] in self.received($0) }

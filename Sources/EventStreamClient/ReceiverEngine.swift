@@ -172,6 +172,7 @@ final class ReceiverEngine {
 
     private func handOut() {
         guard let waiter else { return }
+        defer { answer(progress.takeUntrusted(), .failure(.internalError("the session may have begun anew; send it again"))) }
         while let batch = progress.nextBatch(limit: configuration.batchLimit) {
             guard batch.events.isEmpty else {
                 self.waiter = nil

@@ -21,6 +21,8 @@ final class Command {
     /// The first error seen; later ones only follow from it.
     var failure: PostgresError?
     var rows: Rows?
+    /// Whether its statement is prepared on the way.
+    var isPreparing = false
 
     init(_ kind: Kind, completion: @escaping (Result<Rows, PostgresError>) -> Void) {
         self.kind = kind

@@ -31,7 +31,11 @@ extension Connection {
         try await query("BEGIN")
         do {
             let value = try await body()
-            try await query("COMMIT")
+            guard try await query("COMMIT").commandTag == "COMMIT" else {
+                // The server answers so, without an error, if a statement had failed and the body went on regardless.
+                throw PostgresError(
+                    .server, "the transaction was rolled back: a statement in it had failed", sqlState: "25P02")
+            }
             return value
         } catch {
             _ = try? await query("ROLLBACK")

@@ -16,7 +16,9 @@ public final class Connection {
 
     private var waiting: Deque<Command> = []
     private var inFlight: Deque<Command> = []
+    /// Statements the server has parsed, by name, and how often each name had to be given up.
     private var prepared: Set<String> = []
+    private var generations: [String: Int] = [:]
     private var pipelining = false
     private var pendingCopy: CopySource?
     private var isReading = false
@@ -32,28 +34,30 @@ public final class Connection {
         self.loop = loop
         PQsetnonblocking(pg, 1)
         PQsetNoticeReceiver(pg, { _, _ in }, nil)
-        watch = loop.watch(PQsocket(pg), for: .readable) { [unowned self] readiness in
+        watch = loop.watch(PQsocket(pg), for: .readable) { [weak self] readiness in
+            guard let self else { return }
             if readiness.contains(.writable) { self.flush() }
             self.read()
         }
     }
 
     deinit {
+        guard ended == nil else { return }
         watch?.cancel()
         PQfinish(pg)
     }
 
     public var isOpen: Bool { ended == nil }
     /// The server's process id for this connection, as in `pg_stat_activity.pid`.
-    public var backendProcessID: Int32 { PQbackendPID(pg) }
+    public var backendProcessID: Int32 { isOpen ? PQbackendPID(pg) : 0 }
     /// The server's version as libpq gives it: 150004 is 15.4.
-    public var serverVersion: Int { Int(PQserverVersion(pg)) }
+    public var serverVersion: Int { isOpen ? Int(PQserverVersion(pg)) : 0 }
     /// Commands submitted and not yet completed.
     public var outstanding: Int { waiting.count + inFlight.count }
 
     /// A run-time parameter the server reports on its own (`server_version`, `TimeZone`, `in_hot_standby`, …).
     public func parameterStatus(_ name: String) -> String? {
-        PQparameterStatus(pg, name).map { String(cString: $0) }
+        isOpen ? PQparameterStatus(pg, name).map { String(cString: $0) } : nil
     }
 
     // MARK: Commands
@@ -83,6 +87,8 @@ public final class Connection {
         guard ended == nil else { return }
         ended = error
         watch?.cancel()
+        // Not at once: a caller up the stack may be at work with it.
+        loop.execute { [handle = Unchecked(pg)] in PQfinish(handle.value) }
         pendingCopy = nil
         for command in inFlight {
             var error = command.failure ?? error
@@ -132,7 +138,8 @@ public final class Connection {
         switch command.kind {
         case .statement(let statement, let parameters):
             if let name = statement.name, prepared.insert(name).inserted {
-                guard PQsendPrepare(pg, name, statement.sql, 0, nil) == 1 else { return false }
+                command.isPreparing = true
+                guard PQsendPrepare(pg, serverName(name), statement.sql, 0, nil) == 1 else { return false }
             }
             return send(statement, parameters) && PQpipelineSync(pg) == 1
         case .script(let sql), .copyIn(let sql, _), .copyOut(let sql, _):
@@ -154,7 +161,7 @@ public final class Connection {
             let values = encoded.indices.map { index in encoded[index] == nil ? nil : base + offsets[index] }
             let format: Int32 = statement.binaryResults ? 1 : 0
             if let name = statement.name {
-                return PQsendQueryPrepared(pg, name, Int32(encoded.count), values, lengths, formats, format) == 1
+                return PQsendQueryPrepared(pg, serverName(name), Int32(encoded.count), values, lengths, formats, format) == 1
             }
             return PQsendQueryParams(
                 pg, statement.sql, Int32(encoded.count), nil, values, lengths, formats, format) == 1
@@ -240,10 +247,7 @@ public final class Connection {
         inFlight.removeFirst()
         consecutiveNulls = 0
         if let failure = command.failure {
-            if case .statement(let statement, _) = command.kind, let name = statement.name {
-                // The statement may have failed in its preparation, or its plan no longer fit: prepare it anew.
-                forget(name)
-            }
+            if case .statement(let statement, _) = command.kind, let name = statement.name { forget(name, after: failure, command) }
             command.complete(.failure(failure))
         } else if let rows = command.rows {
             command.complete(.success(rows))
@@ -252,11 +256,19 @@ public final class Connection {
         }
     }
 
-    private func forget(_ name: String) {
-        guard prepared.remove(name) != nil, ended == nil else { return }
-        // Prepared or not, the name must be free before it is used again. An error here is of no interest.
-        let free = Command(.statement(Statement("DEALLOCATE \(quotedIdentifier(name))"), [])) { _ in }
-        waiting.prepend(free)
+    /// A statement that could not be prepared is prepared when it is next used; one whose plan no longer fits the tables,
+    /// too, under another name: the old one cannot be freed within an aborted transaction.
+    private func forget(_ name: String, after failure: PostgresError, _ command: Command) {
+        if command.isPreparing, command.rows == nil {
+            prepared.remove(name)
+        } else if failure.sqlState == "0A000" || failure.sqlState == "26000" {
+            prepared.remove(name)
+            generations[name, default: 0] += 1
+        }
+    }
+
+    private func serverName(_ name: String) -> String {
+        generations[name].map { "\(name)~\($0)" } ?? name
     }
 
     private func deliverNotifications() {

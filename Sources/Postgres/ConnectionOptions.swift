@@ -1,4 +1,5 @@
 import CLibPQ
+import Glibc
 
 /// Where to connect, and how a new connection is set up.
 public struct ConnectionOptions: Sendable, CustomStringConvertible {
@@ -60,14 +61,19 @@ public struct ConnectionOptions: Sendable, CustomStringConvertible {
         if !applicationName.isEmpty { pairs.append(("fallback_application_name", applicationName)) }
         pairs.append(("client_encoding", "UTF8"))
         if !settings.isEmpty {
+            // libpq splits at white space; a backslash keeps it (manual, "options").
             func escaped(_ value: String) -> String {
-                value.reduce(into: "") { result, character in
-                    if character == "\\" || character == " " { result.append("\\") }
-                    result.append(character)
+                var result = String.UnicodeScalarView()
+                for scalar in value.unicodeScalars {
+                    if scalar == "\\" || (scalar.isASCII && scalar.properties.isWhitespace) { result.append("\\") }
+                    result.append(scalar)
                 }
+                return String(result)
             }
+            // What is given replaces the environment's PGOPTIONS, so that goes in as well.
+            let theirs = values["options"] ?? getenv("PGOPTIONS").map { String(cString: $0) }
             let ours = settings.sorted { $0.key < $1.key }.map { "-c \($0.key)=\(escaped($0.value))" }
-            pairs.append(("options", ([values["options"]].compactMap { $0 } + ours).joined(separator: " ")))
+            pairs.append(("options", ([theirs].compactMap { $0 } + ours).joined(separator: " ")))
         }
         return pairs
     }

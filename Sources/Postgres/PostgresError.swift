@@ -26,7 +26,8 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible {
     public var sqlState: String?
     public var detail: String?
     public var hint: String?
-    /// False only if the command was certainly never sent to the server. True means: it may have been carried out.
+    /// False if the command has certainly changed nothing: it was never sent, or the server refused it. True if the
+    /// connection was lost with the command under way: it may have been carried out.
     public var mayHaveBeenExecuted: Bool
 
     public init(
@@ -67,10 +68,14 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible {
         func field(_ code: UInt8) -> String? {
             PQresultErrorField(result, Int32(code)).map { String(cString: $0) }
         }
+        let state = field(UInt8(ascii: "C"))
+        // Without a SQLSTATE it is libpq that speaks, of a connection that is gone. Class 57P: the server ends it.
+        let isLost = state == nil
         self.init(
-            .server,
+            isLost ? .connectionLost : .server,
             field(UInt8(ascii: "M")) ?? PostgresError.trimmed(PQresultErrorMessage(result)),
-            sqlState: field(UInt8(ascii: "C")), detail: field(UInt8(ascii: "D")), hint: field(UInt8(ascii: "H")))
+            sqlState: state, detail: field(UInt8(ascii: "D")), hint: field(UInt8(ascii: "H")),
+            mayHaveBeenExecuted: isLost || state?.hasPrefix("57P") == true)
     }
 
     static func trimmed(_ text: UnsafePointer<CChar>?) -> String {

@@ -19,6 +19,9 @@ public final class Rows: @unchecked Sendable {
     /// How many rows an INSERT, UPDATE or DELETE touched, or COPY copied.
     public var affected: Int { Int(String(cString: PQcmdTuples(result))) ?? 0 }
 
+    /// What was carried out: `SELECT 5`, `COMMIT`, …
+    public var commandTag: String { String(cString: PQcmdStatus(result)) }
+
     public var columnCount: Int { Int(PQnfields(result)) }
 
     public func columnName(_ column: Int) -> String { String(cString: PQfname(result, Int32(column))) }

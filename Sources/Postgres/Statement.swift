@@ -67,13 +67,20 @@ public enum Parameter: Sendable, Hashable {
 }
 
 /// A name quoted for use in SQL (`PQescapeIdentifier`'s rule: double quotes are doubled).
-public func quotedIdentifier(_ name: String) -> String {
-    "\"" + name.split(separator: "\"", omittingEmptySubsequences: false).joined(separator: "\"\"") + "\""
-}
+public func quotedIdentifier(_ name: String) -> String { "\"" + doubling("\"", in: name) + "\"" }
 
 /// A string literal for the few commands that take no parameters (LISTEN, SET, DDL).
 public func quotedLiteral(_ value: String) -> String {
-    let quoted = "'" + value.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "''") + "'"
-    guard value.contains("\\") else { return quoted }
-    return " E" + quoted.split(separator: "\\", omittingEmptySubsequences: false).joined(separator: "\\\\")
+    let quoted = "'" + doubling("'", in: value) + "'"
+    return value.unicodeScalars.contains("\\") ? " E" + doubling("\\", in: quoted) : quoted
+}
+
+/// By scalars, as the server reads: a quote with a combining mark behind it is one `Character`, and still a quote.
+private func doubling(_ scalar: Unicode.Scalar, in text: String) -> String {
+    var result = String.UnicodeScalarView()
+    for each in text.unicodeScalars {
+        if each == scalar { result.append(each) }
+        result.append(each)
+    }
+    return String(result)
 }

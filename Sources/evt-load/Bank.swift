@@ -36,14 +36,14 @@ struct Bank: Sendable {
         UPDATE pgbench_tellers SET tbalance = tbalance + :delta WHERE tid = :tid;
         UPDATE pgbench_branches SET bbalance = bbalance + :delta WHERE bid = :bid;
         INSERT INTO pgbench_history (tid, bid, aid, delta, mtime) VALUES (:tid, :bid, :aid, :delta, CURRENT_TIMESTAMP);
-        SELECT \(add)('TPCB', json_build_object('account', :aid, 'delta', :delta));
+        SELECT \(add)('TPCB', json_build_object('account', :aid::int, 'delta', :delta::int));
         END;
         """
     }
 
     /// Makes the tables anew, and lets the receiver start at the newest event.
     func prepare() async throws {
-        try await run(["-i", "-q", "-s", "10", database.url])
+        try await run(["-i", "-I", "dtGvp", "-q", "-s", "10", database.url])
         try await connected { connection in
             let admin = ConsumerAdmin(try await StreamInfo.load(database.tables, from: connection))
             let consumer = ConsumerIdentity("BALANCES")!
@@ -148,11 +148,10 @@ struct Bank: Sendable {
         pgbench.executableURL = URL(filePath: "/usr/bin/env")
         pgbench.arguments = ["pgbench"] + arguments
         pgbench.standardOutput = FileHandle.nullDevice
-        pgbench.standardError = FileHandle.nullDevice
         let (ended, end) = AsyncStream.makeStream(of: Void.self)
         pgbench.terminationHandler = { _ in end.finish() }
         do {
-            try pgbench.run()
+            try withSignalsUnblocked { try pgbench.run() }
         } catch {
             throw ValidationError("pgbench cannot be run: \(error)")
         }
@@ -170,4 +169,14 @@ struct Bank: Sendable {
             throw ValidationError("pgbench ended with status \(pgbench.terminationStatus); is it in the PATH?")
         }
     }
+}
+
+/// A child inherits its parent thread's signal mask, and the threads of the concurrency pool block everything: pgbench
+/// would never see the alarm that ends it.
+private func withSignalsUnblocked(_ body: () throws -> Void) rethrows {
+    var (all, before) = (sigset_t(), sigset_t())
+    sigfillset(&all)
+    pthread_sigmask(SIG_UNBLOCK, &all, &before)
+    defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
+    try body()
 }

@@ -186,7 +186,7 @@ def consumer(peer, component) -> str:
     return component
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def ipc_directory():
     """A directory with a name short enough for ipc endpoints."""
     with tempfile.TemporaryDirectory(prefix="evt") as directory:

@@ -7,7 +7,7 @@ from pipeline import free_endpoint
 from wire import Peer
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def many(stream, ipc_directory):
     """A generator and a pusher with two tcp endpoints and an ipc endpoint for each socket."""
     binds = {name: [free_endpoint(), f"ipc://{ipc_directory}/{name}", free_endpoint()]

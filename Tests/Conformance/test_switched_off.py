@@ -5,20 +5,23 @@ import pytest
 from expect import refused
 
 
-@pytest.fixture
-def without_reliable(stream, connect):
-    """A peer of a pusher that offers no reliable delivery."""
-    pusher = stream.start_pusher(EVT_ALLOW_RELIABLE="false", EVT_LIVE_BIND="")
-    yield connect(pusher.endpoint)
-    assert pusher.process.stop() == 0
+@pytest.fixture(scope="module")
+def pushers(stream):
+    """A pusher that offers no reliable delivery, and one that offers no polling."""
+    return {name: stream.start_pusher(**{f"EVT_ALLOW_{name}": "false"}, EVT_LIVE_BIND="")
+            for name in ("RELIABLE", "POLLING")}
 
 
 @pytest.fixture
-def without_polling(stream, connect):
-    """A peer of a pusher that offers no polling."""
-    pusher = stream.start_pusher(EVT_ALLOW_POLLING="false", EVT_LIVE_BIND="")
-    yield connect(pusher.endpoint)
-    assert pusher.process.stop() == 0
+def without_reliable(pushers, connect):
+    """A peer of the pusher that offers no reliable delivery."""
+    return connect(pushers["RELIABLE"].endpoint)
+
+
+@pytest.fixture
+def without_polling(pushers, connect):
+    """A peer of the pusher that offers no polling."""
+    return connect(pushers["POLLING"].endpoint)
 
 
 def test_without_reliable_delivery_nobody_can_register(without_reliable, component):

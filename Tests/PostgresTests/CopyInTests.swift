@@ -1,4 +1,4 @@
-import Postgres
+@testable import Postgres
 import TestSupport
 import Testing
 
@@ -46,8 +46,7 @@ import Testing
         try await withConnection { connection, _ in
             try await connection.script("CREATE TABLE t (n bigint)")
             var left = piecesBefore
-            let row = Array("12345\n".utf8)
-            let piece = [UInt8]((0..<10_000).map { row[$0 % 6] }.prefix(9996))
+            let piece = Array(String(repeating: "12345\n", count: 2000).utf8)
             let error = await failure {
                 try await connection.copyIn(
                     "COPY t FROM STDIN",
@@ -149,12 +148,19 @@ import Testing
     @Test func theSourceWaitsForASlowServer() async throws {
         try await withConnection { connection, url in
             try await connection.script(BlockingTable.sql)
-            try await TestDatabase.connected(to: url) { blocker in
-                try await blocker.query("SELECT pg_advisory_lock(1)")
-                try await BlockingTable.expectBackPressure(url: url) {
-                    _ = try await blocker.query("SELECT pg_advisory_unlock(1)")
-                }
-            }
+            let blocker = try await Connection.open(url, on: connection.loop)
+            try await blocker.query("SELECT pg_advisory_lock(1)")
+            let source = BlockingTable.Source()
+            let copied = Log<Int?>()
+            connection.submit(
+                Command(.copyIn(BlockingTable.copy, source: source.source)) { copied.add(try? $0.get().affected) })
+            try await BlockingTable.waitUntilBlocked(url: url)
+            #expect(source.given < BlockingTable.pieces)
+            try await blocker.query("SELECT pg_advisory_unlock(1)")
+            try await eventually("the copy ends") { copied.count == 1 }
+            #expect(source.given == BlockingTable.pieces)
+            #expect(copied.entries == [0], "the trigger drops every row")
+            try await connection.expectUsable()
         }
     }
 
@@ -173,7 +179,8 @@ import Testing
         }
     }
 
-    @Test func aPlainStatementThatCopiesInDoesNotDisturbItsNeighbours() async throws {
+    /// The server takes what was pipelined behind it for COPY data, and may end the connection over that.
+    @Test func aPlainStatementThatCopiesInLeavesNoNeighbourUnanswered() async throws {
         try await withConnection { connection, _ in
             try await connection.script("CREATE TABLE t (n bigint)")
             let outcomes = Log<String?>()
@@ -181,8 +188,9 @@ import Testing
                 connection.submit(Statement(sql)) { outcomes.add($0.text ?? $0.error?.code.rawValue) }
             }
             try await eventually("all are answered") { outcomes.count == 4 }
-            #expect(outcomes.entries == ["before", "invalidInput", "after", "last"])
-            try await connection.expectUsable()
+            #expect(outcomes.entries.prefix(2) == ["before", "invalidInput"])
+            let behind = Array(outcomes.entries.dropFirst(2))
+            #expect(behind == ["after", "last"] || behind == ["connectionLost", "connectionLost"])
         }
     }
 }

@@ -21,7 +21,7 @@ import Testing
             try await connection.script("CREATE TABLE t (n bigint CHECK (n <> 150))")
             let outcomes = Log<String>()
             for number in 0..<300 {
-                connection.submit("INSERT INTO t VALUES ($1)", [.int8(number)]) {
+                connection.submit("INSERT INTO t VALUES ($1)", [.int8(Int64(number))]) {
                     outcomes.add($0.error?.sqlState ?? "inserted")
                 }
             }
@@ -63,9 +63,9 @@ import Testing
     @Test func aCompletionMaySubmitTheNextStatement() async throws {
         try await withConnection { connection, _ in
             let answers = Log<String?>()
-            @Sendable func next(_ connection: Connection, _ answers: Log<String?>, _ number: Int64) {
+            func next(_ connection: Connection, _ answers: Log<String?>, _ number: Int64) {
                 guard number < 100 else { return }
-                connection.submit("SELECT $1::bigint", [.int8(number)]) {
+                connection.submit("SELECT $1::bigint", [.int8(Int64(number))]) {
                     answers.add($0.text)
                     next(connection, answers, number + 1)
                 }
@@ -101,7 +101,8 @@ import Testing
                 connection.submit("SELECT count(*) FROM t", completion: report("count"))
                 connection.submit(
                     Command(
-                        .copyIn("COPY t FROM STDIN", source: CopySource(Array("1\n2\n3\n".utf8))), completion: report("in")))
+                        .copyIn("COPY t FROM STDIN", source: CopySource(Array("1\n2\n3\n".utf8))),
+                        completion: report("in")))
                 connection.submit("SELECT 1 / 0", completion: report("error"))
                 connection.submit(
                     Statement("SELECT $1::text", name: "echo"), [.text("echo")], completion: report("prepared"))
@@ -127,7 +128,7 @@ import Testing
         try await withConnection { connection, _ in
             let finished = Log<String?>()
             for number in 0..<20 {
-                connection.submit("SELECT $1::bigint", [.int8(number)]) { result in
+                connection.submit("SELECT $1::bigint", [.int8(Int64(number))]) { result in
                     finished.add(result.text)
                     guard number % 5 == 0 else { return }
                     connection.submit(Command(.script("SELECT 'script \(number)'")) { finished.add($0.text) })

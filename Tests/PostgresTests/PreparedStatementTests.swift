@@ -132,9 +132,8 @@ import Testing
             let outcomes = Log<String?>()
             for round in 0..<3 {
                 for number in 0..<100 {
-                    connection.submit(Statement("SELECT \(number) + $1::bigint", name: "add \(number)"), [.int8(Int64(round))]) {
-                        outcomes.add($0.text)
-                    }
+                    let add = Statement("SELECT \(number) + $1::bigint", name: "add \(number)")
+                    connection.submit(add, [.int8(Int64(round))]) { outcomes.add($0.text) }
                 }
             }
             try await eventually("all are answered") { outcomes.count == 300 }

@@ -3,8 +3,8 @@ import Testing
 
 @Suite(.serialized) struct QuotingTests {
     static let odd = [
-        "plain", "With Space", "quo\"te", "\"\"", "it's", "''", "back\\slash", "\\", "\\'", "\\\"", "semi;colon", "$1", "%s",
-        "äöü 日本語 🐘", "line\nbreak", "line\r\nbreak", "-- comment", "/* comment", "select",
+        "plain", "With Space", "quo\"te", "\"\"", "it's", "''", "back\\slash", "\\", "\\'", "\\\"", "semi;colon", "$1",
+        "%s", "äöü 日本語 🐘", "line\nbreak", "line\r\nbreak", "-- comment", "/* comment", "select",
     ]
     /// One Character of several scalars, the first of which means something in SQL.
     static let combined = ["'\u{301}", "a'\u{301}b'", "\"\u{301}", "x\"\u{20DD}\"", "\\\u{301}\\", "'\u{FE0F}; SELECT 1 --"]

@@ -115,7 +115,7 @@ public struct ConsumerDelivery: Sendable {
 
     /// The group went out under this number.
     public mutating func sent(_ sequence: UInt64, rid: UInt64, at now: MonotonicTime) {
-        guard let index = index(of: sequence) else { return }
+        guard let index = index(of: sequence), inFlight[index].state != .answered else { return }
         inFlight[index].state = .sent(now)
         inFlight[index].attempts += 1
         inFlight[index].rids = inFlight[index].rids.suffix(7) + [rid]

@@ -24,6 +24,7 @@ public struct LiveDelivery: Sendable {
         public let after: EventID
         public fileprivate(set) var through: EventID
         public fileprivate(set) var count: Int
+        public fileprivate(set) var bytes: Int
     }
 
     public let configuration: Configuration
@@ -47,20 +48,23 @@ public struct LiveDelivery: Sendable {
 
     /// New events arrived, `count` of them wanted, all within (present end, through].
     ///
-    /// - Parameter limit: how many events a group may have; groups that wait are filled up to this.
+    /// - Parameters:
+    ///   - bytes: what the wanted ones weigh as an EventList.
+    ///   - limits: what a group may hold; one that waits is filled up to this.
     /// - Returns: how many events were dropped to make room.
-    public mutating func arrived(through id: EventID, count: Int, groupLimit limit: Int) -> Int {
+    public mutating func arrived(through id: EventID, count: Int, bytes: Int, limits: GroupLimits) -> Int {
         guard id > end else { return 0 }
         defer { end = id }
         guard count > 0 else {
             if !waiting.isEmpty { waiting[waiting.count - 1].through = id }
             return 0
         }
-        if let last = waiting.last, last.count + count <= groupLimit(limit) {
+        if let last = waiting.last, last.count + count <= groupLimit(limits.events), last.bytes + bytes <= limits.bytes {
+            waiting[waiting.count - 1].bytes += bytes
             waiting[waiting.count - 1].count += count
             waiting[waiting.count - 1].through = id
         } else {
-            waiting.append(Group(sequence: nextSequence, after: end, through: id, count: count))
+            waiting.append(Group(sequence: nextSequence, after: end, through: id, count: count, bytes: bytes))
             nextSequence += 1
         }
         waitingEvents += count

@@ -23,7 +23,7 @@ public struct PositionBook: Sendable {
 
     /// A position moved. Only forward moves count.
     public mutating func note(_ consumer: ConsumerIdentity, epoch: Int64, position: EventID) {
-        if let known = dirty[consumer], known.epoch == epoch, known.position >= position { return }
+        if let known = dirty[consumer], (known.epoch, known.position) >= (epoch, position) { return }
         dirty[consumer] = Entry(consumer: consumer, epoch: epoch, position: position)
     }
 

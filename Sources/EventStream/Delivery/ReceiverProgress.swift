@@ -3,6 +3,10 @@
 /// Groups that have arrived are handed out in order as batches, one batch at a time; a call is answered when the batch
 /// its group went into has been processed. The rule that keeps events safe: a group is never answered with success
 /// while it holds an event that has not been processed, whatever its sequence number suggests.
+///
+/// A session may begin anew without our being told, and groups of the old one may still wait here. A number that comes
+/// again with other events gives it away: what waits behind that number is of the old session and is forgotten. As long
+/// as the events are the same, what waits continues them.
 public struct ReceiverProgress: Sendable {
     /// Events to process, out of one group or several.
     public struct Batch: Sendable {
@@ -33,6 +37,9 @@ public struct ReceiverProgress: Sendable {
     /// The number of the group to hand out next.
     private var next: UInt64 = 0
     private var session = 0
+    /// Which events came under the recent numbers.
+    private var contents: [UInt64: ClosedRange<EventID>] = [:]
+    private var untrusted: [RequestID?] = []
     private var current: (batch: Batch, rids: [UInt64: RequestID?])?
     /// Everything up to here has been processed; survives sessions.
     public private(set) var processed: EventID
@@ -51,12 +58,15 @@ public struct ReceiverProgress: Sendable {
     public mutating func sessionStarted() {
         session += 1
         groups = [:]
+        contents = [:]
+        untrusted = []
         next = 0
         current?.rids = [:]
     }
 
     /// A call arrived.
     public mutating func arrived(sequence: UInt64, events: [Event], rid: RequestID?) -> Arrival {
+        forgetOldSession(sequence: sequence, events: events, rid: rid)
         if let current, current.batch.session == session, current.batch.sequences.contains(sequence),
             (events.last?.id ?? .none) <= current.batch.last
         {
@@ -73,6 +83,23 @@ public struct ReceiverProgress: Sendable {
         guard sequence - next < window else { return .refused }
         groups[sequence] = Group(rid: rid, events: events)
         return .kept
+    }
+
+    private mutating func forgetOldSession(sequence: UInt64, events: [Event], rid: RequestID?) {
+        guard let first = events.first?.id, let last = events.last?.id, !mayHaveGaps else { return }
+        if let known = contents.updateValue(first...last, forKey: sequence) {
+            guard known != first...last else { return }
+            groups = groups.filter { $0.key <= sequence }
+            contents = contents.filter { $0.key <= sequence }
+        } else {
+            // A number not seen before, after later ones: late, if it was called before them; else they are old.
+            for (later, group) in groups where later > sequence {
+                guard let mine = rid?.number, let theirs = group.rid?.number, theirs < mine else { continue }
+                untrusted.append(group.rid)
+                groups[later] = nil
+                contents[later] = nil
+            }
+        }
     }
 
     /// Hands out what is due, as one batch; nil if there is nothing, or the batch before is not done.
@@ -92,10 +119,17 @@ public struct ReceiverProgress: Sendable {
             next += 1
         }
         guard !rids.isEmpty else { return nil }
+        if contents.count > 2 * window { contents = contents.filter { $0.key + window >= next } }
         let batch = Batch(
             events: events, sequences: first...(next - 1), session: session, last: events.last?.id ?? processed)
         current = (batch, rids)
         return batch
+    }
+
+    /// Calls to answer with an error: what they brought may be of a session that is over.
+    public mutating func takeUntrusted() -> [RequestID?] {
+        defer { untrusted = [] }
+        return untrusted
     }
 
     /// The batch handed out last has been processed.

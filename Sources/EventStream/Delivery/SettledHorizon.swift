@@ -87,8 +87,8 @@ public struct SettledHorizon: Sendable {
         if let remembered = gap.holders {
             var kept = remembered.intersection(present)
             someoneEnded = kept.count < remembered.count
-            // PREPARE TRANSACTION hands the lock on under a new name: whoever vanished may be the newcomer.
-            if someoneEnded { kept.formUnion(prepared.subtracting(gap.knownPrepared)) }
+            // PREPARE TRANSACTION hands the lock on under a new name: a backend's that vanished may be the newcomer's.
+            if remembered.subtracting(present).contains(where: { !$0.isPrepared }) { kept.formUnion(prepared.subtracting(gap.knownPrepared)) }
             remaining = kept
         } else {
             remaining = present

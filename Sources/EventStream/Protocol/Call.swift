@@ -38,7 +38,7 @@ public enum Call: Hashable, Sendable {
         guard let interface = Interface(rawValue: String(parts[0])), interfaces.contains(interface) else {
             throw .unknownInterface("\(parts[0].prefix(100)) is not offered here")
         }
-        guard Int(version[0]) == 1, let minor = Int(version[1]), interface.minorVersions.contains(minor) else {
+        guard version[0] == "1", interface.minorVersions.contains(where: { version[1] == String($0) }) else {
             throw .notSupportedVersion("\(interface.rawValue) is spoken up to version \(interface.version)")
         }
         var parameters = Parameters(request.parameters)

@@ -107,6 +107,8 @@ public struct EventGroup: Sendable {
     /// The events, separated by commas, without the brackets.
     public internal(set) var elements: [UInt8] = []
     public internal(set) var count = 0
+    /// Bytes of the whole as an EventList, at most.
+    public internal(set) var bytes = 0
     public internal(set) var first: EventID?
     public internal(set) var last: EventID?
     /// Everything up to here has been looked at: what is not in the group was not wanted.
@@ -140,7 +142,8 @@ extension EventGroup {
         precise: Bool, limits: GroupLimits, measuring: Bool = false
     ) {
         through = after
-        var bytes = 0
+        // The brackets, less the comma the last event does not have.
+        bytes = 1
         for page in pages where page.through > after {
             var index = page.index(after: after)
             while index < page.entries.count {
@@ -221,7 +224,9 @@ extension Event {
             case "type" where isString: type = EventType(wire: contents)
             case "data": data = RawJSON(unchecked: Array(bytes[range]))
             case "ts" where isString: timestamp = EventTimestamp(wire: contents)
-            case "us": fraction = Int64(String(decoding: bytes[range], as: UTF8.self))
+            case "us":
+                fraction = Int64(String(decoding: bytes[range], as: UTF8.self))
+                guard fraction != nil else { throw .invalidRequest("us must be an integer, 0 to 999999") }
             default: throw .invalidRequest("an event has no \(key.prefix(30))")
             }
         }

@@ -8,7 +8,7 @@ public struct Migration: Sendable {
     /// - Parameter names: what the keys stand for, quoted for use in SQL.
     func sql(_ names: [String: String]) -> String {
         names.reduce(template) { text, name in
-            let literal = "'" + name.value.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "''") + "'"
+            let literal = "'" + doublingQuotes("'", in: name.value) + "'"
             return text.split(separator: "{{\(name.key)}}", omittingEmptySubsequences: false).joined(separator: name.value)
                 .split(separator: "{{'\(name.key)}}", omittingEmptySubsequences: false).joined(separator: literal)
         }

@@ -26,9 +26,7 @@ public struct TableName: Hashable, Sendable, CustomStringConvertible {
 
     /// The name for use in SQL, quoted.
     public var sql: String {
-        [schema, name].compactMap { $0 }.map { part in
-            "\"" + part.split(separator: "\"", omittingEmptySubsequences: false).joined(separator: "\"\"") + "\""
-        }.joined(separator: ".")
+        [schema, name].compactMap { $0 }.map { "\"" + doublingQuotes("\"", in: $0) + "\"" }.joined(separator: ".")
     }
 
     public var description: String { [schema, name].compactMap { $0 }.joined(separator: ".") }
@@ -75,4 +73,9 @@ public struct ArchiveTables: Hashable, Sendable {
     /// How far each archiver has come.
     public var positions: TableName { history.with(suffix: "_positions") }
     public var migrations: TableName { history.with(suffix: "_migrations") }
+}
+
+/// By scalars, as the server reads: a quote with a combining mark behind it is one `Character`, and still a quote.
+func doublingQuotes(_ quote: Unicode.Scalar, in text: String) -> String {
+    String(String.UnicodeScalarView(text.unicodeScalars.flatMap { $0 == quote ? [$0, $0] : [$0] }))
 }

@@ -18,7 +18,7 @@ final class LiveBroadcast {
         socket = try Socket(
             .xpub, in: context,
             options: [
-                .sendHighWaterMark(20_000), .ipv6(true), .heartbeat(interval: .seconds(5), timeout: .seconds(15)),
+                .sendHighWaterMark(20_000), .ipv6(endpoints.contains { $0.contains("[") }), .heartbeat(interval: .seconds(5), timeout: .seconds(15)),
                 .maxMessageSize(1024),
             ])
         for endpoint in endpoints { self.endpoints.append(try socket.bind(endpoint)) }
@@ -29,7 +29,7 @@ final class LiveBroadcast {
             switch event {
             case .connected(let connection): self.connections.insert(connection)
             case .disconnected(let connection): self.connections.remove(connection)
-            case .handshakeFailed: break
+            case .ready, .handshakeFailed: break
             }
         }
         // Subscriptions are the socket's own affair; what it tells of them is not needed.

@@ -185,7 +185,8 @@ extension PusherEngine {
                 let extent = EventGroup(
                     from: [page], after: after, want: session.want, precise: session.precise, limits: limits,
                     measuring: true)
-                _ = delivery.arrived(through: extent.through, count: extent.count, groupLimit: limits.events)
+                _ = delivery.arrived(
+                    through: extent.through, count: extent.count, bytes: extent.bytes, limits: limits)
                 after = extent.through
             }
             session.kind = .live(delivery)

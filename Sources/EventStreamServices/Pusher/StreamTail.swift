@@ -87,7 +87,7 @@ final class StreamTail {
         switch action {
         case .read(let operation): read(operation)
         case .pause(let duration), .sleep(let duration):
-            if !askers.isEmpty { return read(.leave, urgent: true) }
+            if !askers.isEmpty, let next = latch.woken() { return perform(next) }
             timer = loop.schedule(after: duration) { [weak self] in
                 guard let self else { return }
                 if case .sleep = action { self.retryRole() }
@@ -106,7 +106,7 @@ final class StreamTail {
 
     // MARK: One turn
 
-    private func read(_ operation: SleepLatch.LatchOperation, urgent: Bool = false) {
+    private func read(_ operation: SleepLatch.LatchOperation) {
         guard let connection = database.current, let queries, let horizon else { return }
         askersOfThisRead += askers
         askers = []
@@ -117,7 +117,7 @@ final class StreamTail {
         case .leave: break
         }
         let isOld = horizon.gap.map { MonotonicTime.now - $0.openedAt >= gapPatience } ?? false
-        guard horizon.gap != nil, isOld || urgent || !askersOfThisRead.isEmpty else {
+        guard horizon.gap != nil, isOld || !askersOfThisRead.isEmpty else {
             return readRows(on: connection) { latched }
         }
         queries.holders(on: connection) { [unowned self] result in
@@ -132,6 +132,7 @@ final class StreamTail {
         guard let reader, let after = horizon?.settled else { return }
         reader.rows(on: connection, after: after, limits: limits) { [unowned self] result in
             guard case .success(let rows) = result else { return self.readFailed(result, connection) }
+            guard self.horizon?.settled == after else { return }
             let ids = (0..<rows.count).map { QueueReader.id(rows, $0) }
             let count = self.horizon?.rows(ids, at: .now) ?? 0
             if count > 0 {

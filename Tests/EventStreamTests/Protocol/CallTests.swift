@@ -83,7 +83,9 @@ import Testing
             #"{"type":"ABCDEFGHIJKLMNOPQ","data":1}"#, #"{"type":"A1","data":1}"#, #"{"type":null,"data":1}"#,
             #"{"type":"A","data":1,"ts":1}"#, #"{"type":"A\n","data":1}"#,
         ]
-        let echo = ["{}", #"{"echo":null}"#, #"{"echo":"1"}"#, #"{"echo":1.0}"#, #"{"echo":1e2}"#, #"{"echo":1,"x":2}"#, #"{"echo":[]}"#]
+        let echo = [
+            "{}", #"{"echo":null}"#, #"{"echo":"1"}"#, #"{"echo":1.0}"#, #"{"echo":1e2}"#, #"{"echo":1,"x":2}"#, #"{"echo":[]}"#,
+        ]
         var all: [Refused] = []
         func add(_ function: String, _ parameters: [String]) {
             all += parameters.map { Refused(function: function, parameters: $0) }
@@ -104,22 +106,24 @@ import Testing
         #expect(errorName { _ = try call(refused.function, refused.parameters) } == "InvalidRequest")
     }
 
-    @Test(arguments: [
-        ("futoin.evt.gen:1.0:addEvent", nil), ("futoin.evt.gen:1.2:addEvent", "NotSupportedVersion"),
-        ("futoin.evt.gen:2.0:addEvent", "NotSupportedVersion"), ("futoin.evt.gen:0.1:addEvent", "NotSupportedVersion"),
-        ("futoin.evt.gen:1.99999999999999999999:addEvent", "NotSupportedVersion"),
-        ("futoin.ping:1.1:ping", "NotSupportedVersion"), ("futoin.evt.gen:1:addEvent", "InvalidRequest"),
-        ("futoin.evt.gen:1.:addEvent", "InvalidRequest"), ("futoin.evt.gen:1.x:addEvent", "InvalidRequest"),
-        ("futoin.evt.gen:1.1.1:addEvent", "InvalidRequest"), ("futoin.evt.gen:-1.0:addEvent", "InvalidRequest"),
-        ("futoin.evt.gen:+1.0:addEvent", "InvalidRequest"), ("futoin.evt.gen:１.1:addEvent", "InvalidRequest"),
-        ("futoin.evt.gen::addEvent", "InvalidRequest"), ("futoin.evt.gen:1.1:", "InvalidRequest"), (":1.1:addEvent", "InvalidRequest"),
-        ("", "InvalidRequest"), ("addEvent", "InvalidRequest"), ("::", "InvalidRequest"), ("a:1.1:b:c", "InvalidRequest"),
-        ("futoin.evt:1.1:addEvent", "UnknownInterface"), ("FUTOIN.EVT.GEN:1.1:addEvent", "UnknownInterface"),
-        ("futoin.evt.receiver:1.1:onEvents", "UnknownInterface"), ("futoin.evt.gen:1.1:nope", "NotImplemented"),
-        ("futoin.evt.gen:1.1:addevent", "NotImplemented"), ("futoin.evt.gen:1.1:pollEvents", "NotImplemented"),
-        ("futoin.evt.poll:1.1:readyToReceive", "NotImplemented"), ("futoin.evt.poll:1.1:stopReceiving", "NotImplemented"),
-        ("futoin.ping:1.0:pong", "NotImplemented"),
-    ] as [(String, String?)])
+    @Test(
+        arguments: [
+            ("futoin.evt.gen:1.0:addEvent", nil), ("futoin.evt.gen:1.2:addEvent", "NotSupportedVersion"),
+            ("futoin.evt.gen:2.0:addEvent", "NotSupportedVersion"), ("futoin.evt.gen:0.1:addEvent", "NotSupportedVersion"),
+            ("futoin.evt.gen:1.99999999999999999999:addEvent", "NotSupportedVersion"),
+            ("futoin.ping:1.1:ping", "NotSupportedVersion"), ("futoin.evt.gen:1:addEvent", "InvalidRequest"),
+            ("futoin.evt.gen:1.:addEvent", "InvalidRequest"), ("futoin.evt.gen:1.x:addEvent", "InvalidRequest"),
+            ("futoin.evt.gen:1.1.1:addEvent", "InvalidRequest"), ("futoin.evt.gen:-1.0:addEvent", "InvalidRequest"),
+            ("futoin.evt.gen:+1.0:addEvent", "InvalidRequest"), ("futoin.evt.gen:１.1:addEvent", "InvalidRequest"),
+            ("futoin.evt.gen::addEvent", "InvalidRequest"), ("futoin.evt.gen:1.1:", "InvalidRequest"),
+            (":1.1:addEvent", "InvalidRequest"),
+            ("", "InvalidRequest"), ("addEvent", "InvalidRequest"), ("::", "InvalidRequest"), ("a:1.1:b:c", "InvalidRequest"),
+            ("futoin.evt:1.1:addEvent", "UnknownInterface"), ("FUTOIN.EVT.GEN:1.1:addEvent", "UnknownInterface"),
+            ("futoin.evt.receiver:1.1:onEvents", "UnknownInterface"), ("futoin.evt.gen:1.1:nope", "NotImplemented"),
+            ("futoin.evt.gen:1.1:addevent", "NotImplemented"), ("futoin.evt.gen:1.1:pollEvents", "NotImplemented"),
+            ("futoin.evt.poll:1.1:readyToReceive", "NotImplemented"), ("futoin.evt.poll:1.1:stopReceiving", "NotImplemented"),
+            ("futoin.ping:1.0:pong", "NotImplemented"),
+        ] as [(String, String?)])
     func functionsAreCheckedBeforeTheirParameters(_ function: String, _ error: String?) {
         #expect(errorName { _ = try call(function, #"{"type":"A","data":1}"#) } == error)
     }

@@ -29,7 +29,7 @@ import Testing
             + "\(padded(second / 3600, 2)):\(padded(second / 60 % 60, 2)):\(padded(second % 60, 2))Z"
     }
 
-    @Test func everyDayOfFourteenOddYearsIsWrittenAndRead() {
+    @Test func everyDayOfOddYearsIsWrittenAndRead() {
         let calendar = Calendar()
         for year in [1, 2, 4, 100, 400, 1582, 1600, 1899, 1900, 1969, 1970, 2000, 2023, 2024, 2100, 9999] {
             for month in 1...12 {
@@ -60,7 +60,8 @@ import Testing
 
     @Test(arguments: [
         ("1970-01-01T00:00:00Z", 0), ("1969-12-31T23:59:59Z", -1), ("2000-01-01T00:00:00Z", 946_684_800),
-        ("2024-02-29T12:34:56Z", 1_709_210_096), ("0001-01-01T00:00:00Z", -62_135_596_800), ("9999-12-31T23:59:59Z", 253_402_300_799),
+        ("2024-02-29T12:34:56Z", 1_709_210_096), ("0001-01-01T00:00:00Z", -62_135_596_800),
+        ("9999-12-31T23:59:59Z", 253_402_300_799),
     ])
     func wellKnownMomentsAreRight(_ wire: String, _ seconds: Int64) {
         #expect(EventTimestamp(wire: wire.utf8)?.microseconds == seconds * 1_000_000)

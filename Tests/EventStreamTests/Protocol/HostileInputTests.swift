@@ -1,14 +1,17 @@
-@testable import EventStream
 import Testing
+
+@testable import EventStream
 
 /// Any bytes give a message or an error: a peer must not be able to stop a process.
 @Suite struct HostileInputTests {
     private static let valid = [
         #"{"f":"futoin.evt.gen:1.1:addEvent","p":{"type":"USR_ADD","data":{"a":[1,2.5e-3,"\u00e9\ud83d\ude00"]}},"rid":"C1"}"#,
-        #"{"f":"futoin.evt.push:1.1:pollEvents","p":{"component":"C","last_id":"17","want":["A","B"],"precise":true},"rid":"C2"}"#,
+        #"{"f":"futoin.evt.push:1.1:pollEvents","p":{"component":"C","last_id":"17","#
+            + #""want":["A","B"],"precise":true},"rid":"C2"}"#,
         #"{"f":"futoin.evt.push:1.1:readyToReceive","p":{"component":"LIVE","want":null},"sec":{"a":1},"rid":"C3"}"#,
         #"{"f":"futoin.evt.receiver:1.1:onEvents","p":{"seq":3,"events":[{"id":"7","type":"A","data":null,"#
-            + #""ts":"2024-02-29T23:59:59Z","us":7},{"id":"8","type":"B_","data":"é😀","ts":"2024-03-01T00:00:00Z"}]},"rid":"S1"}"#,
+            + #""ts":"2024-02-29T23:59:59Z","us":7},"#
+            + #"{"id":"8","type":"B_","data":"é😀","ts":"2024-03-01T00:00:00Z"}]},"rid":"S1"}"#,
         #"{"f":"futoin.ping:1.0:ping","p":{"echo":-123456789012345678901234567890},"forcersp":true}"#,
         #"{"r":[{"id":"1","type":"A","data":{},"ts":"0001-01-01T00:00:00Z"}],"rid":"C4"}"#,
         #"{"e":"InvalidRequest","edesc":"no \"such\" thing","rid":"C5"}"#,

@@ -7,7 +7,9 @@ import Testing
         #expect(EventID(text)?.description == text)
     }
 
-    @Test(arguments: ["", "0", "01", "-1", "+1", "1 ", " 1", "1.0", "1e3", "1000000000000000000", "99999999999999999999", "１", "x", "1\0"])
+    @Test(arguments: [
+        "", "0", "01", "-1", "+1", "1 ", " 1", "1.0", "1e3", "1000000000000000000", "99999999999999999999", "１", "x", "1\0",
+    ])
     func nothingElseIsAnEventID(_ text: String) {
         #expect(EventID(text) == nil)
     }
@@ -30,7 +32,8 @@ import Testing
     }
 
     @Test func differentEventTypesAreDifferent() {
-        let names = (1...16).flatMap { length in ["A", "B", "_"].map { String(repeating: $0, count: length) } } + ["AB", "BA", "A_"]
+        let names =
+            (1...16).flatMap { length in ["A", "B", "_"].map { String(repeating: $0, count: length) } } + ["AB", "BA", "A_"]
         #expect(Set(names.map { EventType($0)! }).count == names.count)
     }
 

@@ -17,7 +17,8 @@ import Testing
         let message = try decode(#" { "rid" : "C1" , "p" : { "a" : [1, 2] , "b":1.50 } , "f" : "i:1.0:x" } "#)
         #expect(
             message
-                == .request(.init(function: "i:1.0:x", parameters: ["a": try json("[1, 2]"), "b": try json("1.50")], rid: .client(1))))
+                == .request(
+                    .init(function: "i:1.0:x", parameters: ["a": try json("[1, 2]"), "b": try json("1.50")], rid: .client(1))))
     }
 
     @Test func parametersAndRidMayBeLeftOut() throws {
@@ -79,7 +80,8 @@ import Testing
     @Test func requestsComeBackAsTheyWereSent() throws {
         let requests = [
             WireMessage.Request(function: "a:1.0:b"), .init(function: "q\"\\\n\u{1}é😀", rid: .client(1)),
-            .init(function: "", parameters: ["": .null, "a\"b": try json("[1,{}]"), "é": try json("\"\\u0000\"")], rid: .server(2)),
+            .init(
+                function: "", parameters: ["": .null, "a\"b": try json("[1,{}]"), "é": try json("\"\\u0000\"")], rid: .server(2)),
         ]
         for request in requests { #expect(try WireMessage(decoding: request.encoded()) == .request(request)) }
     }
@@ -96,7 +98,8 @@ import Testing
 
     @Test func answersOfOtherImplementationsMayHaveMoreKeys() throws {
         #expect(try decode(#"{"r":true,"sec":1,"x":2}"#) == .response(.init(outcome: .success(try json("true")), rid: nil)))
-        #expect(try decode(#"{"e":"Oops"}"#) == .response(.init(outcome: .failure(FutoInError(name: "Oops", text: "")), rid: nil)))
+        #expect(
+            try decode(#"{"e":"Oops"}"#) == .response(.init(outcome: .failure(FutoInError(name: "Oops", text: "")), rid: nil)))
     }
 
     @Test func errorsReadWellInLogs() {

@@ -1,9 +1,9 @@
-import EventStream
+public import EventStream
 
 /// Tests turn this clock by hand.
 let start = MonotonicTime.now
 
-extension EventID: @retroactive ExpressibleByIntegerLiteral {
+extension EventID: ExpressibleByIntegerLiteral {
     public init(integerLiteral value: Int64) { self.init(value) }
 }
 

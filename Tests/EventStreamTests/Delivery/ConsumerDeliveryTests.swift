@@ -1,0 +1,150 @@
+import EventStream
+import Testing
+
+@Suite struct ConsumerDeliveryTests {
+    private static let configuration = ConsumerDelivery.Configuration(
+        requestMax: 2, ackTimeout: .seconds(30), errorPause: .milliseconds(100), longestErrorPause: .milliseconds(500))
+
+    private var delivery = ConsumerDelivery(after: 10, configuration: configuration)
+
+    /// Takes a group up to this id and sends it.
+    private mutating func send(last: EventID, rid: UInt64, at now: MonotonicTime = start) -> ConsumerDelivery.Group {
+        let group = delivery.took(last: last, count: 1, through: last, at: now)
+        delivery.sent(group.sequence, rid: rid, at: now)
+        return group
+    }
+
+    @Test mutating func groupsAreNumberedFromZeroAndFollowEachOther() {
+        let (first, second) = (send(last: 12, rid: 1), send(last: 15, rid: 2))
+        #expect((first.sequence, first.after, first.last) == (0, 10, 12))
+        #expect((second.sequence, second.after, second.last) == (1, 12, 15))
+        #expect(delivery.eventsInFlight == 2)
+    }
+
+    @Test mutating func theWindowIsFullWithSoManyGroupsUnanswered() {
+        #expect(delivery.canTakeGroup)
+        _ = (send(last: 12, rid: 1), send(last: 15, rid: 2))
+        #expect(!delivery.canTakeGroup)
+        #expect(delivery.answered(1, .processed, at: start) == .confirmed(12))
+        #expect(delivery.canTakeGroup)
+    }
+
+    @Test mutating func oneStuckGroupDoesNotMakeTheWindowGrowForEver() {
+        _ = send(last: 11, rid: 0)
+        var rid: UInt64 = 1
+        while delivery.canTakeGroup, rid < 10_000 {
+            _ = send(last: EventID(Int64(11 + rid)), rid: rid)
+            #expect(delivery.answered(rid, .processed, at: start) == .waiting)
+            rid += 1
+        }
+        #expect(delivery.inFlight.count <= 100)
+        #expect(delivery.confirmed == 10)
+    }
+
+    @Test mutating func thePositionMovesOnlyOverTheAnsweredPrefix() {
+        _ = (send(last: 12, rid: 1), send(last: 15, rid: 2))
+        #expect(delivery.answered(2, .processed, at: start) == .waiting)
+        #expect(delivery.confirmed == 10)
+        #expect(delivery.answered(1, .processed, at: start) == .confirmed(15))
+        #expect(delivery.inFlight.isEmpty)
+    }
+
+    @Test mutating func anAnswerThatDoesNotComeMakesTheGroupDueAgain() {
+        let group = send(last: 12, rid: 1)
+        #expect(delivery.nextDeadline == start + .seconds(30))
+        #expect(delivery.due(at: start + .seconds(29)).isEmpty)
+        let again = delivery.due(at: start + .seconds(30))
+        #expect(again.map(\.sequence) == [group.sequence])
+        #expect((again[0].after, again[0].last, again[0].count) == (10, 12, 1))
+    }
+
+    @Test mutating func anErrorIsRetriedAfterAPauseThatDoubles() {
+        let group = send(last: 12, rid: 1)
+        var now = start
+        for (attempt, milliseconds) in [100, 200, 400, 500, 500].enumerated() {
+            let pause = Duration.milliseconds(milliseconds)
+            guard case .retry(let retried, let after) = delivery.answered(UInt64(attempt + 1), .failed("no"), at: now) else {
+                Issue.record("an error must be retried")
+                return
+            }
+            #expect((retried.sequence, after) == (group.sequence, pause))
+            #expect(delivery.due(at: now + pause - .nanoseconds(1)).isEmpty)
+            now += pause
+            #expect(delivery.due(at: now).count == 1)
+            delivery.sent(group.sequence, rid: UInt64(attempt + 2), at: now)
+        }
+    }
+
+    @Test mutating func aLateAnswerToAnEarlierSendCounts() {
+        let group = send(last: 12, rid: 1)
+        delivery.sent(group.sequence, rid: 2, at: start + .seconds(30))
+        #expect(delivery.answered(1, .processed, at: start + .seconds(31)) == .confirmed(12))
+        #expect(delivery.answered(2, .processed, at: start + .seconds(31)) == .unknown)
+    }
+
+    @Test mutating func aLateErrorToAnEarlierSendSaysNothing() {
+        let group = send(last: 12, rid: 1)
+        delivery.sent(group.sequence, rid: 2, at: start + .seconds(30))
+        #expect(delivery.answered(1, .failed("late"), at: start + .seconds(31)) == .waiting)
+        #expect(delivery.nextDeadline == start + .seconds(60))
+    }
+
+    @Test mutating func aRepeatedErrorDoesNotLengthenThePause() {
+        _ = send(last: 12, rid: 1)
+        _ = delivery.answered(1, .failed("no"), at: start)
+        #expect(delivery.answered(1, .failed("no"), at: start + .milliseconds(50)) == .waiting)
+        #expect(delivery.nextDeadline == start + .milliseconds(100))
+    }
+
+    @Test mutating func anErrorAfterSuccessSaysNothing() {
+        _ = (send(last: 12, rid: 1), send(last: 15, rid: 2))
+        #expect(delivery.answered(2, .processed, at: start) == .waiting)
+        #expect(delivery.answered(2, .failed("no"), at: start) == .waiting)
+        #expect(delivery.answered(1, .processed, at: start) == .confirmed(15))
+    }
+
+    @Test mutating func inventedAnswersChangeNothing() {
+        _ = send(last: 12, rid: 1)
+        for rid in [0, 2, UInt64.max] {
+            #expect(delivery.answered(rid, .processed, at: start) == .unknown)
+            #expect(delivery.answered(rid, .failed("no"), at: start) == .unknown)
+        }
+        #expect(delivery.confirmed == 10)
+    }
+
+    @Test mutating func unwantedEventsMoveThePositionAtOnceIfNothingIsInFlight() {
+        #expect(delivery.passedOver(through: 20) == 20)
+        #expect((delivery.cursor, delivery.confirmed) == (20, 20))
+        #expect(delivery.passedOver(through: 20) == nil)
+        #expect(delivery.passedOver(through: 5) == nil)
+        #expect(delivery.cursor == 20)
+    }
+
+    @Test mutating func unwantedEventsMoveThePositionWithTheAnswerBeforeThem() {
+        _ = (send(last: 12, rid: 1), send(last: 15, rid: 2))
+        #expect(delivery.passedOver(through: 30) == nil)
+        #expect(delivery.cursor == 30)
+        #expect(delivery.answered(1, .processed, at: start) == .confirmed(12))
+        #expect(delivery.answered(2, .processed, at: start) == .confirmed(30))
+        // The range sent again would not change by it.
+        #expect(send(last: 33, rid: 3).after == 30)
+    }
+
+    @Test mutating func aLostConnectionMakesUnansweredGroupsDueAtOnce() {
+        _ = (send(last: 12, rid: 1), send(last: 15, rid: 2))
+        _ = delivery.answered(2, .processed, at: start)
+        delivery.connectionLost(at: start + .seconds(1))
+        #expect(delivery.due(at: start + .seconds(1)).map(\.sequence) == [0])
+    }
+
+    @Test mutating func aGroupThatCouldNotBeSentIsDueLater() {
+        let group = delivery.took(last: 12, count: 1, through: 12, at: start)
+        #expect(delivery.due(at: start).map(\.sequence) == [0])
+        delivery.postponed(group.sequence, until: start + .seconds(1))
+        #expect(delivery.due(at: start).isEmpty)
+        #expect(delivery.nextDeadline == start + .seconds(1))
+        delivery.postponed(77, until: start)
+        delivery.sent(77, rid: 1, at: start)
+        #expect(delivery.answered(1, .processed, at: start) == .unknown)
+    }
+}

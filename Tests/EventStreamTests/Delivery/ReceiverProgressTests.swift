@@ -1,0 +1,161 @@
+import EventStream
+import Testing
+
+@Suite struct ReceiverProgressTests {
+    private var progress = ReceiverProgress()
+
+    private mutating func arrive(_ sequence: UInt64, _ ids: ClosedRange<Int64>, rid: UInt64) -> ReceiverProgress.Arrival {
+        progress.arrived(sequence: sequence, events: events(ids), rid: .server(rid))
+    }
+
+    private mutating func batch(limit: Int = 1000) -> [Int64]? { progress.nextBatch(limit: limit)?.events.map(\.id.rawValue) }
+    private mutating func success() -> [UInt64] { progress.succeeded().compactMap { $0?.number } }
+    private mutating func failure() -> [UInt64] { progress.failed().compactMap { $0?.number } }
+
+    @Test mutating func groupsAreProcessedInOrderAndThenAnswered() {
+        #expect(arrive(1, 3...4, rid: 11) == .kept)
+        #expect(batch() == nil)
+        #expect(arrive(0, 1...2, rid: 10) == .kept)
+        #expect(batch() == [1, 2, 3, 4])
+        #expect(progress.processed == 0)
+        #expect(success() == [10, 11])
+        #expect(progress.processed == 4)
+        #expect(success() == [])
+    }
+
+    @Test mutating func oneBatchIsHandedOutAtATime() {
+        _ = arrive(0, 1...2, rid: 10)
+        #expect(batch() == [1, 2])
+        _ = arrive(1, 3...4, rid: 11)
+        #expect(batch() == nil)
+        #expect(success() == [10])
+        #expect(batch() == [3, 4])
+    }
+
+    @Test mutating func aBatchStaysWithinTheLimitButTheFirstGroupAlwaysFits() {
+        _ = (arrive(0, 1...5, rid: 10), arrive(1, 6...7, rid: 11), arrive(2, 8...9, rid: 12))
+        #expect(batch(limit: 3) == [1, 2, 3, 4, 5])
+        #expect(success() == [10])
+        #expect(batch(limit: 4) == [6, 7, 8, 9])
+    }
+
+    @Test mutating func aGroupProcessedBeforeIsAnsweredAgain() {
+        _ = arrive(0, 1...2, rid: 10)
+        #expect(batch() == [1, 2])
+        #expect(success() == [10])
+        #expect(arrive(0, 1...2, rid: 20) == .answerAgain)
+        #expect(batch() == nil)
+    }
+
+    @Test mutating func aGroupSentAgainWhileItIsProcessedIsAnsweredOnceUnderItsNewestNumber() {
+        _ = arrive(0, 1...2, rid: 10)
+        #expect(batch() == [1, 2])
+        #expect(arrive(0, 1...2, rid: 20) == .kept)
+        #expect(success() == [20])
+    }
+
+    @Test mutating func aGroupSentAgainWhileItWaitsIsAnsweredOnceUnderItsNewestNumber() {
+        _ = (arrive(0, 1...2, rid: 10), arrive(0, 1...2, rid: 20))
+        #expect(batch() == [1, 2])
+        #expect(success() == [20])
+    }
+
+    @Test mutating func aFailedBatchIsAnsweredWithErrorsAndProcessedWhenItComesAgain() {
+        _ = (arrive(0, 1...2, rid: 10), arrive(1, 3...4, rid: 11), arrive(2, 5...6, rid: 12))
+        #expect(batch(limit: 4) == [1, 2, 3, 4])
+        #expect(failure() == [10, 11])
+        #expect(failure() == [])
+        // What comes after it must wait.
+        #expect(batch() == nil)
+        _ = arrive(1, 3...4, rid: 21)
+        #expect(batch() == nil)
+        _ = arrive(0, 1...2, rid: 20)
+        #expect(batch() == [1, 2, 3, 4, 5, 6])
+        #expect(success() == [20, 21, 12])
+    }
+
+    @Test mutating func eventsProcessedInAnEarlierSessionAreDropped() {
+        _ = arrive(0, 1...3, rid: 10)
+        #expect(batch() == [1, 2, 3])
+        #expect(success() == [10])
+        progress.sessionStarted()
+        _ = (arrive(0, 1...2, rid: 20), arrive(1, 3...5, rid: 21))
+        #expect(batch() == [4, 5])
+        #expect(success() == [20, 21])
+    }
+
+    @Test mutating func eventsProcessedInAnEarlierLifeAreDropped() {
+        progress = ReceiverProgress(processed: 4)
+        _ = arrive(0, 3...6, rid: 10)
+        #expect(batch() == [5, 6])
+    }
+
+    @Test mutating func aBatchUnderWayWhenASessionStartsIsFinishedWithoutAnAnswer() {
+        _ = arrive(0, 1...2, rid: 10)
+        #expect(batch() == [1, 2])
+        progress.sessionStarted()
+        _ = arrive(0, 1...3, rid: 20)
+        #expect(batch() == nil)
+        #expect(success() == [])
+        #expect(batch() == [3])
+        #expect(success() == [20])
+    }
+
+    @Test mutating func aBatchThatFailsAfterASessionStartedComesFromTheNewOne() {
+        _ = arrive(0, 1...2, rid: 10)
+        #expect(batch() == [1, 2])
+        progress.sessionStarted()
+        #expect(failure() == [])
+        _ = arrive(0, 1...3, rid: 20)
+        #expect(batch() == [1, 2, 3])
+    }
+
+    @Test mutating func anOldNumberWithNewEventsIsASessionNobodyAnnounced() {
+        _ = arrive(0, 1...2, rid: 10)
+        #expect(batch() == [1, 2])
+        #expect(success() == [10])
+        #expect(arrive(0, 3...4, rid: 20) == .kept)
+        #expect(batch() == [3, 4])
+        #expect(success() == [20])
+        #expect(arrive(1, 5...5, rid: 21) == .kept)
+        #expect(batch() == [5])
+    }
+
+    @Test mutating func groupsThatWaitFromAnOlderSessionAreNotMixedIntoANewOne() {
+        _ = (arrive(0, 1...4, rid: 10), arrive(1, 5...8, rid: 11), arrive(2, 9...12, rid: 12))
+        #expect(batch(limit: 4) == [1, 2, 3, 4])
+        // The lease ran out meanwhile: the same events come again, in smaller groups.
+        _ = (arrive(0, 1...2, rid: 20), arrive(1, 3...4, rid: 21))
+        _ = success()
+        // 5 to 8 have not been delivered by anything that may still be trusted; they must come before 9.
+        if let next = batch() { #expect(next.isEmpty || next.first == 5) }
+        _ = success()
+        #expect(arrive(2, 5...8, rid: 22) == .kept)
+    }
+
+    @Test mutating func anEmptyGroupIsAnsweredLikeAnyOther() {
+        #expect(progress.arrived(sequence: 0, events: [], rid: .server(10)) == .kept)
+        #expect(batch() == [])
+        #expect(success() == [10])
+        #expect(progress.arrived(sequence: 0, events: [], rid: .server(20)) == .answerAgain)
+    }
+
+    @Test mutating func numbersFarAheadAreRefused() {
+        progress = ReceiverProgress(window: 4)
+        #expect(arrive(3, 7...8, rid: 10) == .kept)
+        #expect(arrive(4, 9...9, rid: 11) == .refused)
+        #expect(arrive(.max, 9...9, rid: 12) == .refused)
+    }
+
+    @Test mutating func aLiveSessionGoesOnAcrossSkippedNumbers() {
+        progress = ReceiverProgress(mayHaveGaps: true)
+        _ = arrive(3, 10...12, rid: 10)
+        #expect(batch() == [10, 11, 12])
+        #expect(success() == [10])
+        _ = (arrive(7, 20...21, rid: 12), arrive(5, 15...16, rid: 11))
+        #expect(batch() == [15, 16])
+        #expect(failure() == [11])
+        #expect(batch() == [20, 21])
+        #expect(success() == [12])
+    }
+}

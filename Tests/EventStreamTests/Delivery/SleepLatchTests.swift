@@ -1,0 +1,148 @@
+import EventStream
+import Testing
+
+@Suite struct SleepLatchTests {
+    private static let configuration = SleepLatch.Configuration(
+        shortestPause: .milliseconds(1), longestPause: .milliseconds(20), longestSleep: .seconds(3))
+
+    private func started(as role: SleepLatch.Role, _ configuration: SleepLatch.Configuration = configuration) -> SleepLatch {
+        var latch = SleepLatch(configuration, role: role)
+        #expect(latch.started(as: role) == .read(.leave))
+        return latch
+    }
+
+    /// A waker that has read everything, has the latch, and sleeps.
+    private func asleep() -> SleepLatch {
+        var latch = started(as: .waker)
+        #expect(latch.dry() == .read(.take))
+        #expect(latch.dry(latched: true) == .sleep(.seconds(3)))
+        return latch
+    }
+
+    @Test func aWakerTakesTheLatchAndReadsOnceMoreBeforeItSleeps() {
+        let latch = asleep()
+        #expect(latch.holdsLatch)
+    }
+
+    @Test func whileWritersAreInFlightPausesDoubleUpToTheLongest() {
+        var latch = started(as: .waker)
+        #expect(latch.dry() == .read(.take))
+        for milliseconds in [1, 2, 4, 8, 16, 20, 20] {
+            #expect(latch.dry(latched: false) == .pause(.milliseconds(milliseconds)))
+            #expect(latch.timerFired() == .read(.take))
+        }
+        #expect(latch.found() == .read(.take))
+        #expect(latch.dry(latched: false) == .pause(.milliseconds(1)))
+    }
+
+    @Test func pausesMayGrowByAStep() {
+        var configuration = Self.configuration
+        configuration.step = .milliseconds(7)
+        var latch = started(as: .poller, configuration)
+        for milliseconds in [1, 8, 15, 20] {
+            #expect(latch.dry() == .pause(.milliseconds(milliseconds)))
+            #expect(latch.timerFired() == .read(.leave))
+        }
+    }
+
+    @Test func aFullPageIsFollowedByTheNextAtOnce() {
+        var latch = started(as: .waker)
+        #expect(latch.found(more: true) == .read(.leave))
+        #expect(latch.found() == .read(.take))
+    }
+
+    @Test func theLatchIsReleasedOnWaking() {
+        var latch = asleep()
+        #expect(latch.woken() == .read(.release))
+        #expect(!latch.holdsLatch)
+    }
+
+    @Test func theLatchIsReleasedWhenTheLastReadBeforeSleepFindsSomething() {
+        var latch = started(as: .waker)
+        #expect(latch.dry() == .read(.take))
+        #expect(latch.found(latched: true) == .read(.release))
+        #expect(!latch.holdsLatch)
+    }
+
+    @Test func theSafetyPollKeepsTheLatch() {
+        var latch = asleep()
+        #expect(latch.timerFired() == .read(.leave))
+        #expect(latch.holdsLatch)
+        #expect(latch.dry() == .sleep(.seconds(3)))
+        #expect(latch.timerFired() == .read(.leave))
+        #expect(latch.found() == .read(.release))
+    }
+
+    @Test func aNotificationDuringAReadCausesAnotherRead() {
+        var latch = started(as: .waker)
+        #expect(latch.woken() == nil)
+        #expect(latch.dry() == .read(.take))
+        #expect(latch.woken() == nil)
+        #expect(latch.dry(latched: true) == .read(.release))
+        #expect(latch.dry() == .read(.take))
+    }
+
+    @Test func aNotificationEndsAPause() {
+        var latch = started(as: .poller)
+        #expect(latch.dry() == .pause(.milliseconds(1)))
+        #expect(latch.woken() == .read(.leave))
+        #expect(latch.timerFired() == nil)
+    }
+
+    @Test func nobodySleepsWhileRowsWaitBehindAGap() {
+        for role in [SleepLatch.Role.waker, .listener, .poller] {
+            var latch = started(as: role)
+            #expect(latch.dry(blocked: true) == .pause(.milliseconds(1)))
+        }
+        var latch = started(as: .waker)
+        #expect(latch.dry() == .read(.take))
+        #expect(latch.dry(latched: true, blocked: true) == .pause(.milliseconds(1)))
+        #expect(latch.timerFired() == .read(.leave))
+        #expect(latch.dry() == .sleep(.seconds(3)))
+    }
+
+    @Test func aListenerNeverTouchesTheLatch() {
+        var latch = started(as: .listener)
+        #expect(latch.found() == .read(.leave))
+        #expect(latch.dry() == .sleep(.seconds(3)))
+        #expect(latch.woken() == .read(.leave))
+        #expect(latch.dry() == .sleep(.seconds(3)))
+        #expect(latch.timerFired() == .read(.leave))
+        #expect(!latch.holdsLatch)
+    }
+
+    @Test func aPollerNeverSleepsNorTouchesTheLatch() {
+        var latch = started(as: .poller)
+        for _ in 0..<20 {
+            guard case .pause = latch.dry() else { return #expect(Bool(false), "a poller must pause") }
+            #expect(latch.timerFired() == .read(.leave))
+        }
+        #expect(latch.found() == .read(.leave))
+    }
+
+    @Test func aListenerThatWinsTheRoleTakesTheLatch() {
+        var latch = started(as: .listener)
+        #expect(latch.dry() == .sleep(.seconds(3)))
+        latch.roleChanged(to: .waker)
+        #expect(latch.timerFired() == .read(.leave))
+        #expect(latch.dry() == .read(.take))
+        #expect(latch.dry(latched: true) == .sleep(.seconds(3)))
+    }
+
+    @Test func aNewConnectionHoldsNoLatch() {
+        var latch = asleep()
+        #expect(latch.started(as: .waker) == .read(.leave))
+        #expect(!latch.holdsLatch)
+        #expect(latch.dry() == .read(.take))
+    }
+}
+
+extension SleepLatch {
+    fileprivate mutating func dry(latched: Bool? = nil, blocked: Bool = false) -> Action {
+        didRead(foundRows: false, more: false, latched: latched, blocked: blocked)
+    }
+
+    fileprivate mutating func found(more: Bool = false, latched: Bool? = nil) -> Action {
+        didRead(foundRows: true, more: more, latched: latched, blocked: false)
+    }
+}

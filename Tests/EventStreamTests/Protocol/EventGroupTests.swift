@@ -1,0 +1,140 @@
+import EventStream
+import Testing
+
+@Suite struct EventGroupTests {
+    private let unlimited = GroupLimits(events: 1000, bytes: .max)
+
+    private func group(
+        _ pages: [EventPage], after: EventID = .none, through: EventID = EventID(.max), want: EventFilter = .all,
+        precise: Bool = false, limits: GroupLimits? = nil, measuring: Bool = false
+    ) -> EventGroup {
+        EventGroup(
+            from: pages, after: after, through: through, want: want, precise: precise, limits: limits ?? unlimited,
+            measuring: measuring)
+    }
+
+    private func decoded(_ group: EventGroup) throws -> [Event] { try Event.list(decoding: RawJSON(validating: group.list)) }
+    private func ids(_ group: EventGroup) throws -> [Int64] { try decoded(group).map(\.id.rawValue) }
+
+    @Test func aGroupTakesWhatComesAfterThePositionOutOfSeveralPages() throws {
+        let pages = [page(after: 0, events(1...3)), page(after: 3, events([5, 6]), through: 8), page(after: 8, events([9]))]
+        let all = group(pages, after: 2)
+        #expect(try ids(all) == [3, 5, 6, 9])
+        #expect((all.first, all.last, all.through, all.count) == (3, 9, 9, 4))
+        #expect(try ids(group(pages)) == [1, 2, 3, 5, 6, 9])
+        #expect(try ids(group(pages, after: 6)) == [9])
+    }
+
+    @Test func aGroupOfNothingIsAnEmptyList() throws {
+        let nothing = group([page(after: 0, events(1...3))], after: 3)
+        #expect(String(decoding: nothing.list, as: UTF8.self) == "[]")
+        #expect((nothing.first, nothing.last, nothing.through) == (nil, nil, 3))
+        #expect(group([], after: 7).through == 7)
+        #expect(group([page(after: 7, [], through: 12)], after: 7).through == 12)
+    }
+
+    @Test func unwantedEventsArePassedOver() throws {
+        let mixed = (1...6).map { event($0, $0 % 2 == 0 ? "EVEN" : "ODD") }
+        let pages = [page(after: 0, mixed)]
+        let even = EventFilter([EventType("EVEN")!])!
+        let taken = group(pages, want: even)
+        #expect(try ids(taken) == [2, 4, 6])
+        #expect(taken.through == 6)
+        // Up to the last one looked at, not the last one taken.
+        #expect(group(pages, want: even, limits: .init(events: 1, bytes: .max)).through == 3)
+        let none = group(pages, want: EventFilter([EventType("OTHER")!])!)
+        #expect((none.count, none.through) == (0, 6))
+    }
+
+    @Test func aGroupEndsWhereItIsTold() throws {
+        let pages = [page(after: 0, events([1, 4, 6])), page(after: 6, events(7...9))]
+        #expect(try ids(group(pages, through: 7)) == [1, 4, 6, 7])
+        #expect(group(pages, through: 7).through == 7)
+        #expect(try ids(group(pages, through: 5)) == [1, 4])
+        #expect(group(pages, through: 5).through == 5)
+    }
+
+    @Test func aGroupIsCutByCount() throws {
+        let pages = [page(after: 0, events(1...10))]
+        for limit in 1...12 {
+            let cut = group(pages, limits: .init(events: limit, bytes: .max))
+            #expect(cut.count == min(limit, 10))
+            #expect(cut.through == EventID(Int64(min(limit, 10))))
+        }
+    }
+
+    @Test(arguments: [true, false])
+    func aListNeverHasMoreBytesThanItMay(_ precise: Bool) throws {
+        let pages = [
+            page(
+                after: 0,
+                (1...20).map { event($0, data: "\"\(String(repeating: "x", count: Int($0) * 7))\"", microseconds: 999_999) })
+        ]
+        let exceeded = (200...2000).filter { limit in
+            group(pages, precise: precise, limits: .init(events: 1000, bytes: limit)).list.count > limit
+        }
+        #expect(exceeded.isEmpty)
+    }
+
+    @Test func anEventLargerThanTheLimitGoesAlone() throws {
+        let pages = [page(after: 0, [event(1, data: "\"\(String(repeating: "x", count: 500))\""), event(2)])]
+        #expect(try ids(group(pages, limits: .init(events: 1000, bytes: 100))) == [1])
+        #expect(try ids(group(pages, after: 1, limits: .init(events: 1000, bytes: 100))) == [2])
+    }
+
+    @Test func measuringFindsTheSameExtentWithoutCopying() {
+        var random = SeededGenerator(seed: 5)
+        for _ in 0..<300 {
+            let all = (1...30).map {
+                event($0 * 2, ["A", "B"][random.below(2)], data: String(repeating: "1", count: random.pick(1...50)))
+            }
+            let pages = [page(after: 0, Array(all[..<10])), page(after: 20, Array(all[10...]))]
+            let limits = GroupLimits(events: random.pick(1...30), bytes: random.pick(50...2000))
+            let after = EventID(Int64(random.below(62)))
+            let want = random.chance(50) ? EventFilter.all : EventFilter([EventType("A")!])!
+            let (copied, measured) = (
+                group(pages, after: after, want: want, limits: limits),
+                group(pages, after: after, want: want, limits: limits, measuring: true)
+            )
+            #expect(measured.elements.isEmpty)
+            #expect((copied.count, copied.first, copied.last) == (measured.count, measured.first, measured.last))
+            #expect(copied.through == measured.through)
+        }
+    }
+
+    @Test func successiveGroupsGiveEveryWantedEventOnce() throws {
+        var random = SeededGenerator(seed: 11)
+        for _ in 0..<100 {
+            var pages: [EventPage] = []
+            var position: Int64 = 0
+            var wanted: [Int64] = []
+            for _ in 0..<5 {
+                let ids = (1...12).map { position + $0 }.filter { _ in random.chance(60) }
+                let rows = ids.map { event($0, random.chance(50) ? "A" : "B", data: String($0)) }
+                wanted += rows.filter { $0.type == EventType("A") }.map(\.id.rawValue)
+                pages.append(page(after: EventID(position), rows, through: EventID(position + 12)))
+                position += 12
+            }
+            let limits = GroupLimits(events: random.pick(1...7), bytes: random.pick(40...400))
+            var (after, got): (EventID, [Int64]) = (.none, [])
+            while after < EventID(position) {
+                let next = group(pages, after: after, want: EventFilter([EventType("A")!])!, limits: limits)
+                #expect(next.through > after)
+                got += try ids(next)
+                after = next.through
+            }
+            #expect(got == wanted)
+        }
+    }
+
+    @Test func preciseAddsTheMicrosecondsOfEachEvent() throws {
+        let rows = [event(1, microseconds: 1_000_001), event(2, microseconds: 1_999_999), event(3, microseconds: -1)]
+        let pages = [page(after: 0, rows)]
+        let precise = try decoded(group(pages, precise: true))
+        #expect(precise.map(\.timestamp) == rows.map(\.timestamp))
+        #expect(precise.map(\.isPrecise) == [true, true, true])
+        let whole = try decoded(group(pages))
+        #expect(whole.map(\.timestamp.microseconds) == [1_000_000, 1_000_000, -1_000_000])
+        #expect(whole.map(\.isPrecise) == [false, false, false])
+    }
+}

@@ -1,0 +1,103 @@
+import EventStream
+import EventStreamClient
+import Postgres
+import TestSupport
+import Testing
+
+/// Recording events: the seed's DBGenService suite, and what surrounds it.
+@Suite struct GenerateTests {
+    @Test func generatesEventsOfEveryKindOfData() async throws {
+        try await Pipeline.with([.generator]) { pipeline in
+            let generator = try await pipeline.generator()
+            let drafts = [
+                ("AB_C", "null"), ("AB_C", "false"), ("AB_C", "\"dt\""), ("X", "1"), ("ABCDEFHIJ_KLMN_O", "{}"),
+                ("ABCDEFHIJ_KLMN_O", "{\"some\": \"data\"}"),
+            ]
+            for (index, draft) in drafts.enumerated() {
+                #expect(try await generator.addEvent(draft.0, RawJSON(draft.1)) == EventID(Int64(index + 1)))
+            }
+            let rows = try await TestDatabase.rows("SELECT type, data FROM evt_queue ORDER BY id", on: pipeline.active)
+            #expect(rows.map { "\($0[0]!) \($0[1]!)" } == drafts.map { "\($0.0) \($0.1)" })
+        }
+    }
+
+    @Test func encodesValuesOfTheApplication() async throws {
+        struct Login: Encodable { let user: Int }
+        try await Pipeline.with([.generator]) { pipeline in
+            _ = try await pipeline.generator().addEvent("USR_LOGIN", Login(user: 17))
+            #expect(try await TestDatabase.rows("SELECT data FROM evt_queue", on: pipeline.active) == [["{\"user\":17}"]])
+        }
+    }
+
+    @Test func concurrentRequestsGetIdsInTheOrderOfTheCalls() async throws {
+        try await Pipeline.with([.generator]) { pipeline in
+            let generator = try await pipeline.generator()
+            let calls = (0..<2000).map { number in
+                Task.immediate { try await generator.addEvent("PIPELINED", RawJSON("\(number)")) }
+            }
+            var ids: [EventID] = []
+            for call in calls { ids.append(try await call.value) }
+            #expect(ids == ids.sorted())
+            let data = try await TestDatabase.rows("SELECT data FROM evt_queue ORDER BY id", on: pipeline.active)
+            #expect(data.map { $0[0]! } == (0..<2000).map(String.init))
+        }
+    }
+
+    @Test func oneImpossibleEventFailsAloneAmongThoseCommittedWithIt() async throws {
+        try await Pipeline.with([.generator]) { pipeline in
+            let generator = try await pipeline.generator()
+            // Nesting that PostgreSQL's own limit refuses, and that no check of ours does.
+            let deep = String(repeating: "[", count: 30_000) + String(repeating: "]", count: 30_000)
+            let calls = try (0..<200).map { number in
+                let data = try RawJSON(number == 77 ? deep : "\(number)")
+                return Task.immediate { try await generator.addEvent("MIXED", data) }
+            }
+            for (number, call) in calls.enumerated() {
+                if number == 77 {
+                    let error = await #expect(throws: FutoInError.self) { try await call.value }
+                    #expect(error?.name == "InvalidRequest")
+                } else {
+                    _ = try await call.value
+                }
+            }
+            #expect(try await pipeline.backlog() == 199)
+        }
+    }
+
+    @Test func addsEventsToATransactionOfTheApplications() async throws {
+        try await TestDatabase.with(.active) { url in
+            try await TestDatabase.connected(to: url) { connection in
+                try await connection.transaction {
+                    for data in ["123", "321"] {
+                        let insert = try EventInsert(type: "XFER_EVT", data: data)
+                        try await connection.query(.init(insert.sql), insert.binds.map { .text($0) })
+                    }
+                }
+                _ = try? await connection.transaction {
+                    let insert = try EventInsert(type: "XFER_EVT", data: "0")
+                    try await connection.query(.init(insert.sql), insert.binds.map { .text($0) })
+                    throw CancellationError()
+                }
+                #expect(throws: FutoInError.self) { try EventInsert(type: "Invld", data: "1") }
+                #expect(throws: FutoInError.self) { try EventInsert(type: "XFER_EVT", data: "{") }
+            }
+            let rows = try await TestDatabase.rows("SELECT data FROM evt_queue ORDER BY id", on: url)
+            #expect(rows == [["123"], ["321"]])
+        }
+    }
+
+    @Test(arguments: [
+        "SELECT evt_add('lower', '1')", "SELECT evt_add('SEVENTEEN_LETTERS', '1')", "SELECT evt_add('', '1')",
+        "SELECT evt_add('A', NULL)", "SELECT evt_add(NULL, '1')",
+        "INSERT INTO evt_queue (type, data, ts) VALUES ('lower', '1', now())",
+        "INSERT INTO evt_queue (type, data, ts) VALUES ('A', '1', 'infinity')",
+        "SELECT evt_add('BIG', to_json(repeat('x', 8 * 1024 * 1024)))",
+    ])
+    func theDatabaseItselfRefusesWhatCannotTravel(sql: String) async throws {
+        try await TestDatabase.with(.active) { url in
+            await #expect(throws: (any Error).self) { try await TestDatabase.execute(sql, on: url) }
+            let recorded = try await TestDatabase.number("SELECT count(*) FROM evt_queue", on: url)
+            #expect(recorded == 0)
+        }
+    }
+}

@@ -1,0 +1,119 @@
+import EventStore
+import EventStream
+import Postgres
+import TestSupport
+import Testing
+
+/// The schema: made, made again, and put over an existing futoin-eventstream database.
+@Suite struct MigrationTests {
+    /// Word for word what the seed's sql/active/postgresql and sql/dwh/postgresql make.
+    private static let seedActive = """
+        CREATE TABLE evt_queue (id bigserial NOT NULL PRIMARY KEY, type VARCHAR(16) NOT NULL, data JSON NOT NULL, ts TIMESTAMP NOT NULL);
+        COMMENT ON COLUMN evt_queue.type IS 'Convert to enum for efficiency';
+        COMMENT ON TABLE evt_queue IS 'Main high load table';
+        CREATE TABLE evt_consumers (id serial2 NOT NULL PRIMARY KEY, last_evt_id BIGINT NOT NULL DEFAULT 0,
+            reg_time TIMESTAMP NOT NULL, last_time TIMESTAMP NOT NULL, ident VARCHAR(64) NOT NULL UNIQUE);
+        COMMENT ON TABLE evt_consumers IS 'Event Consumers & last delivered event pointers';
+        CREATE INDEX evt_consumers_last_evt_id ON evt_consumers USING BTREE (last_evt_id);
+        """
+    private static let seedWarehouse = """
+        CREATE TABLE evt_history (id BIGINT NOT NULL PRIMARY KEY, type VARCHAR(16) NOT NULL, data JSON NOT NULL, ts TIMESTAMP NOT NULL);
+        COMMENT ON COLUMN evt_history.type IS 'Convert to enum for efficiency';
+        COMMENT ON TABLE evt_history IS 'Prototype for all time history table';
+        """
+
+    @Test func migratingAgainDoesNothing() async throws {
+        try await TestDatabase.with(.active) { url in
+            let applied = try await TestDatabase.connected(to: url) { try await Migrator.migrateActive(.standard, on: $0).count }
+            #expect(applied == 0)
+        }
+    }
+
+    @Test func severalMayMigrateAtOnce() async throws {
+        try await TestDatabase.with(.empty) { url in
+            let applied = try await withThrowingTaskGroup(of: Int.self) { group in
+                for _ in 0..<5 {
+                    group.addTask {
+                        try await TestDatabase.connected(to: url) { try await Migrator.migrateActive(.standard, on: $0).count }
+                    }
+                }
+                return try await group.reduce(0, +)
+            }
+            let steps = try await TestDatabase.number("SELECT count(*) FROM evt_queue_migrations", on: url)
+            #expect(applied == steps && steps > 0)
+        }
+    }
+
+    @Test func anExistingDatabaseIsAdoptedWithItsRowsPositionsAndRights() async throws {
+        try await TestDatabase.with(.empty) { url in
+            try await TestDatabase.with(.empty) { warehouse in
+                let role = "evt_writer_\(UInt32.random(in: 0...UInt32.max))"
+                try await TestDatabase.execute(Self.seedActive, on: url)
+                try await TestDatabase.execute(Self.seedWarehouse, on: warehouse)
+                try await TestDatabase.execute(
+                    """
+                    INSERT INTO evt_queue (type, data, ts) SELECT 'OLD', to_json(n), '2020-01-01 00:00:00.5' FROM generate_series(1, 300000) n;
+                    DELETE FROM evt_queue WHERE id <= 100000;
+                    INSERT INTO evt_consumers (last_evt_id, reg_time, last_time, ident)
+                        VALUES (100010, now(), now(), 'system:ARCHIVER'), (299999, now(), now(), 'system:APP');
+                    CREATE ROLE \(role); GRANT INSERT, SELECT ON evt_queue TO \(role);
+                    GRANT USAGE ON SEQUENCE evt_queue_id_seq TO \(role);
+                    """, on: url)
+                try await TestDatabase.execute("INSERT INTO evt_history VALUES (1, 'OLD', '1', '2020-01-01')", on: warehouse)
+                _ = try await TestDatabase.connected(to: url) { try await Migrator.migrateActive(.standard, on: $0).count }
+                _ = try await TestDatabase.connected(to: warehouse) { try await Migrator.migrateWarehouse(.standard, on: $0).count }
+
+                let kept = try await TestDatabase.rows("SELECT count(*), min(id), max(id), min(ts) FROM evt_queue", on: url)
+                #expect(kept == [["200000", "100001", "300000", "2020-01-01 00:00:00.5"]])
+                let positions = try await TestDatabase.rows("SELECT ident, last_evt_id FROM evt_consumers ORDER BY 2", on: url)
+                #expect(positions == [["system:ARCHIVER", "100010"], ["system:APP", "299999"]])
+                #expect(try await TestDatabase.number("SELECT count(*) FROM evt_history", on: warehouse) == 1)
+                // Old writers go on as before, new ones use the function, and ids go on.
+                let next = try await TestDatabase.number(
+                    "SET ROLE \(role); INSERT INTO evt_queue (type, data, ts) VALUES ('NEW', '{}', now()) RETURNING id".split(separator: ";").last.map(String.init)!,
+                    on: url)
+                #expect(next == 300_001)
+                try await TestDatabase.execute(
+                    "SET ROLE \(role); INSERT INTO evt_queue (type, data, ts) VALUES ('NEW', '{}', now())", on: url)
+                #expect(try await TestDatabase.number("SELECT evt_add('NEW', '1')", on: url) == 300_003)
+                try await TestDatabase.execute("DROP OWNED BY \(role); DROP ROLE \(role)", on: url)
+            }
+        }
+    }
+
+    @Test func rowsThatCannotTravelAreNamedAndNothingIsChanged() async throws {
+        try await TestDatabase.with(.empty) { url in
+            try await TestDatabase.execute(Self.seedActive, on: url)
+            try await TestDatabase.execute("INSERT INTO evt_queue (type, data, ts) VALUES ('lower', '1', now())", on: url)
+            let error = await #expect(throws: PostgresError.self) {
+                _ = try await TestDatabase.connected(to: url) { try await Migrator.migrateActive(.standard, on: $0).count }
+            }
+            #expect(error?.message.contains("{1}") == true)
+            #expect(try await TestDatabase.rows("SELECT relkind FROM pg_class WHERE relname = 'evt_queue'", on: url) == [["r"]])
+        }
+    }
+
+    @Test func oneDatabaseHoldsSeveralStreams() async throws {
+        try await TestDatabase.with(.active) { url in
+            try await TestDatabase.execute("CREATE SCHEMA \"odd \"\"name\"", on: url)
+            let tables = StreamTables(
+                events: TableName(schema: "odd \"name", name: "Ev'ents"), consumers: TableName(schema: "odd \"name", name: "who"))
+            _ = try await TestDatabase.connected(to: url) { try await Migrator.migrateActive(tables, on: $0).count }
+            let id = try await TestDatabase.number("SELECT \(tables.add.sql)('OTHER', '1')", on: url)
+            #expect(id == 1)
+            #expect(try await TestDatabase.number("SELECT count(*) FROM evt_queue", on: url) == 0)
+            #expect(try await TestDatabase.number("SELECT count(*) FROM \(tables.events.sql)", on: url) == 1)
+        }
+    }
+
+    @Test func thePrintedSchemaIsTheOneThatIsApplied() async throws {
+        try await TestDatabase.with(.empty) { url in
+            let tables = StreamTables(
+                events: TableName(schema: "public", name: "evt_queue"), consumers: TableName(schema: "public", name: "evt_consumers"))
+            try await TestDatabase.execute(Migrator.script(tables.migrationSQL, recordedIn: tables.migrations), on: url)
+            let applied = try await TestDatabase.connected(to: url) { try await Migrator.migrateActive(.standard, on: $0).count }
+            #expect(applied == 0)
+            #expect(try await TestDatabase.number("SELECT evt_add('PRINTED', '1')", on: url) == 1)
+        }
+    }
+}

@@ -1,0 +1,180 @@
+import EventLoop
+import EventStream
+import EventStreamClient
+import Postgres
+import TestSupport
+import Testing
+import ZeroMQ
+
+/// Order without loss, whatever order transactions commit in.
+@Suite struct OrderTests {
+    /// Eight writers, random pauses, one transaction in ten rolled back, until 30 000 events are committed.
+    @Test func concurrentWritersLoseNothingOnAnyPath() async throws {
+        let target = 30_000
+        try await Pipeline.with { pipeline in
+            let pushed = Collector()
+            let polled = Collector()
+            let broadcast = Subscriber(pipeline.liveEndpoint)
+            let receiver = try pipeline.receiver("PUSHED")
+            let poller = try await pipeline.poller()
+            try await poller.registerConsumer("POLLED")
+            try await broadcast.waitUntilSubscribed { try await pipeline.record("PROBE") }
+
+            let pushing = Task {
+                for await batch in receiver.batches {
+                    await pushed.add(batch.events)
+                    await batch.confirm()
+                }
+            }
+            let polling = Task {
+                var last: EventID?
+                while !Task.isCancelled {
+                    let events = try await poller.pollEvents("POLLED", after: last)
+                    await polled.add(events)
+                    last = events.last?.id ?? last
+                }
+            }
+            try await withThrowingTaskGroup { group in
+                for writer in 0..<8 {
+                    group.addTask { try await write(target / 8, seed: UInt64(writer), to: pipeline.active) }
+                }
+                try await group.waitForAll()
+            }
+            let committed = try await TestDatabase.rows("SELECT id FROM evt_queue ORDER BY id", on: pipeline.active)
+                .map { EventID($0[0]!)! }
+            #expect(committed.count >= target)
+            for (path, seen) in [("push", pushed), ("poll", polled)] {
+                try await eventually("everything on \(path)", within: .seconds(120)) { await seen.count >= committed.count }
+                #expect(await seen.ids == committed, "\(path)")
+            }
+            let broadcastStart = await broadcast.first
+            let expected = committed.filter { $0 >= broadcastStart }
+            try await eventually("everything on the broadcast") { await broadcast.count >= expected.count }
+            #expect(await broadcast.ids == expected, "broadcast")
+            polling.cancel()
+            await receiver.stop()
+            await broadcast.close()
+            _ = await pushing.result
+        }
+    }
+
+    @Test func anOpenTransactionDelaysOnlyTheEventsAfterItsOwn() async throws {
+        try await Pipeline.with { pipeline in
+            let receiver = try pipeline.receiver("WAITING")
+            let before = try await pipeline.record("BEFORE")
+            try await TestDatabase.connected(to: pipeline.active) { connection in
+                try await connection.query("BEGIN")
+                let open = EventID(try await connection.query("SELECT evt_add('OPEN', '1')").int(0, 0) ?? 0)
+                let after = try await pipeline.record("AFTER")
+                #expect(await Collector.collect(1, from: receiver).map(\.id) == before)
+                // Not yet: the poll is fresh, and still does not show what comes after the open one.
+                let poller = try await pipeline.poller()
+                #expect(try await poller.pollEvents("LIVE", after: before[0]).isEmpty)
+                try await connection.query("COMMIT")
+                #expect(await Collector.collect(2, from: receiver).map(\.id) == [open] + after)
+            }
+            await receiver.stop()
+        }
+    }
+
+    @Test func anUnrelatedOpenTransactionDelaysNothing() async throws {
+        try await Pipeline.with { pipeline in
+            try await TestDatabase.execute("CREATE TABLE other (id int)", on: pipeline.active)
+            try await TestDatabase.connected(to: pipeline.active) { connection in
+                try await connection.query("BEGIN")
+                try await connection.query("INSERT INTO other VALUES (1)")
+                let receiver = try pipeline.receiver("UNRELATED")
+                // A gap that only a look at the lock holders can settle.
+                try await TestDatabase.execute("SELECT nextval('evt_queue_id_seq')", on: pipeline.active)
+                let recorded = try await pipeline.record("NOW")
+                #expect(await Collector.collect(1, from: receiver).map(\.id) == recorded)
+                try await connection.query("ROLLBACK")
+                await receiver.stop()
+            }
+        }
+    }
+
+    @Test func eventsBeforeTheStartOfThePusherAreNotLostToAnOpenTransaction() async throws {
+        try await Pipeline.with([]) { pipeline in
+            try await TestDatabase.connected(to: pipeline.active) { connection in
+                try await connection.query("BEGIN")
+                let open = EventID(try await connection.query("SELECT evt_add('OPEN', '1')").int(0, 0) ?? 0)
+                let after = try await pipeline.record("AFTER", ["1", "2"])
+                try await pipeline.run([.pusher]) {
+                    let receiver = try pipeline.receiver("COLD")
+                    try await receiver.start()
+                    for await signal in receiver.signals { if case .ready = signal { break } }
+                    try await connection.query("COMMIT")
+                    #expect(await Collector.collect(3, from: receiver).map(\.id) == [open] + after)
+                    await receiver.stop()
+                }
+            }
+        }
+    }
+}
+
+private func write(_ count: Int, seed: UInt64, to url: String) async throws {
+    try await TestDatabase.connected(to: url) { connection in
+        var random = SplitMix(state: seed)
+        var left = count
+        while left > 0 {
+            let events = Int(random.next() % 5) + 1
+            let rollsBack = random.next() % 10 == 0
+            try await connection.query("BEGIN")
+            for _ in 0..<events { try await connection.query(.init("SELECT evt_add('ORDER', '1')", name: "add")) }
+            if random.next() % 4 == 0 {
+                // The database pauses: the ids are drawn, and others commit meanwhile.
+                try await connection.query(.init("SELECT pg_sleep($1::bigint / 1000.0)", name: "pause"), [.int8(Int64(random.next() % 4))])
+            }
+            try await connection.query(rollsBack ? "ROLLBACK" : "COMMIT")
+            if !rollsBack { left -= events }
+        }
+    }
+}
+
+/// Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators".
+private struct SplitMix: RandomNumberGenerator {
+    var state: UInt64
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var z = state
+        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+        return z ^ (z >> 31)
+    }
+}
+
+/// A plain subscriber, as any language's ZeroMQ binding makes one.
+private actor Subscriber {
+    nonisolated let loop = EventLoop()
+    nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+    private let endpoint: String
+    private var source: SocketSource?
+    private(set) var ids: [EventID] = []
+
+    init(_ endpoint: String) { self.endpoint = endpoint }
+
+    var count: Int { ids.count }
+    var first: EventID { ids.first ?? .none }
+
+    /// Records probes until one arrives.
+    func waitUntilSubscribed(_ probe: @Sendable () async throws -> Void) async throws {
+        let socket = try Socket(.sub, in: Context(), options: [.receiveHighWaterMark(0), .subscribe([])])
+        try socket.connect(endpoint)
+        let source = SocketSource(socket) { [unowned self] message in
+            let event = try? Event(decoding: RawJSON(validating: message.frames[1]))
+            self.assumeIsolated { if let event { $0.ids.append(event.id) } }
+        }
+        self.source = source
+        loop.add(source)
+        while ids.isEmpty {
+            try await probe()
+            try? await eventually("a probe", within: .milliseconds(500)) { !ids.isEmpty }
+        }
+    }
+
+    func close() {
+        if let source { loop.remove(source) }
+        source = nil
+    }
+}

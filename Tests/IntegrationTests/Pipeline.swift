@@ -1,0 +1,113 @@
+import EventStream
+import EventStreamClient
+import EventStreamServices
+import Logging
+import Postgres
+import ServiceLifecycle
+import TestSupport
+
+/// A stream with databases of its own, and the roles that serve it, in this process, over unix sockets.
+struct Pipeline: Sendable {
+    let active: String
+    let warehouse: String
+    let directory: String
+
+    var generatorEndpoint: String { "ipc://\(directory)/gen" }
+    var pusherEndpoint: String { "ipc://\(directory)/push" }
+    var liveEndpoint: String { "ipc://\(directory)/live" }
+
+    enum Role: CaseIterable { case generator, pusher, archiver, discarder }
+
+    /// Runs `body` while the roles run.
+    static func with(
+        _ roles: Set<Role> = [.generator, .pusher], configure: (inout Pusher.Configuration) -> Void = { _ in },
+        _ body: (Pipeline) async throws -> Void
+    ) async throws {
+        try await TestDatabase.withStream { active, warehouse in
+            try await ScratchDirectory.with { directory in
+                let pipeline = Pipeline(active: active, warehouse: warehouse, directory: directory)
+                try await pipeline.run(roles, configure: configure) { try await body(pipeline) }
+            }
+        }
+    }
+
+    /// Runs the roles, again or for the first time, while `body` runs.
+    func run(
+        _ roles: Set<Role>, configure: (inout Pusher.Configuration) -> Void = { _ in }, _ body: () async throws -> Void
+    ) async throws {
+        let database = DatabaseConfiguration(url: active)
+        var pusher = Pusher.Configuration(
+            database: database, bind: Endpoints([pusherEndpoint]), liveBind: Endpoints([liveEndpoint]))
+        pusher.latch.longestSleep = .milliseconds(200)
+        configure(&pusher)
+        var discarder = Discarder.Configuration(database: database)
+        discarder.pollPeriod = .milliseconds(100)
+        let app = EventStreamApp(
+            generator: roles.contains(.generator)
+                ? .init(bind: Endpoints([generatorEndpoint]), database: database) : nil,
+            pusher: roles.contains(.pusher) ? pusher : nil,
+            archiver: roles.contains(.archiver)
+                ? .init(url: warehouse, connect: Endpoints([pusherEndpoint])) : nil,
+            discarder: roles.contains(.discarder) ? discarder : nil,
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        let running = Task { try await app.run() }
+        let outcome: Result<Void, any Error>
+        do {
+            outcome = .success(try await body())
+        } catch {
+            outcome = .failure(error)
+        }
+        running.cancel()
+        _ = await running.result
+        try outcome.get()
+    }
+
+    func poller() async throws -> PollClient { try await PollClient([pusherEndpoint]) }
+    func generator() async throws -> GeneratorClient { try await GeneratorClient([generatorEndpoint]) }
+
+    func receiver(
+        _ component: String, want: [String]? = nil, configure: (inout ReceiverConfiguration) -> Void = { _ in }
+    ) throws -> ReliableReceiver {
+        var configuration = ReceiverConfiguration(endpoints: [pusherEndpoint], want: try EventFilter(types: want))
+        configure(&configuration)
+        return try ReliableReceiver(component, configuration)
+    }
+
+    /// Records events with `evt_add`, one transaction, and returns their ids.
+    @discardableResult
+    func record(_ type: String, _ data: [String] = ["null"]) async throws -> [EventID] {
+        try await TestDatabase.connected(to: active) { connection in
+            let rows = try await connection.query(
+                "SELECT evt_add($1, d::json) FROM unnest($2::text[]) WITH ORDINALITY AS x (d, n) ORDER BY n",
+                [.text(type), .strings(data)])
+            return (0..<rows.count).map { EventID(rows.int($0, 0) ?? 0) }
+        }
+    }
+
+    func position(of component: String) async throws -> Int {
+        try await TestDatabase.number("SELECT last_evt_id FROM evt_consumers WHERE ident = 'local:\(component)'", on: active)
+    }
+
+    func archived() async throws -> Int { try await TestDatabase.number("SELECT count(*) FROM evt_history", on: warehouse) }
+    func backlog() async throws -> Int { try await TestDatabase.number("SELECT count(*) FROM evt_queue", on: active) }
+}
+
+/// Collects what a receiver gets.
+actor Collector {
+    private(set) var events: [Event] = []
+    func add(_ more: [Event]) { events += more }
+    var ids: [EventID] { events.map(\.id) }
+    var count: Int { events.count }
+
+    /// Receives and confirms until `count` events are here.
+    static func collect(_ count: Int, from receiver: ReliableReceiver) async -> [Event] {
+        var events: [Event] = []
+        guard count > 0 else { return [] }
+        for await batch in receiver.batches {
+            events += batch.events
+            await batch.confirm()
+            if events.count >= count { break }
+        }
+        return events
+    }
+}

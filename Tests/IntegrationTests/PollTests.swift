@@ -1,0 +1,108 @@
+import EventStream
+import EventStreamClient
+import EventStreamServices
+import TestSupport
+import Testing
+
+/// Polling: the seed's DBPollFace suite and its unit cases.
+@Suite struct PollTests {
+    @Test func pollsWithPositionsAndFilters() async throws {
+        try await Pipeline.with { pipeline in
+            try await pipeline.record("AB_C", ["null", "false", "\"dt\""])
+            try await pipeline.record("X", ["1"])
+            try await pipeline.record("XFER_EVT", ["123", "321"])
+            let poller = try await pipeline.poller()
+            try await poller.registerConsumer("T1")
+            try await poller.registerConsumer("T1")
+            let all = try await poller.pollEvents("T1", after: nil)
+            #expect(all.map(\.id.rawValue) == [1, 2, 3, 4, 5, 6])
+            #expect(all.map(\.data.description) == ["null", "false", "\"dt\"", "1", "123", "321"])
+            #expect(try await poller.pollEvents("T1", after: EventID(1), want: ["AB_C"]).map(\.id.rawValue) == [2, 3])
+            #expect(try await poller.pollEvents("T1", after: EventID(3), want: ["AB_C"]).isEmpty)
+            #expect(try await poller.pollEvents("T1", after: EventID(3), want: ["AB_C"]).isEmpty)
+            try await pipeline.record("AB_C")
+            #expect(try await poller.pollEvents("T1", after: EventID(3), want: ["AB_C"]).count == 1)
+            #expect(try await poller.pollEvents("T1", after: EventID(3), want: ["AB_C"]).count == 1)
+            #expect(try await poller.pollEvents("T1", after: EventID(7), want: ["AB_C"]).isEmpty)
+        }
+    }
+
+    @Test func aConsumerThatIsNotRegisteredIsToldSo() async throws {
+        try await Pipeline.with { pipeline in
+            let poller = try await pipeline.poller()
+            let error = await #expect(throws: FutoInError.self) { try await poller.pollEvents("T2", after: nil) }
+            #expect(error?.name == "NotRegistered")
+        }
+    }
+
+    @Test func liveDoesNotRegister() async throws {
+        try await Pipeline.with { pipeline in
+            let poller = try await pipeline.poller()
+            let error = await #expect(throws: FutoInError.self) { try await poller.registerConsumer("LIVE") }
+            #expect(error?.name == "LiveNotAllowed")
+        }
+    }
+
+    @Test func skippingUnwantedEventsIsCancelledByANewWantedOne() async throws {
+        try await Pipeline.with { pipeline in
+            let poller = try await pipeline.poller()
+            try await poller.registerConsumer("T1")
+            try await pipeline.record("OTHER", Array(repeating: "0", count: 50))
+            #expect(try await poller.pollEvents("T1", after: nil, want: ["EVT_MIDDLE"]).isEmpty)
+            // The position has moved over the unwanted events, and stops before the wanted one.
+            try await eventually("the skip") { try await pipeline.position(of: "T1") == 50 }
+            try await pipeline.record("EVT_MIDDLE")
+            #expect(try await poller.pollEvents("T1", after: nil, want: ["EVT_MIDDLE"]).count == 1)
+            #expect(try await poller.pollEvents("T1", after: nil, want: ["EVT_MIDDLE"]).count == 1)
+        }
+    }
+
+    @Test func livePollingStoresNothing() async throws {
+        try await Pipeline.with { pipeline in
+            let id = try await pipeline.record("EVT_LV", ["\"lv\""])[0]
+            let poller = try await pipeline.poller()
+            #expect(try await poller.pollEvents("LIVE", after: nil, want: ["EVT_LV"]).count == 1)
+            #expect(try await poller.pollEvents("LIVE", after: id, want: ["EVT_LV"]).isEmpty)
+            #expect(try await poller.pollEvents("LIVE", after: nil, want: ["EVT_LV"]).count == 1)
+            #expect(try await TestDatabase.number("SELECT count(*) FROM evt_consumers", on: pipeline.active) == 0)
+        }
+    }
+
+    @Test func onlyLiveIfConfigured() async throws {
+        try await Pipeline.with(configure: { $0.allowReliable = false }) { pipeline in
+            let poller = try await pipeline.poller()
+            for call in [
+                { try await poller.registerConsumer("T1") }, { _ = try await poller.pollEvents("T1", after: nil) },
+            ] as [@Sendable () async throws -> Void] {
+                let error = await #expect(throws: FutoInError.self) { try await call() }
+                #expect(error?.name == "SecurityError")
+            }
+            #expect(try await poller.pollEvents("LIVE", after: nil).isEmpty)
+        }
+    }
+
+    @Test func pollingIsForbiddenIfConfigured() async throws {
+        try await Pipeline.with(configure: { $0.allowPolling = false }) { pipeline in
+            let poller = try await pipeline.poller()
+            try await poller.registerConsumer("T1")
+            for component in ["T1", "LIVE"] {
+                let error = await #expect(throws: FutoInError.self) { try await poller.pollEvents(component, after: nil) }
+                #expect(error?.name == "SecurityError")
+            }
+        }
+    }
+
+    @Test func aPollSeesWhatWasCommittedBeforeIt() async throws {
+        try await Pipeline.with { pipeline in
+            let poller = try await pipeline.poller()
+            try await poller.registerConsumer("FRESH")
+            var last: EventID?
+            for _ in 0..<100 {
+                let id = try await pipeline.record("FRESH")[0]
+                let events = try await poller.pollEvents("FRESH", after: last)
+                #expect(events.map(\.id) == [id])
+                last = id
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+import EventStream
+import EventStreamClient
+import EventStreamServices
+import TestSupport
+import Testing
+
+/// Pushing: the seed's DBPushService and receiver suites and its unit cases.
+@Suite struct PushTests {
+    @Test func pushesHistoryAndThenWhatHappens() async throws {
+        try await Pipeline.with { pipeline in
+            var recorded = try await pipeline.record("HISTORY", (0..<2500).map { "\($0)" })
+            let receiver = try pipeline.receiver("RLB")
+            var received = await Collector.collect(recorded.count, from: receiver)
+            for _ in 0..<11 { recorded += try await pipeline.record("EVT_PUSH", (0..<100).map { "\($0)" }) }
+            received += await Collector.collect(recorded.count - received.count, from: receiver)
+            #expect(received.map(\.id) == recorded)
+            try await eventually("the position") { try await pipeline.position(of: "RLB") == Int(recorded.last!.rawValue) }
+            await receiver.stop()
+        }
+    }
+
+    @Test func liveAndReliableReceiversRunSideBySide() async throws {
+        try await Pipeline.with { pipeline in
+            let before = try await pipeline.record("BEFORE", ["1", "2"])
+            let live = LiveReceiver(.init(endpoints: [pipeline.pusherEndpoint]))
+            let reliable = try pipeline.receiver("SIDE")
+            let seen = Collector()
+            let watching = Task { for await events in live.events { await seen.add(events) } }
+            for await signal in live.signals { if case .ready = signal { break } }
+            let after = try await pipeline.record("AFTER", ["3", "4", "5"])
+            #expect(await Collector.collect(5, from: reliable).map(\.id) == before + after)
+            try await eventually("the live events") { await seen.count >= 3 }
+            #expect(await seen.ids == after)
+            await live.stop()
+            await reliable.stop()
+            _ = await watching.result
+        }
+    }
+
+    @Test func deliversInOrderWhileTheReceiverFailsNowAndThen() async throws {
+        struct Failure: Error {}
+        try await Pipeline.with(configure: { $0.delivery.errorPause = .milliseconds(10) }) { pipeline in
+            let recorded = try await pipeline.record("WORK", (0..<300).map { "\($0)" })
+            let receiver = try pipeline.receiver("FLAKY") { $0.batchLimit = 10 }
+            let done = Collector()
+            let running = Task {
+                var attempt = 0
+                try await receiver.run { batch in
+                    attempt += 1
+                    if attempt % 3 == 1 { throw Failure() }
+                    await done.add(batch.events)
+                }
+            }
+            try await eventually("all events") { await done.count >= 300 }
+            #expect(await done.ids == recorded)
+            await receiver.stop()
+            _ = await running.result
+        }
+    }
+
+    @Test func filtersWhatIsDeliveredAndMovesOverTheRest() async throws {
+        try await Pipeline.with { pipeline in
+            let receiver = try pipeline.receiver("FILTER", want: ["WANTED"])
+            var wanted: [EventID] = []
+            for round in 0..<20 {
+                try await pipeline.record("NOISE", Array(repeating: "0", count: 37))
+                if round % 7 == 0 { wanted += try await pipeline.record("WANTED") }
+            }
+            let newest = try await pipeline.record("NOISE").last!
+            #expect(await Collector.collect(wanted.count, from: receiver).map(\.id) == wanted)
+            // Nothing wanted follows, and still the discarder is not held up.
+            try await eventually("the position") { try await pipeline.position(of: "FILTER") == Int(newest.rawValue) }
+            await receiver.stop()
+        }
+    }
+
+    @Test func resumesAfterTheLastConfirmedEvent() async throws {
+        try await Pipeline.with { pipeline in
+            let recorded = try await pipeline.record("RESUME", (0..<30).map { "\($0)" })
+            let first = try pipeline.receiver("RESUME") { $0.batchLimit = 10 }
+            var confirmed = 0
+            for await batch in first.batches {
+                confirmed = batch.events.count
+                await batch.confirm()
+                break
+            }
+            await first.stop()
+            let second = try pipeline.receiver("RESUME")
+            let rest = await Collector.collect(recorded.count - confirmed, from: second)
+            #expect(rest.map(\.id) == Array(recorded[confirmed...]))
+            await second.stop()
+        }
+    }
+
+    @Test func aBatchNotConfirmedComesAgain() async throws {
+        try await Pipeline.with(configure: { $0.delivery.errorPause = .milliseconds(10) }) { pipeline in
+            let recorded = try await pipeline.record("AGAIN", ["1", "2"])
+            let receiver = try pipeline.receiver("AGAIN")
+            var iterator = receiver.batches.makeAsyncIterator()
+            let first = await iterator.next()
+            #expect(first?.events.map(\.id) == recorded)
+            // Asking on without confirming says: not processed.
+            let second = await iterator.next()
+            #expect(second?.events.map(\.id) == recorded)
+            await second?.confirm()
+            try await eventually("the position") { try await pipeline.position(of: "AGAIN") == 2 }
+            await receiver.stop()
+        }
+    }
+
+    @Test func aReceiverSurvivesItsPusher() async throws {
+        try await Pipeline.with([]) { pipeline in
+            let receiver = try pipeline.receiver("SURVIVOR")
+            let seen = Collector()
+            let receiving = Task {
+                for await batch in receiver.batches {
+                    await seen.add(batch.events)
+                    await batch.confirm()
+                }
+            }
+            var recorded: [EventID] = []
+            for _ in 0..<3 {
+                try await pipeline.run([.pusher]) {
+                    recorded += try await pipeline.record("LIFE", ["1", "2", "3"])
+                    try await eventually("delivery") { await seen.count >= recorded.count }
+                }
+            }
+            #expect(await seen.ids == recorded)
+            await receiver.stop()
+            _ = await receiving.result
+        }
+    }
+
+    @Test func aSecondReceiverWaitsUntilTheFirstStops() async throws {
+        try await Pipeline.with { pipeline in
+            let first = try pipeline.receiver("ONE")
+            try await first.start()
+            for await signal in first.signals { if case .ready = signal { break } }
+            let second = try pipeline.receiver("ONE")
+            try await second.start()
+            var wasBusy = false
+            for await signal in second.signals {
+                switch signal {
+                case .workerError(let error):
+                    #expect(error.name == "ConsumerBusy")
+                    wasBusy = true
+                    await first.stop()
+                    continue
+                case .ready: break
+                default: continue
+                }
+                break
+            }
+            #expect(wasBusy)
+            await second.stop()
+        }
+    }
+}

@@ -1,0 +1,87 @@
+import Postgres
+import TestSupport
+import Testing
+
+@Suite(.serialized) struct ConnectionOptionsTests {
+    /// Connects with `options` and returns the value of one run-time parameter.
+    private static func setting(_ name: String, with options: ConnectionOptions) async throws -> String? {
+        try await onLoop { loop in
+            let connection = try await Connection.open(options, on: loop)
+            return try await connection.value("SELECT current_setting($1)", [.text(name)])
+        }
+    }
+
+    @Test func theApplicationNameArrives() async throws {
+        try await TestDatabase.with(.empty) { url in
+            let ours = ConnectionOptions(url, applicationName: "a name with spaces")
+            let name = try await Self.setting("application_name", with: ours)
+            #expect(name == "a name with spaces")
+        }
+    }
+
+    @Test func theConnectionStringsOwnApplicationNameWins() async throws {
+        try await TestDatabase.with(.empty) { url in
+            let both = ConnectionOptions("\(url) application_name=theirs", applicationName: "ours")
+            let name = try await Self.setting("application_name", with: both)
+            #expect(name == "theirs")
+        }
+    }
+
+    @Test(arguments: [
+        "plain", "with space", " leading and trailing ", "back\\slash", "quote's \"both\"", "-c evt.other=1",
+        "comma, semi;", "$user", "tab\there", "line\nbreak", "space and accent \u{301}",
+    ])
+    func aSettingArrivesUnchanged(value: String) async throws {
+        try await TestDatabase.with(.empty) { url in
+            let options = ConnectionOptions(url, settings: ["evt.text": value, "evt.zzz": "last"])
+            let arrived = try await Self.setting("evt.text", with: options)
+            #expect(arrived == value)
+            let last = try await Self.setting("evt.zzz", with: options)
+            #expect(last == "last")
+        }
+    }
+
+    @Test func settingsJoinTheOptionsOfTheConnectionString() async throws {
+        try await TestDatabase.with(.empty) { url in
+            let options = ConnectionOptions(
+                "\(url) options='-c evt.theirs=1 -c evt.both=theirs'", settings: ["evt.ours": "2", "evt.both": "ours"])
+            let theirs = try await Self.setting("evt.theirs", with: options)
+            let ours = try await Self.setting("evt.ours", with: options)
+            let both = try await Self.setting("evt.both", with: options)
+            #expect([theirs, ours, both] == ["1", "2", "ours"])
+        }
+    }
+
+    @Test func aSettingTheServerRefusesIsAFailedConnection() async throws {
+        try await TestDatabase.with(.empty) { url in
+            let error = await failure {
+                try await Self.setting("port", with: ConnectionOptions(url, settings: ["no_such_setting": "1"]))
+            }
+            #expect(error?.code == .connectionFailed)
+            #expect(error?.message.contains("no_such_setting") == true)
+        }
+    }
+
+    @Test func textIsAlwaysUTF8() async throws {
+        try await TestDatabase.with(.empty) { url in
+            let encoding = try await Self.setting(
+                "client_encoding", with: ConnectionOptions("\(url) client_encoding=LATIN1"))
+            #expect(encoding == "UTF8")
+        }
+    }
+
+    @Test(arguments: [
+        ("host=db1,db2 port=5432 dbname=app user=me password=secret", "host=db1,db2 port=5432 dbname=app user=me"),
+        ("postgresql://me:secret@db1:5433/app?sslmode=require", "host=db1 port=5433 dbname=app user=me"),
+        ("postgresql:///app?host=/run/postgresql&password=secret", "host=/run/postgresql dbname=app"),
+        ("", "libpq defaults"), ("password='secret", "(unreadable connection string)"),
+    ])
+    func theDescriptionTellsWhereButNotThePassword(string: String, description: String) {
+        #expect(ConnectionOptions(string).description == description)
+    }
+
+    @Test(arguments: ["", "dbname=app", "postgresql://", "postgresql://me@db1,db2:5433/app", "host=/tmp port=5432"])
+    func readableConnectionStringsAreValid(string: String) throws {
+        try ConnectionOptions(string).validate()
+    }
+}

@@ -1,0 +1,59 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// The examples of etc/examples do what they say.
+@Suite struct ExampleTests {
+    private static let examples = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        .deletingLastPathComponent().appending(path: "etc/examples").path
+
+    @Test func theGeneratorInPythonRecordsAnEvent() async throws {
+        try await Deployment.with { deployment in
+            let generator = try deployment.start("evt-generator")
+            let added = try await ChildProcess.run(
+                ChildProcess.python, ["\(Self.examples)/generator.py", "PYTHON", "{\"a\": [1, 2]}"],
+                environment: deployment.environment)
+            #expect(added.text == "1\n")
+            #expect(try await TestDatabase.rows("SELECT type FROM evt_queue", on: deployment.active) == [["PYTHON"]])
+            #expect(try await generator.terminate().status == 0)
+        }
+    }
+
+    @Test func theReceiverInPythonGetsEverythingAndConfirmsIt() async throws {
+        try await Deployment.with { deployment in
+            let pusher = try deployment.start("evt-pusher")
+            let receiver = try deployment.start(ChildProcess.python, ["\(Self.examples)/receiver.py", "PY"])
+            for number in 1...20 { try await deployment.record("WORK", "\(number)") }
+            try await eventually("all events") { receiver.output.split(separator: "\n").count == 20 }
+            #expect(receiver.output.hasPrefix("1 WORK 1\n2 WORK 2\n"))
+            try await eventually("the position") { try await deployment.position(of: "PY") == 20 }
+            receiver.signal(SIGKILL)
+            #expect(try await pusher.terminate().status == 0)
+        }
+    }
+
+    @Test func theSubscriberInPythonSeesLiveEventsOfItsFamily() async throws {
+        try await Deployment.with { deployment in
+            let pusher = try deployment.start("evt-pusher")
+            let subscriber = try deployment.start(ChildProcess.python, ["\(Self.examples)/subscriber.py", "USR_"])
+            try await eventually("an event of the family") {
+                try await deployment.record("OTHER")
+                try await deployment.record("USR_ADD")
+                return subscriber.output.contains("USR_ADD {\"id\":")
+            }
+            #expect(!subscriber.output.contains("OTHER"))
+            subscriber.signal(SIGKILL)
+            #expect(try await pusher.terminate().status == 0)
+        }
+    }
+
+    @Test func theTransactionInPsqlRecordsWithItsData() async throws {
+        try await Deployment.with { deployment in
+            let psql = try await ChildProcess.run(
+                "/usr/bin/env", ["psql", "-X", "-v", "ON_ERROR_STOP=1", deployment.active, "-f", "\(Self.examples)/transaction.sql"])
+            #expect(psql.status == 0, "\(psql.text)")
+            let rows = try await TestDatabase.rows("SELECT type, data ->> 'order' FROM evt_queue", on: deployment.active)
+            #expect(rows == [["ORDER_NEW", "1"]])
+        }
+    }
+}

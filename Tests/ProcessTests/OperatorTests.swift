@@ -1,0 +1,128 @@
+import Foundation
+import Postgres
+import TestSupport
+import Testing
+
+/// The operator's command.
+@Suite struct OperatorTests {
+    @Test func addReadsEventsFromStandardInput() async throws {
+        try await Deployment.with { deployment in
+            let generator = try deployment.start("evt-generator")
+            let lines = (1...500).map { "{\"type\":\"LINE\",\"data\":\($0)}" }.joined(separator: "\n")
+            let added = try await deployment.evt("add", "--stdin", input: lines + "\n")
+            let expected = (1...500).map { "\($0)\n" }.joined()
+            #expect(added.text == expected)
+            let bad = try await deployment.evt("add", "--stdin", input: "{\"type\":\"bad\",\"data\":1}\nnonsense\n{\"type\":\"OK\",\"data\":2}\n")
+            #expect(bad.status == 1)
+            for part in ["line 1", "line 2", "501"] { #expect(bad.text.contains(part)) }
+            #expect(try await generator.terminate().status == 0)
+        }
+    }
+
+    @Test func tailPrintsEventsAsTheyComeLiveAndReliably() async throws {
+        try await Deployment.with { deployment in
+            let pusher = try deployment.start("evt-pusher")
+            try await deployment.record("BEFORE", "{\"a\":\n 1}")
+            let reliable = try await deployment.evt("tail", "--component", "TAIL", "--count", "1", "--precise")
+            #expect(reliable.text.contains("\"type\":\"BEFORE\",\"data\":{\"a\":  1}"), "\(reliable.text)")
+            #expect(reliable.text.contains("\"us\":"))
+            let live = try deployment.start("evt", ["tail", "--want", "AFTER", "--count", "1"])
+            try await eventually("a live event") {
+                try await deployment.record("NOISE")
+                try await deployment.record("AFTER")
+                return !live.isRunning
+            }
+            #expect(live.output.contains("\"type\":\"AFTER\""))
+            #expect(try await pusher.terminate().status == 0)
+        }
+    }
+
+    @Test func pollPrintsAndConfirms() async throws {
+        try await Deployment.with { deployment in
+            let pusher = try deployment.start("evt-pusher")
+            for number in 1...3 { try await deployment.record("POLL", "\(number)") }
+            let first = try await deployment.evt("poll", "POLLER", "--register")
+            #expect(first.text.split(separator: "\n").count == 3)
+            let second = try await deployment.evt("poll", "POLLER", "--last-id", "2")
+            #expect(second.text.contains("\"id\":\"3\"") && !second.text.contains("\"id\":\"2\""))
+            let unknown = try await deployment.evt("poll", "NOBODY")
+            #expect(unknown.status != 0 && unknown.text.contains("NotRegistered"))
+            #expect(try await pusher.terminate().status == 0)
+        }
+    }
+
+    @Test func consumersAreListedAndChanged() async throws {
+        try await Deployment.with { deployment in
+            for number in 1...5 { try await deployment.record("C", "\(number)") }
+            #expect(try await deployment.evt("consumers", "register", "APP").text == "registered local:APP\n")
+            #expect(try await deployment.evt("consumers", "set", "APP", "3").status == 0)
+            #expect(try await deployment.position(of: "APP") == 3)
+            #expect(try await deployment.evt("consumers", "set", "APP", "head").status == 0)
+            #expect(try await deployment.position(of: "APP") == 5)
+            #expect(try await deployment.evt("consumers", "set", "APP", "6").status != 0)
+            #expect(try await deployment.evt("consumers", "rename", "local:APP", "other:APP").status == 0)
+            #expect(try await deployment.evt("consumers", "list").text.contains("other:APP"))
+            #expect(try await deployment.evt("consumers", "remove", "other:APP").status == 0)
+            let gone = try await deployment.evt("consumers", "remove", "other:APP")
+            #expect(gone.status != 0 && gone.text.contains("there is no consumer"))
+            #expect(try await deployment.evt("consumers", "register", "LIVE").status != 0)
+        }
+    }
+
+    @Test func statusAgreesWithTheTables() async throws {
+        struct Status: Decodable {
+            struct Consumer: Decodable {
+                let consumer: String
+                let position: Int
+                let lag: Int
+                let lag_seconds: Double
+                let last_seen: String
+                let served: Bool
+            }
+            let head: Int
+            let backlog: Int
+            let backlog_bytes: Int
+            let consumers: [Consumer]
+        }
+        try await Deployment.with { deployment in
+            for number in 1...7 { try await deployment.record("S", "\(number)") }
+            _ = try await deployment.evt("consumers", "register", "A")
+            _ = try await deployment.evt("consumers", "set", "A", "4")
+            let json = try await deployment.evt("status", "--json")
+            let status = try JSONDecoder().decode(Status.self, from: Data(json.text.utf8))
+            #expect(status.head == 7)
+            #expect(status.backlog == 7)
+            #expect(status.backlog_bytes == 7)
+            #expect(status.consumers.map(\.consumer) == ["local:A"])
+            #expect(status.consumers[0].position == 4)
+            #expect(status.consumers[0].lag == 3)
+            #expect(!status.consumers[0].served)
+            let page = try await deployment.evt("status")
+            #expect(page.text.contains("head     7") && page.text.contains("local:A"))
+        }
+    }
+
+    @Test func statusNamesTheTransactionThatHoldsTheStreamBack() async throws {
+        try await Deployment.with { deployment in
+            try await TestDatabase.connected(to: deployment.active + " application_name=slowpoke") { connection in
+                try await connection.query("BEGIN")
+                try await connection.query("SELECT evt_add('OPEN', '1')")
+                try await eventually("its name") { try await deployment.evt("status").text.contains("slowpoke") }
+                try await connection.query("ROLLBACK")
+            }
+        }
+    }
+
+    @Test func helpIsThereForEverything() async throws {
+        for arguments in [
+            [], ["migrate"], ["add"], ["tail"], ["poll"], ["consumers"], ["consumers", "set"], ["status"], ["serve"],
+        ] {
+            let help = try await ChildProcess.run("evt", arguments + ["--help"])
+            #expect(help.status == 0 && help.text.contains("USAGE"))
+        }
+        for role in PipelineTests.roles {
+            let help = try await ChildProcess.run(role, ["--help"])
+            #expect(help.status == 0 && help.text.contains("EVT_"))
+        }
+    }
+}
