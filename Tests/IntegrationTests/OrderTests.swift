@@ -161,9 +161,9 @@ private actor Subscriber {
     func waitUntilSubscribed(_ probe: @Sendable () async throws -> Void) async throws {
         let socket = try Socket(.sub, in: Context(), options: [.receiveHighWaterMark(0), .subscribe([])])
         try socket.connect(endpoint)
-        let source = SocketSource(socket) { [unowned self] message in
+        let source = SocketSource(socket) { [weak self] message in
             let event = try? Event(decoding: RawJSON(validating: message.frames[1]))
-            self.assumeIsolated { if let event { $0.ids.append(event.id) } }
+            self?.assumeIsolated { if let event { $0.ids.append(event.id) } }
         }
         self.source = source
         loop.add(source)

@@ -42,7 +42,7 @@ extension Migration {
                 CHECK (bytes <= 8 * 1024 * 1024 - 4096)
         ) PARTITION BY LIST (((id >> {{bits}}) & 7));
         ALTER SEQUENCE {{sequence}} OWNED BY {{events}}.id;
-        COMMENT ON TABLE {{events}} IS 'Events not yet discarded; add with {{add}}(type, data)';
+        COMMENT ON TABLE {{events}} IS 'Events not yet discarded';
 
         CREATE TABLE {{segment0}} PARTITION OF {{events}} (PRIMARY KEY (id)) FOR VALUES IN (0);
         CREATE TABLE {{segment1}} PARTITION OF {{events}} (PRIMARY KEY (id)) FOR VALUES IN (1);
@@ -104,7 +104,7 @@ extension Migration {
                     FROM pg_class c, aclexplode(c.relacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee
                     WHERE c.oid = to_regclass({{'adopted}})
                 LOOP
-                    EXECUTE format('GRANT %s ON {{events}} TO %s', right_held.privilege_type, right_held.grantee);
+                    EXECUTE format('GRANT %s ON %s TO %s', right_held.privilege_type, {{'events}}, right_held.grantee);
                 END LOOP;
                 DROP TABLE {{adopted}};
             END IF;
