@@ -4,6 +4,7 @@ public import Logging
 public import ServiceLifecycle
 import UnixSignals
 import FoundationEssentials
+import Glibc
 
 extension SettingsReader {
     /// Puts flags, environment and file together.
@@ -29,6 +30,14 @@ private func holdsPassword(_ url: String) -> Bool {
     return url[scheme.upperBound..<at].contains(":")
 }
 
+/// Every connection takes a descriptor: as many as the system allows, not the few it gives by default.
+private func raiseDescriptorLimit() {
+    var limit = rlimit()
+    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+    limit.rlim_cur = limit.rlim_max
+    setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+}
+
 /// Runs services until SIGTERM or SIGINT, then stops them; a second signal ends the process at once.
 ///
 /// The process ends with status 0 after a clean stop, 1 if a service failed.
@@ -36,6 +45,7 @@ public func runServices(_ settings: SettingsReader, label: String, _ make: (Logg
     let json = try settings.logsJSON()
     let level = try settings.logLevel()
     LoggingSystem.bootstrap { LineLogHandler(label: $0, json: json, level: level) }
+    raiseDescriptorLimit()
     let logger = Logger(label: label)
     let services: [any Service]
     do {

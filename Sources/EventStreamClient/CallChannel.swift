@@ -87,8 +87,16 @@ final class CallChannel {
         endpointIndex += 1
         failAll(reason)
         outgoing.removeAll()
-        retryTimer = loop.schedule(after: .milliseconds(50)) { [weak self] in try? self?.open() }
+        openLater()
         onDisconnect()
+    }
+
+    private func openLater() {
+        retryTimer = loop.schedule(after: .milliseconds(50)) { [weak self] in
+            guard let self else { return }
+            // Out of descriptors, perhaps; that may pass.
+            do { try self.open() } catch { self.openLater() }
+        }
     }
 
     private func failAll(_ reason: String) {

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// The way into the warehouse and out of the active table.
-@Suite struct ArchiveTests {
+@Suite(.serialized) struct ArchiveTests {
     @Test func eventsGoToTheArchiveAndLeaveTheActiveTable() async throws {
         try await Pipeline.with([.pusher, .archiver, .discarder]) { pipeline in
             let data = ["1.50", "{\"b\":1, \"a\":2}", "\"\\u0000 \\ud800 é\\\\\\n\"", "12345678901234567890123", "null"]

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// Recording events: the seed's DBGenService suite, and what surrounds it.
-@Suite struct GenerateTests {
+@Suite(.serialized) struct GenerateTests {
     @Test func generatesEventsOfEveryKindOfData() async throws {
         try await Pipeline.with([.generator]) { pipeline in
             let generator = try await pipeline.generator()

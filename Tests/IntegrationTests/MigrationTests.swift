@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// The schema: made, made again, and put over an existing futoin-eventstream database.
-@Suite struct MigrationTests {
+@Suite(.serialized) struct MigrationTests {
     /// Word for word what the seed's sql/active/postgresql and sql/dwh/postgresql make.
     private static let seedActive = """
         CREATE TABLE evt_queue (id bigserial NOT NULL PRIMARY KEY, type VARCHAR(16) NOT NULL, data JSON NOT NULL, ts TIMESTAMP NOT NULL);

@@ -7,7 +7,7 @@ import Testing
 import ZeroMQ
 
 /// Order without loss, whatever order transactions commit in.
-@Suite struct OrderTests {
+@Suite(.serialized) struct OrderTests {
     /// Eight writers, random pauses, one transaction in ten rolled back, until 30 000 events are committed.
     @Test func concurrentWritersLoseNothingOnAnyPath() async throws {
         let target = 30_000

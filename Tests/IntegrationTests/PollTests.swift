@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// Polling: the seed's DBPollFace suite and its unit cases.
-@Suite struct PollTests {
+@Suite(.serialized) struct PollTests {
     @Test func pollsWithPositionsAndFilters() async throws {
         try await Pipeline.with { pipeline in
             try await pipeline.record("AB_C", ["null", "false", "\"dt\""])

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// Pushing: the seed's DBPushService and receiver suites and its unit cases.
-@Suite struct PushTests {
+@Suite(.serialized) struct PushTests {
     @Test func pushesHistoryAndThenWhatHappens() async throws {
         try await Pipeline.with { pipeline in
             var recorded = try await pipeline.record("HISTORY", (0..<2500).map { "\($0)" })

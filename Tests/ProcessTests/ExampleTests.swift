@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// The examples of etc/examples do what they say.
-@Suite struct ExampleTests {
+@Suite(.serialized) struct ExampleTests {
     private static let examples = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
         .deletingLastPathComponent().appending(path: "etc/examples").path
 

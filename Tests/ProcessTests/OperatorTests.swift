@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// The operator's command.
-@Suite struct OperatorTests {
+@Suite(.serialized) struct OperatorTests {
     @Test func addReadsEventsFromStandardInput() async throws {
         try await Deployment.with { deployment in
             let generator = try deployment.start("evt-generator")

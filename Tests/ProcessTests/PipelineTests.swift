@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// The built binaries, together.
-@Suite struct PipelineTests {
+@Suite(.serialized) struct PipelineTests {
     static let roles = ["evt-generator", "evt-pusher", "evt-archiver", "evt-discarder"]
 
     @Test func anEventGoesThroughAllFourProcessesAndEachStopsCleanly() async throws {

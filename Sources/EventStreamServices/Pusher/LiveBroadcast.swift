@@ -21,20 +21,21 @@ final class LiveBroadcast {
                 .sendHighWaterMark(20_000), .ipv6(endpoints.contains { $0.contains("[") }), .heartbeat(interval: .seconds(5), timeout: .seconds(15)),
                 .maxMessageSize(1024),
             ])
-        for endpoint in endpoints { self.endpoints.append(try socket.bind(endpoint)) }
-    }
-
-    func start() throws {
-        let monitor = try Monitor(socket, name: "live") { [unowned self] event in
+        monitor = try Monitor(socket, name: "live") { [unowned self] event in
             switch event {
             case .connected(let connection): self.connections.insert(connection)
             case .disconnected(let connection): self.connections.remove(connection)
             case .ready, .handshakeFailed: break
             }
         }
+        for endpoint in endpoints { self.endpoints.append(try socket.bind(endpoint)) }
+    }
+
+    func start() {
+        guard let monitor, source == nil else { return }
         // Subscriptions are the socket's own affair; what it tells of them is not needed.
         let source = SocketSource(socket) { _ in }
-        (self.monitor, self.source) = (monitor, source)
+        self.source = source
         loop.add(monitor)
         loop.add(source)
     }

@@ -57,7 +57,7 @@ public struct Pusher: Service {
         let (configuration, logger) = (configuration, logger)
         try await ServiceRunner.run { loop in
             let engine = try PusherEngine(configuration, loop: loop, logger: logger)
-            try engine.start()
+            engine.start()
             await ServiceRunner.untilShutdown()
             await engine.stop()
         }

@@ -45,7 +45,7 @@ final class PusherEngine {
         lastRid = UInt64.random(in: 1..<1 << 40) << 20
     }
 
-    func start() throws {
+    func start() {
         server?.onRequest = { [unowned self] in self.received($1, from: $0) }
         server?.onResponse = { [unowned self] in self.answered($1, by: $0) }
         server?.onDisconnect = { [unowned self] in self.disconnected($0) }
@@ -67,7 +67,7 @@ final class PusherEngine {
         store.start()
         tail.start()
         server?.start()
-        try broadcast?.start()
+        broadcast?.start()
         let endpoints = (server?.endpoints ?? []) + (broadcast?.endpoints ?? [])
         logger.info("listening", metadata: [.endpoints: "\(endpoints.joined(separator: ","))"])
     }
