@@ -27,7 +27,8 @@ public struct LineLogHandler: LogHandler {
         var time = timespec()
         clock_gettime(CLOCK_REALTIME, &time)
         let timestamp = EventTimestamp(microseconds: Int64(time.tv_sec) * 1_000_000 + Int64(time.tv_nsec) / 1000)
-        let line = json
+        let line =
+            json
             ? jsonLine(timestamp, event, entries)
             : "\(timestamp) \(event.level.rawValue.uppercased()) \(label): \(event.message)"
                 + entries.map { " \($0.0)=\(quotedIfNeeded($0.1))" }.joined() + "\n"

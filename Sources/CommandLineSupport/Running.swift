@@ -1,10 +1,10 @@
 import ArgumentParser
 public import EventStreamServices
+import FoundationEssentials
+import Glibc
 public import Logging
 public import ServiceLifecycle
 import UnixSignals
-import FoundationEssentials
-import Glibc
 
 extension SettingsReader {
     /// Puts flags, environment and file together.

@@ -60,9 +60,12 @@ public struct HistoryStore: Sendable {
         try await connection.transaction {
             // Whoever else archives under this name waits here, and then finds the work done.
             let rows = try await connection.query(
-                Statement("SELECT last_evt_id FROM \(tables.positions.sql) WHERE ident = $1 FOR UPDATE", name: "evt_lock_position"),
+                Statement(
+                    "SELECT last_evt_id FROM \(tables.positions.sql) WHERE ident = $1 FOR UPDATE", name: "evt_lock_position"),
                 [.text(archiver.description)])
-            guard let position = rows.int(0, 0) else { throw StoreError("the position of \(archiver) is gone from \(tables.positions)") }
+            guard let position = rows.int(0, 0) else {
+                throw StoreError("the position of \(archiver) is gone from \(tables.positions)")
+            }
             let new = events.filter { $0.id.rawValue > position }
             guard let last = new.last?.id else { return 0 }
             if table != tables.history.sql {
@@ -105,7 +108,8 @@ public struct HistoryStore: Sendable {
                     INSERT INTO \(tables.history.sql) (id, type, data, ts)
                     SELECT id, type, data, ts FROM evt_arriving a
                     WHERE NOT EXISTS (SELECT FROM \(tables.history.sql) h WHERE h.id = a.id)
-                    """)).affected
+                    """)
+            ).affected
         }
         return copied
     }

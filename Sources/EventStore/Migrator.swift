@@ -39,7 +39,8 @@ public enum Migrator {
             throw StoreError("the database's schema is at step \(number), this program needs \(newest): run `evt migrate`")
         }
         if number > newest {
-            throw StoreError("the database's schema is at step \(number), this program knows \(newest): install the newer program")
+            throw StoreError(
+                "the database's schema is at step \(number), this program knows \(newest): install the newer program")
         }
     }
 

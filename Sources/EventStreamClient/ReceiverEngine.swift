@@ -116,7 +116,8 @@ final class ReceiverEngine {
         // A lost connection begins anew by itself.
         guard error.name != "CommError" else { return }
         failures += 1
-        let pause = error.name == "ConsumerBusy"
+        let pause =
+            error.name == "ConsumerBusy"
             ? Duration.milliseconds(500) : min(.milliseconds(100) * (1 << min(failures, 6)), .seconds(5))
         retry?.cancel()
         retry = loop.schedule(after: pause) { [weak self] in self?.begin() }

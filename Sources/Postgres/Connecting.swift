@@ -1,6 +1,6 @@
 import CLibPQ
-import Glibc
 public import EventLoop
+import Glibc
 
 extension Connection {
     /// Connects and sets the connection up.

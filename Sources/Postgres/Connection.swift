@@ -216,7 +216,8 @@ public final class Connection {
                 pendingCopy = source
                 continueCopy()
             } else {
-                command.failure = command.failure
+                command.failure =
+                    command.failure
                     ?? PostgresError(.invalidInput, "COPY FROM STDIN needs copyIn, not a plain statement")
                 PQputCopyEnd(pg, "not expected here")
             }
@@ -247,7 +248,9 @@ public final class Connection {
         inFlight.removeFirst()
         consecutiveNulls = 0
         if let failure = command.failure {
-            if case .statement(let statement, _) = command.kind, let name = statement.name { forget(name, after: failure, command) }
+            if case .statement(let statement, _) = command.kind, let name = statement.name {
+                forget(name, after: failure, command)
+            }
             command.complete(.failure(failure))
         } else if let rows = command.rows {
             command.complete(.success(rows))

@@ -23,7 +23,8 @@ public final class Monitor: PollSource {
     public init(_ socket: Socket, name: String, handler: @escaping (Event) -> Void) throws(ZeroMQError) {
         let endpoint = "inproc://monitor-\(name)"
         let events =
-            ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_CONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL
+            ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_CONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED
+            | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL
             | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH
         guard zmq_socket_monitor(socket.handle, endpoint, Int32(events)) == 0 else {
             throw ZeroMQError("monitoring a socket")

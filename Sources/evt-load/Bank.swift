@@ -69,7 +69,10 @@ struct Bank: Sendable {
         defer { try? FileManager.default.removeItem(at: script) }
         let time = seconds ?? 30 * 86_400
         try await run(
-            ["-n", "-M", "prepared", "-c", "\(clients)", "-j", "2", "-T", "\(time)", "-s", "10", "-f", script.path, database.url],
+            [
+                "-n", "-M", "prepared", "-c", "\(clients)", "-j", "2", "-T", "\(time)", "-s", "10", "-f", script.path,
+                database.url,
+            ],
             interruptible: true)
     }
 
@@ -121,11 +124,13 @@ struct Bank: Sendable {
 
     private func archived(in url: String) async throws -> Int {
         let active = try await connected { connection in
-            try await connection.query("SELECT min(mtime AT TIME ZONE 'UTC') - interval '1 minute' FROM pgbench_history").string(0, 0)
+            try await connection.query("SELECT min(mtime AT TIME ZONE 'UTC') - interval '1 minute' FROM pgbench_history").string(
+                0, 0)
         }
         return try await connected(url) { connection in
             let rows = try await connection.query(
-                Statement("SELECT count(*) FROM \(tables.history.sql) WHERE type = 'TPCB' AND ts >= $1::timestamp"), [.optional(active)])
+                Statement("SELECT count(*) FROM \(tables.history.sql) WHERE type = 'TPCB' AND ts >= $1::timestamp"),
+                [.optional(active)])
             return Int(rows.int(0, 0) ?? 0)
         }
     }

@@ -27,7 +27,8 @@ struct Load: AsyncParsableCommand {
 
     func run() async throws {
         let settings = try await SettingsReader(common, database, archive, connect)
-        let bank = Bank(database: try settings.database(), archiveURL: settings.archiveURL(), tables: try settings.archiveTables())
+        let bank = Bank(
+            database: try settings.database(), archiveURL: settings.archiveURL(), tables: try settings.archiveTables())
         var receiving = ReceiverConfiguration(endpoints: try settings.pusherConnect().list)
         receiving.precise = true
         let receiver = try ReliableReceiver("BALANCES", receiving)

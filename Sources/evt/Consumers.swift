@@ -26,7 +26,9 @@ struct Consumers: AsyncParsableCommand {
 
         func identity(_ text: String) throws -> ConsumerIdentity {
             guard let identity = ConsumerIdentity(text), !identity.component.isLive else {
-                throw ValidationError("\(text) is no consumer: component, or user:component, the component 1 to 16 of A-Z, a-z, 0-9 and _, not LIVE")
+                throw ValidationError(
+                    "\(text) is no consumer: component, or user:component, the component 1 to 16 of A-Z, a-z, 0-9 and _, not LIVE"
+                )
             }
             return identity
         }
@@ -100,7 +102,9 @@ struct Consumers: AsyncParsableCommand {
             let id = position == "head" ? nil : position == "0" ? EventID.none : EventID(position)
             guard position == "head" || id != nil else { throw ValidationError("\(position) is no event id, 0 or head") }
             let result = try await target.change { try await $0.set(ident, to: id, on: $1) }
-            print("\(ident) is at \(result.position)" + (result.someDiscarded ? "; some events after that are discarded already" : ""))
+            print(
+                "\(ident) is at \(result.position)"
+                    + (result.someDiscarded ? "; some events after that are discarded already" : ""))
         }
     }
 }

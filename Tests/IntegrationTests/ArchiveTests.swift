@@ -21,9 +21,11 @@ import Testing
     @Test func theArchivedRowIsTheRecordedOneToTheMicrosecond() async throws {
         try await Pipeline.with([.pusher, .archiver]) { pipeline in
             try await pipeline.record("TS", Array(repeating: "0", count: 500))
-            let recorded = try await TestDatabase.rows("SELECT id, type, data, ts FROM evt_queue ORDER BY id", on: pipeline.active)
+            let recorded = try await TestDatabase.rows(
+                "SELECT id, type, data, ts FROM evt_queue ORDER BY id", on: pipeline.active)
             try await eventually("the archive") { try await pipeline.archived() == 500 }
-            let archived = try await TestDatabase.rows("SELECT id, type, data, ts FROM evt_history ORDER BY id", on: pipeline.warehouse)
+            let archived = try await TestDatabase.rows(
+                "SELECT id, type, data, ts FROM evt_history ORDER BY id", on: pipeline.warehouse)
             #expect(archived == recorded)
         }
     }
@@ -31,7 +33,8 @@ import Testing
     @Test func anEventThatIsThereAlreadyIsAcceptedIfItIsTheSame() async throws {
         try await Pipeline.with([]) { pipeline in
             try await pipeline.record("DUP", ["{\"a\": 1}", "2", "3"])
-            let ts = try await TestDatabase.rows("SELECT date_trunc('second', ts) FROM evt_queue ORDER BY id", on: pipeline.active)
+            let ts = try await TestDatabase.rows(
+                "SELECT date_trunc('second', ts) FROM evt_queue ORDER BY id", on: pipeline.active)
             // As the seed's archiver wrote it: whole seconds, JSON written anew.
             try await TestDatabase.execute(
                 "INSERT INTO evt_history VALUES (1, 'DUP', '{\"a\":1}', '\(ts[0][0]!)')", on: pipeline.warehouse)
@@ -48,7 +51,8 @@ import Testing
             try await TestDatabase.execute("INSERT INTO evt_history VALUES (2, 'OTHER', '9', now())", on: pipeline.warehouse)
             try await pipeline.run([.pusher, .archiver]) {
                 try await eventually("a session") {
-                    try await TestDatabase.number("SELECT count(*) FROM evt_consumers WHERE session_owner IS NOT NULL", on: pipeline.active) == 1
+                    try await TestDatabase.number(
+                        "SELECT count(*) FROM evt_consumers WHERE session_owner IS NOT NULL", on: pipeline.active) == 1
                 }
                 // The operator removes the wrong row; the archiver goes on by itself.
                 #expect(try await pipeline.archived() == 1)

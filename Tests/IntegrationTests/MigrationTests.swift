@@ -61,7 +61,9 @@ import Testing
                     """, on: url)
                 try await TestDatabase.execute("INSERT INTO evt_history VALUES (1, 'OLD', '1', '2020-01-01')", on: warehouse)
                 _ = try await TestDatabase.connected(to: url) { try await Migrator.migrateActive(.standard, on: $0).count }
-                _ = try await TestDatabase.connected(to: warehouse) { try await Migrator.migrateWarehouse(.standard, on: $0).count }
+                _ = try await TestDatabase.connected(to: warehouse) {
+                    try await Migrator.migrateWarehouse(.standard, on: $0).count
+                }
 
                 let kept = try await TestDatabase.rows("SELECT count(*), min(id), max(id), min(ts) FROM evt_queue", on: url)
                 #expect(kept == [["200000", "100001", "300000", "2020-01-01 00:00:00.5"]])
@@ -70,7 +72,9 @@ import Testing
                 #expect(try await TestDatabase.number("SELECT count(*) FROM evt_history", on: warehouse) == 1)
                 // Old writers go on as before, new ones use the function, and ids go on.
                 let next = try await TestDatabase.number(
-                    "SET ROLE \(role); INSERT INTO evt_queue (type, data, ts) VALUES ('NEW', '{}', now()) RETURNING id".split(separator: ";").last.map(String.init)!,
+                    "SET ROLE \(role); INSERT INTO evt_queue (type, data, ts) VALUES ('NEW', '{}', now()) RETURNING id".split(
+                        separator: ";"
+                    ).last.map(String.init)!,
                     on: url)
                 #expect(next == 300_001)
                 try await TestDatabase.execute(
@@ -109,7 +113,8 @@ import Testing
     @Test func thePrintedSchemaIsTheOneThatIsApplied() async throws {
         try await TestDatabase.with(.empty) { url in
             let tables = StreamTables(
-                events: TableName(schema: "public", name: "evt_queue"), consumers: TableName(schema: "public", name: "evt_consumers"))
+                events: TableName(schema: "public", name: "evt_queue"),
+                consumers: TableName(schema: "public", name: "evt_consumers"))
             try await TestDatabase.execute(Migrator.script(tables.migrationSQL, recordedIn: tables.migrations), on: url)
             let applied = try await TestDatabase.connected(to: url) { try await Migrator.migrateActive(.standard, on: $0).count }
             #expect(applied == 0)

@@ -124,7 +124,8 @@ private func write(_ count: Int, seed: UInt64, to url: String) async throws {
             for _ in 0..<events { try await connection.query(.init("SELECT evt_add('ORDER', '1')", name: "add")) }
             if random.next() % 4 == 0 {
                 // The database pauses: the ids are drawn, and others commit meanwhile.
-                try await connection.query(.init("SELECT pg_sleep($1::bigint / 1000.0)", name: "pause"), [.int8(Int64(random.next() % 4))])
+                try await connection.query(
+                    .init("SELECT pg_sleep($1::bigint / 1000.0)", name: "pause"), [.int8(Int64(random.next() % 4))])
             }
             try await connection.query(rollsBack ? "ROLLBACK" : "COMMIT")
             if !rollsBack { left -= events }

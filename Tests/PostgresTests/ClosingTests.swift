@@ -1,6 +1,7 @@
-@testable import Postgres
 import TestSupport
 import Testing
+
+@testable import Postgres
 
 @Suite(.serialized) struct ClosingTests {
     @Test func closingFailsWhatIsOutstanding() async throws {

@@ -1,6 +1,7 @@
-@testable import Postgres
 import TestSupport
 import Testing
+
+@testable import Postgres
 
 @Suite(.serialized) struct LostConnectionTests {
     private static func terminate(_ connection: Connection, url: String) async throws {

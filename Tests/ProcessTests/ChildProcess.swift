@@ -53,7 +53,9 @@ final class ChildProcess: Sendable {
 
     /// Waits for the end.
     func ended(within deadline: Duration = .seconds(60)) async throws -> Output {
-        try await eventually("the end of \(process.executableURL!.lastPathComponent)", within: deadline) { !self.process.isRunning }
+        try await eventually("the end of \(process.executableURL!.lastPathComponent)", within: deadline) {
+            !self.process.isRunning
+        }
         return Output(status: process.terminationStatus, text: output)
     }
 

@@ -50,7 +50,8 @@ import Testing
     @Test func theTransactionInPsqlRecordsWithItsData() async throws {
         try await Deployment.with { deployment in
             let psql = try await ChildProcess.run(
-                "/usr/bin/env", ["psql", "-X", "-v", "ON_ERROR_STOP=1", deployment.active, "-f", "\(Self.examples)/transaction.sql"])
+                "/usr/bin/env",
+                ["psql", "-X", "-v", "ON_ERROR_STOP=1", deployment.active, "-f", "\(Self.examples)/transaction.sql"])
             #expect(psql.status == 0, "\(psql.text)")
             let rows = try await TestDatabase.rows("SELECT type, data ->> 'order' FROM evt_queue", on: deployment.active)
             #expect(rows == [["ORDER_NEW", "1"]])

@@ -45,7 +45,8 @@ import Testing
             let processes = try Self.roles.map { try deployment.start($0) }
             try await eventually("the archive") { try await deployment.archived() == recorded }
             try await eventually("the discard") { try await deployment.backlog() == 0 }
-            #expect(try await TestDatabase.number("SELECT count(DISTINCT id) FROM evt_history", on: deployment.warehouse) == recorded)
+            #expect(
+                try await TestDatabase.number("SELECT count(DISTINCT id) FROM evt_history", on: deployment.warehouse) == recorded)
             for process in processes { #expect(try await process.terminate().status == 0) }
         }
     }
@@ -104,7 +105,8 @@ import Testing
         let refused = try ChildProcess(
             "evt-generator",
             environment: [
-                "EVT_DATABASE_URL": "postgresql://user:\(secret)@127.0.0.1:1/x", "EVT_GENERATOR_BIND": "", "EVT_LOG_LEVEL": "trace",
+                "EVT_DATABASE_URL": "postgresql://user:\(secret)@127.0.0.1:1/x", "EVT_GENERATOR_BIND": "",
+                "EVT_LOG_LEVEL": "trace",
             ])
         try await eventually("a failed attempt") { refused.output.contains("cannot connect") }
         #expect(!refused.output.contains(secret))

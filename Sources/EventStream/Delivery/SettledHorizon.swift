@@ -88,7 +88,9 @@ public struct SettledHorizon: Sendable {
             var kept = remembered.intersection(present)
             someoneEnded = kept.count < remembered.count
             // PREPARE TRANSACTION hands the lock on under a new name: a backend's that vanished may be the newcomer's.
-            if remembered.subtracting(present).contains(where: { !$0.isPrepared }) { kept.formUnion(prepared.subtracting(gap.knownPrepared)) }
+            if remembered.subtracting(present).contains(where: { !$0.isPrepared }) {
+                kept.formUnion(prepared.subtracting(gap.knownPrepared))
+            }
             remaining = kept
         } else {
             remaining = present

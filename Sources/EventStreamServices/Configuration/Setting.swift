@@ -62,7 +62,8 @@ public enum Settings {
     public static let ackTimeout = Setting(
         name: "EVT_ACK_TIMEOUT", standard: "30s", meaning: "a group not answered for so long is sent again: 100ms to 1h")
     public static let sessionTimeout = Setting(
-        name: "EVT_SESSION_TIMEOUT", standard: "15s", meaning: "a receiver not heard of for so long loses its session: 500ms to 1h")
+        name: "EVT_SESSION_TIMEOUT", standard: "15s",
+        meaning: "a receiver not heard of for so long loses its session: 500ms to 1h")
     public static let maxRequestBytes = Setting(
         name: "EVT_MAX_REQUEST_BYTES", standard: "65536", meaning: "bytes a request may have: 1024 to 67108864")
     public static let discardPollPeriod = Setting(
@@ -77,7 +78,8 @@ public enum Settings {
         name: "EVT_WINDOW_BYTES", standard: "33554432",
         meaning: "bytes of recent events the pusher keeps in memory: 1048576 to 17179869184")
     public static let groupBytes = Setting(
-        name: "EVT_GROUP_BYTES", standard: "524288", meaning: "bytes one group has at most, a single larger event aside: 1024 to 8380416")
+        name: "EVT_GROUP_BYTES", standard: "524288",
+        meaning: "bytes one group has at most, a single larger event aside: 1024 to 8380416")
     public static let insecure = Setting(
         name: "EVT_INSECURE", standard: "false", meaning: "allow endpoints other machines can reach, without keys: true or false")
     public static let logLevel = Setting(

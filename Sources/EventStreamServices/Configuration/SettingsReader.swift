@@ -87,7 +87,9 @@ public struct SettingsReader: Sendable {
 extension Duration {
     /// Reads `200ms`, `30s`, `5m`, `2h`, `7d`; a plain number is seconds.
     public init?(text: String) {
-        let units: [(String, Double)] = [("ms", 0.001), ("us", 0.000_001), ("s", 1), ("m", 60), ("h", 3600), ("d", 86_400), ("", 1)]
+        let units: [(String, Double)] = [
+            ("ms", 0.001), ("us", 0.000_001), ("s", 1), ("m", 60), ("h", 3600), ("d", 86_400), ("", 1),
+        ]
         for (unit, seconds) in units where text.hasSuffix(unit) {
             guard let number = Double(text.dropLast(unit.count)), number >= 0, number * seconds < 1e9 else { return nil }
             self = .microseconds(Int64((number * seconds * 1e6).rounded()))

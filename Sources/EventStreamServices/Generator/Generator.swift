@@ -74,7 +74,8 @@ final class GeneratorEngine {
         self.configuration = configuration
         self.loop = loop
         self.logger = logger
-        server = configuration.bind.isEmpty
+        server =
+            configuration.bind.isEmpty
             ? nil
             : try RequestServer(
                 binding: configuration.bind.list, context: Context(), loop: loop, sizeLimit: configuration.maxRequestBytes,

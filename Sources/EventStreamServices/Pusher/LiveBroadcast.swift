@@ -18,7 +18,8 @@ final class LiveBroadcast {
         socket = try Socket(
             .xpub, in: context,
             options: [
-                .sendHighWaterMark(20_000), .ipv6(endpoints.contains { $0.contains("[") }), .heartbeat(interval: .seconds(5), timeout: .seconds(15)),
+                .sendHighWaterMark(20_000), .ipv6(endpoints.contains { $0.contains("[") }),
+                .heartbeat(interval: .seconds(5), timeout: .seconds(15)),
                 .maxMessageSize(1024),
             ])
         monitor = try Monitor(socket, name: "live") { [unowned self] event in

@@ -1,5 +1,5 @@
-import EventStream
 import EventStore
+import EventStream
 import Postgres
 
 /// Calls from peers (protocol, section 4).

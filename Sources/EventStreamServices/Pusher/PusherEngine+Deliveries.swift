@@ -201,7 +201,8 @@ extension PusherEngine {
                 session.kind = .live(delivery)
                 return
             }
-            let events = window.covers(after: group.after)
+            let events =
+                window.covers(after: group.after)
                 ? EventGroup(
                     from: window.pages(after: group.after), after: group.after, through: group.through, want: session.want,
                     precise: session.precise, limits: .init(events: 1000, bytes: 8 << 20 - 4096))

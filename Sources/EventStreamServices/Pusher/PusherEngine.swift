@@ -32,12 +32,14 @@ final class PusherEngine {
         self.loop = loop
         self.logger = logger
         let context = Context()
-        server = configuration.bind.isEmpty
+        server =
+            configuration.bind.isEmpty
             ? nil
             : try RequestServer(
                 binding: configuration.bind.list, context: context, loop: loop, sizeLimit: configuration.maxRequestBytes,
                 name: "pusher")
-        broadcast = configuration.liveBind.isEmpty
+        broadcast =
+            configuration.liveBind.isEmpty
             ? nil : try LiveBroadcast(binding: configuration.liveBind.list, context: context, loop: loop)
         tail = StreamTail(configuration, loop: loop, logger: logger)
         store = PusherStore(configuration, loop: loop, logger: logger)

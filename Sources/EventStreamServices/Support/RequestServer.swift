@@ -42,7 +42,8 @@ final class RequestServer {
         socket = try Socket(
             .router, in: context,
             options: [
-                .routerMandatory(true), .routerHandover(true), .linger(.seconds(1)), .ipv6(endpoints.contains { $0.contains("[") }),
+                .routerMandatory(true), .routerHandover(true), .linger(.seconds(1)),
+                .ipv6(endpoints.contains { $0.contains("[") }),
                 // Larger requests are answered with an error up to here; past it the connection is closed.
                 .maxMessageSize(Int64(max(16 << 20, sizeLimit * 2))),
                 .heartbeat(interval: .seconds(5), timeout: .seconds(15)), .handshakeTimeout(.seconds(10)),

@@ -35,7 +35,9 @@ import Testing
 
     @Test func theWindowBoundsWhatIsInFlight() {
         var live = delivery()
-        for id in 11...14 { _ = live.arrived(through: EventID(Int64(id)), count: 1, bytes: 0, limits: GroupLimits(events: 1, bytes: 1000)) }
+        for id in 11...14 {
+            _ = live.arrived(through: EventID(Int64(id)), count: 1, bytes: 0, limits: GroupLimits(events: 1, bytes: 1000))
+        }
         #expect(live.next(rid: 1, at: start) != nil)
         #expect(live.next(rid: 2, at: start) != nil)
         #expect(live.next(rid: 3, at: start) == nil)
@@ -47,7 +49,9 @@ import Testing
 
     @Test func aMissingAnswerFreesItsPlaceAndNothingIsSentAgain() {
         var live = delivery(requestMax: 1)
-        for id in 11...12 { _ = live.arrived(through: EventID(Int64(id)), count: 1, bytes: 0, limits: GroupLimits(events: 1, bytes: 1000)) }
+        for id in 11...12 {
+            _ = live.arrived(through: EventID(Int64(id)), count: 1, bytes: 0, limits: GroupLimits(events: 1, bytes: 1000))
+        }
         #expect(live.nextDeadline == nil)
         #expect(live.next(rid: 1, at: start)?.sequence == 0)
         #expect(live.nextDeadline == start + .seconds(30))
@@ -60,7 +64,9 @@ import Testing
     @Test func theOldestWaitingGroupsAreDroppedAndTheirNumbersSkipped() {
         var live = delivery(queueMax: 3)
         var dropped = 0
-        for id in 11...16 { dropped += live.arrived(through: EventID(Int64(id)), count: 1, bytes: 0, limits: GroupLimits(events: 1, bytes: 1000)) }
+        for id in 11...16 {
+            dropped += live.arrived(through: EventID(Int64(id)), count: 1, bytes: 0, limits: GroupLimits(events: 1, bytes: 1000))
+        }
         #expect((dropped, live.dropped, live.eventsWaiting) == (3, 3, 3))
         let group = live.next(rid: 1, at: start)
         #expect((group?.sequence, group?.after, group?.through) == (3, 13, 14))
@@ -68,7 +74,9 @@ import Testing
 
     @Test func aGroupThatIsLostCountsAsDroppedAndFreesItsPlace() {
         var live = delivery(requestMax: 1)
-        for id in 11...12 { _ = live.arrived(through: EventID(Int64(id)), count: 1, bytes: 0, limits: GroupLimits(events: 1, bytes: 1000)) }
+        for id in 11...12 {
+            _ = live.arrived(through: EventID(Int64(id)), count: 1, bytes: 0, limits: GroupLimits(events: 1, bytes: 1000))
+        }
         let group = live.next(rid: 1, at: start)!
         live.lost(group, rid: 1)
         #expect(live.dropped == 1)
@@ -91,7 +99,9 @@ import Testing
                     end += Int64(count + random.below(2))
                     guard count > 0 else { continue }
                     arrived += count
-                    _ = live.arrived(through: EventID(end), count: count, bytes: 0, limits: GroupLimits(events: random.pick(1...10), bytes: 1000))
+                    _ = live.arrived(
+                        through: EventID(end), count: count, bytes: 0,
+                        limits: GroupLimits(events: random.pick(1...10), bytes: 1000))
                 case 3:
                     rid += 1
                     guard let group = live.next(rid: rid, at: now) else { continue }
