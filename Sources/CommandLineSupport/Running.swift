@@ -63,7 +63,7 @@ public func runServices(_ settings: SettingsReader, label: String, _ make: (Logg
         }, gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet)
     configuration.maximumGracefulShutdownDuration = .seconds(4)
     do {
-        try await SecondSignal.run(ServiceGroup(configuration: configuration))
+        try await SecondSignal.run(ServiceGroup(configuration: configuration), logger: logger)
     } catch {
         logger.critical("stopped by an error", metadata: ["error": "\(error)"])
         throw ExitCode.failure

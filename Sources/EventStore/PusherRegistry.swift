@@ -5,6 +5,7 @@ public import Postgres
 public struct PusherRegistry: Sendable {
     private let tables: StreamTables
     private let beatStatement: Statement
+    private let ownedStatement: Statement
 
     public init(_ tables: StreamTables) {
         self.tables = tables
@@ -14,6 +15,26 @@ public struct PusherRegistry: Sendable {
                 settled AS (UPDATE \(tables.state.sql) SET settled = $2::bigint WHERE settled < $2::bigint)
             SELECT id, beat, EXISTS (SELECT FROM mine) FROM \(tables.pushers.sql)
             """, name: "evt_beat")
+        ownedStatement = Statement(
+            "SELECT ident, session_epoch FROM \(tables.consumers.sql) WHERE session_owner = $1::bigint", name: "evt_owned")
+    }
+
+    /// Which consumers are this pusher's, and with which epoch: an operator or another pusher may have taken one away.
+    public func owned(
+        by pusher: Int64, on connection: Connection,
+        completion: @escaping (Result<[ConsumerIdentity: Int64], PostgresError>) -> Void
+    ) {
+        connection.submit(ownedStatement, [.int8(pusher)]) { result in
+            completion(
+                result.map { rows in
+                    var owned: [ConsumerIdentity: Int64] = [:]
+                    for row in 0..<rows.count {
+                        guard let consumer = rows.string(row, 0).flatMap({ ConsumerIdentity($0) }) else { continue }
+                        owned[consumer] = rows.int(row, 1)
+                    }
+                    return owned
+                })
+        }
     }
 
     /// Takes the lock that tells others this pusher's connection lives, and enters it in the table.

@@ -92,7 +92,8 @@ struct Consumers: AsyncParsableCommand {
 
     struct Set: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Moves a consumer's position: back to get events again, forward to skip them.")
+            abstract: "Moves a consumer's position: back to get events again, forward to skip them.",
+            discussion: "A receiver that runs drops what it has processed already: restart it to see events again.")
         @OptionGroup var target: Target
         @Argument var consumer: String
         @Argument(help: "An event id, 0 for the oldest event there is, or head for the newest.") var position: String

@@ -94,6 +94,7 @@ final class GeneratorEngine {
     /// Commits and answers what has been received, then closes.
     func stop() async {
         server?.stop()
+        commitNext()
         if committing {
             await withCheckedContinuation { continuation in
                 let deadline = loop.schedule(after: .seconds(3)) { [weak self] in self?.idle() }

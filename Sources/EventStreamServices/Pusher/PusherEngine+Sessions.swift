@@ -162,7 +162,7 @@ extension PusherEngine {
                 case .success(true):
                     session.isReleased = false
                     self.pump(session)
-                case .success(false): self.fenced(session.consumer)
+                case .success(false): self.fenced(session.consumer, epoch: epoch)
                 // The next message tries again.
                 case .failure: break
                 }
@@ -171,9 +171,10 @@ extension PusherEngine {
     }
 
     /// Another session, perhaps another pusher's, has taken the consumer over; or it was removed.
-    func fenced(_ consumer: ConsumerIdentity) {
-        guard let session = sessions.reliable(consumer) else { return }
-        logger.warning("session lost to another pusher", metadata: [.consumer: "\(consumer)"])
+    func fenced(_ consumer: ConsumerIdentity, epoch: Int64) {
+        // A newer session of our own is not meant.
+        guard let session = sessions.reliable(consumer), case .reliable(_, epoch) = session.kind else { return }
+        logger.warning("session lost: another pusher or an operator has the consumer", metadata: [.consumer: "\(consumer)"])
         sessions.remove(session)
     }
 

@@ -61,10 +61,16 @@ final class PusherEngine {
             self.liveEventsArrived(page)
             self.pumpAll()
         }
-        store.onFenced = { [unowned self] consumer in self.fenced(consumer) }
+        store.onFenced = { [unowned self] consumer, epoch in self.fenced(consumer, epoch: epoch) }
         store.onDeclaredDead = { [unowned self] in self.endAllSessions() }
         store.onReady = { [unowned self] in self.ready() }
         store.settled = { [unowned self] in self.tail.settled ?? .none }
+        store.sessions = { [unowned self] in
+            self.sessions.all.compactMap { session in
+                guard case .reliable(_, let epoch) = session.kind, !session.isReleased else { return nil }
+                return (session.consumer, epoch)
+            }
+        }
         store.onOthers = { [unowned self] in self.tail.hasListeners = $0 }
         store.start()
         tail.start()
@@ -126,6 +132,10 @@ final class PusherEngine {
     }
 
     private func tick(at now: MonotonicTime) {
+        if store.mayBeGivenUp(at: now), sessions.all.contains(where: { !$0.isLive }) {
+            logger.warning("no sign of life has reached the database for long: sessions end, other pushers may have them")
+            endAllSessions()
+        }
         for session in sessions.all {
             if session.lease.hasEnded(at: now) {
                 end(session, because: "nothing was heard from its receiver")

@@ -25,12 +25,23 @@ final class PusherStore {
     /// This run's number; it names the owner of sessions and the advisory lock that shows we live.
     let pusher = Int64.random(in: 1...Int64.max)
 
-    var onFenced: (ConsumerIdentity) -> Void = { _ in }
+    /// The session with this epoch has ended: another has the consumer, or it is gone.
+    var onFenced: (ConsumerIdentity, Int64) -> Void = { _, _ in }
     /// Others have given this pusher up for dead; every session may be theirs.
     var onDeclaredDead: () -> Void = {}
     var onReady: () -> Void = {}
     var onOthers: (Bool) -> Void = { _ in }
     var settled: () -> EventID = { .none }
+
+    /// The sessions there are, asked before the database is asked which of them are ours still.
+    var sessions: () -> [(ConsumerIdentity, epoch: Int64)] = { [] }
+    /// When the last sign of life reached the database.
+    private var lastBeat: MonotonicTime?
+
+    /// Others may take over the sessions of a pusher whose signs of life they miss; it must have let go of them by then.
+    func mayBeGivenUp(at now: MonotonicTime) -> Bool {
+        lastBeat.map { now - $0 > configuration.sessionTimeout / 2 } ?? false
+    }
 
     /// Positions are stored at most this long after the answer; well within what the protocol promises.
     private let flushDelay = Duration.milliseconds(50)
@@ -59,8 +70,13 @@ final class PusherStore {
         beatTimer?.cancel()
         if let connection = work.current, let registry {
             await withCheckedContinuation { continuation in
+                // A database that does not answer must not keep the process: closing fails the statement.
+                let deadline = loop.schedule(after: .seconds(1)) { connection.close() }
                 // Everything submitted before has been carried out when this has.
-                registry.leave(pusher, on: connection) { continuation.resume() }
+                registry.leave(pusher, on: connection) {
+                    deadline.cancel()
+                    continuation.resume()
+                }
             }
         }
         work.stop()
@@ -143,7 +159,9 @@ final class PusherStore {
             switch result {
             case .success(let outcome):
                 self.book.finished(Set(outcome.filter { $0.value != .locked }.map(\.key)))
-                for (consumer, stored) in outcome where stored == .fenced { self.onFenced(consumer) }
+                for entry in entries where outcome[entry.consumer] == .fenced {
+                    self.onFenced(entry.consumer, entry.epoch)
+                }
             case .failure(let error):
                 self.book.finished([])
                 self.logger.warning("positions could not be stored; trying again", metadata: [.error: "\(error)"])
@@ -162,9 +180,19 @@ final class PusherStore {
     private func beat() {
         beatTimer?.cancel()
         guard let connection = work.current, let registry else { return }
+        let begun = MonotonicTime.now
+        let present = sessions()
+        if !present.isEmpty {
+            registry.owned(by: pusher, on: connection) { [unowned self] result in
+                guard case .success(let owned) = result else { return }
+                for (consumer, epoch) in present where owned[consumer] != epoch { self.onFenced(consumer, epoch) }
+            }
+        }
         registry.beat(pusher, settled: settled(), on: connection) { [unowned self] result in
             switch result {
-            case .success(let beats?): self.seen(beats, at: .now)
+            case .success(let beats?):
+                self.lastBeat = begun
+                self.seen(beats, at: .now)
             case .success(nil):
                 self.logger.warning("other pushers gave this one up for dead; its sessions begin anew")
                 self.onDeclaredDead()
