@@ -1,3 +1,4 @@
+import EventStore
 import EventStream
 import EventStreamClient
 import EventStreamServices
@@ -153,6 +154,24 @@ import Testing
             }
             #expect(wasBusy)
             await second.stop()
+        }
+    }
+
+    @Test func aPositionMovedByTheOperatorTakesEffectOnARunningReceiver() async throws {
+        try await Pipeline.with(configure: { $0.sessionTimeout = .milliseconds(500) }) { pipeline in
+            let recorded = try await pipeline.record("MOVED", ["1", "2", "3"])
+            let first = try pipeline.receiver("MOVED") { $0.keepAlive = .milliseconds(50) }
+            #expect(await Collector.collect(3, from: first).map(\.id) == recorded)
+            try await eventually("the position") { try await pipeline.position(of: "MOVED") == 3 }
+            try await TestDatabase.connected(to: pipeline.active) { connection in
+                let admin = ConsumerAdmin(try await StreamInfo.load(.standard, from: connection))
+                _ = try await admin.set("local:MOVED", to: EventID(1), on: connection)
+            }
+            // The session ends, a new one begins, and what comes again is known to be processed.
+            let reading = Task { for await batch in first.batches { Issue.record("again: \(batch.events.map(\.id))") } }
+            try await eventually("the position again") { try await pipeline.position(of: "MOVED") == 3 }
+            await first.stop()
+            _ = await reading.result
         }
     }
 }
