@@ -24,7 +24,7 @@ extension SettingsReader {
 }
 
 /// Whether a connection string has a password in it.
-private func holdsPassword(_ url: String) -> Bool {
+public func holdsPassword(_ url: String) -> Bool {
     if url.contains("password=") { return true }
     guard let scheme = url.firstRange(of: "://"), let at = url.lastIndex(of: "@"), scheme.upperBound <= at else { return false }
     return url[scheme.upperBound..<at].contains(":")

@@ -13,7 +13,12 @@ public struct ConsumerAdmin: Sendable {
         try await connection.transaction {
             try await connection.query("SELECT pg_advisory_xact_lock_shared($1::bigint)", [.int8(info.discardKey)])
             return try await connection.query(
-                Statement("INSERT INTO \(consumers) (ident) VALUES ($1) ON CONFLICT (ident) DO NOTHING"),
+                Statement(
+                    """
+                    INSERT INTO \(consumers) (ident)
+                    SELECT $1::text WHERE NOT EXISTS (SELECT FROM \(consumers) WHERE ident = $1::text)
+                    ON CONFLICT (ident) DO NOTHING
+                    """),
                 [.text(consumer.description)]
             ).affected == 1
         }

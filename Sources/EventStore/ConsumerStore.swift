@@ -32,10 +32,12 @@ public struct ConsumerStore: Sendable {
         let tables = info.tables
         let consumers = tables.consumers.sql
         let now = "(now() AT TIME ZONE 'UTC')"
+        // Asked first: an INSERT draws an id before it sees the conflict, and a smallserial has only 32 767 of them.
         registerStatement = Statement(
             """
             INSERT INTO \(consumers) (ident, last_evt_id, reg_time, last_time)
             SELECT $1::text, 0, \(now), \(now) FROM (SELECT pg_advisory_xact_lock_shared(\(info.discardKey))) not_discarding
+            WHERE NOT EXISTS (SELECT FROM \(consumers) WHERE ident = $1::text)
             ON CONFLICT (ident) DO NOTHING
             """, name: "evt_register")
         // A pusher holds the advisory lock of its own id for as long as its connection lives.

@@ -18,7 +18,8 @@ public struct DiscardStore: Sendable {
                 Statement(
                     """
                     SELECT (SELECT min(last_evt_id) FROM \(info.tables.consumers.sql)),
-                        (SELECT id FROM \(info.tables.events.sql) ORDER BY id LIMIT 1)
+                        (SELECT id FROM \(info.tables.events.sql)
+                            WHERE id > (SELECT discarded FROM \(info.tables.state.sql)) ORDER BY id LIMIT 1)
                     """, name: "evt_discard_state"))
             let confirmed = state.int(0, 0).map { EventID($0) }
             let lowest = state.int(0, 1).map { EventID($0) }
@@ -31,8 +32,10 @@ public struct DiscardStore: Sendable {
                 Statement(
                     """
                     DELETE FROM \(leaf) WHERE id IN
-                        (SELECT id FROM \(leaf) WHERE id <= $1::bigint ORDER BY id LIMIT $2::bigint)
-                    """, name: "evt_discard_\(segment)"), [.int8(through.rawValue), .int8(Int64(limit))])
+                        (SELECT id FROM \(leaf) WHERE id >= $3::bigint AND id <= $1::bigint ORDER BY id LIMIT $2::bigint)
+                    """, name: "evt_discard_\(segment)"),
+                // From the lowest on: the index may still be full of what was deleted before.
+                [.int8(through.rawValue), .int8(Int64(limit)), .int8(lowest?.rawValue ?? 0)])
             try await connection.query(
                 Statement(
                     "UPDATE \(info.tables.state.sql) SET discarded = $1::bigint WHERE discarded < $1::bigint",

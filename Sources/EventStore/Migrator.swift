@@ -80,7 +80,9 @@ public enum Migrator {
             let ran: Bool = try await connection.transaction {
                 try await connection.query(
                     "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", [.text("evt migrate \(table)")])
-                try await connection.script("SET LOCAL client_min_messages = warning; " + recordTable(table))
+                // Whoever waits for a table keeps everyone behind it waiting, too: give up soon, and let the operator try again.
+                try await connection.script(
+                    "SET LOCAL client_min_messages = warning; SET LOCAL lock_timeout = '10s'; " + recordTable(table))
                 let known = try await connection.query(
                     Statement("SELECT FROM \(table.sql) WHERE number = $1"), [.text(String(migration.number))])
                 guard known.count == 0 else { return false }

@@ -34,7 +34,7 @@ final class CallChannel {
 
     /// - Parameter endpoints: where the server is, one or several alternatives; not empty.
     init(_ endpoints: [String], loop: EventLoop) {
-        self.endpoints = endpoints
+        self.endpoints = endpoints.isEmpty ? [""] : endpoints
         self.loop = loop
         context = Context()
     }

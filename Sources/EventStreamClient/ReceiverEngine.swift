@@ -22,6 +22,9 @@ final class ReceiverEngine {
     private var keepAlive: Timer?
     private var retry: Timer?
     private var failures = 0
+    /// What is to be done when the batch that is out has been reported.
+    private var afterBatch: (() -> Void)?
+    private var isFinished = false
     private var waiter: ((ReceiverProgress.Batch?) -> Void)?
 
     init(
@@ -52,11 +55,43 @@ final class ReceiverEngine {
             }
         }
         state = .starting
-        try channel.open()
+        do {
+            try channel.open()
+        } catch {
+            state = .stopped
+            throw error
+        }
     }
 
-    /// Ends the session, so that another receiver can take over at once.
+    /// False if the endpoint is none; there is nothing to wait for then.
+    func startOrReport() -> Bool {
+        guard !isFinished else { return false }
+        do {
+            try start()
+            return true
+        } catch {
+            emit(.workerError(.communicationError("\(error)")))
+            return false
+        }
+    }
+
+    /// Ends the session, so that another receiver can take over at once. A batch that is out may be reported first.
     func stop(completion: @escaping () -> Void) {
+        guard case .ready = state, afterBatch == nil else {
+            finish()
+            return completion()
+        }
+        guard progress.isProcessing else { return endSession(completion) }
+        var patience: Timer?
+        afterBatch = { [unowned self] in
+            patience?.cancel()
+            self.afterBatch = nil
+            self.endSession(completion)
+        }
+        patience = loop.schedule(after: .seconds(2)) { [weak self] in self?.afterBatch?() }
+    }
+
+    private func endSession(_ completion: @escaping () -> Void) {
         guard case .ready = state else {
             finish()
             return completion()
@@ -72,6 +107,7 @@ final class ReceiverEngine {
     /// Closes without a word; the lease at the pusher runs out.
     func finish() {
         state = .stopped
+        isFinished = true
         keepAlive?.cancel()
         retry?.cancel()
         channel.close()
@@ -163,6 +199,7 @@ final class ReceiverEngine {
     /// Waits for the next batch; nil once stopped. A batch not reported yet counts as failed.
     func next(_ completion: @escaping (ReceiverProgress.Batch?) -> Void) {
         failed(.internalError("the group was not confirmed"), batchOnly: true)
+        guard !isFinished, afterBatch == nil else { return completion(nil) }
         guard case .stopped = state else {
             waiter?(nil)
             waiter = completion
@@ -187,6 +224,7 @@ final class ReceiverEngine {
     func succeeded(_ count: Int) {
         answer(progress.succeeded(), .success(.true))
         emit(.processedEvents(count))
+        afterBatch?()
     }
 
     func failed(_ error: FutoInError, batchOnly: Bool = false) {
@@ -194,6 +232,7 @@ final class ReceiverEngine {
         guard !rids.isEmpty || !batchOnly else { return }
         if !batchOnly { emit(.receiverError(error)) }
         answer(rids, .failure(error))
+        afterBatch?()
     }
 
     private func answer(_ rids: [RequestID?], _ outcome: Result<RawJSON, FutoInError>) {

@@ -107,19 +107,24 @@ public actor ReliableReceiver {
         }
     }
 
-    func next() async -> [Event]? {
-        try? engine.start()
-        return await withTaskCancellationHandler {
+    func next() async -> EventBatch? {
+        guard engine.startOrReport() else { return nil }
+        let events: [Event]? = await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 engine.next { continuation.resume(returning: $0?.events) }
             }
         } onCancel: {
             Task { await self.stop() }
         }
+        handedOut += 1
+        return events.map { EventBatch(events: $0, number: handedOut, receiver: self) }
     }
 
-    func succeeded(_ count: Int) { engine.succeeded(count) }
-    func failed(_ reason: String) { engine.failed(.internalError(reason)) }
+    /// The number of the batch that is out; a report about any other comes too late.
+    private var handedOut = 0
+
+    func succeeded(_ batch: EventBatch) { if batch.number == handedOut { engine.succeeded(batch.events.count) } }
+    func failed(_ batch: EventBatch, _ reason: String) { if batch.number == handedOut { engine.failed(.internalError(reason)) } }
 }
 
 /// A reliable receiver's batches, as they come.
@@ -129,7 +134,7 @@ public struct EventBatches: AsyncSequence, Sendable {
     public struct AsyncIterator: AsyncIteratorProtocol {
         let receiver: ReliableReceiver
         public mutating func next() async -> EventBatch? {
-            await receiver.next().map { EventBatch(events: $0, receiver: receiver) }
+            await receiver.next()
         }
     }
 
@@ -140,13 +145,14 @@ public struct EventBatches: AsyncSequence, Sendable {
 public struct EventBatch: Sendable {
     /// In id order, at least one, none confirmed before.
     public let events: [Event]
+    let number: Int
     let receiver: ReliableReceiver
 
-    /// They have been processed: they will not come again.
-    public func confirm() async { await receiver.succeeded(events.count) }
+    /// They have been processed: they will not come again. Only the first report about a batch counts.
+    public func confirm() async { await receiver.succeeded(self) }
 
     /// They could not be processed: the pusher sends them again after a pause, and logs the reason.
-    public func reject(because reason: String) async { await receiver.failed(reason) }
+    public func reject(because reason: String) async { await receiver.failed(self, reason) }
 }
 
 /// Receives what happens from now on, as fast as it can take it; events it is too slow for are dropped.
@@ -183,7 +189,7 @@ public actor LiveReceiver {
     public nonisolated var events: LiveEvents { LiveEvents(receiver: self) }
 
     func next() async -> [Event]? {
-        try? engine.start()
+        guard engine.startOrReport() else { return nil }
         return await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 engine.next { [engine] batch in

@@ -93,7 +93,7 @@ struct Bank: Sendable {
         let left = try await waitUntilEmpty()
         verdict.check("active table", left == 0 ? "empty" : "\(left) events left", left == 0)
         if let archiveURL {
-            let archived = try await archived(in: archiveURL)
+            let archived = try await archived(in: archiveURL, after: ledger.start)
             verdict.check("history", "\(archived) events", archived == committed)
         }
         return verdict
@@ -122,15 +122,11 @@ struct Bank: Sendable {
         return left
     }
 
-    private func archived(in url: String) async throws -> Int {
-        let active = try await connected { connection in
-            try await connection.query("SELECT min(mtime AT TIME ZONE 'UTC') - interval '1 minute' FROM pgbench_history").string(
-                0, 0)
-        }
-        return try await connected(url) { connection in
+    private func archived(in url: String, after start: EventID) async throws -> Int {
+        try await connected(url) { connection in
             let rows = try await connection.query(
-                Statement("SELECT count(*) FROM \(tables.history.sql) WHERE type = 'TPCB' AND ts >= $1::timestamp"),
-                [.optional(active)])
+                Statement("SELECT count(*) FROM \(tables.history.sql) WHERE type = 'TPCB' AND id > $1::bigint"),
+                [.int8(start.rawValue)])
             return Int(rows.int(0, 0) ?? 0)
         }
     }
@@ -163,7 +159,7 @@ struct Bank: Sendable {
         let interrupted = Task {
             guard interruptible else { return false }
             for await _ in await UnixSignalsSequence(trapping: .sigint, .sigterm) {
-                kill(pgbench.processIdentifier, SIGINT)
+                kill(pgbench.processIdentifier, SIGTERM)
                 return true
             }
             return false

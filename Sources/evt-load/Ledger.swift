@@ -16,7 +16,7 @@ actor Ledger {
     private(set) var repeated = 0
     private(set) var balances: [Int: Int] = [:]
     private var last: EventID
-    private let start: EventID
+    let start: EventID
     /// Milliseconds, rounded down to tenths.
     private var latencies: [Int: Int] = [:]
     private var waiter: (Int, CheckedContinuation<Void, Never>)?

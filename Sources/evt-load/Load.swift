@@ -33,6 +33,9 @@ struct Load: AsyncParsableCommand {
         receiving.precise = true
         let receiver = try ReliableReceiver("BALANCES", receiving)
 
+        guard !holdsPassword(bank.database.url) else {
+            throw ValidationError("pgbench would show the password in the process list; put it in ~/.pgpass")
+        }
         print("preparing pgbench's tables")
         try await bank.prepare()
         let ledger = Ledger(after: try await bank.head())

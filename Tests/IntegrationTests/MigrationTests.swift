@@ -85,6 +85,20 @@ import Testing
         }
     }
 
+    @Test func anotherOwnersDatabaseIsAdoptedAndStaysHis() async throws {
+        try await TestDatabase.with(.empty) { url in
+            let owner = "evt_owner_\(UInt32.random(in: 0...UInt32.max))"
+            try await TestDatabase.execute("CREATE ROLE \(owner); GRANT ALL ON SCHEMA public TO \(owner)", on: url)
+            try await TestDatabase.execute("SET ROLE \(owner); \(Self.seedActive)", on: url)
+            _ = try await TestDatabase.connected(to: url) { try await Migrator.migrateActive(.standard, on: $0).count }
+            try await TestDatabase.execute(
+                "SET ROLE \(owner); INSERT INTO evt_queue (type, data, ts) VALUES ('MINE', '{}', now())", on: url)
+            let count = try await TestDatabase.number("SELECT count(*) FROM evt_queue", on: url)
+            #expect(count == 1)
+            try await TestDatabase.execute("DROP OWNED BY \(owner) CASCADE; DROP ROLE \(owner)", on: url)
+        }
+    }
+
     @Test func rowsThatCannotTravelAreNamedAndNothingIsChanged() async throws {
         try await TestDatabase.with(.empty) { url in
             try await TestDatabase.execute(Self.seedActive, on: url)

@@ -2,6 +2,7 @@ import EventStore
 import EventStream
 import EventStreamClient
 import EventStreamServices
+import Postgres
 import TestSupport
 import Testing
 
@@ -172,6 +173,67 @@ import Testing
             try await eventually("the position again") { try await pipeline.position(of: "MOVED") == 3 }
             await first.stop()
             _ = await reading.result
+        }
+    }
+
+    @Test func registeringManyTimesUsesNothingUp() async throws {
+        try await TestDatabase.with(.active) { url in
+            try await TestDatabase.connected(to: url) { connection in
+                let admin = ConsumerAdmin(try await StreamInfo.load(.standard, from: connection))
+                for _ in 0..<100 { _ = try await admin.register(ConsumerIdentity("AGAIN")!, on: connection) }
+            }
+            // The table's smallserial has 32 767 ids; a reconnecting receiver registers every time.
+            let drawn = try await TestDatabase.number("SELECT last_value FROM evt_consumers_id_seq", on: url)
+            #expect(drawn == 1)
+        }
+    }
+
+    @Test func aCancelledQueryOfThePusherDoesNotStopTheStream() async throws {
+        try await Pipeline.with { pipeline in
+            let receiver = try pipeline.receiver("CANCELLED")
+            let seen = Collector()
+            let reading = Task {
+                for await batch in receiver.batches {
+                    await seen.add(batch.events)
+                    await batch.confirm()
+                }
+            }
+            var recorded = 0
+            for _ in 0..<20 {
+                recorded += try await pipeline.record("CANCEL", ["1", "2", "3"]).count
+                try await TestDatabase.execute(
+                    "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'evt-pusher%'",
+                    on: pipeline.active)
+            }
+            try await eventually("all events") { await seen.count >= recorded }
+            #expect(await seen.ids == (1...recorded).map { EventID(Int64($0)) })
+            await receiver.stop()
+            _ = await reading.result
+        }
+    }
+
+    @Test func aLockedConsumerRowHoldsUpNobodyElse() async throws {
+        try await Pipeline.with { pipeline in
+            let (locked, free) = (try pipeline.receiver("LOCKED"), try pipeline.receiver("FREE"))
+            try await pipeline.record("ROW")
+            _ = await Collector.collect(1, from: locked)
+            _ = await Collector.collect(1, from: free)
+            try await eventually("both positions") {
+                let positions = (try await pipeline.position(of: "LOCKED"), try await pipeline.position(of: "FREE"))
+                return positions == (1, 1)
+            }
+            try await TestDatabase.connected(to: pipeline.active) { connection in
+                try await connection.query("BEGIN")
+                try await connection.query("SELECT FROM evt_consumers WHERE ident = 'local:LOCKED' FOR UPDATE")
+                try await pipeline.record("ROW")
+                _ = await Collector.collect(1, from: locked)
+                _ = await Collector.collect(1, from: free)
+                try await eventually("the free one's position") { try await pipeline.position(of: "FREE") == 2 }
+                try await connection.query("COMMIT")
+            }
+            try await eventually("the other position") { try await pipeline.position(of: "LOCKED") == 2 }
+            await locked.stop()
+            await free.stop()
         }
     }
 }

@@ -126,6 +126,9 @@ public struct ReceiverProgress: Sendable {
         return batch
     }
 
+    /// Whether a batch is out.
+    public var isProcessing: Bool { current != nil }
+
     /// Calls to answer with an error: what they brought may be of a session that is over.
     public mutating func takeUntrusted() -> [RequestID?] {
         defer { untrusted = [] }

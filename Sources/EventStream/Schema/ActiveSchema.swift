@@ -29,7 +29,7 @@ extension Migration {
         CREATE SEQUENCE IF NOT EXISTS {{sequence}} AS bigint;
         ALTER SEQUENCE {{sequence}} MINVALUE 1 MAXVALUE 999999999999999999 CACHE 1 NO CYCLE;
 
-        -- A ring of segments: a segment whose events are all confirmed is emptied with TRUNCATE, so nothing bloats.
+        -- A ring of segments, so that one whose events are all confirmed can be emptied whole and nothing bloats.
         -- Writers use this table. Their lock on it, taken before they draw an id, is what keeps the order sound.
         CREATE TABLE {{events}} (
             id bigint NOT NULL DEFAULT nextval({{'sequence}}) CHECK (id BETWEEN 1 AND 999999999999999999),
@@ -41,7 +41,6 @@ extension Migration {
             bytes integer GENERATED ALWAYS AS (octet_length(data::text)) STORED
                 CHECK (bytes <= 8 * 1024 * 1024 - 4096)
         ) PARTITION BY LIST (((id >> {{bits}}) & 7));
-        ALTER SEQUENCE {{sequence}} OWNED BY {{events}}.id;
         COMMENT ON TABLE {{events}} IS 'Events not yet discarded';
 
         CREATE TABLE {{segment0}} PARTITION OF {{events}} (PRIMARY KEY (id)) FOR VALUES IN (0);
@@ -89,6 +88,8 @@ extension Migration {
 
         DO $$
         DECLARE
+            old_owner name;
+            item text;
             right_held record;
         BEGIN
             IF to_regclass({{'adopted}}) IS NOT NULL THEN
@@ -98,17 +99,27 @@ extension Migration {
                     (SELECT COALESCE(max(id), 0) FROM {{events}}), (SELECT COALESCE(max(last_evt_id), 0) FROM {{consumers}}));
                 PERFORM setval({{'sequence}}, GREATEST((SELECT last_value FROM {{sequence}}), settled), true)
                     FROM {{state}} WHERE settled > 0;
+                SELECT pg_get_userbyid(relowner) INTO old_owner FROM pg_class WHERE oid = to_regclass({{'adopted}});
+                IF old_owner <> current_user THEN
+                    FOREACH item IN ARRAY ARRAY[{{'events}}, {{'state}}, {{'pushers}}, {{'segment0}}, {{'segment1}}, {{'segment2}},
+                        {{'segment3}}, {{'segment4}}, {{'segment5}}, {{'segment6}}, {{'segment7}}]
+                    LOOP
+                        EXECUTE format('ALTER TABLE %s OWNER TO %I', item, old_owner);
+                    END LOOP;
+                END IF;
                 FOR right_held IN
-                    SELECT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(r.rolname) END AS grantee,
-                        a.privilege_type
-                    FROM pg_class c, aclexplode(c.relacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee
-                    WHERE c.oid = to_regclass({{'adopted}})
+                    SELECT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS grantee,
+                        -- Ids are drawn, never given: who may insert may insert the rest.
+                        CASE WHEN a.privilege_type = 'INSERT' THEN 'INSERT (type, data, ts)' ELSE a.privilege_type END AS privilege
+                    FROM pg_class c, aclexplode(c.relacl) a
+                    WHERE c.oid = to_regclass({{'adopted}}) AND a.grantee <> c.relowner
                 LOOP
-                    EXECUTE format('GRANT %s ON %s TO %s', right_held.privilege_type, {{'events}}, right_held.grantee);
+                    EXECUTE format('GRANT %s ON %s TO %s', right_held.privilege, {{'events}}, right_held.grantee);
                 END LOOP;
                 DROP TABLE {{adopted}};
             END IF;
         END $$;
+        ALTER SEQUENCE {{sequence}} OWNED BY {{events}}.id;
         """#
 
     /// NOTIFY only while the reader sleeps: in every transaction it would serialize all commits of the database.

@@ -18,6 +18,8 @@ public struct Archiver: Service {
         public var want = EventFilter.all
         /// Events one transaction in the warehouse may have; groups that wait are merged up to this.
         public var transactionMax = 10_000
+        /// How often the pusher gets a sign of life; at most a third of its session timeout.
+        public var keepAlive = Duration.seconds(5)
 
         public init(url: String, tables: ArchiveTables = .standard, connect: Endpoints) {
             self.url = url
@@ -64,6 +66,7 @@ final class ArchiverEngine {
         logger.info("archiving", metadata: [.component: "\(configuration.component)", .position: "\(position)"])
         var receiving = ReceiverConfiguration(endpoints: configuration.connect.list, want: configuration.want)
         receiving.precise = true
+        receiving.keepAlive = configuration.keepAlive
         receiving.processed = position
         receiving.batchLimit = configuration.transactionMax
         let receiver = try ReliableReceiver(configuration.component.name, receiving, loop: loop)

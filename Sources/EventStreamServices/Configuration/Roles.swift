@@ -18,14 +18,18 @@ extension SettingsReader {
     public func archiveURL() -> String? { optional(Settings.archiveURL).flatMap { $0.isEmpty ? nil : $0 } }
 
     public func generatorConnect() throws(ConfigurationError) -> Endpoints {
-        Endpoints(try required(Settings.generatorConnect))
+        try endpoints(Settings.generatorConnect, required(Settings.generatorConnect))
     }
-    public func pusherConnect() throws(ConfigurationError) -> Endpoints { Endpoints(try required(Settings.pusherConnect)) }
-    public func liveConnect() throws(ConfigurationError) -> Endpoints { Endpoints(try required(Settings.liveConnect)) }
+    public func pusherConnect() throws(ConfigurationError) -> Endpoints {
+        try endpoints(Settings.pusherConnect, required(Settings.pusherConnect))
+    }
+    public func liveConnect() throws(ConfigurationError) -> Endpoints {
+        try endpoints(Settings.liveConnect, required(Settings.liveConnect))
+    }
 
     public func generator() throws(ConfigurationError) -> Generator.Configuration {
         var configuration = Generator.Configuration(
-            bind: Endpoints(optional(Settings.generatorBind) ?? ""), database: try database())
+            bind: try endpoints(Settings.generatorBind, optional(Settings.generatorBind) ?? ""), database: try database())
         configuration.maxRequestBytes = try int(Settings.maxRequestBytes, in: 1024...67_108_864)
         configuration.insecure = try bool(Settings.insecure)
         return configuration
@@ -33,8 +37,8 @@ extension SettingsReader {
 
     public func pusher() throws(ConfigurationError) -> Pusher.Configuration {
         var configuration = Pusher.Configuration(
-            database: try database(), bind: Endpoints(optional(Settings.pusherBind) ?? ""),
-            liveBind: Endpoints(optional(Settings.liveBind) ?? ""))
+            database: try database(), bind: try endpoints(Settings.pusherBind, optional(Settings.pusherBind) ?? ""),
+            liveBind: try endpoints(Settings.liveBind, optional(Settings.liveBind) ?? ""))
         configuration.allowReliable = try bool(Settings.allowReliable)
         configuration.allowPolling = try bool(Settings.allowPolling)
         configuration.maxChunkEvents = try int(Settings.maxChunkEvents, in: 1...1000)
@@ -64,6 +68,9 @@ extension SettingsReader {
             throw ConfigurationError("EVT_ARCHIVER_COMPONENT: \"\(name)\" is no component name: 1 to 16 of A-Z, a-z, 0-9 and _")
         }
         configuration.component = component
+        configuration.keepAlive = min(
+            configuration.keepAlive,
+            try duration(Settings.sessionTimeout, in: .milliseconds(500) ... .seconds(3600)) / 3)
         if let types = optional(Settings.archiverWant), !types.isEmpty {
             configuration.want = try eventFilter(types, of: Settings.archiverWant.name)
         }

@@ -71,6 +71,17 @@ public struct SettingsReader: Sendable {
         return table
     }
 
+    /// Endpoints of a ZeroMQ transport, separated by commas.
+    func endpoints(_ setting: Setting, _ value: String) throws(ConfigurationError) -> Endpoints {
+        let endpoints = Endpoints(value)
+        for endpoint in endpoints.list where !["tcp://", "ipc://", "inproc://"].contains(where: { endpoint.hasPrefix($0) }) {
+            throw ConfigurationError(
+                "\(setting.name): \"\(endpoint)\" is no endpoint; one is like tcp://127.0.0.1:5571 or ipc:///run/evt")
+        }
+        guard !endpoints.isEmpty || value.isEmpty else { throw mismatch(setting, value) }
+        return endpoints
+    }
+
     public func logLevel() throws(ConfigurationError) -> Logger.Level {
         let value = try required(Settings.logLevel)
         guard let level = Logger.Level(rawValue: value.lowercased()) else { throw mismatch(Settings.logLevel, value) }

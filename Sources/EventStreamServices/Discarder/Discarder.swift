@@ -35,7 +35,10 @@ public struct Discarder: Service {
                 do {
                     if connection?.isOpen != true {
                         connection = try await Connection.open(
-                            configuration.database.options(application: "evt-discarder"), on: loop)
+                            configuration.database.options(
+                                application: "evt-discarder",
+                                // Registering waits for the discarder; a frozen one must not keep it waiting.
+                                settings: ["lock_timeout": "5s", "idle_in_transaction_session_timeout": "10s"]), on: loop)
                     }
                     guard let open = connection else { continue }
                     let discarded = try await Discarder.discardAll(configuration, on: open)

@@ -22,6 +22,8 @@ public struct Generator: Service {
         public var commitMax = 1000
         /// Events waiting for a commit at most; past it requests are turned away.
         public var queueMax = 100_000
+        /// Bytes of their data at most.
+        public var queueBytes = 64 << 20
         /// Allows endpoints that other machines can reach.
         public var insecure = false
 
@@ -66,6 +68,7 @@ final class GeneratorEngine {
     private let database: PersistentConnection
     private var recorder: Recorder?
     private var waiting: Deque<Pending> = []
+    private var waitingBytes = 0
     private var committing = false
     private var patience: Timer?
     private var onIdle: (() -> Void)?
@@ -79,7 +82,7 @@ final class GeneratorEngine {
             ? nil
             : try RequestServer(
                 binding: configuration.bind.list, context: Context(), loop: loop, sizeLimit: configuration.maxRequestBytes,
-                name: "generator")
+                name: "generator", sendLimit: Int32(clamping: configuration.queueMax))
         database = PersistentConnection(configuration.database.options(application: "evt-generator"), on: loop)
     }
 
@@ -129,10 +132,11 @@ final class GeneratorEngine {
     }
 
     private func add(_ draft: Recorder.Draft, for peer: Peer, rid: RequestID?) throws(FutoInError) {
-        guard waiting.count < configuration.queueMax else {
+        guard waiting.count < configuration.queueMax, waitingBytes < configuration.queueBytes else {
             throw .internalError("the event was not recorded: \(waiting.count) others are waiting already")
         }
         waiting.append(Pending(peer: peer, rid: rid, draft: draft))
+        waitingBytes += draft.data.bytes.count
         // Whatever else has arrived by now goes into the same commit.
         if database.current == nil { return waitForDatabase() }
         if !committing { loop.execute { [box = Unchecked(self)] in box.value.commitNext() } }
@@ -155,10 +159,12 @@ final class GeneratorEngine {
                     pending.peer, pending.rid, .internalError("the event was not recorded: the database cannot be reached"))
             }
             waiting.removeAll()
+            waitingBytes = 0
             return idle()
         }
         let batch = Array(waiting.prefix(configuration.commitMax))
         waiting.removeFirst(batch.count)
+        waitingBytes -= batch.reduce(0) { $0 + $1.draft.data.bytes.count }
         commit(batch, with: recorder, on: connection)
     }
 
@@ -172,7 +178,7 @@ final class GeneratorEngine {
                     self.server?.answer(pending.peer, pending.rid, RawJSON.string(id.description))
                 }
             case .failure(let error):
-                if batch.count > 1, error.code == .server, connection.isOpen {
+                if batch.count > 1, connection.isOpen, GeneratorEngine.isEventAtFault(error) {
                     // Nothing of the batch was recorded. Halves, down to single events, find the one at fault.
                     let middle = batch.count / 2
                     return self.commitInTurn([Array(batch[..<middle]), Array(batch[middle...])], recorder, connection)
@@ -186,12 +192,18 @@ final class GeneratorEngine {
     /// Puts the parts back in front, to be committed one by one before anything newer.
     private func commitInTurn(_ parts: [[Pending]], _ recorder: Recorder, _ connection: Connection) {
         waiting.prepend(contentsOf: parts.dropFirst().joined())
+        waitingBytes += parts.dropFirst().joined().reduce(0) { $0 + $1.draft.data.bytes.count }
         commit(parts[0], with: recorder, on: connection)
     }
 
+    /// Class 22 and 23, and too deep nesting: the database has looked at an event and will not have it.
+    private static func isEventAtFault(_ error: PostgresError) -> Bool {
+        guard error.code == .server, let state = error.sqlState else { return false }
+        return state.hasPrefix("22") || state.hasPrefix("23") || state == "54001"
+    }
+
     private static func explain(_ error: PostgresError) -> FutoInError {
-        // Class 22 and 23, and too deep nesting: the database has looked at the event and will not have it.
-        if error.code == .server, let state = error.sqlState, state.hasPrefix("22") || state.hasPrefix("23") || state == "54001" {
+        if isEventAtFault(error) {
             return .invalidRequest("the event was not recorded: \(error.message)")
         }
         if error.code == .server && error.sqlState?.hasPrefix("57P") != true {

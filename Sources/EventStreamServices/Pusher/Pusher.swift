@@ -32,7 +32,7 @@ public struct Pusher: Service {
         /// Bytes of events kept for the consumers at the head.
         public var windowBytes = 32 << 20
         /// How long a stop waits for the groups in flight to be answered.
-        public var drainTimeout = Duration.seconds(3)
+        public var drainTimeout = Duration.seconds(2)
         /// Allows endpoints that other machines can reach.
         public var insecure = false
 

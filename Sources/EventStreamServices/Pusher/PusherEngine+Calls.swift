@@ -8,7 +8,10 @@ extension PusherEngine {
         heard(peer)
         do {
             let call = try Call(request, offering: [.poll, .push, .ping])
-            if case .ping(let echo) = call { return server?.answer(peer, request.rid, .object("echo", echo)) ?? () }
+            if case .ping(let echo) = call {
+                server?.answer(peer, request.rid, .object("echo", echo))
+                return
+            }
             if isReady || held.isFull { return serve(call, rid: request.rid, from: peer) }
             held.hold({ [unowned self] in self.serve(call, rid: request.rid, from: peer) }, on: loop) { [weak self] in
                 for call in self?.held.takeAll() ?? [] { call() }
@@ -111,7 +114,10 @@ extension PusherEngine {
 
     private func answer(_ poll: Poll, after: EventID) {
         let settled = tail.settled ?? .none
-        guard after < settled else { return server?.answer(poll.peer, poll.rid, RawJSON(unchecked: Array("[]".utf8))) ?? () }
+        guard after < settled else {
+            server?.answer(poll.peer, poll.rid, RawJSON(unchecked: Array("[]".utf8)))
+            return
+        }
         let limits = QueueReader.Limits(rows: configuration.maxChunkEvents, bytes: 4 << 20)
         store.page(after: after, through: settled, want: poll.want, limits: limits) { [unowned self] result in
             switch result {

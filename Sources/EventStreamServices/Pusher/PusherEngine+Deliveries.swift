@@ -53,8 +53,10 @@ extension PusherEngine {
         guard !session.isReadingHistory, let window, case .reliable(let delivery, _) = session.kind else { return }
         session.isReadingHistory = true
         let limits = QueueReader.Limits(rows: configuration.groupLimits.events, bytes: 1 << 20)
+        // A rare type must not make one statement scan the whole backlog: others wait behind it.
+        let farthest = session.want.types == nil ? window.end : min(window.end, EventID(delivery.cursor.rawValue + 200_000))
         // The end is looked at before the page is read: up to there it is settled.
-        store.page(after: delivery.cursor, through: window.end, want: session.want, limits: limits) { [unowned self] result in
+        store.page(after: delivery.cursor, through: farthest, want: session.want, limits: limits) { [unowned self] result in
             session.isReadingHistory = false
             guard !session.isOver else { return }
             switch result {
@@ -77,8 +79,9 @@ extension PusherEngine {
         case .sent: delivery.sent(group.sequence, rid: rid, at: now)
         case .full: delivery.postponed(group.sequence, until: now + .milliseconds(20))
         case .unreachable:
-            session.lease.disconnected()
-            delivery.postponed(group.sequence, until: now + .milliseconds(200))
+            delivery.postponed(group.sequence, until: now)
+            session.kind = .reliable(delivery, epoch: epoch)
+            return disconnected(session.peer.identity)
         }
         session.kind = .reliable(delivery, epoch: epoch)
     }

@@ -2,6 +2,7 @@ import EventStore
 import EventStream
 import Logging
 import Postgres
+import ZeroMQ
 
 /// Sessions: how they begin and end (protocol, section 5).
 extension PusherEngine {
@@ -86,7 +87,10 @@ extension PusherEngine {
             kind: .reliable(ConsumerDelivery(after: position, configuration: configuration.delivery), epoch: epoch))
         sessions.insert(session)
         logger.info("session started", metadata: [.consumer: "\(session.consumer)", .position: "\(position)"])
-        server?.answer(start.peer, start.rid, .true)
+        // The peer may be gone by now; then nobody is to be kept out.
+        guard server?.answer(start.peer, start.rid, .true) != .unreachable else {
+            return end(session, because: "its receiver is gone")
+        }
         pump(session)
         keepTime()
     }
@@ -110,8 +114,8 @@ extension PusherEngine {
             let session = Session(
                 consumer: start.consumer, peer: start.peer, want: start.want, precise: start.precise,
                 lease: Lease(timeout: self.configuration.sessionTimeout, at: .now), kind: .live(delivery))
+            guard self.server?.answer(start.peer, start.rid, .true) != .unreachable else { return }
             self.sessions.insert(session)
-            self.server?.answer(start.peer, start.rid, .true)
             self.keepTime()
         }
     }

@@ -37,7 +37,7 @@ final class PusherEngine {
             ? nil
             : try RequestServer(
                 binding: configuration.bind.list, context: context, loop: loop, sizeLimit: configuration.maxRequestBytes,
-                name: "pusher")
+                name: "pusher", sendLimit: 256)
         broadcast =
             configuration.liveBind.isEmpty
             ? nil : try LiveBroadcast(binding: configuration.liveBind.list, context: context, loop: loop)
@@ -71,6 +71,7 @@ final class PusherEngine {
                 return (session.consumer, epoch)
             }
         }
+        store.isServed = { [unowned self] in self.sessions.reliable($0) != nil || self.claiming[$0] != nil }
         store.onOthers = { [unowned self] in self.tail.hasListeners = $0 }
         store.start()
         tail.start()

@@ -35,6 +35,8 @@ final class PusherStore {
 
     /// The sessions there are, asked before the database is asked which of them are ours still.
     var sessions: () -> [(ConsumerIdentity, epoch: Int64)] = { [] }
+    /// Whether there is a session for the consumer, or one is being claimed.
+    var isServed: (ConsumerIdentity) -> Bool = { _ in true }
     /// When the last sign of life reached the database.
     private var lastBeat: MonotonicTime?
 
@@ -52,7 +54,9 @@ final class PusherStore {
         self.loop = loop
         self.logger = logger
         self.configuration = configuration
-        work = PersistentConnection(configuration.database.options(application: "evt-pusher"), on: loop)
+        // A row that somebody has locked must not hold up everything behind it: the call fails and is made again.
+        work = PersistentConnection(
+            configuration.database.options(application: "evt-pusher", settings: ["lock_timeout": "500ms"]), on: loop)
         reading = PersistentConnection(
             configuration.database.options(application: "evt-pusher history", settings: QueueReader.settings), on: loop)
     }
@@ -182,10 +186,12 @@ final class PusherStore {
         guard let connection = work.current, let registry else { return }
         let begun = MonotonicTime.now
         let present = sessions()
-        if !present.isEmpty {
-            registry.owned(by: pusher, on: connection) { [unowned self] result in
-                guard case .success(let owned) = result else { return }
-                for (consumer, epoch) in present where owned[consumer] != epoch { self.onFenced(consumer, epoch) }
+        registry.owned(by: pusher, on: connection) { [unowned self] result in
+            guard case .success(let owned) = result else { return }
+            for (consumer, epoch) in present where owned[consumer] != epoch { self.onFenced(consumer, epoch) }
+            // What a lost answer or an outage left behind would keep other pushers out for ever.
+            for (consumer, epoch) in owned where !self.isServed(consumer) {
+                self.consumers?.release(consumer, of: self.pusher, epoch: epoch, on: connection) { _ in }
             }
         }
         registry.beat(pusher, settled: settled(), on: connection) { [unowned self] result in

@@ -17,6 +17,8 @@ final class StreamTail {
     private var horizon: SettledHorizon?
     private var latch: SleepLatch
     private var timer: Timer?
+    /// Whether reads are under way on the present connection.
+    private var isFollowing = false
     private var gapLog: GapLog
     /// Who waits for a read that begins after they asked.
     private var askers: [(Bool) -> Void] = []
@@ -71,14 +73,20 @@ final class StreamTail {
 
     private func takeRole(on connection: Connection) {
         guard let info, let queries else { return }
-        guard !info.writersMayPrepare else { return perform(latch.started(as: .poller)) }
+        guard !info.writersMayPrepare else {
+            isFollowing = true
+            return perform(latch.started(as: .poller))
+        }
         queries.takeWakerRole(on: connection) { [unowned self] result in
-            guard case .success(let isWaker) = result else { return }
+            guard case .success(let isWaker) = result else { return self.readFailed(result, connection) }
+            self.isFollowing = true
             self.perform(self.latch.started(as: isWaker ? .waker : .listener))
         }
     }
 
     private func woken() {
+        // The first read of a connection serves those who ask before it.
+        guard isFollowing else { return }
         if let action = latch.woken() { perform(action) }
     }
 
@@ -112,8 +120,13 @@ final class StreamTail {
         askers = []
         var latched: Bool?
         switch operation {
-        case .take: queries.takeLatch(on: connection) { if case .success(let taken) = $0 { latched = taken } }
-        case .release: queries.releaseLatch(on: connection) { _ in }
+        case .take:
+            queries.takeLatch(on: connection) { [unowned self] result in
+                guard case .success(let taken) = result else { return self.readFailed(result, connection) }
+                latched = taken
+            }
+        case .release:
+            queries.releaseLatch(on: connection) { [unowned self] result in self.readFailed(result, connection) }
         case .leave: break
         }
         let isOld = horizon.gap.map { MonotonicTime.now - $0.openedAt >= gapPatience } ?? false
@@ -121,7 +134,7 @@ final class StreamTail {
             return readRows(on: connection) { latched }
         }
         queries.holders(on: connection) { [unowned self] result in
-            guard case .success(let holders) = result else { return }
+            guard case .success(let holders) = result else { return self.readFailed(result, connection) }
             if self.horizon?.holders(holders) == true { return self.readRows(on: connection) { latched } }
             self.reportGap(on: connection)
             self.turnEnded(foundRows: false, more: false, latched: latched)
@@ -146,9 +159,10 @@ final class StreamTail {
         }
     }
 
-    private func readFailed(_ result: Result<Rows, PostgresError>, _ connection: Connection) {
-        guard case .failure(let error) = result, connection.isOpen else { return }
-        // The connection lives but the query does not work: start over, with a pause.
+    /// A query was cancelled, or does not work; the connection lives. Start over, after a pause: a new connection holds no
+    /// locks of unknown state.
+    private func readFailed<Value>(_ result: Result<Value, PostgresError>, _ connection: Connection) {
+        guard case .failure(let error) = result, connection.isOpen, database.current === connection else { return }
         database.restart(because: error)
     }
 
@@ -212,6 +226,7 @@ extension StreamTail: PersistentConnectionDelegate {
 
     func failed(_ error: any Error, retryingIn pause: Duration, of keeper: PersistentConnection) {
         timer?.cancel()
+        isFollowing = false
         logger.warning("no database", metadata: [.error: "\(error)", .retryIn: "\(pause)"])
         let waiting = askersOfThisRead + askers
         (askers, askersOfThisRead) = ([], [])

@@ -35,14 +35,18 @@ final class RequestServer {
     /// The connection this peer was last heard over has closed.
     var onDisconnect: ([UInt8]) -> Void = { _ in }
 
-    /// - Parameter sizeLimit: bytes a request may have.
-    init(binding endpoints: [String], context: Context, loop: EventLoop, sizeLimit: Int, name: String) throws {
+    /// - Parameters:
+    ///   - sizeLimit: bytes a request may have.
+    ///   - sendLimit: messages that may wait for one peer; more are dropped.
+    init(
+        binding endpoints: [String], context: Context, loop: EventLoop, sizeLimit: Int, name: String, sendLimit: Int32
+    ) throws {
         self.loop = loop
         self.sizeLimit = sizeLimit
         socket = try Socket(
             .router, in: context,
             options: [
-                .routerMandatory(true), .routerHandover(true), .linger(.seconds(1)),
+                .routerMandatory(true), .routerHandover(true), .sendHighWaterMark(sendLimit), .linger(.seconds(1)),
                 .ipv6(endpoints.contains { $0.contains("[") }),
                 // Larger requests are answered with an error up to here; past it the connection is closed.
                 .maxMessageSize(Int64(max(16 << 20, sizeLimit * 2))),
@@ -68,13 +72,16 @@ final class RequestServer {
         monitor = nil
     }
 
-    func answer(_ peer: Peer, _ response: WireMessage.Response) { _ = send(peer, response.encoded()) }
+    @discardableResult
+    func answer(_ peer: Peer, _ response: WireMessage.Response) -> SendOutcome { send(peer, response.encoded()) }
 
-    func answer(_ peer: Peer, _ rid: RequestID?, _ result: RawJSON) {
+    @discardableResult
+    func answer(_ peer: Peer, _ rid: RequestID?, _ result: RawJSON) -> SendOutcome {
         answer(peer, .init(outcome: .success(result), rid: rid))
     }
 
-    func answer(_ peer: Peer, _ rid: RequestID?, _ error: FutoInError) {
+    @discardableResult
+    func answer(_ peer: Peer, _ rid: RequestID?, _ error: FutoInError) -> SendOutcome {
         answer(peer, .init(outcome: .failure(error), rid: rid))
     }
 
