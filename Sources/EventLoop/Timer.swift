@@ -16,6 +16,8 @@ public final class Timer {
     /// The handler will not be called. Cancelling after the call, or twice, does nothing.
     public func cancel() { handler = nil }
 
+    var isCancelled: Bool { handler == nil }
+
     func fire() {
         let handler = handler
         self.handler = nil
@@ -35,10 +37,16 @@ struct TimerQueue {
 
     private var heap = Heap<Entry>()
     private var inserted: UInt64 = 0
+    private var sweepAt = 64
 
     var nextDeadline: MonotonicInstant? { heap.min?.timer.deadline }
 
     mutating func insert(_ timer: Timer) {
+        // Most timers are cancelled long before they are due; they must not pile up until then.
+        if heap.count >= sweepAt {
+            heap = Heap(heap.unordered.filter { !$0.timer.isCancelled })
+            sweepAt = max(64, heap.count * 2)
+        }
         inserted += 1
         heap.insert(Entry(timer: timer, order: inserted))
     }
