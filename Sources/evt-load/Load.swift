@@ -54,6 +54,7 @@ struct Load: AsyncParsableCommand {
         let verdict = try await bank.verdict(ledger, committed: committed)
         await receiver.stop()
         reading.cancel()
+        try await bank.cleanUp()
 
         let latency = await ledger.latency()
         print(

@@ -32,16 +32,27 @@ struct Tail: AsyncParsableCommand {
         configuration.batchLimit = count.map { min($0, 1000) } ?? 1000
         var left = count ?? .max
         if let component {
+            var unconfirmed: EventID?
             let receiver = try ReliableReceiver(component, configuration)
             let errors = Task { await Self.report(receiver.signals) }
             for await batch in receiver.batches {
                 printLines(Array(batch.events.prefix(left)))
-                // A batch that is not wanted whole is not confirmed: its events would be lost for the next run.
-                if batch.events.count <= left { await batch.confirm() }
+                if batch.events.count <= left {
+                    await batch.confirm()
+                } else {
+                    // Of the rest nothing was printed: it must come again.
+                    unconfirmed = batch.events[left - 1].id
+                    await batch.reject(because: "only \(left) events of it were asked for")
+                }
                 left -= batch.events.count
                 if left <= 0 { break }
             }
             await receiver.stop()
+            if let unconfirmed {
+                let poller = try await PollClient(settings.pusherConnect().list)
+                _ = try await poller.pollEvents(component, after: unconfirmed)
+                await poller.close()
+            }
             errors.cancel()
         } else {
             let receiver = LiveReceiver(configuration)

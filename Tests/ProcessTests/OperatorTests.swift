@@ -27,6 +27,12 @@ import Testing
             let reliable = try await deployment.evt("tail", "--component", "TAIL", "--count", "1", "--precise")
             #expect(reliable.text.contains("\"type\":\"BEFORE\",\"data\":{\"a\":  1}"), "\(reliable.text)")
             #expect(reliable.text.contains("\"us\":"))
+            // Part of a group: what was printed is confirmed, the rest comes the next time.
+            for number in 1...5 { try await deployment.record("PART", "\(number)") }
+            for expected in ["1", "2"] {
+                let one = try await deployment.evt("tail", "--component", "TAIL", "--want", "PART", "--count", "1")
+                #expect(one.text.contains("\"data\":\(expected),"), "\(one.text)")
+            }
             let live = try deployment.start("evt", ["tail", "--want", "AFTER", "--count", "1"])
             try await eventually("a live event") {
                 try await deployment.record("NOISE")

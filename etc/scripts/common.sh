@@ -47,11 +47,26 @@ install_python() {
 
 # PostgreSQL refuses to run as root.
 as_postgres() {
-    if [ "$(id -u)" = 0 ]; then su postgres -s /bin/bash -c "$(printf '%q ' "$@")"; else "$@"; fi
+    # Descriptor 9 may be a lock of the script's; a server must not keep it.
+    if [ "$(id -u)" = 0 ]; then su postgres -s /bin/bash -c "$(printf '%q ' "$@")" 9>&-; else "$@" 9>&-; fi
 }
 
+# free_port FILE: a free port of this machine; the one in the file, if it is free still.
 free_port() {
-    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+    python3 - "$1" <<'PYTHON'
+import pathlib, socket, sys
+file = pathlib.Path(sys.argv[1])
+for port in ([int(file.read_text())] if file.exists() else [], [0]):
+    try:
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            s.bind(("127.0.0.1", port[0]))
+            file.write_text(str(s.getsockname()[1]))
+            print(s.getsockname()[1])
+            break
+    except (OSError, IndexError):
+        continue
+PYTHON
 }
 
 # start_postgres NAME [setting=value …]: starts the private cluster of that name, made if need be.
@@ -75,7 +90,7 @@ start_postgres() {
     [ ${#run} -lt 80 ] || run=
     if ! as_postgres "$pg_bin/pg_ctl" -D "$pg_data" status >/dev/null 2>&1; then
         as_postgres "$pg_bin/pg_ctl" -D "$pg_data" -w -t 120 -l "$pg_data/log" -o "$(printf '%q ' \
-            -c listen_addresses=127.0.0.1 -c port="$(free_port)" -c unix_socket_directories="$run" "${settings[@]}")" \
+            -c listen_addresses=127.0.0.1 -c port="$(free_port "$state/$name.port")" -c unix_socket_directories="$run" "${settings[@]}")" \
             start >/dev/null || die "PostgreSQL did not start; see $pg_data/log"
     fi
     pg_port=$(sed -n 4p "$pg_data/postmaster.pid")
