@@ -10,18 +10,15 @@ public struct ConsumerAdmin: Sendable {
 
     /// - Returns: false if it was registered already.
     public func register(_ consumer: ConsumerIdentity, on connection: Connection) async throws -> Bool {
-        try await connection.transaction {
-            try await connection.query("SELECT pg_advisory_xact_lock_shared($1::bigint)", [.int8(info.discardKey)])
-            return try await connection.query(
-                Statement(
-                    """
-                    INSERT INTO \(consumers) (ident)
-                    SELECT $1::text WHERE NOT EXISTS (SELECT FROM \(consumers) WHERE ident = $1::text)
-                    ON CONFLICT (ident) DO NOTHING
-                    """),
-                [.text(consumer.description)]
-            ).affected == 1
-        }
+        try await connection.query(
+            Statement(
+                """
+                INSERT INTO \(consumers) (ident)
+                SELECT $1::text WHERE NOT EXISTS (SELECT FROM \(consumers) WHERE ident = $1::text)
+                ON CONFLICT (ident) DO NOTHING
+                """),
+            [.text(consumer.description)]
+        ).affected == 1
     }
 
     /// - Returns: false if there was no such consumer.

@@ -36,7 +36,7 @@ public struct ConsumerStore: Sendable {
         registerStatement = Statement(
             """
             INSERT INTO \(consumers) (ident, last_evt_id, reg_time, last_time)
-            SELECT $1::text, 0, \(now), \(now) FROM (SELECT pg_advisory_xact_lock_shared(\(info.discardKey))) not_discarding
+            SELECT $1::text, 0, \(now), \(now)
             WHERE NOT EXISTS (SELECT FROM \(consumers) WHERE ident = $1::text)
             ON CONFLICT (ident) DO NOTHING
             """, name: "evt_register")

@@ -20,7 +20,7 @@ public struct StreamInfo: Hashable, Sendable {
     public var latchKey: Int64 { 1_163_285_587 << 32 | Int64(tableOID) }
     /// The advisory lock of the one pusher that wakes the others.
     public var wakerKey: Int64 { 1_163_285_591 << 32 | Int64(tableOID) }
-    /// The advisory lock that registering shares and discarding has for itself: what a new consumer can expect to get is
+    /// The advisory lock that registering shares (a trigger takes it) and discarding has for itself: what a new consumer can expect to get is
     /// not discarded behind its back.
     public var discardKey: Int64 { 1_163_285_572 << 32 | Int64(tableOID) }
     /// The channel that says: there are new events.

@@ -94,6 +94,29 @@ import ZeroMQ
         }
     }
 
+    /// The gap is seen, its holder noted, and only then is the transaction prepared: the lock goes on without a process.
+    @Test(arguments: [false, true]) func aPreparedTransactionHoldsTheStreamUntilItEnds(commits: Bool) async throws {
+        try await Pipeline.with { pipeline in
+            try await TestDatabase.connected(to: pipeline.active) { connection in
+                try await connection.query("SET eventstream.notify = off")
+                let receiver = try pipeline.receiver("TWOPHASE")
+                let poller = try await pipeline.poller()
+                try await connection.query("BEGIN")
+                let open = EventID(try await connection.query("SELECT evt_add('OPEN', '1')").int(0, 0) ?? 0)
+                let after = try await pipeline.record("AFTER", ["1", "2"])
+                // A fresh poll has looked at the holders.
+                #expect(try await poller.pollEvents("LIVE", after: nil).isEmpty)
+                let name = "evt_\(UInt64.random(in: 0...UInt64.max))"
+                try await connection.query(Statement("PREPARE TRANSACTION '\(name)'"))
+                for _ in 0..<5 { #expect(try await poller.pollEvents("LIVE", after: nil).isEmpty) }
+                try await connection.query(Statement(commits ? "COMMIT PREPARED '\(name)'" : "ROLLBACK PREPARED '\(name)'"))
+                let expected = commits ? [open] + after : after
+                #expect(await Collector.collect(expected.count, from: receiver).map(\.id) == expected)
+                await receiver.stop()
+            }
+        }
+    }
+
     @Test func eventsBeforeTheStartOfThePusherAreNotLostToAnOpenTransaction() async throws {
         try await Pipeline.with([]) { pipeline in
             try await TestDatabase.connected(to: pipeline.active) { connection in

@@ -9,8 +9,11 @@
 /// The driver reports what it has read, in the order it read it: ``rows(_:at:)`` and ``holders(_:)``.
 public struct SettledHorizon: Sendable {
     /// A transaction that holds RowExclusiveLock on the event table.
+    ///
+    /// The same whether or not it has been prepared meanwhile: PREPARE TRANSACTION takes the process away, and keeps the
+    /// virtual transaction id (PostgreSQL 14 and later minor releases of 13) or makes it `-1/xid` (before).
     public struct Holder: Hashable, Sendable {
-        /// `pg_locks.virtualtransaction`: `3/1742`, or `-1/981` for a prepared transaction.
+        /// `pg_locks.virtualtransaction`: `3/1742`, or `-1/981`.
         public let transaction: String
         /// The backend; nil for a prepared transaction.
         public let processID: Int32?
@@ -19,6 +22,9 @@ public struct SettledHorizon: Sendable {
             self.transaction = transaction
             self.processID = processID
         }
+
+        public static func == (a: Holder, b: Holder) -> Bool { a.transaction == b.transaction }
+        public func hash(into hasher: inout Hasher) { hasher.combine(transaction) }
 
         var isPrepared: Bool { transaction.hasPrefix("-1/") }
     }
@@ -85,7 +91,7 @@ public struct SettledHorizon: Sendable {
         let remaining: Set<Holder>
         var someoneEnded = false
         if let remembered = gap.holders {
-            var kept = remembered.intersection(present)
+            var kept = present.filter { remembered.contains($0) }
             someoneEnded = kept.count < remembered.count
             // PREPARE TRANSACTION hands the lock on under a new name: a backend's that vanished may be the newcomer's.
             if remembered.subtracting(present).contains(where: { !$0.isPrepared }) {

@@ -4,6 +4,7 @@ extension Migration {
         Migration(number: 1, name: "stream", template: stream),
         Migration(number: 2, name: "wake", template: wake),
         Migration(number: 3, name: "add", template: add),
+        Migration(number: 4, name: "registration", template: registration),
     ]
 
     /// Tables. Existing futoin-eventstream tables are adopted: rows, positions, sequence and grants are kept.
@@ -159,5 +160,16 @@ extension Migration {
         END $$;
         REVOKE ALL ON FUNCTION {{add}}(text, json) FROM PUBLIC;
         COMMENT ON FUNCTION {{add}}(text, json) IS 'Records an event in the present transaction and returns its id';
+        """#
+
+    /// What a new consumer can expect to get is not discarded behind its back, however it is registered.
+    private static let registration = #"""
+        CREATE FUNCTION {{registering}}() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            -- The discarder has this lock for itself while it decides and deletes.
+            PERFORM pg_advisory_xact_lock_shared((1163285572::bigint << 32) | {{'events}}::regclass::oid::bigint);
+            RETURN NULL;
+        END $$;
+        CREATE TRIGGER registering BEFORE INSERT ON {{consumers}} FOR EACH STATEMENT EXECUTE FUNCTION {{registering}}();
         """#
 }
