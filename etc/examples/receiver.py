@@ -20,19 +20,24 @@ def call(function: str, **parameters) -> None:
     socket.send_json({"f": f"futoin.evt.push:1.1:{function}", "p": parameters, "rid": f"C{number}"})
 
 
-call("registerConsumer", component=component)
-call("readyToReceive", component=component, want=want)
+def ask() -> None:
+    """Asks for events; again, it is the sign of life that keeps the session."""
+    call("registerConsumer", component=component)
+    call("readyToReceive", component=component, want=want)
+
+
+ask()
 last_id = 0  # of the newest event processed; kept with your data, it makes processing exact across restarts
 while True:
     if not socket.poll(5000):
-        # Nothing to say for a while: a sign of life keeps the session.
-        call("readyToReceive", component=component, want=want)
+        ask()
         continue
     message = socket.recv_json()
-    if "e" in message and message["e"] != "ConsumerBusy":
-        sys.exit(f"{message['e']}: {message.get('edesc', '')}")
+    if "e" in message:
+        # Another receiver has the consumer, or the pusher has no database: the next sign of life asks again.
+        print(f"{message['e']}: {message.get('edesc', '')}", file=sys.stderr, flush=True)
     if message.get("f") != "futoin.evt.receiver:1.1:onEvents":
-        continue  # an answer; where another receiver has the consumer, the next sign of life asks again
+        continue  # an answer to one of our calls
     for event in message["p"]["events"]:
         # Groups come in order. After a lost answer or a new session some come again: their ids tell.
         if int(event["id"]) > last_id:
