@@ -25,6 +25,7 @@ final class ReceiverEngine {
     /// What is to be done when the batch that is out has been reported.
     private var afterBatch: (() -> Void)?
     private var isFinished = false
+    private var isStopping = false
     private var waiter: ((ReceiverProgress.Batch?) -> Void)?
 
     init(
@@ -65,7 +66,7 @@ final class ReceiverEngine {
 
     /// False if the endpoint is none; there is nothing to wait for then.
     func startOrReport() -> Bool {
-        guard !isFinished else { return false }
+        guard !isFinished, !isStopping else { return false }
         do {
             try start()
             return true
@@ -77,6 +78,7 @@ final class ReceiverEngine {
 
     /// Ends the session, so that another receiver can take over at once. A batch that is out may be reported first.
     func stop(completion: @escaping () -> Void) {
+        isStopping = true
         guard case .ready = state, afterBatch == nil else {
             finish()
             return completion()

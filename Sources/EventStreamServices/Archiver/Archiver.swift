@@ -79,7 +79,9 @@ final class ArchiverEngine {
         for await batch in receiver.batches {
             guard await archive(batch) else { break }
         }
+        // The last confirmation has arrived when the end of the session has been answered.
         stopper.cancel()
+        await stopper.value
         log.cancel()
         warehouse.close()
         logger.info("stopped")
