@@ -19,6 +19,7 @@ let package = Package(
     products: roles.map { .executable(name: $0, targets: [$0]) } + [
         .executable(name: "evt", targets: ["evt"]),
         .executable(name: "evt-load", targets: ["evt-load"]),
+        .executable(name: "evt-bench", targets: ["evt-bench"]),
         .library(name: "EventStream", targets: ["EventStream"]),
         .library(name: "EventStreamClient", targets: ["EventStreamClient"]),
         .library(name: "EventStreamServices", targets: ["EventStreamServices"]),
@@ -37,6 +38,8 @@ let package = Package(
         // C libraries of the system.
         .systemLibrary(name: "CLibPQ", providers: [.apt(["libpq-dev"])]),
         .systemLibrary(name: "CZeroMQ", providers: [.apt(["libzmq3-dev"])]),
+        // What the Glibc module leaves out.
+        .systemLibrary(name: "CMalloc"),
 
         // General layers, without a word of the domain.
         .target(
@@ -62,7 +65,7 @@ let package = Package(
         .target(
             name: "CommandLineSupport",
             dependencies: [
-                "EventStream", "EventStreamServices", argumentParser, logging, lifecycle,
+                "CMalloc", "EventStream", "EventStreamServices", argumentParser, logging, lifecycle,
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ], swiftSettings: strict),
         .executableTarget(
@@ -70,6 +73,12 @@ let package = Package(
             dependencies: [
                 "CommandLineSupport", "EventLoop", "EventStore", "EventStream", "EventStreamClient", "EventStreamServices",
                 "Postgres", argumentParser, logging, lifecycle,
+            ], swiftSettings: strict),
+        .executableTarget(
+            name: "evt-bench",
+            dependencies: [
+                "CommandLineSupport", "EventLoop", "EventStore", "EventStream", "EventStreamClient", "Postgres", "ZeroMQ",
+                argumentParser,
             ], swiftSettings: strict),
         .executableTarget(
             name: "evt-load",

@@ -46,6 +46,7 @@ public func runServices(_ settings: SettingsReader, label: String, _ make: (Logg
     let level = try settings.logLevel()
     LoggingSystem.bootstrap { LineLogHandler(label: $0, json: json, level: level) }
     raiseDescriptorLimit()
+    keepFreedMemory()
     let logger = Logger(label: label)
     let services: [any Service]
     do {

@@ -3,7 +3,8 @@ public import Postgres
 
 /// Reads the event table in pages, into their wire form.
 public struct QueueReader: Sendable {
-    /// How much one page may hold. A page has at least one event, however large.
+    /// How much one page may hold, in its wire form. A page has at least one event, and ends with the one that reaches the
+    /// limit, however large.
     public struct Limits: Hashable, Sendable {
         public var rows: Int
         public var bytes: Int
@@ -23,10 +24,11 @@ public struct QueueReader: Sendable {
 
     public init(_ tables: StreamTables) {
         // The window sum bounds the page by bytes on the server, without unpacking what will not be sent.
+        let weight = "bytes + \(EventPage.overhead)"
         func sql(_ condition: String) -> String {
             """
             SELECT id, type, data, ts, bytes FROM (
-                SELECT id, type, data, ts, bytes, sum(bytes) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - bytes AS before
+                SELECT id, type, data, ts, bytes, sum(\(weight)) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - (\(weight)) AS before
                 FROM \(tables.events.sql) WHERE id > $1::bigint AND id <= $2::bigint\(condition) ORDER BY id LIMIT $3::bigint
             ) page WHERE before < $4::bigint ORDER BY id
             """
@@ -36,52 +38,60 @@ public struct QueueReader: Sendable {
     }
 
     /// Reads what comes after `after`, in id order, up to and including `through`.
-    ///
-    /// The page's `through` says how far it is complete: up to the bound, unless a limit cut it short.
-    public func page(
-        on connection: Connection, after: EventID, through: EventID, want: EventFilter = .all, limits: Limits,
-        completion: @escaping (Result<EventPage, PostgresError>) -> Void
-    ) {
-        rows(on: connection, after: after, through: through, want: want, limits: limits) { result in
-            completion(
-                result.map { rows in
-                    let page = QueueReader.encode(rows, count: rows.count, after: after)
-                    return page.build(
-                        through: QueueReader.isCut(rows, limits) ? page.lastID ?? after : through)
-                })
-        }
-    }
-
-    /// The rows themselves; see ``encode(_:count:after:)``.
-    public func rows(
+    public func read(
         on connection: Connection, after: EventID, through: EventID = EventID(.max), want: EventFilter = .all,
-        limits: Limits, completion: @escaping (Result<Rows, PostgresError>) -> Void
+        limits: Limits, completion: @escaping (Result<QueueRows, PostgresError>) -> Void
     ) {
         var parameters: [Parameter] = [
             .int8(after.rawValue), .int8(through.rawValue), .int8(Int64(limits.rows)), .int8(Int64(limits.bytes)),
         ]
         if let types = want.types { parameters.append(.textArray(types.map(\.utf8))) }
-        connection.submit(want.types == nil ? all : filtered, parameters, completion: completion)
+        connection.submit(want.types == nil ? all : filtered, parameters) { result in
+            completion(result.map { QueueRows($0, after: after, bound: through, limits: limits) })
+        }
+    }
+}
+
+/// Rows of the event table as they were read, not yet in their wire form.
+public struct QueueRows {
+    private let rows: Rows
+    private let after: EventID
+    /// Whether a limit ended the page, so that there may be more.
+    public let isCut: Bool
+    /// How far the rows are complete: up to the bound that was asked for, unless a limit cut them short.
+    public let through: EventID
+
+    init(_ rows: Rows, after: EventID, bound: EventID, limits: QueueReader.Limits) {
+        self.rows = rows
+        self.after = after
+        isCut = QueueRows.isCut(rows, limits)
+        let last = rows.count > 0 ? EventID(rows.binaryInt8(rows.count - 1, 0)) : after
+        through = isCut ? last : bound
     }
 
-    /// Whether a limit ended the page, so that there may be more.
-    public static func isCut(_ rows: Rows, _ limits: Limits) -> Bool {
+    private static func isCut(_ rows: Rows, _ limits: QueueReader.Limits) -> Bool {
         guard rows.count < limits.rows else { return true }
         var bytes = 0
         for row in 0..<rows.count {
-            bytes += Int(Int32(bigEndian: rows.bytes(row, 4).loadUnaligned(as: Int32.self)))
+            bytes += EventPage.overhead + Int(Int32(bigEndian: rows.bytes(row, 4).loadUnaligned(as: Int32.self)))
         }
         return bytes >= limits.bytes
     }
 
-    public static func id(_ rows: Rows, _ row: Int) -> EventID { EventID(rows.binaryInt8(row, 0)) }
+    public var count: Int { rows.count }
+    public var ids: [EventID] { (0..<rows.count).map { EventID(rows.binaryInt8($0, 0)) } }
 
-    /// Encodes the first `count` rows.
-    public static func encode(_ rows: Rows, count: Int, after: EventID) -> EventPageBuilder {
+    /// All of them as a page.
+    public func page() -> EventPage { encode(count).build(through: through) }
+
+    /// The first `count` of them as a page that ends there; at least one.
+    public func page(first count: Int) -> EventPage { encode(count).build(through: EventID(rows.binaryInt8(count - 1, 0))) }
+
+    private func encode(_ count: Int) -> EventPageBuilder {
         var page = EventPageBuilder(after: after, capacity: count)
         for row in 0..<count {
             page.append(
-                id: id(rows, row), type: rows.bytes(row, 1), data: rows.bytes(row, 2),
+                id: EventID(rows.binaryInt8(row, 0)), type: rows.bytes(row, 1), data: rows.bytes(row, 2),
                 timestamp: EventTimestamp(postgres: rows.binaryInt8(row, 3)))
         }
         return page

@@ -26,7 +26,9 @@ final class CallChannel {
     private var isConnected = false
     private var retryTimer: Timer?
 
-    /// The server calls us.
+    /// The pusher calls us with events.
+    var onEvents: (OnEvents) -> Void = { _ in }
+    /// The server calls us in some other way.
     var onRequest: (WireMessage.Request) -> Void = { _ in }
     var onConnect: () -> Void = {}
     /// The connection was lost; a new one is being made.
@@ -159,7 +161,9 @@ final class CallChannel {
     }
 
     private func received(_ message: Message) {
-        guard let payload = message.frames.last, let decoded = try? WireMessage(decoding: payload) else { return }
+        guard let payload = message.frames.last else { return }
+        if let call = OnEvents(frame: payload) { return onEvents(call) }
+        guard let decoded = try? WireMessage(decoding: payload) else { return }
         switch decoded {
         case .request(let request): onRequest(request)
         case .response(let response):

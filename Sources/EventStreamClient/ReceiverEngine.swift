@@ -44,6 +44,7 @@ final class ReceiverEngine {
 
     func start() throws(ZeroMQError) {
         guard case .stopped = state else { return }
+        channel.onEvents = { [unowned self] in self.received($0) }
         channel.onRequest = { [unowned self] in self.called($0) }
         channel.onConnect = { [unowned self] in self.begin() }
         channel.onDisconnect = { [unowned self] in
@@ -181,20 +182,26 @@ final class ReceiverEngine {
 
     private func called(_ request: WireMessage.Request) {
         do {
-            let call = try OnEvents(request)
+            received(try OnEvents(request))
+        } catch {
+            emit(.receiverError(error))
+            channel.answer(request.rid, .failure(error))
+        }
+    }
+
+    private func received(_ call: OnEvents) {
+        do throws(FutoInError) {
             guard case .ready = state else { throw FutoInError.internalError("not receiving") }
-            switch progress.arrived(sequence: call.sequence, events: call.events, rid: request.rid) {
+            switch progress.arrived(sequence: call.sequence, events: call.events, rid: call.rid) {
             case .kept:
                 emit(.newEvents(call.events.count))
                 handOut()
-            case .answerAgain: channel.answer(request.rid, .success(.true))
+            case .answerAgain: channel.answer(call.rid, .success(.true))
             case .refused: throw FutoInError.invalidRequest("seq \(call.sequence) is too far ahead")
             }
-        } catch let error as FutoInError {
-            emit(.receiverError(error))
-            channel.answer(request.rid, .failure(error))
         } catch {
-            channel.answer(request.rid, .failure(.internalError("\(error)")))
+            emit(.receiverError(error))
+            channel.answer(call.rid, .failure(error))
         }
     }
 

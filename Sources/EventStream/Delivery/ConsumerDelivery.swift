@@ -81,9 +81,11 @@ public struct ConsumerDelivery: Sendable {
     }
 
     /// Groups answered out of order are not in flight any more, but only so many may wait for the ones before them.
-    public var canTakeGroup: Bool {
+    public var canTakeGroup: Bool { room > 0 }
+    /// How many more groups may be put in flight.
+    public var room: Int {
         let unanswered = inFlight.reduce(0) { $0 + ($1.state == .answered ? 0 : 1) }
-        return unanswered < configuration.requestMax && inFlight.count < configuration.requestMax * 16
+        return max(0, min(configuration.requestMax - unanswered, configuration.requestMax * 16 - inFlight.count))
     }
     public var eventsInFlight: Int { inFlight.reduce(0) { $0 + $1.count } }
 

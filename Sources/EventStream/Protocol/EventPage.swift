@@ -1,7 +1,7 @@
 /// A run of consecutive rows of the stream, encoded once for all who will get them.
 ///
-/// The JSON of every event lies in one buffer, without its closing brace, because `precise` decides what comes before
-/// that. Pages are immutable and shared; a group for a consumer is copied out of one or more of them.
+/// The JSON of every event lies in one buffer, each followed by a comma, so that neighbours go into a group as one piece.
+/// Pages are immutable and shared; a group for a consumer is copied out of one or more of them.
 public final class EventPage: Sendable {
     package struct Entry: Sendable {
         package let id: EventID
@@ -11,6 +11,9 @@ public final class EventPage: Sendable {
         /// Where the event's JSON ends in the buffer; it starts where the one before ends.
         package let end: Int
     }
+
+    /// Bytes an event has on the wire besides its data, at most.
+    public static let overhead = 102
 
     package let entries: [Entry]
     private let buffer: [UInt8]
@@ -38,21 +41,30 @@ public final class EventPage: Sendable {
         return low
     }
 
-    /// Bytes one event takes in a group, separator included.
+    @inline(__always)
+    private func start(of index: Int) -> Int { index == 0 ? 0 : entries[index - 1].end }
+
+    /// Bytes one event takes in a group at most, separator included.
     @inline(__always)
     package func size(at index: Int, precise: Bool) -> Int {
-        entries[index].end - (index == 0 ? 0 : entries[index - 1].end) + (precise ? 15 : 2)
+        entries[index].end - start(of: index) + (precise ? EventPage.fractionSize : 0)
     }
 
-    /// Appends one event as JSON.
-    package func append(at index: Int, precise: Bool, to output: inout [UInt8]) {
-        let start = index == 0 ? 0 : entries[index - 1].end
-        output.append(contentsOf: buffer[start..<entries[index].end])
-        if precise {
+    /// `,"us":` and up to six digits.
+    private static let fractionSize = 12
+
+    /// Appends events as JSON, a comma after each.
+    package func append(_ range: Range<Int>, precise: Bool, to output: inout [UInt8]) {
+        guard precise else {
+            output.append(contentsOf: buffer[start(of: range.lowerBound)..<start(of: range.upperBound)])
+            return
+        }
+        for index in range {
+            output.append(contentsOf: buffer[start(of: index)..<(entries[index].end - 2)])
             output.append(contentsOf: ",\"us\":".utf8)
             output.append(contentsOf: String(entries[index].fraction).utf8)
+            output.append(contentsOf: "},".utf8)
         }
-        output.append(UInt8(ascii: "}"))
     }
 }
 
@@ -92,7 +104,7 @@ public struct EventPageBuilder {
             lastTimestamp = timestamp.wire
         }
         buffer.append(contentsOf: lastTimestamp)
-        buffer.append(UInt8(ascii: "\""))
+        buffer.append(contentsOf: "\"},".utf8)
         entries.append(.init(id: id, type: eventType, fraction: Int32(timestamp.fraction), end: buffer.count))
     }
 
@@ -102,20 +114,34 @@ public struct EventPageBuilder {
     }
 }
 
-/// Events chosen for one consumer, as the elements of a JSON array.
+/// Events chosen for one consumer: stretches of pages, put into JSON when they are sent.
 public struct EventGroup: Sendable {
-    /// The events, separated by commas, without the brackets.
-    public internal(set) var elements: [UInt8] = []
-    public internal(set) var count = 0
+    private var runs: [(page: EventPage, range: Range<Int>)] = []
+    private let precise: Bool
+    public private(set) var count = 0
     /// Bytes of the whole as an EventList, at most.
-    public internal(set) var bytes = 0
-    public internal(set) var first: EventID?
-    public internal(set) var last: EventID?
+    public private(set) var bytes = 0
+    public private(set) var first: EventID?
+    public private(set) var last: EventID?
     /// Everything up to here has been looked at: what is not in the group was not wanted.
-    public internal(set) var through: EventID
+    public private(set) var through: EventID
+
+    /// Appends the group as an EventList.
+    package func append(to output: inout [UInt8]) {
+        output.append(UInt8(ascii: "["))
+        for (page, range) in runs { page.append(range, precise: precise, to: &output) }
+        // The comma after the last one.
+        if count > 0 { output.removeLast() }
+        output.append(UInt8(ascii: "]"))
+    }
 
     /// The group as an EventList.
-    public var list: [UInt8] { [UInt8(ascii: "[")] + elements + [UInt8(ascii: "]")] }
+    public var list: [UInt8] {
+        var output: [UInt8] = []
+        output.reserveCapacity(bytes)
+        append(to: &output)
+        return output
+    }
 }
 
 /// How much one group may hold.
@@ -134,14 +160,13 @@ public struct GroupLimits: Hashable, Sendable {
 extension EventGroup {
     /// Takes the wanted events with ids in (after, through] out of consecutive pages, as far as the limits allow.
     ///
-    /// - Parameters:
-    ///   - pages: in order, together covering what lies past `after`.
-    ///   - measuring: only find out which events would go in, without copying them.
+    /// - Parameter pages: in order, together covering what lies past `after`.
     public init(
         from pages: some Sequence<EventPage>, after: EventID, through end: EventID = EventID(.max), want: EventFilter,
-        precise: Bool, limits: GroupLimits, measuring: Bool = false
+        precise: Bool, limits: GroupLimits
     ) {
         through = after
+        self.precise = precise
         // The brackets, less the comma the last event does not have.
         bytes = 1
         for page in pages where page.through > after {
@@ -155,19 +180,26 @@ extension EventGroup {
                 if want.wants(entry.type) {
                     let size = page.size(at: index, precise: precise)
                     guard count < limits.events, count == 0 || bytes + size <= limits.bytes else { return }
-                    bytes += size
-                    if count == 0 { first = entry.id }
-                    if !measuring {
-                        if count > 0 { elements.append(UInt8(ascii: ",")) }
-                        page.append(at: index, precise: precise, to: &elements)
-                    }
-                    last = entry.id
-                    count += 1
+                    add(index, of: page, size: size)
                 }
                 through = entry.id
                 index += 1
             }
             through = max(through, min(page.through, end))
+        }
+    }
+
+    @inline(__always)
+    private mutating func add(_ index: Int, of page: EventPage, size: Int) {
+        bytes += size
+        count += 1
+        let id = page.entries[index].id
+        if first == nil { first = id }
+        last = id
+        if let run = runs.last, run.page === page, run.range.upperBound == index {
+            runs[runs.count - 1].range = run.range.lowerBound..<(index + 1)
+        } else {
+            runs.append((page, index..<(index + 1)))
         }
     }
 }
@@ -180,84 +212,8 @@ extension Event {
             type.utf8.withUnsafeBytes { builder.append(id: id, type: $0, data: data, timestamp: timestamp) }
         }
         var output: [UInt8] = []
-        builder.build(through: id).append(at: 0, precise: isPrecise, to: &output)
+        builder.build(through: id).append(0..<1, precise: isPrecise, to: &output)
+        output.removeLast()
         return output
-    }
-
-    /// Reads an EventList (protocol, section 3): at most 1000 events, ids strictly increasing.
-    public static func list(decoding json: RawJSON) throws(FutoInError) -> [Event] {
-        var events: [Event] = []
-        guard let elements = json.bytes.withUnsafeBufferPointer({ arrayElements($0) }) else {
-            throw .invalidRequest("events must be a list")
-        }
-        guard elements.count <= 1000 else { throw .invalidRequest("an event list has at most 1000 events") }
-        events.reserveCapacity(elements.count)
-        for range in elements {
-            let event = try json.bytes.withUnsafeBufferPointer { bytes throws(FutoInError) in
-                try Event(decoding: UnsafeBufferPointer(rebasing: bytes[range]))
-            }
-            guard events.last.map({ $0.id < event.id }) ?? true else {
-                throw .invalidRequest("the ids of an event list must increase")
-            }
-            events.append(event)
-        }
-        return events
-    }
-
-    /// Reads one event's wire object.
-    public init(decoding json: RawJSON) throws(FutoInError) {
-        self = try json.bytes.withUnsafeBufferPointer { bytes throws(FutoInError) in try Event(decoding: bytes) }
-    }
-
-    private init(decoding bytes: UnsafeBufferPointer<UInt8>) throws(FutoInError) {
-        guard let members = try? objectMembers(bytes) else { throw .invalidRequest("an event must be an object") }
-        var id: EventID?
-        var type: EventType?
-        var data: RawJSON?
-        var timestamp: EventTimestamp?
-        var fraction: Int64?
-        for (key, range) in members {
-            let contents = range.count >= 2 ? bytes[(range.lowerBound + 1)..<(range.upperBound - 1)] : bytes[0..<0]
-            let isString = bytes[range.lowerBound] == UInt8(ascii: "\"")
-            switch key {
-            case "id" where isString: id = EventID(wire: contents)
-            case "type" where isString: type = EventType(wire: contents)
-            case "data": data = RawJSON(unchecked: Array(bytes[range]))
-            case "ts" where isString: timestamp = EventTimestamp(wire: contents)
-            case "us":
-                fraction = Int64(String(decoding: bytes[range], as: UTF8.self))
-                guard fraction != nil else { throw .invalidRequest("us must be an integer, 0 to 999999") }
-            default: throw .invalidRequest("an event has no \(key.prefix(30))")
-            }
-        }
-        guard let id, let type, let data, let timestamp, (0..<1_000_000).contains(fraction ?? 0) else {
-            throw .invalidRequest("an event needs id, type, data and ts")
-        }
-        self.init(
-            id: id, type: type, data: data,
-            timestamp: EventTimestamp(microseconds: timestamp.microseconds + (fraction ?? 0)), isPrecise: fraction != nil)
-    }
-}
-
-extension Event {
-    /// Reads `{"type":…,"data":…}`, an event to be recorded.
-    ///
-    /// - Throws: `InvalidRequest` for anything else, other keys included.
-    public static func draft(decoding json: RawJSON) throws(FutoInError) -> (type: String, data: RawJSON) {
-        guard let members = json.bytes.withUnsafeBufferPointer({ try? objectMembers($0) }) else {
-            throw .invalidRequest("an event must be an object with type and data")
-        }
-        var type: String?
-        var data: RawJSON?
-        for (key, range) in members {
-            switch key {
-            case "type" where json.bytes[range.lowerBound] == UInt8(ascii: "\""):
-                type = JSONText.unescape(json.bytes[(range.lowerBound + 1)..<(range.upperBound - 1)])
-            case "data": data = RawJSON(unchecked: Array(json.bytes[range]))
-            default: throw .invalidRequest("an event to be recorded has type and data, not \(key.prefix(30))")
-            }
-        }
-        guard let type, let data else { throw .invalidRequest("an event to be recorded needs type and data") }
-        return (type, data)
     }
 }

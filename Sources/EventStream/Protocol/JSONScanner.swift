@@ -138,7 +138,9 @@ struct JSONScanner {
         guard current == UInt8(ascii: "\"") else { throw failure("expected a string") }
         position += 1
         let start = position
-        while let byte = current {
+        while true {
+            skipPlain()
+            guard let byte = current else { break }
             switch byte {
             case UInt8(ascii: "\""):
                 position += 1
@@ -150,6 +152,26 @@ struct JSONScanner {
             }
         }
         throw failure("the text ends within a string")
+    }
+
+    /// Steps over the plain part of a string, eight bytes at a time: printable ASCII but for `"` and `\`.
+    @inline(__always)
+    private mutating func skipPlain() {
+        let ones: UInt64 = 0x0101_0101_0101_0101
+        let highs = ones &* 0x80
+        while position + 8 <= bytes.count {
+            let word = UInt64(
+                littleEndian: UnsafeRawPointer(bytes.baseAddress! + position).loadUnaligned(as: UInt64.self))
+            let quotes = word ^ (ones &* UInt64(UInt8(ascii: "\"")))
+            let slashes = word ^ (ones &* UInt64(UInt8(ascii: "\\")))
+            // The high bit of a byte that is a quote, a backslash, below 0x20 or above 0x7F; exact for the first of them.
+            let special = ((quotes &- ones) | (slashes &- ones) | (word &- ones &* 0x20) | word) & highs
+            guard special == 0 else {
+                position += special.trailingZeroBitCount >> 3
+                return
+            }
+            position += 8
+        }
     }
 
     private mutating func escape() throws(Failure) {

@@ -9,10 +9,10 @@ public struct OnEvents: Hashable, Sendable {
     /// The payload frame of a call with a group's events.
     public static func encoded(sequence: UInt64, group: EventGroup, rid: RequestID) -> [UInt8] {
         var output: [UInt8] = []
-        output.reserveCapacity(group.elements.count + 128)
-        output.append(contentsOf: "{\"f\":\"\(function)\",\"p\":{\"seq\":\(sequence),\"events\":[".utf8)
-        output.append(contentsOf: group.elements)
-        output.append(contentsOf: "]}".utf8)
+        output.reserveCapacity(group.bytes + 128)
+        output.append(contentsOf: "{\"f\":\"\(function)\",\"p\":{\"seq\":\(sequence),\"events\":".utf8)
+        group.append(to: &output)
+        output.append(UInt8(ascii: "}"))
         rid.append(to: &output)
         output.append(UInt8(ascii: "}"))
         return output
@@ -35,5 +35,59 @@ public struct OnEvents: Hashable, Sendable {
         self.sequence = sequence
         self.events = try Event.list(decoding: events)
         rid = request.rid
+    }
+
+    /// Reads a call out of its payload frame in one pass.
+    ///
+    /// - Returns: nil for anything that is not such a call, or not in its usual form; ``WireMessage`` tells what it is.
+    public init?(frame: [UInt8]) {
+        let call = frame.withUnsafeBufferPointer { bytes -> (UInt64, [Event], RequestID?)? in
+            try? OnEvents.scan(bytes)
+        }
+        guard let call else { return nil }
+        (sequence, events, rid) = call
+    }
+
+    private static func scan(_ bytes: UnsafeBufferPointer<UInt8>) throws -> (UInt64, [Event], RequestID?)? {
+        var scanner = JSONScanner(bytes)
+        var isCall = false
+        var sequence: UInt64?
+        var events: [Event]?
+        var rid: RequestID?
+        try scanner.expect(UInt8(ascii: "{"))
+        repeat {
+            scanner.skipWhitespace()
+            let key = bytes[try scanner.string()]
+            try scanner.expect(UInt8(ascii: ":"))
+            scanner.skipWhitespace()
+            if key.elementsEqual("f".utf8) {
+                isCall = bytes[try scanner.string()].elementsEqual(function.utf8)
+            } else if key.elementsEqual("rid".utf8), rid == nil {
+                rid = RequestID(contents: Array(bytes[try scanner.string()]))
+            } else if key.elementsEqual("p".utf8), events == nil {
+                try scanner.expect(UInt8(ascii: "{"))
+                repeat {
+                    scanner.skipWhitespace()
+                    let name = bytes[try scanner.string()]
+                    try scanner.expect(UInt8(ascii: ":"))
+                    if name.elementsEqual("seq".utf8), sequence == nil {
+                        sequence = UInt64(String(decoding: bytes[try scanner.value()], as: UTF8.self))
+                    } else if name.elementsEqual("events".utf8), events == nil {
+                        var decoder = EventDecoder(scanner)
+                        events = try decoder.list()
+                        scanner = decoder.scanner
+                    } else {
+                        return nil
+                    }
+                } while scanner.take(UInt8(ascii: ","))
+                try scanner.expect(UInt8(ascii: "}"))
+            } else {
+                return nil
+            }
+        } while scanner.take(UInt8(ascii: ","))
+        try scanner.expect(UInt8(ascii: "}"))
+        try scanner.end()
+        guard isCall, let sequence, let events else { return nil }
+        return (sequence, events, rid)
     }
 }

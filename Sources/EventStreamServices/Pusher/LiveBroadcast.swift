@@ -53,7 +53,8 @@ final class LiveBroadcast {
         guard !connections.isEmpty else { return }
         for index in 0..<page.count {
             buffer.removeAll(keepingCapacity: true)
-            page.append(at: index, precise: false, to: &buffer)
+            page.append(index..<(index + 1), precise: false, to: &buffer)
+            buffer.removeLast()
             _ = try? socket.send([page.entries[index].type.utf8, buffer])
         }
     }

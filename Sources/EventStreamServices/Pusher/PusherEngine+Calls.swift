@@ -119,11 +119,11 @@ extension PusherEngine {
             return
         }
         let limits = QueueReader.Limits(rows: configuration.maxChunkEvents, bytes: 4 << 20)
-        store.page(after: after, through: settled, want: poll.want, limits: limits) { [unowned self] result in
+        store.read(after: after, through: settled, want: poll.want, limits: limits) { [unowned self] result in
             switch result {
-            case .success(let page):
+            case .success(let rows):
                 let group = EventGroup(
-                    from: [page], after: after, want: poll.want, precise: poll.precise,
+                    from: [rows.page()], after: after, want: poll.want, precise: poll.precise,
                     limits: GroupLimits(events: self.configuration.maxChunkEvents, bytes: 8 << 20 - 4096))
                 self.server?.answer(poll.peer, poll.rid, RawJSON(unchecked: group.list))
                 // Unwanted events must not hold the discarder up, nor be looked at again.

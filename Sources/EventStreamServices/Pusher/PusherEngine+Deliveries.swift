@@ -20,13 +20,13 @@ extension PusherEngine {
     private func pumpReliable(_ session: Session) {
         guard let window, !session.lease.isDisconnected, !session.isReleased else { return }
         while case .reliable(var delivery, let epoch) = session.kind, delivery.canTakeGroup {
-            if let page = session.history, page.through <= delivery.cursor { session.history = nil }
-            guard session.history != nil || window.covers(after: delivery.cursor) else { return readHistory(session) }
             let group: EventGroup
-            if let page = session.history {
+            if let page = session.feed.page(after: delivery.cursor) {
                 group = self.group([page], for: session, after: delivery.cursor)
-            } else {
+            } else if window.covers(after: delivery.cursor) {
                 group = self.group(window.pages(after: delivery.cursor), for: session, after: delivery.cursor)
+            } else {
+                break
             }
             guard let last = group.last else {
                 guard group.through > delivery.cursor else { return }
@@ -39,6 +39,7 @@ extension PusherEngine {
             session.kind = .reliable(delivery, epoch: epoch)
             send(taken, group, to: session)
         }
+        readHistory(session)
     }
 
     private func group(
@@ -49,21 +50,26 @@ extension PusherEngine {
             limits: configuration.groupLimits)
     }
 
-    private func readHistory(_ session: Session) {
-        guard !session.isReadingHistory, let window, case .reliable(let delivery, _) = session.kind else { return }
-        session.isReadingHistory = true
-        let limits = QueueReader.Limits(rows: configuration.groupLimits.events, bytes: 1 << 20)
-        // A rare type must not make one statement scan the whole backlog: others wait behind it.
-        let farthest = session.want.types == nil ? window.end : min(window.end, EventID(delivery.cursor.rawValue + 200_000))
-        // The end is looked at before the page is read: up to there it is settled.
-        store.page(after: delivery.cursor, through: farthest, want: session.want, limits: limits) { [unowned self] result in
-            session.isReadingHistory = false
-            guard !session.isOver else { return }
+    /// Begins the next read of history, if the session needs one.
+    ///
+    /// - Parameter arriving: pages that are here, but not in groups yet.
+    private func readHistory(_ session: Session, arriving: Int = 0) {
+        guard !session.isOver, let window, case .reliable(let delivery, _) = session.kind,
+            let read = session.feed.nextRead(after: delivery.cursor, window: window, room: delivery.room - arriving)
+        else { return }
+        // A little less than a group has, so that a page makes one.
+        let limits = QueueReader.Limits(rows: configuration.groupLimits.events, bytes: configuration.groupLimits.bytes * 7 / 8)
+        store.read(after: read.after, through: read.through, want: session.want, limits: limits) { [unowned self] result in
             switch result {
-            case .success(let page):
-                session.history = page
+            case .success(let rows):
+                session.feed.returned(read, through: rows.through)
+                // First the next read: the database works on it while this page is put into its wire form and sent.
+                self.readHistory(session, arriving: 1)
+                guard !session.isOver else { return }
+                session.feed.add(rows.page())
                 self.pump(session)
             case .failure(let error):
+                session.feed.failed(read)
                 self.logger.debug("history could not be read", metadata: [.error: "\(error)"])
                 self.loop.schedule(after: .milliseconds(100)) { [weak self] in self?.pump(session) }
             }
@@ -114,16 +120,16 @@ extension PusherEngine {
                     from: pages, after: group.after, through: group.last, want: session.want, precise: session.precise,
                     limits: .init(events: group.count, bytes: .max)))
         }
-        store.page(
+        store.read(
             after: group.after, through: group.last, want: session.want, limits: .init(rows: group.count, bytes: 16 << 20)
         ) { result in
-            guard case .success(let page) = result else {
+            guard case .success(let rows) = result else {
                 session.rereading.remove(group.sequence)
                 return
             }
             again(
                 EventGroup(
-                    from: [page], after: group.after, through: group.last, want: session.want, precise: session.precise,
+                    from: [rows.page()], after: group.after, through: group.last, want: session.want, precise: session.precise,
                     limits: .init(events: group.count, bytes: .max)))
         }
     }
@@ -186,8 +192,7 @@ extension PusherEngine {
             var after = page.after
             while after < page.through {
                 let extent = EventGroup(
-                    from: [page], after: after, want: session.want, precise: session.precise, limits: limits,
-                    measuring: true)
+                    from: [page], after: after, want: session.want, precise: session.precise, limits: limits)
                 _ = delivery.arrived(
                     through: extent.through, count: extent.count, bytes: extent.bytes, limits: limits)
                 after = extent.through

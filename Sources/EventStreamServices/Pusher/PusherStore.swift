@@ -135,12 +135,12 @@ final class PusherStore {
 
     // MARK: History
 
-    func page(
+    func read(
         after: EventID, through: EventID, want: EventFilter, limits: QueueReader.Limits,
-        completion: @escaping (Result<EventPage, PostgresError>) -> Void
+        completion: @escaping (Result<QueueRows, PostgresError>) -> Void
     ) {
         guard let connection = reading.current, let reader else { return completion(unavailable()) }
-        reader.page(on: connection, after: after, through: through, want: want, limits: limits, completion: completion)
+        reader.read(on: connection, after: after, through: through, want: want, limits: limits, completion: completion)
     }
 
     // MARK: Positions

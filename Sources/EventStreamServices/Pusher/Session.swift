@@ -14,9 +14,8 @@ final class Session {
     let precise: Bool
     var lease: Lease
     var kind: Kind
-    /// A page of history that is being sent; nil at the head of the stream.
-    var history: EventPage?
-    var isReadingHistory = false
+    /// History read for this session alone, while it is behind the shared window.
+    var feed: ConsumerFeed
     /// Groups whose events are being read again.
     var rereading: Set<UInt64> = []
     var isOver = false
@@ -34,6 +33,7 @@ final class Session {
         self.precise = precise
         self.lease = lease
         self.kind = kind
+        feed = ConsumerFeed(after: .none, longestScan: want.types == nil ? nil : 200_000)
     }
 
     var isLive: Bool { consumer.component.isLive }

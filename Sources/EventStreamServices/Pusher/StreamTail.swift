@@ -143,18 +143,17 @@ final class StreamTail {
 
     private func readRows(on connection: Connection, latched: @escaping () -> Bool?) {
         guard let reader, let after = horizon?.settled else { return }
-        reader.rows(on: connection, after: after, limits: limits) { [unowned self] result in
+        reader.read(on: connection, after: after, limits: limits) { [unowned self] result in
             guard case .success(let rows) = result else { return self.readFailed(result, connection) }
             guard self.horizon?.settled == after else { return }
-            let ids = (0..<rows.count).map { QueueReader.id(rows, $0) }
-            let count = self.horizon?.rows(ids, at: .now) ?? 0
+            let count = self.horizon?.rows(rows.ids, at: .now) ?? 0
             if count > 0 {
                 self.gapLog.closed()
-                self.onPage(QueueReader.encode(rows, count: count, after: after).build(through: ids[count - 1]))
+                self.onPage(rows.page(first: count))
                 self.passOn()
             }
             self.turnEnded(
-                foundRows: count > 0, more: count == rows.count && QueueReader.isCut(rows, self.limits),
+                foundRows: count > 0, more: count == rows.count && rows.isCut,
                 latched: latched())
         }
     }

@@ -52,7 +52,7 @@ import Testing
                 for position in window.start.rawValue...window.end.rawValue {
                     let group = EventGroup(
                         from: window.pages(after: EventID(position)), after: EventID(position), want: .all, precise: false,
-                        limits: .init(events: 1000, bytes: .max), measuring: true)
+                        limits: .init(events: 1000, bytes: .max))
                     #expect(group.count == all.count { $0 > position })
                 }
             }

@@ -6,11 +6,10 @@ import Testing
 
     private func group(
         _ pages: [EventPage], after: EventID = .none, through: EventID = EventID(.max), want: EventFilter = .all,
-        precise: Bool = false, limits: GroupLimits? = nil, measuring: Bool = false
+        precise: Bool = false, limits: GroupLimits? = nil
     ) -> EventGroup {
         EventGroup(
-            from: pages, after: after, through: through, want: want, precise: precise, limits: limits ?? unlimited,
-            measuring: measuring)
+            from: pages, after: after, through: through, want: want, precise: precise, limits: limits ?? unlimited)
     }
 
     private func decoded(_ group: EventGroup) throws -> [Event] { try Event.list(decoding: RawJSON(validating: group.list)) }
@@ -80,26 +79,6 @@ import Testing
         let pages = [page(after: 0, [event(1, data: "\"\(String(repeating: "x", count: 500))\""), event(2)])]
         #expect(try ids(group(pages, limits: .init(events: 1000, bytes: 100))) == [1])
         #expect(try ids(group(pages, after: 1, limits: .init(events: 1000, bytes: 100))) == [2])
-    }
-
-    @Test func measuringFindsTheSameExtentWithoutCopying() {
-        var random = SeededGenerator(seed: 5)
-        for _ in 0..<300 {
-            let all = (1...30).map {
-                event($0 * 2, ["A", "B"][random.below(2)], data: String(repeating: "1", count: random.pick(1...50)))
-            }
-            let pages = [page(after: 0, Array(all[..<10])), page(after: 20, Array(all[10...]))]
-            let limits = GroupLimits(events: random.pick(1...30), bytes: random.pick(50...2000))
-            let after = EventID(Int64(random.below(62)))
-            let want = random.chance(50) ? EventFilter.all : EventFilter([EventType("A")!])!
-            let (copied, measured) = (
-                group(pages, after: after, want: want, limits: limits),
-                group(pages, after: after, want: want, limits: limits, measuring: true)
-            )
-            #expect(measured.elements.isEmpty)
-            #expect((copied.count, copied.first, copied.last) == (measured.count, measured.first, measured.last))
-            #expect(copied.through == measured.through)
-        }
     }
 
     @Test func successiveGroupsGiveEveryWantedEventOnce() throws {

@@ -1,0 +1,145 @@
+/// Reads events out of JSON text in one pass.
+struct EventDecoder {
+    private(set) var scanner: JSONScanner
+    /// Neighbours mostly have the same second: where its text stood last, and what it meant.
+    private var knownTime: (text: Range<Int>, timestamp: EventTimestamp)?
+
+    init(_ scanner: JSONScanner) { self.scanner = scanner }
+
+    private var bytes: UnsafeBufferPointer<UInt8> { scanner.bytes }
+
+    /// Reads an EventList.
+    mutating func list() throws(FutoInError) -> [Event] {
+        var events: [Event] = []
+        guard scanner.take(UInt8(ascii: "[")) else { throw .invalidRequest("events must be a list") }
+        if scanner.take(UInt8(ascii: "]")) { return events }
+        repeat {
+            guard events.count < 1000 else { throw .invalidRequest("an event list has at most 1000 events") }
+            let event = try event()
+            guard events.last.map({ $0.id < event.id }) ?? true else {
+                throw .invalidRequest("the ids of an event list must increase")
+            }
+            events.append(event)
+        } while scanner.take(UInt8(ascii: ","))
+        guard scanner.take(UInt8(ascii: "]")) else { throw .invalidRequest("events must be a list") }
+        return events
+    }
+
+    mutating func event() throws(FutoInError) -> Event {
+        do {
+            return try scanEvent()
+        } catch let error as FutoInError {
+            throw error
+        } catch {
+            throw .invalidRequest("an event must be an object")
+        }
+    }
+
+    /// - Throws: `JSONScanner.Failure` where the text is no JSON object, `FutoInError` where it is no event.
+    private mutating func scanEvent() throws -> Event {
+        var id: EventID?
+        var type: EventType?
+        var data: RawJSON?
+        var timestamp: EventTimestamp?
+        var fraction: Int64?
+        try scanner.expect(UInt8(ascii: "{"))
+        if !scanner.take(UInt8(ascii: "}")) {
+            repeat {
+                scanner.skipWhitespace()
+                let key = try scanner.string()
+                try scanner.expect(UInt8(ascii: ":"))
+                let value = try scanner.value()
+                let isString = bytes[value.lowerBound] == UInt8(ascii: "\"")
+                let contents = isString ? (value.lowerBound + 1)..<(value.upperBound - 1) : 0..<0
+                switch name(key) {
+                case .id where isString: id = EventID(wire: bytes[contents])
+                case .type where isString: type = EventType(wire: bytes[contents])
+                case .data: data = RawJSON(unchecked: Array(bytes[value]))
+                case .ts where isString: timestamp = time(contents)
+                case .us:
+                    fraction = Int64(String(decoding: bytes[value], as: UTF8.self))
+                    guard fraction != nil else { throw FutoInError.invalidRequest("us must be an integer, 0 to 999999") }
+                default: throw FutoInError.invalidRequest("an event has no \(JSONText.unescape(bytes[key]).prefix(30)) like that")
+                }
+            } while scanner.take(UInt8(ascii: ","))
+            try scanner.expect(UInt8(ascii: "}"))
+        }
+        guard let id, let type, let data, let timestamp, (0..<1_000_000).contains(fraction ?? 0) else {
+            throw FutoInError.invalidRequest("an event needs id, type, data and ts")
+        }
+        return Event(
+            id: id, type: type, data: data,
+            timestamp: EventTimestamp(microseconds: timestamp.microseconds + (fraction ?? 0)), isPrecise: fraction != nil)
+    }
+
+    private enum Key { case id, type, data, ts, us, other }
+
+    private func name(_ range: Range<Int>) -> Key {
+        let key = bytes[range]
+        switch key.count {
+        case 2 where key.elementsEqual("id".utf8): return .id
+        case 2 where key.elementsEqual("ts".utf8): return .ts
+        case 2 where key.elementsEqual("us".utf8): return .us
+        case 4 where key.elementsEqual("type".utf8): return .type
+        case 4 where key.elementsEqual("data".utf8): return .data
+        default: break
+        }
+        guard key.contains(UInt8(ascii: "\\")) else { return .other }
+        switch JSONText.unescape(key) {
+        case "id": return .id
+        case "ts": return .ts
+        case "us": return .us
+        case "type": return .type
+        case "data": return .data
+        default: return .other
+        }
+    }
+
+    private mutating func time(_ range: Range<Int>) -> EventTimestamp? {
+        if let knownTime, bytes[knownTime.text].elementsEqual(bytes[range]) { return knownTime.timestamp }
+        let timestamp = EventTimestamp(wire: bytes[range])
+        if let timestamp { knownTime = (range, timestamp) }
+        return timestamp
+    }
+}
+
+extension Event {
+    /// Reads an EventList (protocol, section 3): at most 1000 events, ids strictly increasing.
+    public static func list(decoding json: RawJSON) throws(FutoInError) -> [Event] {
+        try json.bytes.withUnsafeBufferPointer { bytes throws(FutoInError) in
+            var decoder = EventDecoder(JSONScanner(bytes))
+            return try decoder.list()
+        }
+    }
+
+    /// Reads one event's wire object.
+    public init(decoding json: RawJSON) throws(FutoInError) {
+        self = try json.bytes.withUnsafeBufferPointer { bytes throws(FutoInError) in
+            var decoder = EventDecoder(JSONScanner(bytes))
+            return try decoder.event()
+        }
+    }
+}
+
+extension Event {
+    /// Reads `{"type":…,"data":…}`, an event to be recorded.
+    ///
+    /// - Throws: `InvalidRequest` for anything else, other keys included.
+    public static func draft(decoding json: RawJSON) throws(FutoInError) -> (type: String, data: RawJSON) {
+        guard let members = json.bytes.withUnsafeBufferPointer({ try? objectMembers($0) }) else {
+            throw .invalidRequest("an event must be an object with type and data")
+        }
+        var type: String?
+        var data: RawJSON?
+        for (key, range) in members {
+            switch key {
+            case "type" where json.bytes[range.lowerBound] == UInt8(ascii: "\""):
+                type = JSONText.unescape(json.bytes[(range.lowerBound + 1)..<(range.upperBound - 1)])
+            case "data": data = RawJSON(unchecked: Array(json.bytes[range]))
+            default: throw .invalidRequest("an event to be recorded has type and data, not \(key.prefix(30))")
+            }
+        }
+        guard let type, let data else { throw .invalidRequest("an event to be recorded needs type and data") }
+        return (type, data)
+    }
+}

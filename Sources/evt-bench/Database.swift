@@ -1,0 +1,69 @@
+import EventLoop
+import EventStore
+import EventStream
+import Postgres
+
+/// A database of the benchmark's own, with a stream in it.
+struct Database: Sendable {
+    let url: String
+
+    /// Makes one, runs `body`, and drops it.
+    static func with<Value: Sendable>(_ server: String, _ body: (Database) async throws -> Value) async throws -> Value {
+        let name = "evt_bench_\(UInt32.random(in: 0...UInt32.max))"
+        try await connected(to: server) { _ = try await $0.script("CREATE DATABASE \(name)") }
+        let database = Database(url: "\(server) dbname=\(name)")
+        let outcome: Result<Value, any Error>
+        do {
+            try await connected(to: database.url) { _ = try await Migrator.migrateActive(.standard, on: $0) }
+            outcome = .success(try await body(database))
+        } catch {
+            outcome = .failure(error)
+        }
+        try await connected(to: server) { _ = try await $0.script("DROP DATABASE \(name) WITH (FORCE)") }
+        return try outcome.get()
+    }
+
+    static func connected<Value: Sendable>(
+        to url: String, _ body: nonisolated(nonsending) @Sendable (Connection) async throws -> Value
+    ) async throws -> Value {
+        let home = LoopActor()
+        defer { home.loop.stop() }
+        return try await home.run { loop in
+            let connection = try await Connection.open(ConnectionOptions(url, applicationName: "evt-bench"), on: loop)
+            defer { connection.close() }
+            return try await body(connection)
+        }
+    }
+
+    func connected<Value: Sendable>(
+        _ body: nonisolated(nonsending) @Sendable (Connection) async throws -> Value
+    ) async throws -> Value { try await Database.connected(to: url, body) }
+
+    func execute(_ sql: String) async throws { try await connected { _ = try await $0.script(sql) } }
+
+    func number(_ sql: String) async throws -> Int {
+        try await connected { Int(try await $0.query(Statement(sql)).int(0, 0) ?? 0) }
+    }
+
+    /// Events of about 150 bytes, as JSON objects with a number, a name and a text.
+    static let data = "json_build_object('n', g, 'name', 'a customer', 'text', repeat('x', 90))"
+
+    /// Records so many events at once, and lets the server come to rest.
+    func fill(_ count: Int, type: String = "BENCH") async throws {
+        try await execute("INSERT INTO evt_queue (type, data) SELECT '\(type)', \(Database.data) FROM generate_series(1, \(count)) g")
+        try await execute("VACUUM ANALYZE evt_queue")
+        try await execute("CHECKPOINT")
+    }
+
+    /// Registers a consumer at the first event still there.
+    func register(_ component: String) async throws {
+        try await connected { connection in
+            let admin = ConsumerAdmin(try await StreamInfo.load(.standard, from: connection))
+            _ = try await admin.register(ConsumerIdentity(component)!, on: connection)
+        }
+    }
+
+    func position(of component: String) async throws -> Int {
+        try await number("SELECT last_evt_id FROM evt_consumers WHERE ident = 'local:\(component)'")
+    }
+}

@@ -1,0 +1,47 @@
+import EventLoop
+import EventStream
+import EventStreamClient
+import Postgres
+
+/// Stored events to one reliable receiver.
+enum HistoryMeasure {
+    static let events = 500_000
+
+    static func row(_ server: String, runs: Int) async throws -> Row {
+        try await Database.with(server) { database in
+            try await database.fill(events)
+            var (copied, pushed): ([Double], [Double]) = ([], [])
+            for run in 0..<runs {
+                copied.append(try await copy(database))
+                pushed.append(try await push(database, component: "HISTORY\(run)"))
+            }
+            let (baseline, result) = (Double(events) / copied.median, Double(events) / pushed.median)
+            return Row(
+                measure: "500k stored events to one reliable receiver", baseline: "COPY TO STDOUT \(baseline.rate)",
+                result: result.rate, ratio: (result / baseline).text(2), mark: ">= 0.40", isGood: result / baseline >= 0.4)
+        }
+    }
+
+    private static func copy(_ database: Database) async throws -> Double {
+        try await database.connected { connection in
+            let start = ContinuousClock.now
+            try await connection.copyOut("COPY (SELECT id, type, data, ts FROM evt_queue) TO STDOUT") { _ in }
+            return (ContinuousClock.now - start).seconds
+        }
+    }
+
+    /// From the call for the session to the last answer.
+    private static func push(_ database: Database, component: String) async throws -> Double {
+        try await database.register(component)
+        return try await PusherProcess.with(database) { pusher in
+            let receiver = Receiver(component, pusher.endpoint)
+            try await receiver.start()
+            await receiver.waitUntilReady()
+            let start = ContinuousClock.now
+            await receiver.wait(for: events)
+            let time = (ContinuousClock.now - start).seconds
+            await receiver.stop()
+            return time
+        }
+    }
+}

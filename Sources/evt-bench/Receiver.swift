@@ -1,0 +1,48 @@
+import EventLoop
+import EventStream
+import EventStreamClient
+
+/// A reliable receiver that checks the order of what it gets, and does nothing else with it.
+actor Receiver {
+    private let receiver: ReliableReceiver
+    private var reading: Task<Void, Never>?
+    private(set) var count = 0
+    private(set) var last = EventID.none
+    private var waiter: (Int, CheckedContinuation<Void, Never>)?
+
+    init(_ component: String, _ endpoint: String) {
+        var configuration = ReceiverConfiguration(endpoints: [endpoint])
+        configuration.registers = false
+        receiver = try! ReliableReceiver(component, configuration)
+    }
+
+    func start() async throws {
+        try await receiver.start()
+        reading = Task { for await batch in receiver.batches { await self.add(batch) } }
+    }
+
+    private func add(_ batch: EventBatch) async {
+        for event in batch.events {
+            precondition(event.id > last, "out of order")
+            last = event.id
+        }
+        count += batch.events.count
+        await batch.confirm()
+        if let (target, continuation) = waiter, count >= target {
+            waiter = nil
+            continuation.resume()
+        }
+    }
+
+    func waitUntilReady() async { for await signal in receiver.signals { if case .ready = signal { return } } }
+
+    func wait(for target: Int) async {
+        guard count < target else { return }
+        await withCheckedContinuation { waiter = (target, $0) }
+    }
+
+    func stop() async {
+        await receiver.stop()
+        reading?.cancel()
+    }
+}
