@@ -39,11 +39,11 @@ let package = Package(
         .systemLibrary(name: "CLibPQ", providers: [.apt(["libpq-dev"])]),
         .systemLibrary(name: "CZeroMQ", providers: [.apt(["libzmq3-dev"])]),
         // What the Glibc module leaves out.
-        .systemLibrary(name: "CMalloc"),
+        .systemLibrary(name: "CGlibc"),
 
         // General layers, without a word of the domain.
         .target(
-            name: "EventLoop", dependencies: [.product(name: "HeapModule", package: "swift-collections")],
+            name: "EventLoop", dependencies: ["CGlibc", .product(name: "HeapModule", package: "swift-collections")],
             swiftSettings: strict),
         .target(name: "Postgres", dependencies: ["CLibPQ", "EventLoop", deque], swiftSettings: strict),
         .target(name: "ZeroMQ", dependencies: ["CZeroMQ", "EventLoop"], swiftSettings: strict),
@@ -65,7 +65,7 @@ let package = Package(
         .target(
             name: "CommandLineSupport",
             dependencies: [
-                "CMalloc", "EventStream", "EventStreamServices", argumentParser, logging, lifecycle,
+                "CGlibc", "EventStream", "EventStreamServices", argumentParser, logging, lifecycle,
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ], swiftSettings: strict),
         .executableTarget(

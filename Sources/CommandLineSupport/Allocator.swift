@@ -1,4 +1,4 @@
-import CMalloc
+import CGlibc
 
 /// Lets the allocator keep the buffers that come and go with every group.
 ///

@@ -1,10 +1,11 @@
+import CGlibc
 import Glibc
 import Synchronization
 
 /// One thread that waits for everything a process waits for, and runs the actors that own those things.
 ///
 /// ZeroMQ sockets and libpq connections may be used by one thread only. An `EventLoop` is that thread: it sleeps in a
-/// single `poll(2)` over every registered descriptor, the wake-up descriptor and the next timer. It is also a
+/// single `ppoll(2)` over every registered descriptor, the wake-up descriptor and the next timer. It is also a
 /// `SerialExecutor`: an actor that names it as its executor runs on this thread, so the compiler checks what would
 /// otherwise be a convention.
 ///
@@ -184,20 +185,20 @@ public final class EventLoop: SerialExecutor, @unchecked Sendable {
             return (block && idle, shared.stopping && idle)
         }
         if ended { return false }
-        var timeout: Int32 = 0
-        if mayBlock {
-            timeout = timers.nextDeadline.map { milliseconds(until: $0) } ?? -1
+        // Of ppoll(2), because poll(2) knows only milliseconds.
+        var timeout = timespec()
+        let deadline = mayBlock ? timers.nextDeadline : nil
+        if let deadline {
+            let (seconds, attoseconds) = max(MonotonicInstant.now.duration(to: deadline), .zero).components
+            timeout = timespec(tv_sec: Int(seconds), tv_nsec: Int(attoseconds / 1_000_000_000))
         }
-        let count = Glibc.poll(&pollDescriptors, nfds_t(pollDescriptors.count), timeout)
+        let isEndless = mayBlock && deadline == nil
+        let count = withUnsafePointer(to: &timeout) { timeout in
+            ppoll(&pollDescriptors, nfds_t(pollDescriptors.count), isEndless ? nil : timeout, nil)
+        }
         shared.withLock { $0.sleeping = false }
         if count > 0 { dispatchReady() }
         return true
-    }
-
-    /// Rounded up: waking early would only mean waiting again.
-    private func milliseconds(until deadline: MonotonicInstant) -> Int32 {
-        let (seconds, attoseconds) = max(MonotonicInstant.now.duration(to: deadline), .zero).components
-        return Int32(clamping: seconds * 1000 + (attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000)
     }
 
     private func rebuildDescriptors() {

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CommandLineSupport
 import EventStream
 import Foundation
 import Postgres
@@ -27,6 +28,7 @@ struct Bench: AsyncParsableCommand {
             return measure
         }
         guard runs >= 1 else { throw ValidationError("--runs: at least 1") }
+        keepFreedMemory()
         print(Machine.description)
         print(try await Machine.server(server))
         Row.printHeader()

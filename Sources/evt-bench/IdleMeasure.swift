@@ -1,1 +1,37 @@
-enum IdleMeasure { static func row(_ s: String, runs: Int) async throws -> Row { fatalError() }; static func rows(_ s: String, runs: Int = 1) async throws -> [Row] { [] } }
+import EventStream
+import EventStreamClient
+
+/// A pusher with nothing to do.
+enum IdleMeasure {
+    private static let seconds = 30
+
+    static func rows(_ server: String) async throws -> [Row] {
+        try await Database.with(server) { database in
+            try await database.register("IDLE")
+            return try await PusherProcess.with(database) { pusher in
+                let receiver = Receiver("IDLE", pusher.endpoint)
+                try await receiver.start()
+                await receiver.waitUntilReady()
+                // What its start cost is reported once its connections have been idle for a while.
+                try await Task.sleep(for: .seconds(12))
+                // Each statement of a pusher is a transaction of its own.
+                let counted = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()"
+                let (before, processor) = (try await database.number(counted), pusher.processorTime)
+                try await Task.sleep(for: .seconds(seconds))
+                let (after, used) = (try await database.number(counted), pusher.processorTime)
+                await receiver.stop()
+                // The question itself is a transaction, too.
+                let statements = Double(after - before - 1) / Double(seconds)
+                let load = (used - processor) / Double(seconds) * 100
+                return [
+                    Row(
+                        measure: "idle, one receiver: statements a second", baseline: "none", result: statements.text(2), ratio: "",
+                        mark: "< 1", isGood: statements < 1),
+                    Row(
+                        measure: "idle, one receiver: processor", baseline: "none", result: "\(load.text(2)) %", ratio: "",
+                        mark: "< 0.5 %", isGood: load < 0.5),
+                ]
+            }
+        }
+    }
+}

@@ -1,1 +1,47 @@
-enum LiveMeasure { static func row(_ s: String, runs: Int) async throws -> Row { fatalError() }; static func rows(_ s: String, runs: Int = 1) async throws -> [Row] { [] } }
+import EventLoop
+import EventStream
+import EventStreamClient
+import Postgres
+
+/// Writers at full speed and one reliable receiver, until everything is confirmed.
+enum LiveMeasure {
+    private static let events = 200_000
+    private static let writers = 4
+
+    static func row(_ server: String, runs: Int) async throws -> Row {
+        try await Database.with(server) { database in
+            var (alone, together): ([Double], [Double]) = ([], [])
+            // The first run only warms the server up.
+            for run in 0...runs {
+                try await database.execute("TRUNCATE evt_queue; CHECKPOINT")
+                let baseline = try await Writers.write(events, connections: writers, to: database)
+                try await database.execute("TRUNCATE evt_queue; CHECKPOINT")
+                let result = try await withReceiver(database, component: "LIVELY\(run)")
+                if run > 0 {
+                    alone.append(baseline)
+                    together.append(result)
+                }
+            }
+            let (baseline, result) = (Double(events) / alone.median, Double(events) / together.median)
+            return Row(
+                measure: "live: \(writers) writers, 100 a transaction, until confirmed", baseline: "writers alone \(baseline.rate)",
+                result: result.rate, ratio: (result / baseline).text(2), mark: ">= 0.60", isGood: result / baseline >= 0.6)
+        }
+    }
+
+    private static func withReceiver(_ database: Database, component: String) async throws -> Double {
+        try await database.register(component)
+        return try await PusherProcess.with(database) { pusher in
+            let receiver = Receiver(component, pusher.endpoint)
+            try await receiver.start()
+            await receiver.waitUntilReady()
+            let start = ContinuousClock.now
+            _ = try await Writers.write(events, connections: writers, to: database)
+            let last = try await database.number("SELECT max(id) FROM evt_queue")
+            while try await database.position(of: component) < last { try await Task.sleep(for: .milliseconds(5)) }
+            let time = (ContinuousClock.now - start).seconds
+            await receiver.stop()
+            return time
+        }
+    }
+}

@@ -10,9 +10,11 @@ actor Receiver {
     private(set) var last = EventID.none
     private var waiter: (Int, CheckedContinuation<Void, Never>)?
 
-    init(_ component: String, _ endpoint: String) {
+    private var handler: @Sendable (Event) -> Void = { _ in }
+
+    init(_ component: String, _ endpoint: String, registers: Bool = false) {
         var configuration = ReceiverConfiguration(endpoints: [endpoint])
-        configuration.registers = false
+        configuration.registers = registers
         receiver = try! ReliableReceiver(component, configuration)
     }
 
@@ -21,10 +23,13 @@ actor Receiver {
         reading = Task { for await batch in receiver.batches { await self.add(batch) } }
     }
 
+    func onEvent(_ handler: @escaping @Sendable (Event) -> Void) { self.handler = handler }
+
     private func add(_ batch: EventBatch) async {
         for event in batch.events {
             precondition(event.id > last, "out of order")
             last = event.id
+            handler(event)
         }
         count += batch.events.count
         await batch.confirm()

@@ -38,7 +38,7 @@ struct Pipeline: Sendable {
         let database = DatabaseConfiguration(url: active)
         var pusher = Pusher.Configuration(
             database: database, bind: Endpoints([pusherEndpoint]), liveBind: Endpoints([liveEndpoint]))
-        pusher.latch.longestSleep = .milliseconds(200)
+        pusher.head.latch.longestSleep = .milliseconds(200)
         configure(&pusher)
         var discarder = Discarder.Configuration(database: database)
         discarder.pollPeriod = .milliseconds(100)

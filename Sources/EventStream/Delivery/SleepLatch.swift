@@ -5,7 +5,7 @@
 /// writer in flight has missed it; one more read after that, and every later writer will notify.
 ///
 /// Of several readers of one stream, one has the waking role and the latch; the others sleep until it, or a writer,
-/// notifies them.
+/// notifies them. One that finds events nobody told it of takes the waker for frozen, and polls until it is told again.
 public struct SleepLatch: Sendable {
     public struct Configuration: Sendable {
         /// The pause after a dry read while writers are in flight; more than zero.
@@ -18,7 +18,7 @@ public struct SleepLatch: Sendable {
         public var step: Duration?
 
         public init(
-            shortestPause: Duration = .milliseconds(1), longestPause: Duration = .milliseconds(20),
+            shortestPause: Duration = .microseconds(250), longestPause: Duration = .milliseconds(20),
             longestSleep: Duration = .seconds(3), step: Duration? = nil
         ) {
             self.shortestPause = shortestPause
@@ -58,6 +58,11 @@ public struct SleepLatch: Sendable {
     private var state = State.sleeping
     private var nextPause: Duration
     private var wokenWhileReading = false
+    private var isBlocked = false
+    /// Whether the present read is the safety poll underneath a sleep.
+    private var isSafetyPoll = false
+    /// Whether the reader with the waking role has failed to pass a wake-up on.
+    private var wakerIsSilent = false
 
     public init(_ configuration: Configuration, role: Role) {
         self.configuration = configuration
@@ -70,11 +75,16 @@ public struct SleepLatch: Sendable {
         self.role = role
         holdsLatch = false
         wokenWhileReading = false
+        isBlocked = false
+        wakerIsSilent = false
         return read(.leave)
     }
 
     /// The role was won or lost while running.
-    public mutating func roleChanged(to role: Role) { self.role = role }
+    public mutating func roleChanged(to role: Role) {
+        self.role = role
+        wakerIsSilent = false
+    }
 
     /// A read came back.
     ///
@@ -85,15 +95,19 @@ public struct SleepLatch: Sendable {
     ///   - blocked: whether rows wait behind a gap, whose end nobody will announce.
     public mutating func didRead(foundRows: Bool, more: Bool, latched: Bool?, blocked: Bool) -> Action {
         if latched == true { holdsLatch = true }
+        if isSafetyPoll, foundRows, role == .listener, !wokenWhileReading { wakerIsSilent = true }
+        // A gap that has just opened mostly closes at once.
+        if blocked, !isBlocked { nextPause = configuration.shortestPause }
+        isBlocked = blocked
         if foundRows || wokenWhileReading {
             wokenWhileReading = false
             nextPause = configuration.shortestPause
             if holdsLatch { return read(.release) }
-            return read(role == .waker && !more ? .take : .leave)
+            return read(role == .waker && !more && !blocked ? .take : .leave)
         }
         if blocked { return pause() }
         switch role {
-        case .listener: return sleep()
+        case .listener: return wakerIsSilent ? pause() : sleep()
         case .poller: return pause()
         case .waker:
             if holdsLatch { return sleep() }
@@ -105,13 +119,25 @@ public struct SleepLatch: Sendable {
     public mutating func timerFired() -> Action? {
         switch state {
         case .reading: nil
-        case .pausing: read(role == .waker && !holdsLatch ? .take : .leave)
+        // While events wait behind a gap there is no sleep, and writers need not be made to notify.
+        case .pausing:
+            if holdsLatch {
+                read(isBlocked ? .release : .leave)
+            } else {
+                read(role == .waker && !isBlocked ? .take : .leave)
+            }
         // The safety poll keeps the latch: finding nothing, it sleeps on at the price of one statement.
-        case .sleeping: read(.leave)
+        case .sleeping: read(.leave, isSafetyPoll: true)
         }
     }
 
-    /// A notification came, or someone asks for the newest state.
+    /// A notification came.
+    public mutating func notified() -> Action? {
+        wakerIsSilent = false
+        return woken()
+    }
+
+    /// Someone asks for the newest state.
     public mutating func woken() -> Action? {
         guard state != .reading else {
             wokenWhileReading = true
@@ -120,8 +146,9 @@ public struct SleepLatch: Sendable {
         return read(holdsLatch ? .release : .leave)
     }
 
-    private mutating func read(_ operation: LatchOperation) -> Action {
+    private mutating func read(_ operation: LatchOperation, isSafetyPoll: Bool = false) -> Action {
         state = .reading
+        self.isSafetyPoll = isSafetyPoll
         if operation == .release { holdsLatch = false }
         return .read(operation)
     }

@@ -47,13 +47,13 @@ extension SettingsReader {
         configuration.delivery.ackTimeout = try duration(Settings.ackTimeout, in: .milliseconds(100) ... .seconds(3600))
         configuration.queueMax = try int(Settings.queueMax, in: 1...1_000_000)
         configuration.sessionTimeout = try duration(Settings.sessionTimeout, in: .milliseconds(500) ... .seconds(3600))
-        configuration.latch.shortestPause = try duration(Settings.sleepMin, in: .milliseconds(1) ... .seconds(60))
-        configuration.latch.longestSleep = try duration(Settings.sleepMax, in: .milliseconds(1) ... .seconds(600))
+        configuration.head.latch.shortestPause = try duration(Settings.sleepMin, in: .microseconds(50) ... .seconds(60))
+        configuration.head.latch.longestSleep = try duration(Settings.sleepMax, in: .milliseconds(1) ... .seconds(600))
         if optional(Settings.sleepStep)?.isEmpty == false {
-            configuration.latch.step = try duration(Settings.sleepStep, in: .zero ... .seconds(600))
+            configuration.head.latch.step = try duration(Settings.sleepStep, in: .zero ... .seconds(600))
         }
-        configuration.latch.longestPause = max(
-            configuration.latch.shortestPause, min(configuration.latch.longestPause, configuration.latch.longestSleep))
+        configuration.head.latch.longestPause = max(
+            configuration.head.latch.shortestPause, min(configuration.head.latch.longestPause, configuration.head.latch.longestSleep))
         configuration.maxRequestBytes = try int(Settings.maxRequestBytes, in: 1024...67_108_864)
         configuration.windowBytes = try int(Settings.windowBytes, in: 1 << 20...16 << 30)
         configuration.insecure = try bool(Settings.insecure)

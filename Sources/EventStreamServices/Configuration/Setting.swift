@@ -54,7 +54,8 @@ public enum Settings {
         name: "EVT_QUEUE_MAX", standard: "10000",
         meaning: "events that may wait for a live receiver before the oldest are dropped: 1 to 1000000")
     public static let sleepMin = Setting(
-        name: "EVT_SLEEP_MIN", standard: "1ms", meaning: "the pusher's first pause when it has read everything: 1ms to 1m")
+        name: "EVT_SLEEP_MIN", standard: "250us",
+        meaning: "the pusher's first pause when it has read everything and writers are in flight: 50us to 1m")
     public static let sleepMax = Setting(
         name: "EVT_SLEEP_MAX", standard: "3s", meaning: "the safety poll while nothing happens: 1ms to 10m")
     public static let sleepStep = Setting(

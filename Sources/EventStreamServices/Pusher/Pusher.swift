@@ -26,7 +26,8 @@ public struct Pusher: Service {
         public var queueMax = 10_000
         /// How long a session lives without a word from its peer.
         public var sessionTimeout = Duration.seconds(15)
-        public var latch = SleepLatch.Configuration()
+        /// When the head of the stream is read.
+        public var head = HeadReader.Configuration()
         /// Bytes a request may have.
         public var maxRequestBytes = 65_536
         /// Bytes of events kept for the consumers at the head.

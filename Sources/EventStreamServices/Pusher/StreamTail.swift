@@ -4,32 +4,34 @@ import EventStream
 import Logging
 import Postgres
 
-/// Reads the head of the stream, once for everyone: performs what ``SettledHorizon`` and ``SleepLatch`` decide.
+/// Reads the head of the stream, once for everyone: carries out what ``HeadReader`` decides.
 final class StreamTail {
     private let loop: EventLoop
     private let logger: Logger
     private let tables: StreamTables
+    private let configuration: HeadReader.Configuration
     private let database: PersistentConnection
     private let limits = QueueReader.Limits()
-    private var reader: QueueReader?
+    private var rows: QueueReader?
     private var queries: TailQueries?
     private var info: StreamInfo?
-    private var horizon: SettledHorizon?
-    private var latch: SleepLatch
+    private var head: HeadReader?
     private var timer: Timer?
     /// Whether reads are under way on the present connection.
     private var isFollowing = false
     private var gapLog: GapLog
     /// Who waits for a read that begins after they asked.
     private var askers: [(Bool) -> Void] = []
-    private var askersOfThisRead: [(Bool) -> Void] = []
+    private var askersOfThisTurn: [(Bool) -> Void] = []
+    private var latched: Bool?
     private var lastPassedOn: MonotonicTime?
     private var passOnTimer: Timer?
+    private var roleAskedAt: MonotonicTime?
 
-    /// A gap younger than this is not worth a look at pg_locks.
-    private let gapPatience = Duration.milliseconds(5)
     /// Wake-ups for other pushers are passed on at most this often.
     private let passOnInterval = Duration.milliseconds(5)
+    /// How often a listener tries to get the waking role.
+    private let roleInterval = Duration.seconds(1)
 
     /// The position the tail starts from, once it is known.
     var onStart: (EventID) -> Void = { _ in }
@@ -41,15 +43,15 @@ final class StreamTail {
     init(_ configuration: Pusher.Configuration, loop: EventLoop, logger: Logger) {
         self.loop = loop
         self.logger = logger
+        self.configuration = configuration.head
         tables = configuration.database.tables
-        latch = SleepLatch(configuration.latch, role: .waker)
         gapLog = GapLog(logger: logger)
         database = PersistentConnection(
             configuration.database.options(application: "evt-pusher tail", settings: QueueReader.settings), on: loop)
     }
 
     /// Everything up to here has been reported.
-    var settled: EventID? { horizon?.settled }
+    var settled: EventID? { head?.settled }
 
     func start() {
         database.delegate = self
@@ -66,96 +68,114 @@ final class StreamTail {
     /// holds it back; with false if the database goes away meanwhile.
     func whenFresh(_ completion: @escaping (Bool) -> Void) {
         askers.append(completion)
-        woken()
+        // The first read of a connection serves those who ask before it.
+        if isFollowing, let action = head?.asked() { perform(action) }
     }
 
     var isConnected: Bool { database.current != nil }
 
     private func takeRole(on connection: Connection) {
         guard let info, let queries else { return }
-        guard !info.writersMayPrepare else {
-            isFollowing = true
-            return perform(latch.started(as: .poller))
-        }
+        guard !info.writersMayPrepare else { return follow(as: .poller) }
         queries.takeWakerRole(on: connection) { [unowned self] result in
             guard case .success(let isWaker) = result else { return self.readFailed(result, connection) }
-            self.isFollowing = true
-            self.perform(self.latch.started(as: isWaker ? .waker : .listener))
+            self.follow(as: isWaker ? .waker : .listener)
         }
     }
 
-    private func woken() {
-        // The first read of a connection serves those who ask before it.
-        guard isFollowing else { return }
-        if let action = latch.woken() { perform(action) }
+    private func follow(as role: SleepLatch.Role) {
+        isFollowing = true
+        if let action = head?.started(as: role) { perform(action) }
     }
 
     private func perform(_ action: SleepLatch.Action) {
         timer?.cancel()
         switch action {
-        case .read(let operation): read(operation)
+        case .read(let operation): turn(operation)
         case .pause(let duration), .sleep(let duration):
-            if !askers.isEmpty, let next = latch.woken() { return perform(next) }
             timer = loop.schedule(after: duration) { [weak self] in
                 guard let self else { return }
-                if case .sleep = action { self.retryRole() }
-                if let next = self.latch.timerFired() { self.perform(next) }
+                self.retryRole()
+                if let next = self.head?.timerFired() { self.perform(next) }
             }
         }
     }
 
     /// The pusher with the waking role may have died.
     private func retryRole() {
-        guard latch.role == .listener, let connection = database.current else { return }
+        guard head?.role == .listener, let connection = database.current,
+            roleAskedAt.map({ MonotonicTime.now - $0 >= roleInterval }) ?? true
+        else { return }
+        roleAskedAt = .now
         queries?.takeWakerRole(on: connection) { [unowned self] result in
-            if case .success(true) = result { self.latch.roleChanged(to: .waker) }
+            if case .success(true) = result { self.head?.roleChanged(to: .waker) }
         }
     }
 
     // MARK: One turn
 
-    private func read(_ operation: SleepLatch.LatchOperation) {
-        guard let connection = database.current, let queries, let horizon else { return }
-        askersOfThisRead += askers
+    private func turn(_ operation: SleepLatch.LatchOperation) {
+        guard let connection = database.current, let queries else { return }
+        askersOfThisTurn += askers
         askers = []
-        var latched: Bool?
+        latched = nil
         switch operation {
         case .take:
             queries.takeLatch(on: connection) { [unowned self] result in
                 guard case .success(let taken) = result else { return self.readFailed(result, connection) }
-                latched = taken
+                self.latched = taken
             }
         case .release:
             queries.releaseLatch(on: connection) { [unowned self] result in self.readFailed(result, connection) }
         case .leave: break
         }
-        let isOld = horizon.gap.map { MonotonicTime.now - $0.openedAt >= gapPatience } ?? false
-        guard horizon.gap != nil, isOld || !askersOfThisRead.isEmpty else {
-            return readRows(on: connection) { latched }
-        }
-        queries.holders(on: connection) { [unowned self] result in
-            guard case .success(let holders) = result else { return self.readFailed(result, connection) }
-            if self.horizon?.holders(holders) == true { return self.readRows(on: connection) { latched } }
-            self.reportGap(on: connection)
-            self.turnEnded(foundRows: false, more: false, latched: latched)
+        submit(head?.begin(isAsked: !askersOfThisTurn.isEmpty, at: .now), on: connection)
+    }
+
+    private func submit(_ query: HeadReader.Query?, on connection: Connection) {
+        switch query {
+        case .holders: readHolders(on: connection)
+        case .rows(let after): readRows(after: after, on: connection)
+        case nil: turnEnded()
         }
     }
 
-    private func readRows(on connection: Connection, latched: @escaping () -> Bool?) {
-        guard let reader, let after = horizon?.settled else { return }
-        reader.read(on: connection, after: after, limits: limits) { [unowned self] result in
+    private func readHolders(on connection: Connection) {
+        let begun = MonotonicTime.now
+        queries?.holders(on: connection) { [unowned self] result in
+            guard case .success(let holders) = result else { return self.readFailed(result, connection) }
+            let now = MonotonicTime.now
+            let next = self.head?.sawHolders(holders, took: now - begun, at: now)
+            if next == nil { self.reportGap(on: connection) }
+            self.submit(next, on: connection)
+        }
+    }
+
+    private func readRows(after: EventID, on connection: Connection) {
+        rows?.read(on: connection, after: after, limits: limits) { [unowned self] result in
             guard case .success(let rows) = result else { return self.readFailed(result, connection) }
-            guard self.horizon?.settled == after else { return }
-            let count = self.horizon?.rows(rows.ids, at: .now) ?? 0
-            if count > 0 {
+            guard self.head?.settled == after else { return }
+            let count = self.head?.sawRows(rows.ids, isCut: rows.isCut, at: .now) ?? 0
+            self.turnEnded {
+                guard count > 0 else { return }
                 self.gapLog.closed()
                 self.onPage(rows.page(first: count))
                 self.passOn()
             }
-            self.turnEnded(
-                foundRows: count > 0, more: count == rows.count && rows.isCut,
-                latched: latched())
         }
+    }
+
+    /// - Parameter report: tells of what the turn has found. By then the next turn has begun: the database works on it while
+    ///   these rows are put into their wire form and sent.
+    private func turnEnded(report: () -> Void = {}) {
+        guard head != nil else { return }
+        let isFresh = head?.isFresh ?? false
+        let ready = isFresh ? askersOfThisTurn : []
+        if !isFresh { askers = askersOfThisTurn + askers }
+        askersOfThisTurn = []
+        if let action = head?.end(latched: latched, isAsked: !askers.isEmpty, at: .now) { perform(action) }
+        report()
+        for asker in ready { asker(true) }
     }
 
     /// A query was cancelled, or does not work; the connection lives. Start over, after a pause: a new connection holds no
@@ -164,24 +184,9 @@ final class StreamTail {
         guard case .failure(let error) = result, connection.isOpen, database.current === connection else { return }
         database.restart(because: error)
     }
-
-    private func turnEnded(foundRows: Bool, more: Bool, latched: Bool?) {
-        let gap = horizon?.gap
-        // Held back by transactions that are open: those who ask cannot wait for that.
-        if gap == nil || gap?.holders?.isEmpty == false {
-            let ready = askersOfThisRead
-            askersOfThisRead = []
-            for asker in ready { asker(true) }
-        } else {
-            askers = askersOfThisRead + askers
-            askersOfThisRead = []
-        }
-        perform(latch.didRead(foundRows: foundRows, more: more, latched: latched, blocked: gap != nil))
-    }
-
     /// The other pushers sleep until a writer or this one notifies them; the last event of a burst must be announced, too.
     private func passOn() {
-        guard hasListeners, latch.role == .waker, passOnTimer == nil else { return }
+        guard hasListeners, head?.role == .waker, passOnTimer == nil else { return }
         let elapsed = lastPassedOn.map { MonotonicTime.now - $0 } ?? passOnInterval
         passOnTimer = loop.schedule(after: max(passOnInterval - elapsed, .zero)) { [weak self] in
             guard let self else { return }
@@ -192,7 +197,7 @@ final class StreamTail {
     }
 
     private func reportGap(on connection: Connection) {
-        guard let gap = horizon?.gap, let holders = gap.holders, let queries, gapLog.isDue(gap, at: .now) else { return }
+        guard let gap = head?.gap, let holders = gap.holders, let queries, gapLog.isDue(gap, at: .now) else { return }
         let transfer = Unchecked((self, connection, queries))
         let home = LoopActor(loop: loop)
         Task {
@@ -211,13 +216,15 @@ extension StreamTail: PersistentConnectionDelegate {
         let queries = TailQueries(info)
         try await queries.listen(on: connection)
         let floor = try await queries.settledFloor(on: connection)
-        (self.info, self.queries, reader) = (info, queries, QueueReader(info.tables))
-        // After a reconnect the tail goes on where it was; what it knew of gaps and locks is forgotten.
-        horizon = SettledHorizon(settled: horizon?.settled ?? floor)
+        (self.info, self.queries, rows) = (info, queries, QueueReader(info.tables))
+        // After a reconnect the tail goes on where it was.
+        if head == nil { head = HeadReader(settled: floor, configuration) }
     }
 
     func opened(_ connection: Connection, of keeper: PersistentConnection) {
-        connection.onNotification = { [unowned self] _ in self.woken() }
+        connection.onNotification = { [unowned self] _ in
+            if self.isFollowing, let action = self.head?.notified() { self.perform(action) }
+        }
         logger.info("following the stream", metadata: [.settled: "\(settled ?? .none)"])
         onStart(settled ?? .none)
         takeRole(on: connection)
@@ -227,8 +234,8 @@ extension StreamTail: PersistentConnectionDelegate {
         timer?.cancel()
         isFollowing = false
         logger.warning("no database", metadata: [.error: "\(error)", .retryIn: "\(pause)"])
-        let waiting = askersOfThisRead + askers
-        (askers, askersOfThisRead) = ([], [])
+        let waiting = askersOfThisTurn + askers
+        (askers, askersOfThisTurn) = ([], [])
         for asker in waiting { asker(false) }
     }
 }

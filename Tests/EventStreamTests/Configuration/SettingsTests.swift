@@ -30,7 +30,7 @@ import Testing
         #expect((pusher.delivery.requestMax, pusher.delivery.ackTimeout) == (4, .seconds(30)))
         #expect((pusher.delivery.errorPause, pusher.delivery.longestErrorPause) == (.milliseconds(100), .seconds(5)))
         #expect(pusher.sessionTimeout == .seconds(15))
-        #expect(pusher.latch.step == nil)
+        #expect(pusher.head.latch.step == nil)
         let generator = try await reader().generator()
         #expect(generator.bind.list == ["tcp://127.0.0.1:5570"])
         #expect(generator.database.tables == .standard)
@@ -116,9 +116,9 @@ import Testing
     }
 
     @Test func pausesNeverOutgrowTheSafetyPollNorShrinkBelowTheFirst() async throws {
-        let short = try await reader(["EVT_SLEEP_MAX": "5ms"]).pusher().latch
+        let short = try await reader(["EVT_SLEEP_MAX": "5ms"]).pusher().head.latch
         #expect(short.longestPause == .milliseconds(5))
-        let long = try await reader(["EVT_SLEEP_MIN": "1s"]).pusher().latch
+        let long = try await reader(["EVT_SLEEP_MIN": "1s"]).pusher().head.latch
         #expect(long.longestPause >= long.shortestPause)
     }
 }

@@ -1,0 +1,119 @@
+/// Reads the head of the stream, turn by turn: ``SettledHorizon`` says what may be delivered, ``SleepLatch`` when to read.
+///
+/// A turn begins when the latch says so (``SleepLatch/Action/read(_:)``): ``begin(isAsked:at:)`` names the first query,
+/// ``sawHolders(_:took:at:)`` and ``sawRows(_:isCut:at:)`` take the answers, ``end(latched:isAsked:at:)`` says what comes
+/// next. The order of the queries is what keeps events safe, so it is decided here and not by the driver: holders first,
+/// then rows with a snapshot taken after that.
+///
+/// - Permits: any answer to be followed by ``started(as:)``: a new connection has begun, and what was learned of locks on
+///   the old one is forgotten.
+public struct HeadReader: Sendable {
+    public enum Query: Hashable, Sendable {
+        /// Who holds RowExclusiveLock on the event table.
+        case holders
+        /// The rows past this id, in id order.
+        case rows(after: EventID)
+    }
+
+    public struct Configuration: Sendable {
+        public var latch = SleepLatch.Configuration()
+        /// A younger gap is not worth a look at the locks: it mostly closes by itself.
+        public var gapPatience = Duration.milliseconds(3)
+        /// Looking at the locks takes at most one part in so many of the time, however dear many connections make it.
+        public var lookShare = 10
+        public init() {}
+    }
+
+    private let configuration: Configuration
+    public private(set) var horizon: SettledHorizon
+    private var latch: SleepLatch
+    /// The locks may be looked at again from here on.
+    private var nextLook: MonotonicTime?
+    // The present turn.
+    private var hasLooked = false
+    private var foundRows = false
+    private var more = false
+
+    /// - Parameter settled: every event up to here has been reported.
+    public init(settled: EventID, _ configuration: Configuration) {
+        self.configuration = configuration
+        horizon = SettledHorizon(settled: settled)
+        latch = SleepLatch(configuration.latch, role: .waker)
+    }
+
+    public var settled: EventID { horizon.settled }
+    public var gap: SettledHorizon.Gap? { horizon.gap }
+    public var role: SleepLatch.Role { latch.role }
+
+    // MARK: When to read
+
+    /// There is a new connection, which holds no locks.
+    public mutating func started(as role: SleepLatch.Role) -> SleepLatch.Action {
+        horizon = SettledHorizon(settled: horizon.settled)
+        nextLook = nil
+        return latch.started(as: role)
+    }
+
+    public mutating func roleChanged(to role: SleepLatch.Role) { latch.roleChanged(to: role) }
+    public mutating func timerFired() -> SleepLatch.Action? { latch.timerFired() }
+    /// Somebody asks for the newest state.
+    public mutating func asked() -> SleepLatch.Action? { latch.woken() }
+    public mutating func notified() -> SleepLatch.Action? { latch.notified() }
+
+    // MARK: A turn
+
+    /// - Parameter isAsked: whether somebody waits for what this turn finds.
+    /// - Returns: the first query; nil if there is nothing worth asking, and the turn ends.
+    public mutating func begin(isAsked: Bool, at now: MonotonicTime) -> Query? {
+        (hasLooked, foundRows, more) = (false, false, false)
+        guard let gap else { return .rows(after: settled) }
+        let isOld = now - gap.openedAt >= configuration.gapPatience
+        guard isOld || isAsked || gap.holders != nil else { return .rows(after: settled) }
+        guard nextLook.map({ $0 <= now }) ?? true else {
+            // Nothing new can be told from rows while somebody is known to be at work in the gap.
+            return gap.holders == nil ? .rows(after: settled) : nil
+        }
+        return .holders
+    }
+
+    /// - Parameter took: how long the query took.
+    /// - Returns: the next query; nil ends the turn.
+    public mutating func sawHolders(
+        _ present: Set<SettledHorizon.Holder>, took: Duration, at now: MonotonicTime
+    ) -> Query? {
+        hasLooked = true
+        nextLook = now + took * configuration.lookShare
+        return horizon.holders(present) ? .rows(after: settled) : nil
+    }
+
+    /// - Parameters:
+    ///   - ids: of the rows read, in order.
+    ///   - isCut: whether a limit ended the page.
+    /// - Returns: how many of them, from the first, may be delivered.
+    public mutating func sawRows(_ ids: some RandomAccessCollection<EventID>, isCut: Bool, at now: MonotonicTime) -> Int {
+        let deliverable = horizon.rows(ids, at: now)
+        foundRows = deliverable > 0
+        more = isCut && deliverable == ids.count
+        return deliverable
+    }
+
+    /// Whether those who asked before this turn began know everything that was committed then, as far as no open
+    /// transaction holds it back.
+    public var isFresh: Bool { gap == nil || (hasLooked && gap?.holders?.isEmpty == false) }
+
+    /// The turn is over.
+    ///
+    /// - Parameters:
+    ///   - latched: what became of the attempt to take the latch, if one was made in this turn.
+    ///   - isAsked: whether somebody waits for a further turn.
+    public mutating func end(latched: Bool?, isAsked: Bool, at now: MonotonicTime) -> SleepLatch.Action {
+        let action = latch.didRead(foundRows: foundRows, more: more, latched: latched, blocked: gap != nil)
+        guard isAsked else { return action }
+        switch action {
+        case .read: return action
+        case .pause(let pause), .sleep(let pause):
+            let wait = gap == nil ? .zero : max(.zero, nextLook.map { $0 - now } ?? .zero)
+            return wait == .zero ? latch.woken() ?? action : .pause(min(wait, pause))
+        }
+    }
+}
