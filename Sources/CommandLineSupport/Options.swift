@@ -75,6 +75,7 @@ public struct PusherOptions: SettingFlags {
     @Option(Settings.sessionTimeout) public var sessionTimeout: String?
     @Option(Settings.groupBytes) public var groupBytes: String?
     @Option(Settings.windowBytes) public var windowBytes: String?
+    @Option(Settings.sendBytes) public var sendBytes: String?
     public init() {}
     public var values: [(Setting, String?)] {
         [
@@ -83,6 +84,7 @@ public struct PusherOptions: SettingFlags {
             (Settings.requestMax, requestMax), (Settings.queueMax, queueMax), (Settings.sleepMin, sleepMin),
             (Settings.sleepMax, sleepMax), (Settings.sleepStep, sleepStep), (Settings.ackTimeout, ackTimeout),
             (Settings.sessionTimeout, sessionTimeout), (Settings.groupBytes, groupBytes), (Settings.windowBytes, windowBytes),
+            (Settings.sendBytes, sendBytes),
         ]
     }
 }

@@ -5,7 +5,6 @@ public import Postgres
 public struct PusherRegistry: Sendable {
     private let tables: StreamTables
     private let beatStatement: Statement
-    private let ownedStatement: Statement
 
     public init(_ tables: StreamTables) {
         self.tables = tables
@@ -13,28 +12,10 @@ public struct PusherRegistry: Sendable {
             """
             WITH mine AS (UPDATE \(tables.pushers.sql) SET beat = beat + 1 WHERE id = $1::bigint RETURNING id),
                 settled AS (UPDATE \(tables.state.sql) SET settled = $2::bigint WHERE settled < $2::bigint)
-            SELECT id, beat, EXISTS (SELECT FROM mine) FROM \(tables.pushers.sql)
+            SELECT id, beat, EXISTS (SELECT FROM mine), NULL FROM \(tables.pushers.sql)
+            UNION ALL
+            SELECT session_epoch, NULL, NULL, ident FROM \(tables.consumers.sql) WHERE session_owner = $1::bigint
             """, name: "evt_beat")
-        ownedStatement = Statement(
-            "SELECT ident, session_epoch FROM \(tables.consumers.sql) WHERE session_owner = $1::bigint", name: "evt_owned")
-    }
-
-    /// Which consumers are this pusher's, and with which epoch: an operator or another pusher may have taken one away.
-    public func owned(
-        by pusher: Int64, on connection: Connection,
-        completion: @escaping (Result<[ConsumerIdentity: Int64], PostgresError>) -> Void
-    ) {
-        connection.submit(ownedStatement, [.int8(pusher)]) { result in
-            completion(
-                result.map { rows in
-                    var owned: [ConsumerIdentity: Int64] = [:]
-                    for row in 0..<rows.count {
-                        guard let consumer = rows.string(row, 0).flatMap({ ConsumerIdentity($0) }) else { continue }
-                        owned[consumer] = rows.int(row, 1)
-                    }
-                    return owned
-                })
-        }
     }
 
     /// Takes the lock that tells others this pusher's connection lives, and enters it in the table.
@@ -63,20 +44,34 @@ public struct PusherRegistry: Sendable {
         ) { _ in completion() }
     }
 
-    /// Gives a sign of life, and stores how far the stream is settled.
-    ///
-    /// - Returns: to the completion: every pusher's beat, the own one included; nil if another declared this pusher dead.
+    /// What a pusher learns with each sign of life.
+    public struct Pulse: Sendable {
+        /// Every pusher's beat, the own one included.
+        public fileprivate(set) var beats: [Int64: Int64] = [:]
+        /// Which consumers are this pusher's, and with which epoch: an operator or another pusher may have taken one away.
+        public fileprivate(set) var owned: [ConsumerIdentity: Int64] = [:]
+        /// Whether others still count on this pusher.
+        public fileprivate(set) var isAlive = false
+    }
+
+    /// Gives a sign of life, stores how far the stream is settled, and looks around.
     public func beat(
         _ pusher: Int64, settled: EventID, on connection: Connection,
-        completion: @escaping (Result<[Int64: Int64]?, PostgresError>) -> Void
+        completion: @escaping (Result<Pulse, PostgresError>) -> Void
     ) {
         connection.submit(beatStatement, [.int8(pusher), .int8(settled.rawValue)]) { result in
             completion(
                 result.map { rows in
-                    guard rows.count > 0, rows.bool(0, 2) == true else { return nil }
-                    var beats: [Int64: Int64] = [:]
-                    for row in 0..<rows.count { beats[rows.int(row, 0) ?? 0] = rows.int(row, 1) ?? 0 }
-                    return beats
+                    var pulse = Pulse()
+                    for row in 0..<rows.count {
+                        if rows.isNull(row, 3) {
+                            pulse.beats[rows.int(row, 0) ?? 0] = rows.int(row, 1) ?? 0
+                            pulse.isAlive = pulse.isAlive || rows.bool(row, 2) == true
+                        } else if let consumer = rows.string(row, 3).flatMap({ ConsumerIdentity($0) }) {
+                            pulse.owned[consumer] = rows.int(row, 0)
+                        }
+                    }
+                    return pulse
                 })
         }
     }

@@ -51,14 +51,22 @@ extension Socket {
     }
 
     /// Sends all frames or none.
-    public func send(_ frames: [[UInt8]]) throws(ZeroMQError) -> SendOutcome {
+    ///
+    /// - Parameters:
+    ///   - gauge: counts the last frame for as long as libzmq has it.
+    ///   - part: counts it as well: of several, say, the peer's own.
+    public func send(
+        _ frames: [[UInt8]], gauge: ByteGauge? = nil, part: ByteGauge? = nil
+    ) throws(ZeroMQError) -> SendOutcome {
         for (index, frame) in frames.enumerated() {
             let isLast = index == frames.count - 1
             let flags = ZMQ_DONTWAIT | (isLast ? 0 : ZMQ_SNDMORE)
-            var status: Int32
-            repeat {
-                status = frame.withUnsafeBytes { zmq_send(handle, $0.baseAddress, $0.count, flags) }
-            } while status < 0 && zmq_errno() == EINTR
+            let status: Int32
+            if isLast, let gauge, frame.count >= GaugedPayload.smallest {
+                status = send(frame, flags, GaugedPayload(frame.count, gauge, part))
+            } else {
+                status = send(frame, flags)
+            }
             guard status < 0 else { continue }
             let error = ZeroMQError("sending")
             // Only the first frame can be refused: libzmq takes a message whole.
@@ -69,5 +77,34 @@ extension Socket {
             }
         }
         return .sent
+    }
+
+    private func send(_ frame: [UInt8], _ flags: Int32) -> Int32 {
+        var status: Int32
+        repeat {
+            status = frame.withUnsafeBytes { zmq_send(handle, $0.baseAddress, $0.count, flags) }
+        } while status < 0 && zmq_errno() == EINTR
+        return status
+    }
+
+    private func send(_ frame: [UInt8], _ flags: Int32, _ payload: GaugedPayload) -> Int32 {
+        guard let copy = malloc(frame.count) else { return -1 }
+        frame.withUnsafeBytes { copy.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
+        var message = zmq_msg_t()
+        // Called by libzmq, on any thread, when the last reference to the data is gone (zmq_msg_init_data(3)).
+        zmq_msg_init_data(
+            &message, copy, frame.count,
+            { data, payload in
+                free(data)
+                Unmanaged<GaugedPayload>.fromOpaque(payload!).release()
+            }, Unmanaged.passRetained(payload).toOpaque())
+        var status: Int32
+        repeat { status = zmq_msg_send(&message, handle, flags) } while status < 0 && zmq_errno() == EINTR
+        if status < 0 {
+            let number = errno
+            zmq_msg_close(&message)
+            errno = number
+        }
+        return status
     }
 }

@@ -7,7 +7,8 @@ import DequeModule
 /// and bounds it; the read's own answer says how far it is complete; and the window takes over only at a position it
 /// covers.
 ///
-/// - Permits: at most one read under way; pages are taken in order, each continuing where the one before ended.
+/// - Permits: at most one read under way; pages are taken in order, each continuing where the one before ended. What is
+///   not asked for any more when it arrives is dropped.
 public struct ConsumerFeed: Sendable {
     /// A read of history: events with ids in (after, through].
     public struct Read: Hashable, Sendable {
@@ -15,28 +16,22 @@ public struct ConsumerFeed: Sendable {
         public let through: EventID
     }
 
-    /// A filter must not make one read look at more ids than this: others wait behind it.
-    public let longestScan: Int64?
+    /// Ids a single read looks at, at most; nil for no bound but the page's own.
+    private let longestScan: Int64?
     private var pages: Deque<EventPage> = []
     private var reading: Read?
-    /// How far reads are complete.
-    private var frontier: EventID
+    /// A read has come back, complete up to here; its page is being put into its wire form.
+    private var arriving: EventID?
 
-    /// - Parameters:
-    ///   - position: where the session starts.
-    ///   - longestScan: ids a single read covers at most; nil for no bound but the page's own.
-    public init(after position: EventID, longestScan: Int64? = nil) {
-        frontier = position
-        self.longestScan = longestScan
-    }
+    /// - Parameter longestScan: ids a single read looks at, at most. A filter needs a bound: one that seldom matches would
+    ///   make a read look at the whole backlog while others wait behind it.
+    public init(longestScan: Int64? = nil) { self.longestScan = longestScan }
 
-    public var isReading: Bool { reading != nil }
-    /// Bytes of history waiting for their turn.
-    public var byteCount: Int { pages.reduce(0) { $0 + $1.byteCount } }
-
-    /// The page of history that continues after the cursor; nil if there is none, or the window has taken over.
+    /// The page of history that continues after the cursor; nil if there is none.
     public mutating func page(after cursor: EventID) -> EventPage? {
         while let first = pages.first, first.through <= cursor { pages.removeFirst() }
+        // A page must continue at the cursor, or it would leave something out.
+        if let first = pages.first, first.after > cursor { clear() }
         return pages.first
     }
 
@@ -46,25 +41,37 @@ public struct ConsumerFeed: Sendable {
     ///   - cursor: the last id given to a group, or passed over.
     ///   - window: what the shared window holds at this moment.
     ///   - room: groups that may still be put in flight; so many pages are worth having.
-    public mutating func nextRead(after cursor: EventID, window: EventWindow, room: Int) -> Read? {
-        frontier = max(frontier, cursor)
-        guard reading == nil, pages.count < room, !window.covers(after: frontier) else { return nil }
-        let bound = longestScan.map { EventID(frontier.rawValue + $0) } ?? window.end
-        let read = Read(after: frontier, through: min(window.end, bound))
-        reading = read
-        return read
+    public func nextRead(after cursor: EventID, window: EventWindow, room: Int) -> Read? {
+        let after = max(cursor, arriving ?? pages.last?.through ?? cursor)
+        guard reading == nil, pages.count + (arriving == nil ? 0 : 1) < room, !window.covers(after: after) else { return nil }
+        let bound = longestScan.map { EventID(after.rawValue + $0) } ?? window.end
+        return Read(after: after, through: min(window.end, bound))
     }
 
-    /// A read came back, complete up to `through`; its page follows with ``add(_:)``.
+    /// The read was begun.
+    public mutating func began(_ read: Read) { reading = read }
+
+    /// The read came back, complete up to `through`; its page follows with ``add(_:)``.
     public mutating func returned(_ read: Read, through: EventID) {
         guard reading == read else { return }
         reading = nil
-        frontier = max(frontier, through)
+        arriving = through
     }
 
-    /// A read failed; the next one asks for the same again.
+    /// The read failed; the next one asks for the same again.
     public mutating func failed(_ read: Read) { if reading == read { reading = nil } }
 
     /// The page of the read that came back last.
-    public mutating func add(_ page: EventPage) { pages.append(page) }
+    public mutating func add(_ page: EventPage) {
+        guard arriving == page.through else { return }
+        arriving = nil
+        pages.append(page)
+    }
+
+    /// Gives up what has been read, and the read under way; it is read again from the cursor.
+    public mutating func clear() {
+        pages = []
+        reading = nil
+        arriving = nil
+    }
 }

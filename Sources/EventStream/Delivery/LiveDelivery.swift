@@ -80,6 +80,9 @@ public struct LiveDelivery: Sendable {
         return group.count
     }
 
+    /// What the next group that waits weighs; nil if none does.
+    public var nextBytes: Int? { waiting.first?.bytes }
+
     /// The next group to send, if the window has room; `rid` is taken as its number.
     public mutating func next(rid: UInt64, at now: MonotonicTime) -> Group? {
         inFlight.removeAll { $0.sentAt + configuration.ackTimeout <= now }

@@ -56,6 +56,7 @@ extension SettingsReader {
             configuration.head.latch.shortestPause, min(configuration.head.latch.longestPause, configuration.head.latch.longestSleep))
         configuration.maxRequestBytes = try int(Settings.maxRequestBytes, in: 1024...67_108_864)
         configuration.windowBytes = try int(Settings.windowBytes, in: 1 << 20...16 << 30)
+        configuration.sendBytes = try int(Settings.sendBytes, in: 1 << 20...16 << 30)
         configuration.insecure = try bool(Settings.insecure)
         return configuration
     }

@@ -82,7 +82,8 @@ final class GeneratorEngine {
             ? nil
             : try RequestServer(
                 binding: configuration.bind.list, context: Context(), loop: loop, sizeLimit: configuration.maxRequestBytes,
-                name: "generator", sendLimit: Int32(clamping: configuration.queueMax))
+                name: "generator", sendLimit: Int32(clamping: configuration.queueMax),
+                budget: .unlimited)
         database = PersistentConnection(configuration.database.options(application: "evt-generator"), on: loop)
     }
 

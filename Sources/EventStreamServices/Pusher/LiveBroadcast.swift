@@ -11,14 +11,23 @@ final class LiveBroadcast {
     /// The present connections: without any, nothing is put together.
     private var connections: Set<Int32> = []
     private var buffer: [UInt8] = []
+    /// Bytes that wait for subscribers; what several wait for is there once.
+    private let waiting = ByteGauge()
+    private let byteLimit: Int
+    private var queueLimit = LiveBroadcast.longestQueue
+
+    /// Messages that may wait for one subscriber at most.
+    private static let longestQueue: Int32 = 20_000
     private(set) var endpoints: [String] = []
 
-    init(binding endpoints: [String], context: Context, loop: EventLoop) throws {
+    /// - Parameter byteLimit: bytes that may wait, all subscribers together, before the queues of slow ones get shorter.
+    init(binding endpoints: [String], context: Context, loop: EventLoop, byteLimit: Int) throws {
         self.loop = loop
+        self.byteLimit = byteLimit
         socket = try Socket(
             .xpub, in: context,
             options: [
-                .sendHighWaterMark(20_000), .ipv6(endpoints.contains { $0.contains("[") }),
+                .sendHighWaterMark(LiveBroadcast.longestQueue), .ipv6(endpoints.contains { $0.contains("[") }),
                 .heartbeat(interval: .seconds(5), timeout: .seconds(15)),
                 .maxMessageSize(1024),
             ])
@@ -51,11 +60,26 @@ final class LiveBroadcast {
         // Whoever connected before this page counts for it.
         monitor?.dispatch()
         guard !connections.isEmpty else { return }
+        fitQueues()
         for index in 0..<page.count {
             buffer.removeAll(keepingCapacity: true)
             page.append(index..<(index + 1), precise: false, to: &buffer)
             buffer.removeLast()
-            _ = try? socket.send([page.entries[index].type.utf8, buffer])
+            _ = try? socket.send([page.entries[index].type.utf8, buffer], gauge: waiting)
+            if index & 63 == 63 || buffer.count > 65_536 { fitQueues() }
         }
+    }
+
+    /// A queue is bounded by the number of its messages only, so the number is made to fit the bytes: while too much waits,
+    /// those who have much waiting get no more, and nobody else notices. libzmq applies a new mark to present connections.
+    private func fitQueues() {
+        let bytes = waiting.bytes
+        // A place in a queue has a size, too.
+        let longest = min(LiveBroadcast.longestQueue, Int32(clamping: max(1, byteLimit / 128 / max(1, connections.count))))
+        var limit = min(queueLimit, longest)
+        if bytes > byteLimit { limit = max(1, limit / 2) } else if bytes < byteLimit / 2 { limit = min(longest, limit * 2) }
+        guard limit != queueLimit else { return }
+        queueLimit = limit
+        try? socket.set(.sendHighWaterMark(limit))
     }
 }

@@ -32,6 +32,8 @@ public struct Pusher: Service {
         public var maxRequestBytes = 65_536
         /// Bytes of events kept for the consumers at the head.
         public var windowBytes = 32 << 20
+        /// Bytes of groups and answers that may wait to be sent, all peers together; as many more for the live broadcast.
+        public var sendBytes = 16 << 20
         /// How long a stop waits for the groups in flight to be answered.
         public var drainTimeout = Duration.seconds(2)
         /// Allows endpoints that other machines can reach.

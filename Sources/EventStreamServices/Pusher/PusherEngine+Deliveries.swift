@@ -18,7 +18,7 @@ extension PusherEngine {
     // MARK: Reliable
 
     private func pumpReliable(_ session: Session) {
-        guard let window, !session.lease.isDisconnected, !session.isReleased else { return }
+        guard let server, let window, !session.lease.isDisconnected, !session.isReleased else { return }
         while case .reliable(var delivery, let epoch) = session.kind, delivery.canTakeGroup {
             let group: EventGroup
             if let page = session.feed.page(after: delivery.cursor) {
@@ -35,6 +35,11 @@ extension PusherEngine {
                 if let position { store.note(session.consumer, epoch: epoch, position: position) }
                 continue
             }
+            guard server.hasRoom(for: group.bytes, to: session.peer) else {
+                // It is read again when there is room: what waits must not also fill the memory here.
+                session.feed.clear()
+                return keepTime(within: .milliseconds(20))
+            }
             let taken = delivery.took(last: last, count: group.count, through: group.through, at: .now)
             session.kind = .reliable(delivery, epoch: epoch)
             send(taken, group, to: session)
@@ -50,13 +55,21 @@ extension PusherEngine {
             limits: configuration.groupLimits)
     }
 
-    /// Begins the next read of history, if the session needs one.
-    ///
-    /// - Parameter arriving: pages that are here, but not in groups yet.
-    private func readHistory(_ session: Session, arriving: Int = 0) {
+    /// Begins the next read of history, if the session needs one and it is its turn.
+    private func readHistory(_ session: Session) {
+        guard let read = nextRead(session), history.mayBegin(session.consumer) else { return }
+        begin(read, session)
+    }
+
+    private func nextRead(_ session: Session) -> ConsumerFeed.Read? {
         guard !session.isOver, let window, case .reliable(let delivery, _) = session.kind,
-            let read = session.feed.nextRead(after: delivery.cursor, window: window, room: delivery.room - arriving)
-        else { return }
+            server?.hasRoom(for: 0, to: session.peer) ?? false
+        else { return nil }
+        return session.feed.nextRead(after: delivery.cursor, window: window, room: delivery.room)
+    }
+
+    private func begin(_ read: ConsumerFeed.Read, _ session: Session) {
+        session.feed.began(read)
         // A little less than a group has, so that a page makes one.
         let limits = QueueReader.Limits(rows: configuration.groupLimits.events, bytes: configuration.groupLimits.bytes * 7 / 8)
         store.read(after: read.after, through: read.through, want: session.want, limits: limits) { [unowned self] result in
@@ -64,15 +77,23 @@ extension PusherEngine {
             case .success(let rows):
                 session.feed.returned(read, through: rows.through)
                 // First the next read: the database works on it while this page is put into its wire form and sent.
-                self.readHistory(session, arriving: 1)
+                self.readEnded()
+                self.readHistory(session)
                 guard !session.isOver else { return }
                 session.feed.add(rows.page())
                 self.pump(session)
             case .failure(let error):
                 session.feed.failed(read)
+                self.readEnded()
                 self.logger.debug("history could not be read", metadata: [.error: "\(error)"])
                 self.loop.schedule(after: .milliseconds(100)) { [weak self] in self?.pump(session) }
             }
+        }
+    }
+
+    private func readEnded() {
+        while let next = history.ended() {
+            if let session = sessions.reliable(next), let read = nextRead(session) { return begin(read, session) }
         }
     }
 
@@ -83,7 +104,9 @@ extension PusherEngine {
         let message = OnEvents.encoded(sequence: group.sequence, group: events, rid: .server(rid))
         switch server.send(session.peer, message) {
         case .sent: delivery.sent(group.sequence, rid: rid, at: now)
-        case .full: delivery.postponed(group.sequence, until: now + .milliseconds(20))
+        case .full:
+            delivery.postponed(group.sequence, until: now + .milliseconds(20))
+            keepTime(within: .milliseconds(20))
         case .unreachable:
             delivery.postponed(group.sequence, until: now)
             session.kind = .reliable(delivery, epoch: epoch)
@@ -98,7 +121,12 @@ extension PusherEngine {
             if session.isLive { pump(session) }
             return
         }
-        for group in delivery.due(at: now) where session.rereading.insert(group.sequence).inserted {
+        for group in delivery.due(at: now) where !session.rereading.contains(group.sequence) {
+            guard server?.hasRoom(for: 0, to: session.peer) ?? false else {
+                keepTime(within: .milliseconds(20))
+                break
+            }
+            session.rereading.insert(group.sequence)
             sendAgain(group, to: session)
         }
         pump(session)
@@ -164,7 +192,9 @@ extension PusherEngine {
             case .confirmed(let position):
                 store.note(session.consumer, epoch: epoch, position: position)
                 pump(session)
-            case .retry(let group, _): reportFailure(of: group, answer, session, at: now)
+            case .retry(let group, let pause):
+                keepTime(within: pause)
+                reportFailure(of: group, answer, session, at: now)
             case .waiting, .unknown: break
             }
         }
@@ -204,6 +234,8 @@ extension PusherEngine {
     private func pumpLive(_ session: Session) {
         guard let server, let window else { return }
         while case .live(var delivery) = session.kind {
+            guard let bytes = delivery.nextBytes else { return }
+            guard server.hasRoom(for: bytes, to: session.peer) else { return keepTime(within: .milliseconds(20)) }
             let rid = nextRid()
             guard let group = delivery.next(rid: rid, at: .now) else {
                 session.kind = .live(delivery)

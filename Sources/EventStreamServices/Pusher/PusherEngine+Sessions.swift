@@ -165,7 +165,7 @@ extension PusherEngine {
                 switch result {
                 case .success(true):
                     session.isReleased = false
-                    self.pump(session)
+                    self.sendDue(session, at: .now)
                 case .success(false): self.fenced(session.consumer, epoch: epoch)
                 // The next message tries again.
                 case .failure: break

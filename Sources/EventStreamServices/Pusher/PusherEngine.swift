@@ -23,7 +23,9 @@ final class PusherEngine {
     var claiming: [ConsumerIdentity: [() -> Void]] = [:]
     /// Calls that came while the database was away for a moment, or not reached yet.
     var held = HeldCalls()
-    private var ticking = false
+    /// Turns at reading history.
+    var history = HistoryQueue<ConsumerIdentity>()
+    private var tickTimer: (timer: Timer, due: MonotonicTime)?
     private var stopping = false
     private var lastRid: UInt64
 
@@ -37,10 +39,11 @@ final class PusherEngine {
             ? nil
             : try RequestServer(
                 binding: configuration.bind.list, context: context, loop: loop, sizeLimit: configuration.maxRequestBytes,
-                name: "pusher", sendLimit: 256)
+                name: "pusher", sendLimit: 256, budget: SendBudget(limit: configuration.sendBytes))
         broadcast =
             configuration.liveBind.isEmpty
-            ? nil : try LiveBroadcast(binding: configuration.liveBind.list, context: context, loop: loop)
+            ? nil : try LiveBroadcast(
+                binding: configuration.liveBind.list, context: context, loop: loop, byteLimit: configuration.sendBytes)
         tail = StreamTail(configuration, loop: loop, logger: logger)
         store = PusherStore(configuration, loop: loop, logger: logger)
         // Numbers of an earlier run must not come again: a late answer to that run would be taken for one of ours.
@@ -121,15 +124,24 @@ final class PusherEngine {
     // MARK: Time
 
     /// Leases, overdue answers and pauses are looked after while there are sessions.
-    func keepTime() {
-        guard !ticking, !sessions.isEmpty else { return }
-        ticking = true
-        loop.schedule(after: .milliseconds(20)) { [weak self] in
+    ///
+    /// - Parameter delay: the next look is not later; there is one at least every `longestTick`.
+    func keepTime(within delay: Duration? = nil) {
+        guard !sessions.isEmpty else { return }
+        let due = MonotonicTime.now + max(.milliseconds(20), min(delay ?? longestTick, longestTick))
+        if let tickTimer, tickTimer.due <= due { return }
+        tickTimer?.timer.cancel()
+        let timer = loop.schedule(after: due - .now) { [weak self] in
             guard let self else { return }
-            self.ticking = false
+            self.tickTimer = nil
             self.tick(at: .now)
             self.keepTime()
         }
+        tickTimer = (timer, due)
+    }
+
+    private var longestTick: Duration {
+        min(.seconds(1), configuration.sessionTimeout / 20, configuration.delivery.ackTimeout / 5)
     }
 
     private func tick(at now: MonotonicTime) {

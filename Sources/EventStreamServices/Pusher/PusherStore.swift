@@ -46,7 +46,7 @@ final class PusherStore {
     }
 
     /// Positions are stored at most this long after the answer; well within what the protocol promises.
-    private let flushDelay = Duration.milliseconds(50)
+    private let flushDelay = Duration.milliseconds(100)
     private var beatInterval: Duration { configuration.sessionTimeout / 5 }
     private var deadAfter: Duration { configuration.sessionTimeout * 3 / 5 }
 
@@ -186,25 +186,19 @@ final class PusherStore {
         guard let connection = work.current, let registry else { return }
         let begun = MonotonicTime.now
         let present = sessions()
-        registry.owned(by: pusher, on: connection) { [unowned self] result in
-            guard case .success(let owned) = result else { return }
-            for (consumer, epoch) in present where owned[consumer] != epoch { self.onFenced(consumer, epoch) }
-            // What a lost answer or an outage left behind would keep other pushers out for ever.
-            for (consumer, epoch) in owned where !self.isServed(consumer) {
-                self.consumers?.release(consumer, of: self.pusher, epoch: epoch, on: connection) { _ in }
-            }
-        }
         registry.beat(pusher, settled: settled(), on: connection) { [unowned self] result in
-            switch result {
-            case .success(let beats?):
-                self.lastBeat = begun
-                self.seen(beats, at: .now)
-            case .success(nil):
+            guard case .success(let pulse) = result else { return }
+            guard pulse.isAlive else {
                 self.logger.warning("other pushers gave this one up for dead; its sessions begin anew")
                 self.onDeclaredDead()
-                self.work.restart(because: StoreError("declared dead"))
-                return
-            case .failure: return
+                return self.work.restart(because: StoreError("declared dead"))
+            }
+            self.lastBeat = begun
+            self.seen(pulse.beats, at: .now)
+            for (consumer, epoch) in present where pulse.owned[consumer] != epoch { self.onFenced(consumer, epoch) }
+            // What a lost answer or an outage left behind would keep other pushers out for ever.
+            for (consumer, epoch) in pulse.owned where !self.isServed(consumer) {
+                self.consumers?.release(consumer, of: self.pusher, epoch: epoch, on: connection) { _ in }
             }
             self.beatTimer = self.loop.schedule(after: self.beatInterval) { [weak self] in self?.beat() }
         }

@@ -22,6 +22,10 @@ final class RequestServer {
     private let socket: Socket
     private let loop: EventLoop
     private let sizeLimit: Int
+    private let budget: SendBudget
+    /// Bytes that wait to be sent, by peer and together.
+    private let waiting = ByteGauge()
+    private var waitingByPeer: [[UInt8]: ByteGauge] = [:]
     private var source: SocketSource?
     private var monitor: Monitor?
     private(set) var endpoints: [String] = []
@@ -38,11 +42,14 @@ final class RequestServer {
     /// - Parameters:
     ///   - sizeLimit: bytes a request may have.
     ///   - sendLimit: messages that may wait for one peer; more are dropped.
+    ///   - budget: bytes that may wait.
     init(
-        binding endpoints: [String], context: Context, loop: EventLoop, sizeLimit: Int, name: String, sendLimit: Int32
+        binding endpoints: [String], context: Context, loop: EventLoop, sizeLimit: Int, name: String, sendLimit: Int32,
+        budget: SendBudget
     ) throws {
         self.loop = loop
         self.sizeLimit = sizeLimit
+        self.budget = budget
         socket = try Socket(
             .router, in: context,
             options: [
@@ -72,8 +79,21 @@ final class RequestServer {
         monitor = nil
     }
 
+    /// Answers, in a word if there is no room for the whole: a peer that calls must also read.
     @discardableResult
-    func answer(_ peer: Peer, _ response: WireMessage.Response) -> SendOutcome { send(peer, response.encoded()) }
+    func answer(_ peer: Peer, _ response: WireMessage.Response) -> SendOutcome {
+        let payload = response.encoded()
+        guard payload.count <= 4096 || hasRoom(for: payload.count, to: peer) else {
+            let error = FutoInError.internalError("too much waits to be sent already; read the answers, then ask again")
+            return send(peer, WireMessage.Response(outcome: .failure(error), rid: response.rid).encoded())
+        }
+        return send(peer, payload)
+    }
+
+    /// Whether so many bytes may be sent to the peer now.
+    func hasRoom(for bytes: Int, to peer: Peer) -> Bool {
+        budget.allows(bytes, waiting: waitingByPeer[peer.identity]?.bytes ?? 0, total: waiting.bytes)
+    }
 
     @discardableResult
     func answer(_ peer: Peer, _ rid: RequestID?, _ result: RawJSON) -> SendOutcome {
@@ -86,7 +106,7 @@ final class RequestServer {
     }
 
     func send(_ peer: Peer, _ payload: [UInt8]) -> SendOutcome {
-        (try? socket.send(peer.frames(payload))) ?? .unreachable
+        (try? socket.send(peer.frames(payload), gauge: waiting, part: waitingByPeer[peer.identity])) ?? .unreachable
     }
 
     private func received(_ message: Message) {
@@ -124,6 +144,7 @@ final class RequestServer {
             peersByConnection[old]?.remove(identity)
         }
         peersByConnection[connection, default: []].insert(identity)
+        if waitingByPeer[identity] == nil { waitingByPeer[identity] = ByteGauge() }
     }
 
     private func connectionChanged(_ event: Monitor.Event) {
@@ -132,6 +153,7 @@ final class RequestServer {
         else { return }
         for identity in peers where connectionByPeer[identity] == connection {
             connectionByPeer[identity] = nil
+            waitingByPeer[identity] = nil
             onDisconnect(identity)
         }
     }

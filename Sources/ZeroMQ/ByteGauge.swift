@@ -1,0 +1,35 @@
+import Synchronization
+
+/// Counts the bytes that libzmq holds for us: handed over, and neither written to the system nor dropped yet.
+public final class ByteGauge: Sendable {
+    private let value = Atomic<Int>(0)
+
+    public init() {}
+
+    public var bytes: Int { value.load(ordering: .relaxed) }
+    func add(_ count: Int) { value.add(count, ordering: .relaxed) }
+    func subtract(_ count: Int) { value.subtract(count, ordering: .relaxed) }
+}
+
+/// A payload in libzmq's hands; every subscriber's queue shares it.
+final class GaugedPayload: Sendable {
+    /// Smaller ones are not worth counting: the high-water mark bounds their number.
+    static let smallest = 256
+
+    private let total: ByteGauge
+    private let part: ByteGauge?
+    private let count: Int
+
+    init(_ count: Int, _ total: ByteGauge, _ part: ByteGauge?) {
+        self.total = total
+        self.part = part
+        self.count = count
+        total.add(count)
+        part?.add(count)
+    }
+
+    deinit {
+        total.subtract(count)
+        part?.subtract(count)
+    }
+}
