@@ -97,7 +97,23 @@ import Testing
         var latch = started(as: .waker)
         #expect(latch.dry() == .read(.take))
         #expect(latch.dry(latched: true, blocked: true) == .pause(.milliseconds(1)))
+        // Writers need not notify while nobody sleeps.
+        #expect(latch.timerFired() == .read(.release))
+        #expect(latch.dry(blocked: true) == .pause(.milliseconds(2)))
         #expect(latch.timerFired() == .read(.leave))
+        #expect(latch.dry() == .read(.take))
+        #expect(latch.dry(latched: true) == .sleep(.seconds(3)))
+    }
+
+    @Test func aListenerThatWasNotToldOfEventsPollsUntilItIsToldAgain() {
+        var latch = started(as: .listener)
+        #expect(latch.dry() == .sleep(.seconds(3)))
+        #expect(latch.timerFired() == .read(.leave))
+        #expect(latch.dry() == .sleep(.seconds(3)), "nothing was missed")
+        #expect(latch.timerFired() == .read(.leave))
+        #expect(latch.didRead(foundRows: true, more: false, latched: nil, blocked: false) == .read(.leave))
+        #expect(latch.dry() == .pause(.milliseconds(1)))
+        #expect(latch.notified() == .read(.leave))
         #expect(latch.dry() == .sleep(.seconds(3)))
     }
 
