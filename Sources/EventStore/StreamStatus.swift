@@ -16,17 +16,6 @@ public struct StreamStatus: Sendable {
         public let isServed: Bool
     }
 
-    /// A transaction that has recorded events and is still open; later events wait for it.
-    public struct Writer: Sendable {
-        public let processID: Int
-        public let application: String
-        public let state: String
-        /// Seconds since its transaction began.
-        public let age: Double
-        /// When its present or last statement began; UTC.
-        public let queryStart: String
-    }
-
     /// The newest event's id, 0 if there is none.
     public let head: EventID
     /// Events in the active table.
@@ -35,7 +24,7 @@ public struct StreamStatus: Sendable {
     public let backlogBytes: Int
     public let consumers: [Consumer]
     /// Those open for more than a second, the oldest first.
-    public let writers: [Writer]
+    public let writers: [OpenWriter]
 
     public static func load(_ info: StreamInfo, from connection: Connection) async throws -> StreamStatus {
         let iso = "'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'"
@@ -59,17 +48,7 @@ public struct StreamStatus: Sendable {
                 ORDER BY ident
                 """))
         try await connection.query("COMMIT")
-        let writers = try await connection.query(
-            Statement(
-                """
-                SELECT a.pid, a.application_name, a.state, EXTRACT(EPOCH FROM clock_timestamp() - a.xact_start),
-                    to_char(a.query_start AT TIME ZONE 'UTC', \(iso))
-                FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-                WHERE l.locktype = 'relation' AND l.relation = \(info.tableOID) AND l.mode = 'RowExclusiveLock' AND l.granted
-                    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                    AND clock_timestamp() - a.xact_start > interval '1 second'
-                ORDER BY a.xact_start
-                """))
+        let writers = try await OpenWriter.load(info, from: connection, olderThan: 1)
         func number(_ rows: Rows, _ row: Int, _ column: Int) -> Double { rows.string(row, column).flatMap(Double.init) ?? 0 }
         return StreamStatus(
             head: EventID(totals.int(0, 0) ?? 0), backlog: Int(totals.int(0, 1) ?? 0),
@@ -80,10 +59,6 @@ public struct StreamStatus: Sendable {
                     lag: Int(consumers.int(row, 2) ?? 0), lagSeconds: max(0, number(consumers, row, 3)),
                     lastSeen: consumers.string(row, 4) ?? "", isServed: consumers.bool(row, 5) ?? false)
             },
-            writers: (0..<writers.count).map { row in
-                Writer(
-                    processID: Int(writers.int(row, 0) ?? 0), application: writers.string(row, 1) ?? "",
-                    state: writers.string(row, 2) ?? "", age: number(writers, row, 3), queryStart: writers.string(row, 4) ?? "")
-            })
+            writers: writers)
     }
 }

@@ -78,17 +78,9 @@ public struct TailQueries: Sendable {
         return EventID(max(floor, newest))
     }
 
-    /// What the backends that hold the stream back are doing, for people.
+    /// What those that hold the stream back are doing, for people.
     public func describe(_ holders: Set<SettledHorizon.Holder>, on connection: Connection) async -> String {
-        let processes = holders.compactMap(\.processID)
-        let prepared = holders.filter { $0.processID == nil }.map { "prepared transaction \($0.transaction)" }
-        let rows = try? await connection.query(
-            """
-            SELECT format('pid %s (%s, user %s, %s, transaction since %s)', pid, COALESCE(NULLIF(application_name, ''), 'no name'),
-                usename, state, to_char(xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
-            FROM pg_stat_activity WHERE pid = ANY ($1::bigint[]) ORDER BY xact_start
-            """, [.int8Array(processes.map { Int64($0) })])
-        let backends = rows.map { rows in (0..<rows.count).compactMap { rows.string($0, 0) } } ?? []
-        return (backends + prepared).joined(separator: "; ")
+        let writers = (try? await OpenWriter.load(info, from: connection, among: holders)) ?? []
+        return writers.map(\.description).joined(separator: "; ")
     }
 }

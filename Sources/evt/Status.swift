@@ -24,9 +24,7 @@ struct Status: AsyncParsableCommand {
         print("head     \(status.head)")
         print("backlog  \(status.backlog) events, \(status.backlogBytes) bytes of data")
         for writer in status.writers {
-            print(
-                "waiting  for pid \(writer.processID) (\(writer.application.isEmpty ? "no name" : writer.application), \(writer.state)): "
-                    + "its transaction has been open for \(timeText(writer.age)), last query began \(writer.queryStart)")
+            print("waiting  for \(timeText(writer.age)) for \(writer)")
         }
         print("")
         if status.consumers.isEmpty {
@@ -48,8 +46,9 @@ struct Status: AsyncParsableCommand {
         }
         let writers = status.writers.map {
             object([
-                ("pid", "\($0.processID)"), ("application", jsonQuoted($0.application)), ("state", jsonQuoted($0.state)),
-                ("age_seconds", "\($0.age)"), ("query_start", jsonQuoted($0.queryStart)),
+                ("pid", $0.processID.map { "\($0)" } ?? "null"), ("prepared", $0.prepared.map { jsonQuoted($0) } ?? "null"),
+                ("application", jsonQuoted($0.application)), ("user", jsonQuoted($0.user)), ("state", jsonQuoted($0.state)),
+                ("since", jsonQuoted($0.since)), ("age_seconds", "\($0.age)"), ("query_start", jsonQuoted($0.queryStart)),
             ])
         }
         return object([

@@ -1,4 +1,5 @@
 import EventLoop
+import EventStore
 import EventStream
 import EventStreamClient
 import Postgres
@@ -113,6 +114,33 @@ import ZeroMQ
                 let expected = commits ? [open] + after : after
                 #expect(await Collector.collect(expected.count, from: receiver).map(\.id) == expected)
                 await receiver.stop()
+            }
+        }
+    }
+
+    @Test func whatHoldsTheStreamBackIsNamed() async throws {
+        try await Pipeline.with([]) { pipeline in
+            try await TestDatabase.connected(to: pipeline.active) { connection in
+                let info = try await StreamInfo.load(.standard, from: connection)
+                #expect(try await OpenWriter.load(info, from: connection).isEmpty)
+                try await TestDatabase.connected(to: pipeline.active) { writer in
+                    try await writer.query("SET application_name = 'slow job'")
+                    try await writer.query("SET eventstream.notify = off")
+                    try await writer.query("BEGIN")
+                    try await writer.query("SELECT evt_add('OPEN', '1')")
+                    let open = try await OpenWriter.load(info, from: connection)
+                    #expect(open.map(\.processID) == [Int(writer.backendProcessID)])
+                    #expect(open.map(\.application) == ["slow job"])
+                    #expect(open.map(\.state) == ["idle in transaction"])
+                    #expect(open.allSatisfy { $0.since.hasSuffix("Z") && $0.queryStart.hasSuffix("Z") })
+                    let name = "evt_\(UInt64.random(in: 0...UInt64.max))"
+                    try await writer.query(Statement("PREPARE TRANSACTION '\(name)'"))
+                    let prepared = try await OpenWriter.load(info, from: connection)
+                    #expect(prepared.map(\.prepared) == [name])
+                    #expect(prepared.map(\.transaction) == open.map(\.transaction), "the same holder, to those who wait")
+                    #expect(prepared[0].description.contains(name))
+                    try await writer.query(Statement("ROLLBACK PREPARED '\(name)'"))
+                }
             }
         }
     }

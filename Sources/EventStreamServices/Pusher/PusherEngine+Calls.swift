@@ -113,23 +113,39 @@ extension PusherEngine {
     }
 
     private func answer(_ poll: Poll, after: EventID) {
-        let settled = tail.settled ?? .none
-        guard after < settled else {
+        let start = poll.component.isLive ? pollMemo.start(after: after, want: poll.want) : after
+        look(for: poll, after: after, from: start, through: tail.settled ?? .none)
+    }
+
+    /// - Parameters:
+    ///   - after: where the poll asked to begin.
+    ///   - start: nothing it wants lies between there and here.
+    ///   - settled: where the stream was settled when it asked; a flood of unwanted events must not keep it waiting.
+    private func look(for poll: Poll, after: EventID, from start: EventID, through settled: EventID) {
+        guard start < settled else {
             server?.answer(poll.peer, poll.rid, RawJSON(unchecked: Array("[]".utf8)))
             return
         }
+        // A type that is rare is looked for in steps: others wait behind each.
+        let end = poll.want.types == nil ? settled : min(settled, EventID(start.rawValue + PusherEngine.longestScan))
         let limits = QueueReader.Limits(rows: configuration.maxChunkEvents, bytes: 4 << 20)
-        store.read(after: after, through: settled, want: poll.want, limits: limits) { [unowned self] result in
+        store.read(after: start, through: end, want: poll.want, limits: limits) { [unowned self] result in
             switch result {
             case .success(let rows):
                 let group = EventGroup(
-                    from: [rows.page()], after: after, want: poll.want, precise: poll.precise,
+                    from: [rows.page()], after: start, want: poll.want, precise: poll.precise,
                     limits: GroupLimits(events: self.configuration.maxChunkEvents, bytes: 8 << 20 - 4096))
-                self.server?.answer(poll.peer, poll.rid, RawJSON(unchecked: group.list))
+                guard group.count == 0 else {
+                    self.server?.answer(poll.peer, poll.rid, RawJSON(unchecked: group.list))
+                    return
+                }
                 // Unwanted events must not hold the discarder up, nor be looked at again.
-                if group.count == 0, group.through > after, !poll.component.isLive {
+                if poll.component.isLive {
+                    self.pollMemo.foundNothing(after: after, through: group.through, want: poll.want)
+                } else if group.through > start {
                     self.store.confirm(poll.consumer, through: group.through) { _ in }
                 }
+                self.look(for: poll, after: after, from: max(group.through, end), through: settled)
             case .failure(let error): self.fail(poll, error)
             }
         }

@@ -23,6 +23,9 @@ final class PusherEngine {
     var claiming: [ConsumerIdentity: [() -> Void]] = [:]
     /// Calls that came while the database was away for a moment, or not reached yet.
     var held = HeldCalls()
+    var pollMemo = PollMemo()
+    /// Ids a single read with a filter looks at, at most.
+    static let longestScan: Int64 = 200_000
     /// Turns at reading history.
     var history = HistoryQueue<ConsumerIdentity>()
     private var tickTimer: (timer: Timer, due: MonotonicTime)?

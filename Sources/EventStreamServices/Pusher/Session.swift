@@ -33,7 +33,7 @@ final class Session {
         self.precise = precise
         self.lease = lease
         self.kind = kind
-        feed = ConsumerFeed(longestScan: want.types == nil ? nil : 200_000)
+        feed = ConsumerFeed(longestScan: want.types == nil ? nil : PusherEngine.longestScan)
     }
 
     var isLive: Bool { consumer.component.isLive }

@@ -1,6 +1,7 @@
 import EventLoop
 import EventStore
 import EventStream
+import Glibc
 import Logging
 import Postgres
 
@@ -259,9 +260,13 @@ private struct GapLog {
         logger.warning(
             "events wait for a transaction that has recorded earlier ones and is still open",
             metadata: [
-                .position: "\(gap.after)", .holders: "\(holders)",
-                .seconds: "\((MonotonicTime.now - gap.openedAt).components.seconds)",
+                .position: "\(gap.after)", .holders: "\(holders)", .since: "\(wallClock(of: gap.openedAt))",
             ])
+    }
+
+    /// What the clock on the wall said, to the second.
+    private func wallClock(of moment: MonotonicTime) -> EventTimestamp {
+        EventTimestamp(microseconds: (Int64(time(nil)) - (MonotonicTime.now - moment).components.seconds) * 1_000_000)
     }
 
     mutating func closed() {

@@ -20,6 +20,7 @@ extension String {
     static let reason: String = "reason"
     static let holders: String = "holders"
     static let seconds: String = "seconds"
+    static let since: String = "since"
     static let first: String = "first_id"
     static let last: String = "last_id"
     static let attempts: String = "attempts"
