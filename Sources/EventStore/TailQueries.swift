@@ -11,9 +11,12 @@ public struct TailQueries: Sendable {
 
     public init(_ info: StreamInfo) {
         self.info = info
+        // One statement does for both: its snapshot, which the newest id is of, is taken before it looks at the locks.
         holdersStatement = Statement(
             """
-            SELECT virtualtransaction, pid FROM pg_locks WHERE locktype = 'relation' AND relation = \(info.tableOID)
+            SELECT NULL, NULL, (SELECT id FROM \(info.tables.events.sql) ORDER BY id DESC LIMIT 1)
+            UNION ALL
+            SELECT virtualtransaction, pid, NULL FROM pg_locks WHERE locktype = 'relation' AND relation = \(info.tableOID)
                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
                 AND mode = 'RowExclusiveLock' AND granted
             """, name: "evt_holders")
@@ -22,20 +25,24 @@ public struct TailQueries: Sendable {
         takeWaker = Statement("SELECT pg_try_advisory_lock(\(info.wakerKey))", name: "evt_take_waker")
     }
 
-    /// Who holds RowExclusiveLock on the event table: everyone who may still make an event visible.
-    public func holders(
-        on connection: Connection, completion: @escaping (Result<Set<SettledHorizon.Holder>, PostgresError>) -> Void
-    ) {
-        connection.submit(holdersStatement) { result in
-            completion(
-                result.map { rows in
-                    Set(
-                        (0..<rows.count).map { row in
-                            SettledHorizon.Holder(
-                                transaction: rows.string(row, 0) ?? "", processID: rows.int(row, 1).map { Int32($0) })
-                        })
+    /// Who may still make an event visible.
+    public struct Look: Sendable {
+        /// The newest event visible before the locks were looked at.
+        public let newest: EventID
+        /// Who holds RowExclusiveLock on the event table.
+        public let holders: Set<SettledHorizon.Holder>
+
+        init(_ rows: Rows) {
+            newest = EventID((0..<rows.count).lazy.compactMap { rows.int($0, 2) }.first ?? 0)
+            holders = Set(
+                (0..<rows.count).compactMap { row in
+                    rows.string(row, 0).map { .init(transaction: $0, processID: rows.int(row, 1).map { Int32($0) }) }
                 })
         }
+    }
+
+    public func look(on connection: Connection, completion: @escaping (Result<Look, PostgresError>) -> Void) {
+        connection.submit(holdersStatement) { completion($0.map { Look($0) }) }
     }
 
     public func takeLatch(on connection: Connection, completion: @escaping (Result<Bool, PostgresError>) -> Void) {
@@ -69,13 +76,9 @@ public struct TailQueries: Sendable {
                 SELECT GREATEST((SELECT settled FROM \(info.tables.state.sql)),
                     (SELECT COALESCE(max(last_evt_id), 0) FROM \(info.tables.consumers.sql)))
                 """))
-        // First the newest event, then, with a fresh snapshot, the holders: the other order would not be sound.
-        let newest = try await connection.query(
-            Statement("SELECT id FROM \(info.tables.events.sql) ORDER BY id DESC LIMIT 1"))
-        let holders = try await connection.query(holdersStatement)
-        let floor = known.int(0, 0) ?? 0
-        guard holders.count == 0, newest.count == 1, let newest = newest.int(0, 0) else { return EventID(floor) }
-        return EventID(max(floor, newest))
+        let look = Look(try await connection.query(holdersStatement))
+        let floor = EventID(known.int(0, 0) ?? 0)
+        return look.holders.isEmpty ? max(floor, look.newest) : floor
     }
 
     /// What those that hold the stream back are doing, for people.

@@ -1,3 +1,4 @@
+import EventStore
 import EventStream
 import EventStreamClient
 import EventStreamServices
@@ -81,6 +82,13 @@ struct Pipeline: Sendable {
                 "SELECT evt_add($1, d::json) FROM unnest($2::text[]) WITH ORDINALITY AS x (d, n) ORDER BY n",
                 [.text(type), .strings(data)])
             return (0..<rows.count).map { EventID(rows.int($0, 0) ?? 0) }
+        }
+    }
+
+    /// Who holds the stream back.
+    func openWriters() async throws -> [OpenWriter] {
+        try await TestDatabase.connected(to: active) { connection in
+            try await OpenWriter.load(try await StreamInfo.load(.standard, from: connection), from: connection)
         }
     }
 

@@ -1,7 +1,7 @@
 /// Reads the head of the stream, turn by turn: ``SettledHorizon`` says what may be delivered, ``SleepLatch`` when to read.
 ///
 /// A turn begins when the latch says so (``SleepLatch/Action/read(_:)``): ``begin(isAsked:at:)`` names the first query,
-/// ``sawHolders(_:took:at:)`` and ``sawRows(_:isCut:at:)`` take the answers, ``end(latched:isAsked:at:)`` says what comes
+/// ``sawHolders(_:newest:took:at:)`` and ``sawRows(_:isCut:at:)`` take the answers, ``end(latched:isAsked:at:)`` says what comes
 /// next. The order of the queries is what keeps events safe, so it is decided here and not by the driver: holders first,
 /// then rows with a snapshot taken after that.
 ///
@@ -9,7 +9,7 @@
 ///   the old one is forgotten.
 public struct HeadReader: Sendable {
     public enum Query: Hashable, Sendable {
-        /// Who holds RowExclusiveLock on the event table.
+        /// The newest visible id, and after that who holds RowExclusiveLock on the event table.
         case holders
         /// The rows past this id, in id order.
         case rows(after: EventID)
@@ -76,14 +76,16 @@ public struct HeadReader: Sendable {
         return .holders
     }
 
-    /// - Parameter took: how long the query took.
+    /// - Parameters:
+    ///   - newest: the newest id visible before the locks were looked at.
+    ///   - took: how long the query took.
     /// - Returns: the next query; nil ends the turn.
     public mutating func sawHolders(
-        _ present: Set<SettledHorizon.Holder>, took: Duration, at now: MonotonicTime
+        _ present: Set<SettledHorizon.Holder>, newest: EventID, took: Duration, at now: MonotonicTime
     ) -> Query? {
         hasLooked = true
         nextLook = now + took * configuration.lookShare
-        return horizon.holders(present) ? .rows(after: settled) : nil
+        return horizon.holders(present, newest: newest) ? .rows(after: settled) : nil
     }
 
     /// - Parameters:

@@ -1,12 +1,12 @@
 /// Decides which rows may be delivered although ids become visible out of order.
 ///
 /// A sequence hands ids out before the transactions that use them commit. Whoever may still fill a gap took
-/// RowExclusiveLock on the table before it drew the id, and keeps it to the end of its transaction. So a gap is
-/// permanent once everyone who held that lock *after* a row beyond the gap was seen has let go of it, and a read that
-/// began later still shows the gap. The order of the two looks is what makes this sound: a lock is released only after
-/// its transaction has become visible, so locks first, then a fresh snapshot.
+/// RowExclusiveLock on the table before it drew the id, and keeps it to the end of its transaction. So whoever holds the
+/// lock now, and did not when an id was already visible, can only add later ids; and an id that is missing where nobody
+/// can add one any more is missing for good. A lock is released only after its transaction has become visible: what was
+/// learned from the locks holds for rows read afterwards, with a fresh snapshot. The other order would not be sound.
 ///
-/// The driver reports what it has read, in the order it read it: ``rows(_:at:)`` and ``holders(_:)``.
+/// The driver reports what it has read, in the order it read it: ``rows(_:at:)`` and ``holders(_:newest:)``.
 public struct SettledHorizon: Sendable {
     /// A transaction that holds RowExclusiveLock on the event table.
     ///
@@ -33,12 +33,11 @@ public struct SettledHorizon: Sendable {
     public struct Gap: Sendable {
         /// The last id before the gap.
         public let after: EventID
+        /// The first id beyond it.
+        public let before: EventID
         public let openedAt: MonotonicTime
-        /// The highest id seen before the holders were; every gap below it is theirs.
-        fileprivate(set) var highest: EventID
-        /// Those who may still fill it; nil until they have been looked at.
+        /// Those who may still fill it; nil until the locks have been looked at.
         public fileprivate(set) var holders: Set<Holder>?
-        fileprivate var knownPrepared: Set<Holder> = []
     }
 
     /// Every event with an id up to here that there will ever be has been reported by ``rows(_:at:)``.
@@ -47,10 +46,15 @@ public struct SettledHorizon: Sendable {
     public private(set) var gap: Gap?
     /// Gaps up to here are known to be permanent.
     private var passable: EventID
+    /// What each present holder cannot add to any more: the newest id that was visible when it did not hold the lock.
+    private var floors: [Holder: EventID] = [:]
+    /// The newest id that was visible before the locks were looked at last.
+    private var newest: EventID
 
     public init(settled: EventID) {
         self.settled = settled
         passable = settled
+        newest = settled
     }
 
     /// Rows past ``settled`` were read, in id order.
@@ -58,53 +62,52 @@ public struct SettledHorizon: Sendable {
     /// - Returns: how many of them, from the first, may be delivered; ``settled`` has moved over these.
     public mutating func rows(_ ids: some RandomAccessCollection<EventID>, at now: MonotonicTime) -> Int {
         var deliverable = 0
+        var beyond: EventID?
         for id in ids {
-            guard id == settled.next || id <= passable else { break }
+            guard id == settled.next || id <= passable else {
+                beyond = id
+                break
+            }
             settled = id
             deliverable += 1
         }
-        guard deliverable < ids.count, let highest = ids.last else {
-            gap = nil
-            return deliverable
-        }
-        if gap?.after != settled {
-            // What was learned about holders stays true for all gaps below the id noted then.
-            if let known = gap, known.holders != nil, known.highest > settled {
-                gap = Gap(
-                    after: settled, openedAt: now, highest: known.highest, holders: known.holders,
-                    knownPrepared: known.knownPrepared)
-            } else {
-                gap = Gap(after: settled, openedAt: now, highest: highest)
+        if let beyond {
+            if gap?.after != settled || gap?.before != beyond {
+                let openedAt = gap?.after == settled ? gap?.openedAt : nil
+                gap = Gap(after: settled, before: beyond, openedAt: openedAt ?? now, holders: knownHolders(before: beyond))
             }
-        } else if gap?.holders == nil {
-            gap?.highest = highest
+        } else {
+            gap = nil
         }
         return deliverable
     }
 
-    /// The present holders of the lock were read, after the rows last reported.
+    /// Who may still add an id before this one, if that was visible when the locks were looked at last.
+    private func knownHolders(before id: EventID) -> Set<Holder>? {
+        id <= newest ? Set(floors.lazy.filter { $0.value < id }.map(\.key)) : nil
+    }
+
+    /// The locks were looked at.
     ///
-    /// - Returns: whether rows are worth reading again now: somebody has ended.
-    public mutating func holders(_ present: Set<Holder>) -> Bool {
-        guard var gap else { return false }
-        let prepared = present.filter(\.isPrepared)
-        let remaining: Set<Holder>
-        var someoneEnded = false
-        if let remembered = gap.holders {
-            var kept = present.filter { remembered.contains($0) }
-            someoneEnded = kept.count < remembered.count
-            // PREPARE TRANSACTION hands the lock on under a new name: a backend's that vanished may be the newcomer's.
-            if remembered.subtracting(present).contains(where: { !$0.isPrepared }) {
-                kept.formUnion(prepared.subtracting(gap.knownPrepared))
-            }
-            remaining = kept
-        } else {
-            remaining = present
+    /// - Parameters:
+    ///   - present: who holds the lock.
+    ///   - newest: the newest id that was visible *before* that; at least the last row reported.
+    /// - Returns: whether rows are worth reading again now: the gap can be crossed, or someone who may have filled it has
+    ///   ended.
+    public mutating func holders(_ present: Set<Holder>, newest: EventID) -> Bool {
+        // PREPARE TRANSACTION may hand the lock on under a new name: the newcomer may be any of those that vanished.
+        let vanished = floors.filter { !present.contains($0.key) && !$0.key.isPrepared }.values.min()
+        var floors: [Holder: EventID] = [:]
+        for holder in present {
+            floors[holder] =
+                self.floors[holder] ?? (holder.isPrepared ? min(self.newest, vanished ?? self.newest) : self.newest)
         }
-        gap.holders = remaining
-        gap.knownPrepared = prepared
-        if remaining.isEmpty { passable = max(passable, gap.highest) }
-        self.gap = gap
-        return someoneEnded || remaining.isEmpty
+        self.floors = floors
+        self.newest = max(self.newest, newest)
+        passable = max(passable, floors.values.min() ?? self.newest)
+        guard let gap else { return false }
+        let remaining = knownHolders(before: gap.before) ?? present
+        self.gap?.holders = remaining
+        return remaining.isEmpty || gap.holders.map { !$0.isSubset(of: remaining) } ?? false
     }
 }

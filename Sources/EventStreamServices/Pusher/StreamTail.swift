@@ -143,10 +143,10 @@ final class StreamTail {
 
     private func readHolders(on connection: Connection) {
         let begun = MonotonicTime.now
-        queries?.holders(on: connection) { [unowned self] result in
-            guard case .success(let holders) = result else { return self.readFailed(result, connection) }
+        queries?.look(on: connection) { [unowned self] result in
+            guard case .success(let look) = result else { return self.readFailed(result, connection) }
             let now = MonotonicTime.now
-            let next = self.head?.sawHolders(holders, took: now - begun, at: now)
+            let next = self.head?.sawHolders(look.holders, newest: look.newest, took: now - begun, at: now)
             if next == nil { self.reportGap(on: connection) }
             self.submit(next, on: connection)
         }

@@ -41,7 +41,8 @@ import Testing
         /// The next half of the reader's turn: the look at the holders, or the read.
         mutating func read() {
             if !hasLooked, horizon.gap != nil {
-                hasLooked = horizon.holders(Set(writers.compactMap(\.holder)))
+                hasLooked = horizon.holders(
+                    Set(writers.compactMap(\.holder)), newest: visible.last.map { EventID($0) } ?? horizon.settled)
                 return
             }
             hasLooked = false

@@ -1,6 +1,11 @@
 import EventStream
 import Testing
 
+extension SettledHorizon {
+    /// A look at the locks when 12 is the newest visible id, unless said otherwise.
+    fileprivate mutating func look(_ present: Set<Holder>, newest: EventID = 12) -> Bool { holders(present, newest: newest) }
+}
+
 @Suite struct SettledHorizonTests {
     typealias Holder = SettledHorizon.Holder
     private let a = Holder(transaction: "3/1", processID: 1)
@@ -37,70 +42,70 @@ import Testing
 
     @Test func aGapThatFillsIsDeliveredInOrder() {
         var horizon = horizon(showing: [12])
-        #expect(horizon.holders([a]) == false)
+        #expect(horizon.look([a]) == false)
         #expect(horizon.rows([11, 12, 13], at: start) == 3)
         #expect(horizon.gap == nil)
     }
 
     @Test func aGapIsPermanentWhenNobodyHoldsTheLock() {
         var horizon = horizon(showing: [12, 13])
-        #expect(horizon.holders([]) == true)
+        #expect(horizon.look([], newest: 13) == true)
         #expect(horizon.rows([12, 13], at: start) == 2)
         #expect(horizon.settled == 13)
     }
 
     @Test func aGapIsPermanentOnceAllWhoHeldTheLockHaveEnded() {
         var horizon = horizon(showing: [12])
-        #expect(horizon.holders([a, b]) == false)
-        #expect(horizon.holders([b]) == true)
+        #expect(horizon.look([a, b]) == false)
+        #expect(horizon.look([b]) == true)
         #expect(horizon.rows([12], at: start) == 0)
-        #expect(horizon.holders([b]) == false)
-        #expect(horizon.holders([]) == true)
+        #expect(horizon.look([b]) == false)
+        #expect(horizon.look([]) == true)
         #expect(horizon.rows([12], at: start) == 1)
     }
 
     @Test func thoseWhoComeLaterHoldNothingBack() {
         var horizon = horizon(showing: [12])
-        #expect(horizon.holders([a]) == false)
-        #expect(horizon.holders([a, b]) == false)
-        #expect(horizon.holders([b, c]) == true)
+        #expect(horizon.look([a]) == false)
+        #expect(horizon.look([a, b]) == false)
+        #expect(horizon.look([b, c]) == true)
         #expect(horizon.rows([12], at: start) == 1)
     }
 
     @Test func rowsSeenAfterTheHoldersMustWaitForALookOfTheirOwn() {
         var horizon = horizon(showing: [12])
-        #expect(horizon.holders([a]) == false)
-        #expect(horizon.holders([b]) == true)
+        #expect(horizon.look([a]) == false)
+        #expect(horizon.look([b], newest: 14) == true)
         // 13 is missing, and b may have it; up to 12 everything is known.
         #expect(horizon.rows([12, 14], at: start) == 1)
         #expect(horizon.settled == 12)
-        #expect(horizon.holders([b]) == false)
+        #expect(horizon.look([b], newest: 14) == false)
         #expect(horizon.rows([14], at: start) == 0)
-        #expect(horizon.holders([]) == true)
+        #expect(horizon.look([], newest: 14) == true)
         #expect(horizon.rows([14], at: start) == 1)
     }
 
     @Test func rowsReadBeforeTheLookRaiseWhatTheLookProves() {
         var horizon = horizon(showing: [12])
         #expect(horizon.rows([12, 14, 16], at: start) == 0)
-        #expect(horizon.holders([]) == true)
+        #expect(horizon.look([], newest: 16) == true)
         #expect(horizon.rows([12, 14, 16], at: start) == 3)
     }
 
     @Test func oneLookServesAllGapsBelowTheHighestRowSeen() {
         var horizon = horizon(showing: [12, 14, 16])
-        #expect(horizon.holders([a, b]) == false)
-        #expect(horizon.holders([a]) == true)
+        #expect(horizon.look([a, b], newest: 16) == false)
+        #expect(horizon.look([a], newest: 16) == true)
         // b filled the first gap; what a may fill is still open.
         #expect(horizon.rows([11, 12, 14, 16], at: start) == 2)
         #expect(horizon.gap?.holders == [a])
-        #expect(horizon.holders([c]) == true)
+        #expect(horizon.look([c], newest: 16) == true)
         #expect(horizon.rows([14, 16], at: start) == 2)
     }
 
     @Test func aShortPageDoesNotHideTheGapBehindIt() {
         var horizon = horizon(showing: [12, 13])
-        #expect(horizon.holders([]) == true)
+        #expect(horizon.look([], newest: 13) == true)
         #expect(horizon.rows([12], at: start) == 1)
         #expect(horizon.rows([13, 15], at: start) == 1)
         #expect(horizon.gap?.after == 13)
@@ -109,51 +114,72 @@ import Testing
 
     @Test func withoutAGapHoldersMeanNothing() {
         var horizon = SettledHorizon(settled: 10)
-        #expect(horizon.holders([a]) == false)
-        #expect(horizon.holders([]) == false)
+        #expect(horizon.look([a], newest: 10) == false)
+        #expect(horizon.look([], newest: 10) == false)
         #expect(horizon.rows([12], at: start) == 0)
     }
 
     @Test func aPreparedTransactionHoldsBackLikeAnyOther() {
         var horizon = horizon(showing: [12])
-        #expect(horizon.holders([prepared(1)]) == false)
-        #expect(horizon.holders([prepared(1), a]) == false)
-        #expect(horizon.holders([a]) == true)
+        #expect(horizon.look([prepared(1)]) == false)
+        #expect(horizon.look([prepared(1), a]) == false)
+        #expect(horizon.look([a]) == true)
         #expect(horizon.rows([12], at: start) == 1)
     }
 
     @Test func aTransactionThatIsPreparedKeepsHoldingUnderItsNewName() {
         var horizon = horizon(showing: [12])
-        #expect(horizon.holders([a]) == false)
-        _ = horizon.holders([prepared(7)])
+        #expect(horizon.look([a]) == false)
+        _ = horizon.look([prepared(7)])
         #expect(horizon.rows([12], at: start) == 0)
-        #expect(horizon.holders([prepared(7)]) == false)
-        #expect(horizon.holders([]) == true)
+        #expect(horizon.look([prepared(7)]) == false)
+        #expect(horizon.look([]) == true)
         #expect(horizon.rows([11, 12], at: start) == 2)
     }
 
     @Test func preparedTransactionsKnownBeforeAreNotMistakenForNewNames() {
         var horizon = horizon(showing: [12])
-        #expect(horizon.holders([a]) == false)
+        #expect(horizon.look([a]) == false)
         // This one appears while a still runs: it is not a.
-        #expect(horizon.holders([a, prepared(8)]) == false)
-        #expect(horizon.holders([prepared(8)]) == true)
+        #expect(horizon.look([a, prepared(8)]) == false)
+        #expect(horizon.look([prepared(8)]) == true)
         #expect(horizon.rows([12], at: start) == 1)
     }
 
     @Test func whatAPreparedTransactionLeftIsNobodyElses() {
         var horizon = horizon(showing: [12])
-        #expect(horizon.holders([prepared(1)]) == false)
+        #expect(horizon.look([prepared(1)]) == false)
         // A prepared transaction can only end: the newcomer is a stranger.
-        #expect(horizon.holders([prepared(2)]) == true)
+        #expect(horizon.look([prepared(2)]) == true)
         #expect(horizon.rows([12], at: start) == 1)
     }
 
     @Test func aSteadyFlowOfPreparedTransactionsDoesNotHoldTheStreamForEver() {
         var horizon = horizon(showing: [12])
-        #expect(horizon.holders([a]) == false)
-        _ = horizon.holders([prepared(1)])
-        for number in 2..<100 { _ = horizon.holders([prepared(number)]) }
+        #expect(horizon.look([a]) == false)
+        _ = horizon.look([prepared(1)])
+        for number in 2..<100 { _ = horizon.look([prepared(number)]) }
         #expect(horizon.rows([12], at: start) == 1)
+    }
+
+    @Test func oneLookServesWhateverIsVisibleHoweverShortThePage() {
+        var horizon = horizon(showing: [12])
+        #expect(horizon.look([a], newest: 500) == false)
+        #expect(horizon.look([b], newest: 900) == true)
+        // Gaps far beyond the page that was read, and nobody but b at work: all that was visible before b came is settled.
+        #expect(horizon.rows([12, 20, 300, 500], at: start) == 4)
+        #expect(horizon.rows([501, 600], at: start) == 1)
+        #expect(horizon.gap?.holders == [b])
+    }
+
+    @Test func aTransactionDelaysOnlyWhatMayComeAfterItsOwnEvents() {
+        var horizon = horizon(showing: [12])
+        #expect(horizon.look([a], newest: 12) == false)
+        #expect(horizon.look([a], newest: 100) == false)
+        // b began after 100 was visible; when a ends, all gaps up to there are permanent, however long b stays.
+        #expect(horizon.look([a, b], newest: 200) == false)
+        #expect(horizon.look([b], newest: 300) == true)
+        #expect(horizon.rows([12, 50, 100, 103], at: start) == 3)
+        #expect(horizon.gap?.holders == [b])
     }
 }
