@@ -1,84 +1,10 @@
 import ArgumentParser
-import CommandLineSupport
-import EventStore
-import EventStream
-import EventStreamClient
-import EventStreamServices
-import Foundation
-import Postgres
 
-/// Drives a bank's transactions through a running pipeline and checks that nobody who listens is told anything wrong.
+/// Drives load through a running pipeline and checks that nobody who listens is told anything wrong.
 @main
 struct Load: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "evt-load",
-        abstract: "Runs pgbench's TPC-B transaction with an event in it, and rebuilds every balance from the stream.",
-        discussion: """
-            Needs a running pipeline, and pgbench in the PATH. It makes pgbench's tables anew in the active database. \
-            The exit status is 0 if every figure agrees.
-            """)
-
-    @OptionGroup var common: CommonOptions
-    @OptionGroup var database: DatabaseOptions
-    @OptionGroup var archive: ArchiveOptions
-    @OptionGroup var connect: ConnectOptions
-    @Option(help: "How long to write; without it, until interrupted.") var seconds: Int?
-    @Option(help: "pgbench's clients.") var clients = 8
-
-    func run() async throws {
-        let settings = try await SettingsReader(common, database, archive, connect)
-        let bank = Bank(
-            database: try settings.database(), archiveURL: settings.archiveURL(), tables: try settings.archiveTables())
-        var receiving = ReceiverConfiguration(endpoints: try settings.pusherConnect().list)
-        receiving.precise = true
-        let receiver = try ReliableReceiver("BALANCES", receiving)
-
-        guard !holdsPassword(bank.database.url) else {
-            throw ValidationError("pgbench would show the password in the process list; put it in ~/.pgpass")
-        }
-        print("preparing pgbench's tables")
-        try await bank.prepare()
-        let ledger = Ledger(after: try await bank.head())
-        let reading = Task { for await batch in receiver.batches { await ledger.add(batch) } }
-
-        print("writing with \(clients) clients" + (seconds.map { " for \($0) s" } ?? "; Ctrl-C ends it"))
-        let progress = Task { await Self.report(ledger) }
-        let writing = ContinuousClock.now
-        try await bank.write(clients: clients, seconds: seconds)
-        let written = ContinuousClock.now - writing
-        progress.cancel()
-
-        let committed = try await bank.committed()
-        print("\(committed) transactions committed; waiting until the last event has arrived")
-        await ledger.wait(for: committed)
-        let verdict = try await bank.verdict(ledger, committed: committed)
-        await receiver.stop()
-        reading.cancel()
-        try await bank.cleanUp()
-
-        let latency = await ledger.latency()
-        print(
-            """
-
-            events                \(committed), \(Int(Double(committed) / written.inSeconds)) a second
-            recorded to received  p50 \(latency.p50) ms, p99 \(latency.p99) ms (the commit included)
-            """)
-        for line in verdict.lines { print(line) }
-        print(verdict.isGood ? "\nVERDICT: everything agrees" : "\nVERDICT: SOMETHING IS WRONG")
-        guard verdict.isGood else { throw ExitCode.failure }
-    }
-
-    private static func report(_ ledger: Ledger) async {
-        var last = 0
-        while !Task.isCancelled {
-            try? await Task.sleep(for: .seconds(5))
-            let count = await ledger.count
-            print("  received \(count) events, \((count - last) / 5) a second")
-            last = count
-        }
-    }
-}
-
-extension Duration {
-    var inSeconds: Double { Double(components.seconds) + Double(components.attoseconds) / 1e18 }
+        abstract: "Drives load through a running pipeline, and checks what arrives.",
+        subcommands: [BankLoad.self], defaultSubcommand: BankLoad.self)
 }

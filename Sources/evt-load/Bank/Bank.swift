@@ -1,5 +1,4 @@
 import ArgumentParser
-import EventLoop
 import EventStore
 import EventStream
 import EventStreamServices
@@ -9,16 +8,6 @@ import UnixSignals
 
 /// pgbench's bank in the active database, and what its tables say at the end.
 struct Bank: Sendable {
-    struct Verdict {
-        var lines: [String] = []
-        var isGood = true
-
-        mutating func check(_ what: String, _ text: String, _ good: Bool) {
-            lines.append(what.padding(toLength: 22, withPad: " ", startingAt: 0) + text + (good ? "" : "   <-- WRONG"))
-            if !good { isGood = false }
-        }
-    }
-
     let database: DatabaseConfiguration
     let archiveURL: String?
     let tables: ArchiveTables
@@ -44,7 +33,7 @@ struct Bank: Sendable {
     /// Makes the tables anew, and lets the receiver start at the newest event.
     func prepare() async throws {
         try await run(["-i", "-I", "dtGvp", "-q", "-s", "10", database.url])
-        try await connected { connection in
+        try await connected(to: database.url) { connection in
             let admin = ConsumerAdmin(try await StreamInfo.load(database.tables, from: connection))
             let consumer = ConsumerIdentity("BALANCES")!
             _ = try await admin.register(consumer, on: connection)
@@ -53,7 +42,7 @@ struct Bank: Sendable {
     }
 
     func head() async throws -> EventID {
-        try await connected { connection in
+        try await connected(to: database.url) { connection in
             let info = try await StreamInfo.load(database.tables, from: connection)
             return try await TailQueries(info).settledFloor(on: connection)
         }
@@ -61,7 +50,7 @@ struct Bank: Sendable {
 
     /// Writes until the time is over, or until SIGINT, which pgbench gets as well.
     func write(clients: Int, seconds: Int?) async throws {
-        let add = try await connected { connection in
+        let add = try await connected(to: database.url) { connection in
             try await StreamInfo.load(database.tables, from: connection).tables.add.sql
         }
         let script = FileManager.default.temporaryDirectory.appending(path: "evt-load-\(getpid()).sql")
@@ -77,7 +66,7 @@ struct Bank: Sendable {
     }
 
     func committed() async throws -> Int {
-        try await connected { connection in
+        try await connected(to: database.url) { connection in
             Int(try await connection.query("SELECT count(*) FROM pgbench_history").int(0, 0) ?? 0)
         }
     }
@@ -104,7 +93,7 @@ struct Bank: Sendable {
 
     private func wrongBalances(_ ledger: Ledger) async throws -> Int {
         let rebuilt = await ledger.balances
-        return try await connected { connection in
+        return try await connected(to: database.url) { connection in
             let rows = try await connection.query("SELECT aid, abalance FROM pgbench_accounts WHERE abalance <> 0")
             var actual: [Int: Int] = [:]
             for row in 0..<rows.count { actual[Int(rows.int(row, 0) ?? 0)] = Int(rows.int(row, 1) ?? 0) }
@@ -118,7 +107,7 @@ struct Bank: Sendable {
     private func waitUntilDiscarded() async throws -> (left: Int, kept: Int) {
         var (left, kept) = (0, 0)
         for attempt in 0..<300 {
-            (left, kept) = try await connected { connection in
+            (left, kept) = try await connected(to: database.url) { connection in
                 let rows = try await connection.query(
                     Statement(
                         """
@@ -137,7 +126,7 @@ struct Bank: Sendable {
 
     /// Whether the load's own receiver, and the archiver, hold nothing back any more.
     private func isLastConfirmed() async throws -> Bool {
-        try await connected { connection in
+        try await connected(to: database.url) { connection in
             let rows = try await connection.query(
                 Statement(
                     """
@@ -150,31 +139,18 @@ struct Bank: Sendable {
 
     /// The receiver is gone; it must not hold events back.
     func cleanUp() async throws {
-        try await connected { connection in
+        try await connected(to: database.url) { connection in
             let admin = ConsumerAdmin(try await StreamInfo.load(database.tables, from: connection))
             _ = try await admin.remove("local:BALANCES", on: connection)
         }
     }
 
     private func archived(in url: String, after start: EventID) async throws -> Int {
-        try await connected(url) { connection in
+        try await connected(to: url) { connection in
             let rows = try await connection.query(
                 Statement("SELECT count(*) FROM \(tables.history.sql) WHERE type = 'TPCB' AND id > $1::bigint"),
                 [.int8(start.rawValue)])
             return Int(rows.int(0, 0) ?? 0)
-        }
-    }
-
-    private func connected<Value: Sendable>(
-        _ url: String? = nil, _ body: nonisolated(nonsending) @Sendable (Connection) async throws -> Value
-    ) async throws -> Value {
-        let home = LoopActor()
-        defer { home.loop.stop() }
-        return try await home.run { loop in
-            let connection = try await Connection.open(
-                ConnectionOptions(url ?? database.url, applicationName: "evt-load"), on: loop)
-            defer { connection.close() }
-            return try await body(connection)
         }
     }
 

@@ -17,8 +17,8 @@ actor Ledger {
     private(set) var balances: [Int: Int] = [:]
     private var last: EventID
     let start: EventID
-    /// Milliseconds, rounded down to tenths.
-    private var latencies: [Int: Int] = [:]
+    /// From the recording of an event to its receipt.
+    private(set) var latencies = Latencies()
     private var waiter: (Int, CheckedContinuation<Void, Never>)?
 
     init(after start: EventID) {
@@ -39,7 +39,7 @@ actor Ledger {
             else { continue }
             balances[transfer.account, default: 0] += transfer.delta
             count += 1
-            latencies[Int((now - Double(event.timestamp.microseconds) / 1e6) * 10_000), default: 0] += 1
+            latencies.add(milliseconds: (now - Double(event.timestamp.microseconds) / 1e6) * 1000)
         }
         await batch.confirm()
         if let (target, continuation) = waiter, count >= target {
@@ -66,17 +66,5 @@ actor Ledger {
     private func giveUp() {
         waiter?.1.resume()
         waiter = nil
-    }
-
-    func latency() -> (p50: Double, p99: Double) {
-        func percentile(_ part: Double) -> Double {
-            var left = Int(Double(latencies.values.reduce(0, +)) * part)
-            for (tenths, number) in latencies.sorted(by: { $0.key < $1.key }) {
-                left -= number
-                if left < 0 { return Double(tenths) / 10 }
-            }
-            return 0
-        }
-        return (percentile(0.5), percentile(0.99))
     }
 }
