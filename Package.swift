@@ -84,7 +84,7 @@ let package = Package(
             name: "evt-load",
             dependencies: [
                 "CommandLineSupport", "EventLoop", "EventStore", "EventStream", "EventStreamClient", "EventStreamServices",
-                "Postgres", argumentParser, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+                "Postgres", "ZeroMQ", argumentParser, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ], swiftSettings: strict),
     ]
         + roles.map {

@@ -6,5 +6,5 @@ struct Load: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "evt-load",
         abstract: "Drives load through a running pipeline, and checks what arrives.",
-        subcommands: [BankLoad.self], defaultSubcommand: BankLoad.self)
+        subcommands: [BankLoad.self, MixLoad.self], defaultSubcommand: BankLoad.self)
 }
