@@ -110,7 +110,7 @@ let package = Package(
             .testTarget(
                 name: "ProcessTests",
                 dependencies: ["EventStore", "EventStream", "EventStreamClient", "Postgres", "TestSupport", "ZeroMQ"]
-                    + (roles + ["evt"]).map { .byName(name: $0) },
+                    + (roles + ["evt", "evt-load"]).map { .byName(name: $0) },
                 swiftSettings: strict),
         ]
 )
