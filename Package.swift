@@ -109,7 +109,9 @@ let package = Package(
                 ], swiftSettings: strict),
             .testTarget(
                 name: "ProcessTests",
-                dependencies: ["EventStore", "EventStream", "EventStreamClient", "Postgres", "TestSupport", "ZeroMQ"]
+                dependencies: [
+                    "CommandLineSupport", "EventStore", "EventStream", "EventStreamClient", "Postgres", "TestSupport", "ZeroMQ",
+                ]
                     + (roles + ["evt", "evt-load"]).map { .byName(name: $0) },
                 swiftSettings: strict),
         ]

@@ -1,3 +1,4 @@
+import CommandLineSupport
 import Foundation
 import TestSupport
 
@@ -71,13 +72,4 @@ final class ChildProcess: Sendable {
     ) async throws -> Output {
         try await ChildProcess(program, arguments, environment: environment, input: input).ended()
     }
-}
-
-/// A child inherits its parent thread's signal mask, and the threads of the concurrency pool block everything.
-private func withSignalsUnblocked(_ body: () throws -> Void) rethrows {
-    var (all, before) = (sigset_t(), sigset_t())
-    sigfillset(&all)
-    pthread_sigmask(SIG_UNBLOCK, &all, &before)
-    defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
-    try body()
 }

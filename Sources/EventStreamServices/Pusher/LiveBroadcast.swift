@@ -17,7 +17,7 @@ final class LiveBroadcast {
     private var queueLimit = LiveBroadcast.longestQueue
 
     /// Messages that may wait for one subscriber at most.
-    private static let longestQueue: Int32 = 20_000
+    private static let longestQueue: Int32 = 100_000
     private(set) var endpoints: [String] = []
 
     /// - Parameter byteLimit: bytes that may wait, all subscribers together, before the queues of slow ones get shorter.

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CommandLineSupport
 import EventStore
 import EventStream
 import EventStreamServices
@@ -180,14 +181,4 @@ struct Bank: Sendable {
             throw ValidationError("pgbench ended with status \(pgbench.terminationStatus); is it in the PATH?")
         }
     }
-}
-
-/// A child inherits its parent thread's signal mask, and the threads of the concurrency pool block everything: pgbench
-/// would never see the alarm that ends it.
-private func withSignalsUnblocked(_ body: () throws -> Void) rethrows {
-    var (all, before) = (sigset_t(), sigset_t())
-    sigfillset(&all)
-    pthread_sigmask(SIG_UNBLOCK, &all, &before)
-    defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
-    try body()
 }
