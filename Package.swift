@@ -46,7 +46,7 @@ let package = Package(
             name: "EventLoop", dependencies: ["CGlibc", .product(name: "HeapModule", package: "swift-collections")],
             swiftSettings: strict),
         .target(name: "Postgres", dependencies: ["CLibPQ", "EventLoop", deque], swiftSettings: strict),
-        .target(name: "ZeroMQ", dependencies: ["CZeroMQ", "EventLoop"], swiftSettings: strict),
+        .target(name: "ZeroMQ", dependencies: ["CGlibc", "CZeroMQ", "EventLoop"], swiftSettings: strict),
 
         // The event stream.
         .target(name: "EventStream", dependencies: [deque], swiftSettings: strict),

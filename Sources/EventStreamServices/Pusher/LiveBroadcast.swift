@@ -1,28 +1,39 @@
 import EventLoop
 import EventStream
+import Logging
 import ZeroMQ
 
 /// The live broadcast for plain subscribers: `[event type][event as JSON]` (protocol, section 6).
+///
+/// A subscriber's queue is bounded by the number of its messages, which libzmq counts, and all of them together by their
+/// bytes, which it does not. When too much waits, the broadcast holds back for a moment: those who are merely behind catch
+/// up. Those who take nothing at all are disconnected, and where that is not enough the slowest; nobody else notices.
 final class LiveBroadcast {
     private let socket: Socket
     private let loop: EventLoop
+    private let logger: Logger
+    private let byteLimit: Int
     private var source: SocketSource?
     private var monitor: Monitor?
     /// The present connections: without any, nothing is put together.
     private var connections: Set<Int32> = []
     private var buffer: [UInt8] = []
-    /// Bytes that wait for subscribers; what several wait for is there once.
+    /// Bytes that wait; what several subscribers wait for is there once.
     private let waiting = ByteGauge()
-    private let byteLimit: Int
-    private var queueLimit = LiveBroadcast.longestQueue
-
-    /// Messages that may wait for one subscriber at most.
-    private static let longestQueue: Int32 = 100_000
+    /// Pages that are held back.
+    private var held: [EventPage] = []
+    private var heldBytes = 0
+    private var stuck = StuckConnections<PeerConnection>(looks: 4)
+    private var timer: Timer?
     private(set) var endpoints: [String] = []
 
-    /// - Parameter byteLimit: bytes that may wait, all subscribers together, before the queues of slow ones get shorter.
-    init(binding endpoints: [String], context: Context, loop: EventLoop, byteLimit: Int) throws {
+    /// Messages that may wait for one subscriber; more are dropped for this one.
+    private static let longestQueue: Int32 = 100_000
+
+    /// - Parameter byteLimit: bytes that may wait, all subscribers together.
+    init(binding endpoints: [String], context: Context, loop: EventLoop, byteLimit: Int, logger: Logger) throws {
         self.loop = loop
+        self.logger = logger
         self.byteLimit = byteLimit
         socket = try Socket(
             .xpub, in: context,
@@ -51,6 +62,7 @@ final class LiveBroadcast {
     }
 
     func stop() {
+        timer?.cancel()
         if let source { loop.remove(source) }
         if let monitor { loop.remove(monitor) }
         (source, monitor) = (nil, nil)
@@ -60,26 +72,66 @@ final class LiveBroadcast {
         // Whoever connected before this page counts for it.
         monitor?.dispatch()
         guard !connections.isEmpty else { return }
-        fitQueues()
+        held.append(page)
+        heldBytes += page.byteCount
+        sendHeld()
+    }
+
+    private func sendHeld() {
+        var sent = 0
+        while sent < held.count, waiting.bytes <= byteLimit / 2 {
+            broadcast(held[sent])
+            heldBytes -= held[sent].byteCount
+            sent += 1
+        }
+        held.removeFirst(sent)
+        if held.isEmpty { stuck.forget() } else { look() }
+    }
+
+    private func broadcast(_ page: EventPage) {
         for index in 0..<page.count {
             buffer.removeAll(keepingCapacity: true)
             page.append(index..<(index + 1), precise: false, to: &buffer)
             buffer.removeLast()
             _ = try? socket.send([page.entries[index].type.utf8, buffer], gauge: waiting)
-            if index & 63 == 63 || buffer.count > 65_536 { fitQueues() }
         }
     }
 
-    /// A queue is bounded by the number of its messages only, so the number is made to fit the bytes: while too much waits,
-    /// those who have much waiting get no more, and nobody else notices. libzmq applies a new mark to present connections.
-    private func fitQueues() {
-        let bytes = waiting.bytes
-        // A place in a queue has a size, too.
-        let longest = min(LiveBroadcast.longestQueue, Int32(clamping: max(1, byteLimit / 128 / max(1, connections.count))))
-        var limit = min(queueLimit, longest)
-        if bytes > byteLimit { limit = max(1, limit / 2) } else if bytes < byteLimit / 2 { limit = min(longest, limit * 2) }
-        guard limit != queueLimit else { return }
-        queueLimit = limit
-        try? socket.set(.sendHighWaterMark(limit))
+    /// Too much waits: tries again soon, without those that are stuck.
+    private func look() {
+        guard timer == nil else { return }
+        timer = loop.schedule(after: .milliseconds(10)) { [weak self] in
+            guard let self else { return }
+            self.timer = nil
+            self.monitor?.dispatch()
+            self.cutTheSlowest()
+            self.dropExcess()
+            self.sendHeld()
+        }
+    }
+
+    private func cutTheSlowest() {
+        var unsent: [PeerConnection: Int] = [:]
+        for connection in connections.map({ PeerConnection($0) }) { unsent[connection] = connection.unsentBytes }
+        var slow = stuck.look(unsent)
+        if slow.isEmpty, heldBytes > byteLimit / 2, let worst = unsent.max(by: { $0.value < $1.value }), worst.value > 0 {
+            slow = [worst.key]
+        }
+        for connection in slow {
+            logger.notice("a live subscriber that does not keep up was disconnected")
+            connection.cut()
+        }
+    }
+
+    /// What is held back is bounded, too: the oldest events are lost to all.
+    private func dropExcess() {
+        guard heldBytes > byteLimit else { return }
+        var dropped = 0
+        while heldBytes > byteLimit / 2, let page = held.first {
+            held.removeFirst()
+            heldBytes -= page.byteCount
+            dropped += page.count
+        }
+        logger.warning("live subscribers do not keep up: events were dropped for all of them", metadata: [.events: "\(dropped)"])
     }
 }

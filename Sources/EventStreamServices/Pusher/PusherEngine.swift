@@ -42,11 +42,12 @@ final class PusherEngine {
             ? nil
             : try RequestServer(
                 binding: configuration.bind.list, context: context, loop: loop, sizeLimit: configuration.maxRequestBytes,
-                name: "pusher", sendLimit: 256, budget: SendBudget(limit: configuration.sendBytes))
+                name: "pusher", sendLimit: 2000, budget: SendBudget(limit: configuration.sendBytes))
         broadcast =
             configuration.liveBind.isEmpty
             ? nil : try LiveBroadcast(
-                binding: configuration.liveBind.list, context: context, loop: loop, byteLimit: configuration.sendBytes)
+                binding: configuration.liveBind.list, context: context, loop: loop, byteLimit: configuration.sendBytes,
+                logger: logger)
         tail = StreamTail(configuration, loop: loop, logger: logger)
         store = PusherStore(configuration, loop: loop, logger: logger)
         // Numbers of an earlier run must not come again: a late answer to that run would be taken for one of ours.

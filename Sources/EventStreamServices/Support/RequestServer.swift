@@ -83,7 +83,7 @@ final class RequestServer {
     @discardableResult
     func answer(_ peer: Peer, _ response: WireMessage.Response) -> SendOutcome {
         let payload = response.encoded()
-        guard payload.count <= 4096 || hasRoom(for: payload.count, to: peer) else {
+        guard payload.count <= 512 || hasRoom(for: payload.count, to: peer) else {
             let error = FutoInError.internalError("too much waits to be sent already; read the answers, then ask again")
             return send(peer, WireMessage.Response(outcome: .failure(error), rid: response.rid).encoded())
         }
