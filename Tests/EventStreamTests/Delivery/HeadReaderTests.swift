@@ -1,0 +1,103 @@
+import EventStream
+import Testing
+
+@Suite struct HeadReaderTests {
+    typealias Holder = SettledHorizon.Holder
+    private let writer = Holder(transaction: "3/1", processID: 1)
+
+    private func reader(_ configure: (inout HeadReader.Configuration) -> Void = { _ in }) -> HeadReader {
+        var configuration = HeadReader.Configuration()
+        configuration.latch = .init(shortestPause: .milliseconds(1), longestPause: .milliseconds(20))
+        configure(&configuration)
+        var reader = HeadReader(settled: 10, configuration)
+        _ = reader.started(as: .waker)
+        return reader
+    }
+
+    /// A turn that shows these rows without a look at the locks.
+    private func showing(_ ids: [EventID]) -> HeadReader {
+        var reader = reader()
+        #expect(reader.begin(isAsked: false, at: start) == .rows(after: 10))
+        _ = reader.sawRows(ids, isCut: false, at: start)
+        _ = reader.end(latched: nil, isAsked: false, at: start)
+        return reader
+    }
+
+    @Test func withoutAGapOnlyRowsAreRead() {
+        var reader = reader()
+        #expect(reader.begin(isAsked: true, at: start) == .rows(after: 10))
+        #expect(reader.sawRows([11, 12], isCut: false, at: start) == 2)
+        #expect(reader.isFresh)
+        #expect(reader.end(latched: nil, isAsked: false, at: start) == .read(.take))
+        #expect(reader.begin(isAsked: false, at: start) == .rows(after: 12))
+    }
+
+    @Test func aYoungGapIsNotWorthALookAtTheLocks() {
+        var reader = showing([12])
+        #expect(reader.begin(isAsked: false, at: start + .milliseconds(2)) == .rows(after: 10))
+        _ = reader.sawRows([12] as [EventID], isCut: false, at: start)
+        #expect(!reader.isFresh)
+        #expect(reader.end(latched: nil, isAsked: false, at: start) == .pause(.milliseconds(2)))
+        #expect(reader.begin(isAsked: false, at: start + .milliseconds(3)) == .holders)
+    }
+
+    @Test func whoAsksMakesAYoungGapWorthALook() {
+        var reader = showing([12])
+        #expect(reader.begin(isAsked: true, at: start) == .holders)
+    }
+
+    @Test func theLookComesBeforeTheRows() {
+        var reader = showing([12])
+        #expect(reader.begin(isAsked: true, at: start) == .holders)
+        #expect(reader.sawHolders([], newest: 12, took: .zero, at: start) == .rows(after: 10))
+        #expect(reader.sawRows([12] as [EventID], isCut: false, at: start) == 1)
+        #expect(reader.isFresh)
+    }
+
+    @Test func whileAWriterHoldsTheStreamBackRowsAreNotRead() {
+        var reader = showing([12])
+        #expect(reader.begin(isAsked: true, at: start) == .holders)
+        #expect(reader.sawHolders([writer], newest: 12, took: .zero, at: start) == nil)
+        #expect(reader.isFresh, "what is held back by an open transaction cannot be waited for")
+        #expect(reader.end(latched: nil, isAsked: false, at: start) == .pause(.milliseconds(2)))
+        #expect(reader.begin(isAsked: false, at: start) == .holders)
+        #expect(reader.sawHolders([], newest: 12, took: .zero, at: start) == .rows(after: 10))
+    }
+
+    @Test func aDearLookIsSeldomMade() {
+        var reader = showing([12])
+        let cost = Duration.milliseconds(4)
+        #expect(reader.begin(isAsked: true, at: start) == .holders)
+        #expect(reader.sawHolders([writer], newest: 12, took: cost, at: start) == nil)
+        _ = reader.end(latched: nil, isAsked: false, at: start)
+        #expect(reader.begin(isAsked: false, at: start + cost * 9) == nil)
+        // Whoever asks waits for the next look, and not in a spin.
+        #expect(!reader.isFresh)
+        #expect(reader.end(latched: nil, isAsked: true, at: start + cost * 9) == .pause(cost))
+        #expect(reader.begin(isAsked: true, at: start + cost * 10) == .holders)
+    }
+
+    @Test func whoAsksWhileATurnRunsGetsATurnOfHisOwnAtOnce() {
+        var reader = reader()
+        #expect(reader.begin(isAsked: false, at: start) == .rows(after: 10))
+        _ = reader.sawRows([] as [EventID], isCut: false, at: start)
+        #expect(reader.end(latched: nil, isAsked: true, at: start) == .read(.take))
+        #expect(reader.begin(isAsked: true, at: start) == .rows(after: 10))
+        _ = reader.sawRows([] as [EventID], isCut: false, at: start)
+        #expect(reader.end(latched: true, isAsked: true, at: start) == .read(.release))
+    }
+
+    @Test func aNewConnectionForgetsWhatTheOldOneKnewOfLocks() {
+        var reader = showing([12])
+        _ = reader.begin(isAsked: true, at: start)
+        _ = reader.sawHolders([writer], newest: 12, took: .seconds(1), at: start)
+        #expect(reader.started(as: .waker) == .read(.leave))
+        #expect(reader.gap == nil)
+        #expect(reader.begin(isAsked: false, at: start) == .rows(after: 10))
+    }
+
+    @Test func theLatchIsNotTakenWhileEventsWaitBehindAGap() {
+        var reader = showing([12])
+        #expect(reader.timerFired() == .read(.leave))
+    }
+}
