@@ -16,8 +16,12 @@ struct Bench: AsyncParsableCommand {
             The exit status is 0 if every row reaches its mark.
             """)
 
-    @Option(help: "The server: a libpq connection string of a user who may create databases. Passwords belong into ~/.pgpass.")
-    var server = "dbname=postgres"
+    @Option(
+        help: """
+            The server, as key=value pairs of a libpq connection string without dbname, for a user who may create databases. \
+            Passwords belong into ~/.pgpass.
+            """)
+    var server = "host=127.0.0.1"
     @Option(help: "How often each row is measured; the median counts.") var runs = 3
     @Option(help: "Only these rows, separated by commas: \(Measure.allCases.map(\.rawValue).joined(separator: ", ")).")
     var only: String?
@@ -26,6 +30,9 @@ struct Bench: AsyncParsableCommand {
         let chosen = try only?.split(separator: ",").map { name in
             guard let measure = Measure(rawValue: String(name)) else { throw ValidationError("--only: there is no row \(name)") }
             return measure
+        }
+        guard !server.contains("://"), !server.contains("dbname"), !holdsPassword(server) else {
+            throw ValidationError("--server: give key=value pairs such as \"host=127.0.0.1 port=5432\", without dbname and password")
         }
         guard runs >= 1 else { throw ValidationError("--runs: at least 1") }
         keepFreedMemory()
@@ -92,7 +99,7 @@ enum Machine {
     }
 
     static func server(_ url: String) async throws -> String {
-        try await Database.connected(to: url) { connection in
+        try await Database.connected(to: "\(url) dbname=postgres") { connection in
             let rows = try await connection.query(
                 """
                 SELECT current_setting('server_version'), current_setting('fsync'), current_setting('synchronous_commit'),

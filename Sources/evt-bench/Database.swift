@@ -10,7 +10,8 @@ struct Database: Sendable {
     /// Makes one, runs `body`, and drops it.
     static func with<Value: Sendable>(_ server: String, _ body: (Database) async throws -> Value) async throws -> Value {
         let name = "evt_bench_\(UInt32.random(in: 0...UInt32.max))"
-        try await connected(to: server) { _ = try await $0.script("CREATE DATABASE \(name)") }
+        let admin = "\(server) dbname=postgres"
+        try await connected(to: admin) { _ = try await $0.script("CREATE DATABASE \(name)") }
         let database = Database(url: "\(server) dbname=\(name)")
         let outcome: Result<Value, any Error>
         do {
@@ -19,7 +20,7 @@ struct Database: Sendable {
         } catch {
             outcome = .failure(error)
         }
-        try await connected(to: server) { _ = try await $0.script("DROP DATABASE \(name) WITH (FORCE)") }
+        try await connected(to: admin) { _ = try await $0.script("DROP DATABASE \(name) WITH (FORCE)") }
         return try outcome.get()
     }
 

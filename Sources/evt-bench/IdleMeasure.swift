@@ -1,9 +1,10 @@
 import EventStream
 import EventStreamClient
+import Postgres
 
 /// A pusher with nothing to do.
 enum IdleMeasure {
-    private static let seconds = 30
+    private static let seconds = 40
 
     static func rows(_ server: String) async throws -> [Row] {
         try await Database.with(server) { database in
@@ -14,15 +15,17 @@ enum IdleMeasure {
                 await receiver.waitUntilReady()
                 // What its start cost is reported once its connections have been idle for a while.
                 try await Task.sleep(for: .seconds(12))
-                // Each statement of a pusher is a transaction of its own.
+                // Each statement of a pusher is a transaction of its own. A backend reports what it did within ten seconds, and
+                // the question itself counts as well: the figure is a little too high.
                 let counted = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()"
-                let (before, processor) = (try await database.number(counted), pusher.processorTime)
-                try await Task.sleep(for: .seconds(seconds))
-                let (after, used) = (try await database.number(counted), pusher.processorTime)
+                let (statements, load) = try await database.connected { connection in
+                    func count() async throws -> Int64 { try await connection.query(Statement(counted)).int(0, 0) ?? 0 }
+                    let (before, processor) = (try await count(), pusher.processorTime)
+                    try await Task.sleep(for: .seconds(seconds))
+                    let (after, used) = (try await count(), pusher.processorTime)
+                    return (Double(after - before) / Double(seconds), (used - processor) / Double(seconds) * 100)
+                }
                 await receiver.stop()
-                // The question itself is a transaction, too.
-                let statements = Double(after - before - 1) / Double(seconds)
-                let load = (used - processor) / Double(seconds) * 100
                 return [
                     Row(
                         measure: "idle, one receiver: statements a second", baseline: "none", result: statements.text(2), ratio: "",

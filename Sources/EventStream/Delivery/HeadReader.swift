@@ -109,7 +109,11 @@ public struct HeadReader: Sendable {
     ///   - latched: what became of the attempt to take the latch, if one was made in this turn.
     ///   - isAsked: whether somebody waits for a further turn.
     public mutating func end(latched: Bool?, isAsked: Bool, at now: MonotonicTime) -> SleepLatch.Action {
-        let action = latch.didRead(foundRows: foundRows, more: more, latched: latched, blocked: gap != nil)
+        var action = latch.didRead(foundRows: foundRows, more: more, latched: latched, blocked: gap != nil)
+        // A gap nobody has looked into mostly closes at once: until it is worth that look, pauses do not grow.
+        if let gap, gap.holders == nil, case .pause(let pause) = action {
+            action = .pause(min(pause, configuration.latch.shortestPause))
+        }
         guard isAsked else { return action }
         switch action {
         case .read: return action
