@@ -13,7 +13,7 @@ public struct OpenWriter: Sendable, CustomStringConvertible {
     public let user: String
     /// Of the backend: `active`, `idle in transaction`, …; `prepared` where there is none.
     public let state: String
-    /// When the transaction began, or was prepared; UTC, as an ISO 8601 text. Empty where the role may not see it.
+    /// When the transaction began, or was prepared; UTC, as an ISO 8601 text; empty where the role may not see it.
     public let since: String
     /// Seconds since then.
     public let age: Double
@@ -21,13 +21,10 @@ public struct OpenWriter: Sendable, CustomStringConvertible {
     public let queryStart: String
 
     public var description: String {
-        if state.isEmpty || since.isEmpty {
-            return "pid \(processID ?? 0) (\(application.isEmpty ? "no name" : application), user \(user); grant pg_read_all_stats to see "
-                + "since when)"
-        }
         if let prepared { return "prepared transaction '\(prepared)' (user \(user), prepared \(since))" }
-        return "pid \(processID ?? 0) (\(application.isEmpty ? "no name" : application), user \(user), \(state), "
-            + "transaction since \(since), last query began \(queryStart))"
+        let who = "pid \(processID ?? 0) (\(application.isEmpty ? "no name" : application), user \(user)"
+        guard !since.isEmpty else { return "\(who); grant pg_read_all_stats to see since when)" }
+        return "\(who), \(state), transaction since \(since), last query began \(queryStart))"
     }
 
     /// Who holds the lock that an INSERT takes, the oldest first.

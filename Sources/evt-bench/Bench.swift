@@ -32,7 +32,8 @@ struct Bench: AsyncParsableCommand {
             return measure
         }
         guard !server.contains("://"), !server.contains("dbname"), !holdsPassword(server) else {
-            throw ValidationError("--server: give key=value pairs such as \"host=127.0.0.1 port=5432\", without dbname and password")
+            throw ValidationError(
+                "--server: give key=value pairs such as \"host=127.0.0.1 port=5432\", without dbname and password")
         }
         guard runs >= 1 else { throw ValidationError("--runs: at least 1") }
         keepFreedMemory()
@@ -79,7 +80,10 @@ struct Row {
     private static let widths = [54, 26, 26, 10, 12]
 
     private static func line(_ cells: [String]) {
-        Swift.print("| " + zip(cells, widths).map { $0.padding(toLength: max($1, $0.count), withPad: " ", startingAt: 0) }.joined(separator: " | ") + " |")
+        Swift.print(
+            "| "
+                + zip(cells, widths).map { $0.padding(toLength: max($1, $0.count), withPad: " ", startingAt: 0) }.joined(
+                    separator: " | ") + " |")
     }
 
     static func printHeader() {
@@ -92,7 +96,8 @@ struct Row {
 
 enum Machine {
     static var description: String {
-        let model = (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8))?
+        let model =
+            (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8))?
             .split(separator: "\n").first { $0.hasPrefix("model name") }?.split(separator: ":").last
             .map { $0.trimmingCharacters(in: .whitespaces) } ?? "unknown processor"
         return "\(ProcessInfo.processInfo.activeProcessorCount) cores, \(model)"

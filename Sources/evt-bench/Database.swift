@@ -51,7 +51,8 @@ struct Database: Sendable {
 
     /// Records so many events at once, and lets the server come to rest.
     func fill(_ count: Int, type: String = "BENCH") async throws {
-        try await execute("INSERT INTO evt_queue (type, data) SELECT '\(type)', \(Database.data) FROM generate_series(1, \(count)) g")
+        try await execute(
+            "INSERT INTO evt_queue (type, data) SELECT '\(type)', \(Database.data) FROM generate_series(1, \(count)) g")
         try await execute("VACUUM ANALYZE evt_queue")
         try await execute("CHECKPOINT")
     }

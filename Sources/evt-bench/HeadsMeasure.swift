@@ -15,7 +15,8 @@ enum HeadsMeasure {
             let ratio = counts.median / baseline
             rows.append(
                 Row(
-                    measure: "rows read for \(events / 1000)k events, \(receivers) receiver\(receivers == 1 ? "" : "s") at the head",
+                    measure:
+                        "rows read for \(events / 1000)k events, \(receivers) receiver\(receivers == 1 ? "" : "s") at the head",
                     baseline: "one receiver \((baseline / 1000).text(1))k", result: "\((counts.median / 1000).text(1))k",
                     ratio: ratio.text(2), mark: "<= 1.10", isGood: ratio <= 1.1))
         }
@@ -26,7 +27,7 @@ enum HeadsMeasure {
         try await Database.with(server) { database in
             for number in 0..<count { try await database.register("HEAD\(number)") }
             try await PusherProcess.with(database) { pusher in
-                let receivers = (0..<count).map { Receiver("HEAD\($0)", pusher.endpoint) }
+                let receivers = try (0..<count).map { try Receiver("HEAD\($0)", pusher.endpoint) }
                 for receiver in receivers {
                     try await receiver.start()
                     await receiver.waitUntilReady()

@@ -34,7 +34,7 @@ enum HistoryMeasure {
     private static func push(_ database: Database, component: String) async throws -> Double {
         try await database.register(component)
         return try await PusherProcess.with(database) { pusher in
-            let receiver = Receiver(component, pusher.endpoint)
+            let receiver = try Receiver(component, pusher.endpoint)
             try await receiver.start()
             await receiver.waitUntilReady()
             let start = ContinuousClock.now

@@ -10,7 +10,7 @@ enum IdleMeasure {
         try await Database.with(server) { database in
             try await database.register("IDLE")
             return try await PusherProcess.with(database) { pusher in
-                let receiver = Receiver("IDLE", pusher.endpoint)
+                let receiver = try Receiver("IDLE", pusher.endpoint)
                 try await receiver.start()
                 await receiver.waitUntilReady()
                 // What its start cost is reported once its connections have been idle for a while.
@@ -28,7 +28,8 @@ enum IdleMeasure {
                 await receiver.stop()
                 return [
                     Row(
-                        measure: "idle, one receiver: statements a second", baseline: "none", result: statements.text(2), ratio: "",
+                        measure: "idle, one receiver: statements a second", baseline: "none", result: statements.text(2),
+                        ratio: "",
                         mark: "< 1", isGood: statements < 1),
                     Row(
                         measure: "idle, one receiver: processor", baseline: "none", result: "\(load.text(2)) %", ratio: "",

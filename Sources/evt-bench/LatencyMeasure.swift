@@ -12,7 +12,7 @@ enum LatencyMeasure {
             try await database.execute("CREATE TABLE plain (n bigint)")
             try await database.register("LATENCY")
             return try await PusherProcess.with(database) { pusher in
-                let receiver = Receiver("LATENCY", pusher.endpoint)
+                let receiver = try Receiver("LATENCY", pusher.endpoint)
                 try await receiver.start()
                 await receiver.waitUntilReady()
                 var rows: [Row] = []

@@ -24,7 +24,8 @@ enum LiveMeasure {
             }
             let (baseline, result) = (Double(events) / alone.median, Double(events) / together.median)
             return Row(
-                measure: "live: \(writers) writers, 100 a transaction, until confirmed", baseline: "writers alone \(baseline.rate)",
+                measure: "live: \(writers) writers, 100 a transaction, until confirmed",
+                baseline: "writers alone \(baseline.rate)",
                 result: result.rate, ratio: (result / baseline).text(2), mark: ">= 0.60", isGood: result / baseline >= 0.6)
         }
     }
@@ -32,7 +33,7 @@ enum LiveMeasure {
     private static func withReceiver(_ database: Database, component: String) async throws -> Double {
         try await database.register(component)
         return try await PusherProcess.with(database) { pusher in
-            let receiver = Receiver(component, pusher.endpoint)
+            let receiver = try Receiver(component, pusher.endpoint)
             try await receiver.start()
             await receiver.waitUntilReady()
             let start = ContinuousClock.now

@@ -10,7 +10,7 @@ enum MemoryMeasure {
     static func row(_ server: String, runs: Int) async throws -> Row {
         try await Database.with(server) { database in
             let empty = try await PusherProcess.with(database) { pusher in
-                let receiver = Receiver("NOBODY", pusher.endpoint, registers: true)
+                let receiver = try Receiver("NOBODY", pusher.endpoint, registers: true)
                 try await receiver.start()
                 await receiver.waitUntilReady()
                 await receiver.stop()
@@ -30,7 +30,7 @@ enum MemoryMeasure {
         return try await PusherProcess.with(database) { pusher in
             let stuck = StuckReceiver()
             try await stuck.start("MEMORY\(run)9", pusher.endpoint)
-            let receivers = (0..<9).map { Receiver("MEMORY\(run)\($0)", pusher.endpoint) }
+            let receivers = try (0..<9).map { try Receiver("MEMORY\(run)\($0)", pusher.endpoint) }
             for receiver in receivers { try await receiver.start() }
             for receiver in receivers { await receiver.wait(for: events) }
             let peak = pusher.peakMemory

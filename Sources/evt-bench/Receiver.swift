@@ -12,10 +12,10 @@ actor Receiver {
 
     private var handler: @Sendable (Event) -> Void = { _ in }
 
-    init(_ component: String, _ endpoint: String, registers: Bool = false) {
+    init(_ component: String, _ endpoint: String, registers: Bool = false) throws {
         var configuration = ReceiverConfiguration(endpoints: [endpoint])
         configuration.registers = registers
-        receiver = try! ReliableReceiver(component, configuration)
+        receiver = try ReliableReceiver(component, configuration)
     }
 
     func start() async throws {

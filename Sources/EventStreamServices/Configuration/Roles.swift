@@ -47,13 +47,14 @@ extension SettingsReader {
         configuration.delivery.ackTimeout = try duration(Settings.ackTimeout, in: .milliseconds(100) ... .seconds(3600))
         configuration.queueMax = try int(Settings.queueMax, in: 1...1_000_000)
         configuration.sessionTimeout = try duration(Settings.sessionTimeout, in: .milliseconds(500) ... .seconds(3600))
-        configuration.head.latch.shortestPause = try duration(Settings.sleepMin, in: .microseconds(50) ... .seconds(60))
-        configuration.head.latch.longestSleep = try duration(Settings.sleepMax, in: .milliseconds(1) ... .seconds(600))
+        var latch = configuration.head.latch
+        latch.shortestPause = try duration(Settings.sleepMin, in: .microseconds(50) ... .seconds(60))
+        latch.longestSleep = try duration(Settings.sleepMax, in: .milliseconds(1) ... .seconds(600))
         if optional(Settings.sleepStep)?.isEmpty == false {
-            configuration.head.latch.step = try duration(Settings.sleepStep, in: .zero ... .seconds(600))
+            latch.step = try duration(Settings.sleepStep, in: .zero ... .seconds(600))
         }
-        configuration.head.latch.longestPause = max(
-            configuration.head.latch.shortestPause, min(configuration.head.latch.longestPause, configuration.head.latch.longestSleep))
+        latch.longestPause = max(latch.shortestPause, min(latch.longestPause, latch.longestSleep))
+        configuration.head.latch = latch
         configuration.maxRequestBytes = try int(Settings.maxRequestBytes, in: 1024...67_108_864)
         configuration.windowBytes = try int(Settings.windowBytes, in: 1 << 20...16 << 30)
         configuration.sendBytes = try int(Settings.sendBytes, in: 1 << 20...16 << 30)

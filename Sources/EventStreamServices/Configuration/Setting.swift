@@ -80,7 +80,7 @@ public enum Settings {
         meaning: "bytes of recent events the pusher keeps in memory: 1048576 to 17179869184")
     public static let sendBytes = Setting(
         name: "EVT_SEND_BYTES", standard: "16777216",
-        meaning: "bytes that may wait to be sent to receivers, all together; as many for the live broadcast: 1048576 to 17179869184")
+        meaning: "bytes that may wait to be sent to receivers; as many for the live broadcast: 1048576 to 17179869184")
     public static let groupBytes = Setting(
         name: "EVT_GROUP_BYTES", standard: "524288",
         meaning: "bytes one group has at most, a single larger event aside: 1024 to 8380416")

@@ -45,7 +45,8 @@ final class PusherEngine {
                 name: "pusher", sendLimit: 2000, budget: SendBudget(limit: configuration.sendBytes))
         broadcast =
             configuration.liveBind.isEmpty
-            ? nil : try LiveBroadcast(
+            ? nil
+            : try LiveBroadcast(
                 binding: configuration.liveBind.list, context: context, loop: loop, byteLimit: configuration.sendBytes,
                 logger: logger)
         tail = StreamTail(configuration, loop: loop, logger: logger)

@@ -101,7 +101,8 @@ import Testing
                     let end = window.end.rawValue + Int64(random.pick(1...8))
                     if end < 400 { window.append(page(after: window.end, events((window.end.rawValue + 1)...end))) }
                 case 1, 2:
-                    guard reading == nil, let read = feed.nextRead(after: EventID(cursor), window: window, room: random.pick(0...3))
+                    let room = random.pick(0...3)
+                    guard reading == nil, let read = feed.nextRead(after: EventID(cursor), window: window, room: room)
                     else { break }
                     feed.began(read)
                     reading = read
