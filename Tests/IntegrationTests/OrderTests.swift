@@ -1,11 +1,9 @@
-import EventLoop
 import EventStore
 import EventStream
 import EventStreamClient
 import Postgres
 import TestSupport
 import Testing
-import ZeroMQ
 
 /// Order without loss, whatever order transactions commit in.
 @Suite(.serialized) struct OrderTests {
@@ -203,7 +201,7 @@ import ZeroMQ
 
 private func write(_ count: Int, seed: UInt64, to url: String) async throws {
     try await TestDatabase.connected(to: url) { connection in
-        var random = SplitMix(state: seed)
+        var random = SplitMix(seed: seed)
         var left = count
         while left > 0 {
             let events = Int(random.next() % 5) + 1
@@ -218,52 +216,5 @@ private func write(_ count: Int, seed: UInt64, to url: String) async throws {
             try await connection.query(rollsBack ? "ROLLBACK" : "COMMIT")
             if !rollsBack { left -= events }
         }
-    }
-}
-
-/// Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators".
-private struct SplitMix: RandomNumberGenerator {
-    var state: UInt64
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
-    }
-}
-
-/// A plain subscriber, as any language's ZeroMQ binding makes one.
-private actor Subscriber {
-    nonisolated let loop = EventLoop()
-    nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
-    private let endpoint: String
-    private var source: SocketSource?
-    private(set) var ids: [EventID] = []
-
-    init(_ endpoint: String) { self.endpoint = endpoint }
-
-    var count: Int { ids.count }
-    var first: EventID { ids.first ?? .none }
-
-    /// Records probes until one arrives.
-    func waitUntilSubscribed(_ probe: @Sendable () async throws -> Void) async throws {
-        let socket = try Socket(.sub, in: Context(), options: [.receiveHighWaterMark(0), .subscribe([])])
-        try socket.connect(endpoint)
-        let source = SocketSource(socket) { [weak self] message in
-            let event = try? Event(decoding: RawJSON(validating: message.frames[1]))
-            self?.assumeIsolated { if let event { $0.ids.append(event.id) } }
-        }
-        self.source = source
-        loop.add(source)
-        while ids.isEmpty {
-            try await probe()
-            try? await eventually("a probe", within: .milliseconds(500)) { !ids.isEmpty }
-        }
-    }
-
-    func close() {
-        if let source { loop.remove(source) }
-        source = nil
     }
 }

@@ -1,3 +1,4 @@
+import EventLoop
 import EventStore
 import EventStream
 import EventStreamClient
@@ -67,11 +68,12 @@ struct Pipeline: Sendable {
     func generator() async throws -> GeneratorClient { try await GeneratorClient([generatorEndpoint]) }
 
     func receiver(
-        _ component: String, want: [String]? = nil, configure: (inout ReceiverConfiguration) -> Void = { _ in }
+        _ component: String, want: [String]? = nil, loop: EventLoop = .clients,
+        configure: (inout ReceiverConfiguration) -> Void = { _ in }
     ) throws -> ReliableReceiver {
         var configuration = ReceiverConfiguration(endpoints: [pusherEndpoint], want: try EventFilter(types: want))
         configure(&configuration)
-        return try ReliableReceiver(component, configuration)
+        return try ReliableReceiver(component, configuration, loop: loop)
     }
 
     /// Records events with `evt_add`, one transaction, and returns their ids.
@@ -103,7 +105,10 @@ struct Pipeline: Sendable {
 /// Collects what a receiver gets.
 actor Collector {
     private(set) var events: [Event] = []
+    /// What the receiver said went wrong.
+    private(set) var errors: [FutoInError] = []
     func add(_ more: [Event]) { events += more }
+    func failed(_ error: FutoInError) { errors.append(error) }
     var ids: [EventID] { events.map(\.id) }
     var count: Int { events.count }
 

@@ -1,0 +1,17 @@
+/// A seed gives the same run everywhere: Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators".
+public struct SplitMix: RandomNumberGenerator, Sendable {
+    private var state: UInt64
+
+    public init(seed: UInt64) { state = seed }
+
+    public mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var z = state
+        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+        return z ^ (z >> 31)
+    }
+
+    /// One in `times`, on average.
+    public mutating func oneIn(_ times: UInt64) -> Bool { next() % times == 0 }
+}

@@ -1,0 +1,70 @@
+import Postgres
+
+/// Writers that record events all the time: transactions of one event to many, some open for a while, some rolled back.
+public struct WriterLoad: Sendable {
+    /// Connections that write at the same time.
+    public var writers: Int
+    public var seed: UInt64
+    /// Each call of `evt_add` takes one of these.
+    public var types: [String]
+    /// The most events a statement records.
+    public var largest: UInt64
+    /// Milliseconds a writer does nothing between its transactions, at most; 0 is full speed.
+    public var idle: UInt64
+
+    /// Milliseconds a transaction may stay open with ids drawn, at most.
+    public var open: UInt64
+
+    public init(
+        writers: Int, seed: UInt64, types: [String] = ["LOAD"], largest: UInt64 = 5, idle: UInt64 = 0, open: UInt64 = 4
+    ) {
+        self.writers = writers
+        self.seed = seed
+        self.types = types
+        self.largest = largest
+        self.idle = idle
+        self.open = open
+    }
+
+    /// Writes while `body` runs; what is committed then is all there will be.
+    public func run(on url: String, _ body: () async throws -> Void) async throws {
+        let tasks = (0..<writers).map { writer in
+            Task { try await write(to: url, random: SplitMix(seed: seed &+ UInt64(writer) << 32)) }
+        }
+        let outcome: Result<Void, any Error>
+        do {
+            outcome = .success(try await body())
+        } catch {
+            outcome = .failure(error)
+        }
+        for task in tasks { task.cancel() }
+        for task in tasks { try await task.value }
+        try outcome.get()
+    }
+
+    private func write(to url: String, random start: SplitMix) async throws {
+        try await TestDatabase.connected(to: url) { connection in
+            var random = start
+            while !Task.isCancelled {
+                try await connection.query("BEGIN")
+                for _ in 0...(random.next() % 3) {
+                    let type = types[Int(random.next() % UInt64(types.count))]
+                    try await connection.query(
+                        .init("SELECT evt_add($1, to_json(n)) FROM generate_series(1, $2::bigint) n", name: "add"),
+                        [.text(type), .int8(Int64(random.next() % largest) + 1)])
+                    // The ids are drawn, and others commit meanwhile.
+                    if random.oneIn(8) { try await connection.pause(random.next() % open) }
+                }
+                try await connection.query(random.oneIn(8) ? "ROLLBACK" : "COMMIT")
+                if idle > 0 { try await connection.pause(random.next() % idle) }
+            }
+        }
+    }
+}
+
+extension Connection {
+    /// The database does nothing for so many milliseconds.
+    fileprivate func pause(_ milliseconds: UInt64) async throws {
+        try await query(.init("SELECT pg_sleep($1::bigint / 1000.0)", name: "pause"), [.int8(Int64(milliseconds))])
+    }
+}
