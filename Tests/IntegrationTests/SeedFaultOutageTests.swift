@@ -1,0 +1,123 @@
+import EventStream
+import EventStreamClient
+import EventStreamServices
+import Postgres
+import TestSupport
+import Testing
+
+/// What stopped the seed: a row that is locked, a database that goes away or answers with errors, a receiver that does.
+@Suite(.serialized) struct SeedFaultOutageTests {
+    /// The seed's consumer stops for ever when its position cannot be stored after a delivery.
+    @Test func aConsumerWhosePositionCannotBeStoredGoesOnReceiving() async throws {
+        try await Pipeline.with { pipeline in
+            try await pipeline.receiving("LOCKED") { locked in
+                try await pipeline.receiving("FREE") { free in
+                    let first = try await pipeline.record("ROW")
+                    for component in ["LOCKED", "FREE"] { try await pipeline.stored(first, for: component) }
+                    var recorded = first
+                    try await TestDatabase.connected(to: pipeline.active) { connection in
+                        try await connection.query("BEGIN")
+                        try await connection.query("SELECT FROM evt_consumers WHERE ident = 'local:LOCKED' FOR UPDATE")
+                        // More groups than may be in flight, each after positions were stored for the one before.
+                        for _ in 0..<20 {
+                            let count = try await pipeline.backlog() + 1
+                            let event = try await pipeline.record("ROW")
+                            try await eventually("the locked one's event") { await locked.count == count }
+                            try await eventually("the free one's event") { await free.count == count }
+                            try await pipeline.stored(event, for: "FREE")
+                        }
+                        #expect(try await pipeline.position(of: "LOCKED") == Int(first[0].rawValue))
+                        try await connection.query("COMMIT")
+                    }
+                    recorded = try await pipeline.recorded()
+                    try await pipeline.stored(recorded, for: "LOCKED")
+                    #expect(await locked.ids == recorded)
+                    #expect(await free.ids == recorded)
+                }
+            }
+        }
+    }
+
+    /// A restart of the database ends the seed's process.
+    @Test func deliveriesGoOnWhenTheDatabaseHasClosedEveryConnection() async throws {
+        try await Pipeline.with { pipeline in
+            try await Followers.with(pipeline, outages: true) { followers in
+                var recorded: [EventID] = []
+                for _ in 0..<10 {
+                    recorded += try await pipeline.record("BEFORE", ["1", "2"])
+                    let closed = try await TestDatabase.number(
+                        """
+                        SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity
+                        WHERE application_name LIKE 'evt-pusher%' AND datname = current_database()
+                        """, on: pipeline.active)
+                    #expect(closed > 0)
+                    recorded += try await pipeline.record("AFTER", ["3", "4"])
+                    try await followers.get(recorded)
+                }
+            }
+        }
+    }
+
+    /// The seed sends an event that cannot be processed again 5,800 times a second, and nothing else gets through.
+    @Test func aReceiverThatAnswersWithErrorsIsSentItsGroupAgainOnlyAfterAPauseAndHoldsUpNobody() async throws {
+        // The first pause is longer than the test: whoever sees a second send saw one without a pause.
+        try await Pipeline.with(configure: {
+            $0.delivery.errorPause = .seconds(3600)
+            $0.delivery.longestErrorPause = .seconds(3600)
+        }) { pipeline in
+            let failing = try pipeline.receiver("FAILING")
+            let attempts = Collector()
+            let rejecting = Task {
+                for await batch in failing.batches {
+                    await attempts.add(batch.events)
+                    await batch.reject(because: "not today")
+                }
+            }
+            let poison = try await pipeline.record("POISON")
+            try await eventually("the first attempt") { await attempts.count == 1 }
+            try await pipeline.receiving("HEALTHY") { healthy in
+                var recorded = poison
+                for _ in 0..<50 {
+                    recorded += try await pipeline.record("FINE")
+                    try await eventually("the others' event") { await healthy.count == recorded.count }
+                }
+                #expect(await healthy.ids == recorded)
+                try await pipeline.stored(recorded, for: "HEALTHY")
+            }
+            #expect(await attempts.ids == poison)
+            #expect(try await pipeline.position(of: "FAILING") == 0)
+            await failing.stop()
+            _ = await rejecting.value
+        }
+    }
+
+    /// The seed's receiver notices a lost server after 30 s.
+    @Test func aReceiverNoticesALostServerWithoutWaitingForAnAnswer() async throws {
+        try await Pipeline.with([]) { pipeline in
+            // Nothing but the end of the connection can tell it.
+            let patient = { (configuration: inout ReceiverConfiguration) in
+                configuration.keepAlive = .seconds(3600)
+                configuration.sessionTimeout = .seconds(3600)
+            }
+            try await pipeline.receiving("PATIENT", configure: patient) { seen in
+                var recorded: [EventID] = []
+                for _ in 0..<5 {
+                    try await pipeline.run([.pusher]) {
+                        recorded += try await pipeline.record("LIFE")
+                        try await eventually("the event") { await seen.count == recorded.count }
+                    }
+                }
+                #expect(await seen.ids == recorded)
+            }
+        }
+    }
+}
+
+extension Pipeline {
+    /// Waits until the last of the events is a consumer's stored position.
+    fileprivate func stored(_ events: [EventID], for component: String) async throws {
+        try await eventually("the position of \(component)") {
+            try await position(of: component) == Int(events.last!.rawValue)
+        }
+    }
+}
