@@ -35,6 +35,20 @@ import Testing
         #expect(latch.dry(latched: false) == .pause(.milliseconds(1)))
     }
 
+    /// The seed's wait between polls grows to 3 s even while events flow.
+    @Test(arguments: [SleepLatch.Role.waker, .listener, .poller])
+    func pausesDoNotGrowWhileEventsFlow(role: SleepLatch.Role) {
+        var latch = started(as: role)
+        let pauses = (0..<100).map { _ in
+            _ = latch.found()
+            // An open transaction holds back what follows, and has the latch.
+            let pause = latch.dry(latched: role == .waker ? false : nil, blocked: true)
+            _ = latch.timerFired()
+            return pause
+        }
+        #expect(Set(pauses) == [.pause(.milliseconds(1))])
+    }
+
     @Test func pausesMayGrowByAStep() {
         var configuration = Self.configuration
         configuration.step = .milliseconds(7)
