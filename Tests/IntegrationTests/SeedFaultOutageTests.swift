@@ -91,6 +91,51 @@ import Testing
         }
     }
 
+    /// Failures of serialization reach the seed's poll clients as internal errors.
+    @Test func aDatabaseThatIsSerializableByDefaultGivesPollersAndReceiversNoErrors() async throws {
+        try await Pipeline.with([]) { pipeline in
+            let name = try await TestDatabase.rows("SELECT current_database()", on: pipeline.active)[0][0]!
+            try await TestDatabase.execute(
+                "ALTER DATABASE \(name) SET default_transaction_isolation = 'serializable'", on: pipeline.active)
+            try await pipeline.run([.pusher]) {
+                let poller = try await pipeline.poller()
+                try await poller.registerConsumer("POLLED")
+                try await poller.registerConsumer("PUSHED")
+                let others = (0..<3).map { _ in Task { try await touchConsumers(of: pipeline) } }
+                var (recorded, polled): ([EventID], [EventID]) = ([], [])
+                let pushed = Collector()
+                for _ in 0..<20 {
+                    recorded += try await pipeline.record("SERIAL", ["1", "2"])
+                    // A claim, a position, a release.
+                    try await pipeline.receiving("PUSHED", into: pushed) { _ in
+                        try await eventually("the events") { await pushed.events.last?.id == recorded.last }
+                    }
+                    for _ in 0..<20 {
+                        try await poller.registerConsumer("POLLED")
+                        polled += try await poller.pollEvents("POLLED", after: polled.last).map(\.id)
+                    }
+                }
+                for other in others { other.cancel() }
+                for other in others { try await other.value }
+                #expect(polled == recorded)
+                #expect(Set(await pushed.ids) == Set(recorded))
+                #expect(await pushed.errors.map(\.description) == [])
+            }
+        }
+    }
+
+    /// Someone else changes the consumers' rows all the time.
+    private func touchConsumers(of pipeline: Pipeline) async throws {
+        try await TestDatabase.connected(to: pipeline.active) { connection in
+            try await connection.query("SET default_transaction_isolation = 'read committed'")
+            while !Task.isCancelled {
+                try await connection.query(.init("UPDATE evt_consumers SET reg_time = reg_time", name: "touch"))
+                // Others get at the rows as well.
+                try await connection.query(.init("SELECT pg_sleep(0.002)", name: "pause"))
+            }
+        }
+    }
+
     /// The seed's receiver notices a lost server after 30 s.
     @Test func aReceiverNoticesALostServerWithoutWaitingForAnAnswer() async throws {
         try await Pipeline.with([]) { pipeline in
