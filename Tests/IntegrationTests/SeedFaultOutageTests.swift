@@ -136,6 +136,30 @@ import Testing
         }
     }
 
+    /// A pusher whose signs of life end loses its sessions to others, and cannot keep any of its own.
+    @Test func aSignOfLifeThatCouldNotBeGivenIsFollowedByOthers() async throws {
+        try await Pipeline.with(configure: { $0.sessionTimeout = .milliseconds(500) }) { pipeline in
+            let beats = { @Sendable in
+                try await TestDatabase.number("SELECT max(beat) FROM evt_queue_pushers", on: pipeline.active)
+            }
+            try await eventually("signs of life") { try await beats() > 1 }
+            let before = try await TestDatabase.connected(to: pipeline.active) { connection in
+                let waiting = Statement(
+                    """
+                    SELECT count(*) FROM pg_stat_activity
+                    WHERE application_name = 'evt-pusher' AND datname = current_database() AND wait_event_type = 'Lock'
+                    """)
+                try await connection.query("BEGIN")
+                try await connection.query("SELECT FROM evt_queue_pushers FOR UPDATE")
+                try await eventually("a sign of life that waits") { try await connection.query(waiting).int(0, 0) == 1 }
+                try await eventually("its failure") { try await connection.query(waiting).int(0, 0) == 0 }
+                try await connection.query("COMMIT")
+                return try await beats()
+            }
+            try await eventually("further signs of life") { try await beats() > before }
+        }
+    }
+
     /// The seed's receiver notices a lost server after 30 s.
     @Test func aReceiverNoticesALostServerWithoutWaitingForAnAnswer() async throws {
         try await Pipeline.with([]) { pipeline in
