@@ -1,9 +1,11 @@
 import EventStream
 import EventStreamClient
 import EventStreamServices
+import Glibc
 import Postgres
 import TestSupport
 import Testing
+import ZeroMQ
 
 /// What stopped the seed: a row that is locked, a database that goes away or answers with errors, a receiver that does.
 @Suite(.serialized) struct SeedFaultOutageTests {
@@ -180,6 +182,51 @@ import Testing
             }
         }
     }
+
+    enum FirstEndpoint: CaseIterable {
+        case nobodyThere
+        /// A process that is stopped: its socket takes connections, and nobody shakes hands.
+        case stopped
+        /// It shakes hands, and answers nothing.
+        case silent
+    }
+
+    @Test(arguments: FirstEndpoint.allCases)
+    func aReceiverGoesToTheNextEndpointWhenTheFirstDoesNotAnswer(_ first: FirstEndpoint) async throws {
+        try await Pipeline.with { pipeline in
+            let recorded = try await pipeline.record("NEXT")
+            let path = "\(pipeline.directory)/first"
+            let silent = first == .silent ? try Socket(.router, in: Context(), options: [.linger(.zero)]) : nil
+            _ = try silent?.bind("ipc://\(path)")
+            let stopped = first == .stopped ? try UnservedSocket(path) : nil
+            try await pipeline.receiving("NEXT") {
+                $0.endpoints = ["ipc://\(path)", pipeline.pusherEndpoint]
+                $0.sessionTimeout = .milliseconds(200)
+            } _: { seen in
+                try await eventually("the event") { await seen.ids == recorded }
+            }
+            withExtendedLifetime((silent, stopped)) {}
+        }
+    }
+}
+
+/// A unix socket whose connections the kernel takes and nobody serves.
+private final class UnservedSocket {
+    private let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+
+    init(_ path: String) throws {
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: Array(path.utf8)) }
+        let bound = withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+            }
+        }
+        try #require(bound == 0 && listen(descriptor, 16) == 0)
+    }
+
+    deinit { close(descriptor) }
 }
 
 extension Pipeline {
