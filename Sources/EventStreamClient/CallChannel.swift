@@ -25,6 +25,7 @@ final class CallChannel {
     private var lastRid: UInt64 = 0
     private var isConnected = false
     private var retryTimer: Timer?
+    private var connectTimer: Timer?
 
     /// The pusher calls us with events.
     var onEvents: (OnEvents) -> Void = { _ in }
@@ -63,6 +64,14 @@ final class CallChannel {
         self.source = source
         loop.add(monitor)
         loop.add(source)
+        guard endpoints.count > 1 else { return }
+        // Nobody there, or somebody who does not shake hands: another may be. Calls that wait for a connection wait on.
+        connectTimer = loop.schedule(after: .seconds(1)) { [weak self] in
+            guard let self, !self.isConnected else { return }
+            self.closeSocket()
+            self.endpointIndex += 1
+            self.openLater()
+        }
     }
 
     /// Closes; calls under way fail.
@@ -74,6 +83,8 @@ final class CallChannel {
     private func closeSocket() {
         retryTimer?.cancel()
         retryTimer = nil
+        connectTimer?.cancel()
+        connectTimer = nil
         if let source { loop.remove(source) }
         if let monitor { loop.remove(monitor) }
         source = nil

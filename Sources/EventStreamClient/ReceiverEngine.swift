@@ -154,6 +154,7 @@ final class ReceiverEngine {
         emit(.workerError(error))
         // A lost connection begins anew by itself.
         guard error.name != "CommError" else { return }
+        guard error.name != "Timeout" else { return channel.reset(because: "no answer") }
         failures += 1
         let pause =
             error.name == "ConsumerBusy"

@@ -202,7 +202,10 @@ import Testing
             for _ in 0..<20 {
                 recorded += try await pipeline.record("CANCEL", ["1", "2", "3"]).count
                 try await TestDatabase.execute(
-                    "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'evt-pusher%'",
+                    """
+                    SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+                    WHERE application_name LIKE 'evt-pusher%' AND datname = current_database()
+                    """,
                     on: pipeline.active)
             }
             try await eventually("all events") { await seen.count >= recorded }

@@ -13,7 +13,9 @@ public struct DatabaseConfiguration: Sendable, CustomStringConvertible {
     }
 
     func options(application: String, settings: [String: String] = [:]) -> ConnectionOptions {
-        ConnectionOptions(url, applicationName: application, settings: settings)
+        // A database may have another default; single statements need no more, and must not fail for what others do.
+        let settings = settings.merging(["default_transaction_isolation": "read committed"]) { mine, _ in mine }
+        return ConnectionOptions(url, applicationName: application, settings: settings)
     }
 
     /// Host, port and database; never a password.

@@ -13,6 +13,7 @@ final class LiveBroadcast {
     private let loop: EventLoop
     private let logger: Logger
     private let byteLimit: Int
+    private let holdLimit: Int
     private var source: SocketSource?
     private var monitor: Monitor?
     /// The present connections: without any, nothing is put together.
@@ -20,7 +21,7 @@ final class LiveBroadcast {
     private var buffer: [UInt8] = []
     /// Bytes that wait; what several subscribers wait for is there once.
     private let waiting = ByteGauge()
-    /// Pages that are held back.
+    /// Pages that are held back; they are in the window, too, so that holding them takes no memory of its own.
     private var held: [EventPage] = []
     private var heldBytes = 0
     private var stuck = StuckConnections<PeerConnection>(looks: 4)
@@ -30,11 +31,16 @@ final class LiveBroadcast {
     /// Messages that may wait for one subscriber; more are dropped for this one.
     private static let longestQueue: Int32 = 100_000
 
-    /// - Parameter byteLimit: bytes that may wait, all subscribers together.
-    init(binding endpoints: [String], context: Context, loop: EventLoop, byteLimit: Int, logger: Logger) throws {
+    /// - Parameters:
+    ///   - byteLimit: bytes that may wait, all subscribers together.
+    ///   - holdLimit: bytes that may be held back before the oldest are dropped.
+    init(
+        binding endpoints: [String], context: Context, loop: EventLoop, byteLimit: Int, holdLimit: Int, logger: Logger
+    ) throws {
         self.loop = loop
         self.logger = logger
         self.byteLimit = byteLimit
+        self.holdLimit = holdLimit
         socket = try Socket(
             .xpub, in: context,
             options: [
@@ -114,7 +120,7 @@ final class LiveBroadcast {
         var unsent: [PeerConnection: Int] = [:]
         for connection in connections.map({ PeerConnection($0) }) { unsent[connection] = connection.unsentBytes }
         var slow = stuck.look(unsent)
-        if slow.isEmpty, heldBytes > byteLimit / 2, let worst = unsent.max(by: { $0.value < $1.value }), worst.value > 0 {
+        if slow.isEmpty, heldBytes > holdLimit / 2, let worst = unsent.max(by: { $0.value < $1.value }), worst.value > 0 {
             slow = [worst.key]
         }
         for connection in slow {
@@ -125,9 +131,9 @@ final class LiveBroadcast {
 
     /// What is held back is bounded, too: the oldest events are lost to all.
     private func dropExcess() {
-        guard heldBytes > byteLimit else { return }
+        guard heldBytes > holdLimit else { return }
         var dropped = 0
-        while heldBytes > byteLimit / 2, let page = held.first {
+        while heldBytes > holdLimit / 2, let page = held.first {
             held.removeFirst()
             heldBytes -= page.byteCount
             dropped += page.count

@@ -48,7 +48,7 @@ final class PusherEngine {
             ? nil
             : try LiveBroadcast(
                 binding: configuration.liveBind.list, context: context, loop: loop, byteLimit: configuration.sendBytes,
-                logger: logger)
+                holdLimit: configuration.windowBytes, logger: logger)
         tail = StreamTail(configuration, loop: loop, logger: logger)
         store = PusherStore(configuration, loop: loop, logger: logger)
         // Numbers of an earlier run must not come again: a late answer to that run would be taken for one of ours.

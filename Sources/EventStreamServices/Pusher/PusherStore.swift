@@ -121,11 +121,20 @@ final class PusherStore {
         consumers.resume(consumer, for: pusher, epoch: epoch, on: connection, completion: completion)
     }
 
+    /// - Parameter attempts: what somebody else does to the row at the same time is no error of the poller's.
     func confirm(
-        _ consumer: ConsumerIdentity, through position: EventID, completion: @escaping (Result<EventID?, PostgresError>) -> Void
+        _ consumer: ConsumerIdentity, through position: EventID, attempts: Int = 3,
+        completion: @escaping (Result<EventID?, PostgresError>) -> Void
     ) {
         guard let connection = work.current, let consumers else { return completion(unavailable()) }
-        consumers.confirm(consumer, through: position, on: connection, completion: completion)
+        consumers.confirm(consumer, through: position, on: connection) { [unowned self] result in
+            guard case .failure(let error) = result, error.code == .server, error.isRetriable, attempts > 1 else {
+                return completion(result)
+            }
+            self.loop.schedule(after: .milliseconds(200)) { [weak self] in
+                self?.confirm(consumer, through: position, attempts: attempts - 1, completion: completion)
+            }
+        }
     }
 
     func newest(completion: @escaping (Result<EventID?, PostgresError>) -> Void) {
@@ -187,6 +196,8 @@ final class PusherStore {
         let begun = MonotonicTime.now
         let present = sessions()
         registry.beat(pusher, settled: settled(), on: connection) { [unowned self] result in
+            self.beatTimer = self.loop.schedule(after: self.beatInterval) { [weak self] in self?.beat() }
+            // A lost connection begins anew with a sign of life; a statement that failed is followed by the next.
             guard case .success(let pulse) = result else { return }
             guard pulse.isAlive else {
                 self.logger.warning("other pushers gave this one up for dead; its sessions begin anew")
@@ -200,7 +211,6 @@ final class PusherStore {
             for (consumer, epoch) in pulse.owned where !self.isServed(consumer) {
                 self.consumers?.release(consumer, of: self.pusher, epoch: epoch, on: connection) { _ in }
             }
-            self.beatTimer = self.loop.schedule(after: self.beatInterval) { [weak self] in self?.beat() }
         }
     }
 
