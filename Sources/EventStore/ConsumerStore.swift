@@ -80,7 +80,8 @@ public struct ConsumerStore: Sendable {
             UPDATE \(consumers) SET last_evt_id = GREATEST(last_evt_id, $2::bigint), last_time = \(now)
             WHERE ident = $1::text RETURNING last_evt_id
             """, name: "evt_confirm")
-        newestStatement = Statement("SELECT max(id) FROM \(tables.events.sql)", name: "evt_newest")
+        newestStatement = Statement(
+            "SELECT id FROM \(tables.events.sql) WHERE id > $1::bigint ORDER BY id DESC LIMIT 1", name: "evt_newest")
     }
 
     /// Registers a consumer; doing it again changes nothing. It starts with the oldest event still in the table.
@@ -162,8 +163,10 @@ public struct ConsumerStore: Sendable {
         }
     }
 
-    /// The newest event visible in the table, if there is one.
-    public func newest(on connection: Connection, completion: @escaping (Result<EventID?, PostgresError>) -> Void) {
-        connection.submit(newestStatement) { completion($0.map { $0.int(0, 0).map { EventID($0) } }) }
+    /// The newest event visible past `id`, if there is one.
+    public func newest(
+        after id: EventID, on connection: Connection, completion: @escaping (Result<EventID?, PostgresError>) -> Void
+    ) {
+        connection.submit(newestStatement, [.int8(id.rawValue)]) { completion($0.map { $0.int(0, 0).map { EventID($0) } }) }
     }
 }

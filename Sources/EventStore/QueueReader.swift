@@ -14,6 +14,9 @@ public struct QueueReader: Sendable {
         }
     }
 
+    /// Ids that a read with a filter looks at, at most; it says how far it came.
+    private static let longestScan: Int64 = 200_000
+
     private let all: Statement
     private let filtered: Statement
 
@@ -25,16 +28,24 @@ public struct QueueReader: Sendable {
     public init(_ tables: StreamTables) {
         // The window sum bounds the page by bytes on the server, without unpacking what will not be sent.
         let weight = "bytes + \(EventPage.overhead)"
-        func sql(_ condition: String) -> String {
+        let events = tables.events.sql
+        func page(through bound: String, _ condition: String = "") -> String {
             """
             SELECT id, type, data, ts, bytes FROM (
                 SELECT id, type, data, ts, bytes, sum(\(weight)) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - (\(weight)) AS before
-                FROM \(tables.events.sql) WHERE id > $1::bigint AND id <= $2::bigint\(condition) ORDER BY id LIMIT $3::bigint
-            ) page WHERE before < $4::bigint ORDER BY id
+                FROM \(events) WHERE id > $1::bigint AND id <= \(bound)\(condition) ORDER BY id LIMIT $3::bigint
+            ) page WHERE before < $4::bigint
             """
         }
-        all = Statement(sql(""), name: "evt_page", binaryResults: true)
-        filtered = Statement(sql(" AND type = ANY ($5::text[])"), name: "evt_page_of_types", binaryResults: true)
+        all = Statement("\(page(through: "$2::bigint")) ORDER BY id", name: "evt_page", binaryResults: true)
+        // A type that is rare must not make one statement look at the whole backlog. The stretch begins at the first row
+        // there is, so that a jump of the sequence is one step; where it ends is told with the rows, or alone.
+        filtered = Statement(
+            """
+            SELECT id, type, data, ts, bytes, bound FROM (
+                SELECT LEAST($2::bigint, (SELECT id FROM \(events) WHERE id > $1::bigint ORDER BY id LIMIT 1) + $6::bigint) AS bound
+            ) stretch LEFT JOIN LATERAL (\(page(through: "bound", " AND type = ANY ($5::text[])"))) wanted ON true ORDER BY id
+            """, name: "evt_page_of_types", binaryResults: true)
     }
 
     /// Reads what comes after `after`, in id order, up to and including `through`.
@@ -45,7 +56,7 @@ public struct QueueReader: Sendable {
         var parameters: [Parameter] = [
             .int8(after.rawValue), .int8(through.rawValue), .int8(Int64(limits.rows)), .int8(Int64(limits.bytes)),
         ]
-        if let types = want.types { parameters.append(.textArray(types.map(\.utf8))) }
+        if let types = want.types { parameters += [.textArray(types.map(\.utf8)), .int8(QueueReader.longestScan)] }
         connection.submit(want.types == nil ? all : filtered, parameters) { result in
             completion(result.map { QueueRows($0, after: after, bound: through, limits: limits) })
         }
@@ -56,30 +67,34 @@ public struct QueueReader: Sendable {
 public struct QueueRows {
     private let rows: Rows
     private let after: EventID
+    public let count: Int
     /// Whether a limit ended the page, so that there may be more.
     public let isCut: Bool
-    /// How far the rows are complete: up to the bound that was asked for, unless a limit cut them short.
+    /// How far the rows are complete: up to the bound that was asked for, or that a filter came to, unless a limit cut them
+    /// short.
     public let through: EventID
 
     init(_ rows: Rows, after: EventID, bound: EventID, limits: QueueReader.Limits) {
         self.rows = rows
         self.after = after
-        isCut = QueueRows.isCut(rows, limits)
-        let last = rows.count > 0 ? EventID(rows.binaryInt8(rows.count - 1, 0)) : after
-        through = isCut ? last : bound
+        // A filter that found nothing tells only how far it looked.
+        count = rows.count > 0 && rows.isNull(0, 0) ? 0 : rows.count
+        isCut = QueueRows.isCut(rows, count, limits)
+        let last = count > 0 ? EventID(rows.binaryInt8(count - 1, 0)) : after
+        let reached = rows.columnCount > 5 && rows.count > 0 ? EventID(rows.binaryInt8(0, 5)) : bound
+        through = isCut ? last : reached
     }
 
-    private static func isCut(_ rows: Rows, _ limits: QueueReader.Limits) -> Bool {
-        guard rows.count < limits.rows else { return true }
+    private static func isCut(_ rows: Rows, _ count: Int, _ limits: QueueReader.Limits) -> Bool {
+        guard count < limits.rows else { return true }
         var bytes = 0
-        for row in 0..<rows.count {
+        for row in 0..<count {
             bytes += EventPage.overhead + Int(Int32(bigEndian: rows.bytes(row, 4).loadUnaligned(as: Int32.self)))
         }
         return bytes >= limits.bytes
     }
 
-    public var count: Int { rows.count }
-    public var ids: [EventID] { (0..<rows.count).map { EventID(rows.binaryInt8($0, 0)) } }
+    public var ids: [EventID] { (0..<count).map { EventID(rows.binaryInt8($0, 0)) } }
 
     /// All of them as a page.
     public func page() -> EventPage { encode(count).build(through: through) }

@@ -14,7 +14,7 @@ public struct TailQueries: Sendable {
         // One statement does for both: its snapshot, which the newest id is of, is taken before it looks at the locks.
         holdersStatement = Statement(
             """
-            SELECT NULL, NULL, (SELECT id FROM \(info.tables.events.sql) ORDER BY id DESC LIMIT 1)
+            SELECT NULL, NULL, (SELECT id FROM \(info.tables.events.sql) WHERE id > $1::bigint ORDER BY id DESC LIMIT 1)
             UNION ALL
             SELECT virtualtransaction, pid, NULL FROM pg_locks WHERE locktype = 'relation' AND relation = \(info.tableOID)
                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -32,8 +32,8 @@ public struct TailQueries: Sendable {
         /// Who holds RowExclusiveLock on the event table.
         public let holders: Set<SettledHorizon.Holder>
 
-        init(_ rows: Rows) {
-            newest = EventID((0..<rows.count).lazy.compactMap { rows.int($0, 2) }.first ?? 0)
+        init(_ rows: Rows, after settled: EventID) {
+            newest = (0..<rows.count).lazy.compactMap { rows.int($0, 2) }.first.map { EventID($0) } ?? settled
             holders = Set(
                 (0..<rows.count).compactMap { row in
                     rows.string(row, 0).map { .init(transaction: $0, processID: rows.int(row, 1).map { Int32($0) }) }
@@ -41,8 +41,12 @@ public struct TailQueries: Sendable {
         }
     }
 
-    public func look(on connection: Connection, completion: @escaping (Result<Look, PostgresError>) -> Void) {
-        connection.submit(holdersStatement) { completion($0.map { Look($0) }) }
+    /// - Parameter settled: nothing before is of interest; without a bound, rows that are gone and not yet vacuumed away
+    ///   would be looked at again and again.
+    public func look(
+        after settled: EventID, on connection: Connection, completion: @escaping (Result<Look, PostgresError>) -> Void
+    ) {
+        connection.submit(holdersStatement, [.int8(settled.rawValue)]) { completion($0.map { Look($0, after: settled) }) }
     }
 
     public func takeLatch(on connection: Connection, completion: @escaping (Result<Bool, PostgresError>) -> Void) {
@@ -76,8 +80,8 @@ public struct TailQueries: Sendable {
                 SELECT GREATEST((SELECT settled FROM \(info.tables.state.sql)),
                     (SELECT COALESCE(max(last_evt_id), 0) FROM \(info.tables.consumers.sql)))
                 """))
-        let look = Look(try await connection.query(holdersStatement))
         let floor = EventID(known.int(0, 0) ?? 0)
+        let look = Look(try await connection.query(holdersStatement, [.int8(floor.rawValue)]), after: floor)
         return look.holders.isEmpty ? max(floor, look.newest) : floor
     }
 

@@ -57,7 +57,11 @@ public struct ConnectionOptions: Sendable, CustomStringConvertible {
     /// Parallel arrays for `PQconnectStartParams`.
     func keywords() throws(PostgresError) -> [(String, String)] {
         let values = try parsed()
-        var pairs = [("dbname", connectionString)]
+        // What comes first is the default: a network that is gone is noticed within half a minute, not within hours.
+        var pairs = [
+            ("keepalives_idle", "10"), ("keepalives_interval", "5"), ("keepalives_count", "3"), ("tcp_user_timeout", "15000"),
+            ("dbname", connectionString),
+        ]
         if !applicationName.isEmpty { pairs.append(("fallback_application_name", applicationName)) }
         pairs.append(("client_encoding", "UTF8"))
         if !settings.isEmpty {

@@ -13,9 +13,6 @@ public final class ByteGauge: Sendable {
 
 /// A payload in libzmq's hands; every subscriber's queue shares it.
 final class GaugedPayload: Sendable {
-    /// Smaller ones are not worth counting: the high-water mark bounds their number.
-    static let smallest = 64
-
     private let total: ByteGauge
     private let part: ByteGauge?
     private let count: Int

@@ -55,15 +55,16 @@ extension Socket {
     /// - Parameters:
     ///   - gauge: counts the last frame for as long as libzmq has it.
     ///   - part: counts it as well: of several, say, the peer's own.
+    ///   - overhead: bytes to be counted besides the frame's own.
     public func send(
-        _ frames: [[UInt8]], gauge: ByteGauge? = nil, part: ByteGauge? = nil
+        _ frames: [[UInt8]], gauge: ByteGauge? = nil, part: ByteGauge? = nil, overhead: Int = 0
     ) throws(ZeroMQError) -> SendOutcome {
         for (index, frame) in frames.enumerated() {
             let isLast = index == frames.count - 1
             let flags = ZMQ_DONTWAIT | (isLast ? 0 : ZMQ_SNDMORE)
             let status: Int32
-            if isLast, let gauge, frame.count >= GaugedPayload.smallest {
-                status = send(frame, flags, GaugedPayload(frame.count, gauge, part))
+            if isLast, let gauge, !frame.isEmpty {
+                status = send(frame, flags, GaugedPayload(frame.count + overhead, gauge, part))
             } else {
                 status = send(frame, flags)
             }

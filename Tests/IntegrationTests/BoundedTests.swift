@@ -72,22 +72,48 @@ import ZeroMQ
         }
     }
 
-    @Test func aReceiverThatTakesNothingDoesNotKeepOthersFromCatchingUp() async throws {
+    @Test(arguments: [1, 12]) func receiversThatTakeNothingDoNotKeepOthersFromCatchingUp(stuck count: Int) async throws {
         try await Pipeline.with(configure: { $0.sendBytes = 4 << 20 }) { pipeline in
             let poller = try await pipeline.poller()
-            for component in ["STUCK", "QUICK"] { try await poller.registerConsumer(component) }
+            for number in 0..<count { try await poller.registerConsumer("STUCK\(number)") }
+            try await poller.registerConsumer("QUICK")
             await poller.close()
             for _ in 0..<8 { try await recordLarge(8, pipeline) }
             let home = LoopActor()
             defer { home.loop.stop() }
             try await home.run { loop in
-                let stuck = try Socket(.dealer, in: Context(), options: [.receiveHighWaterMark(1)])
-                try stuck.connect(pipeline.pusherEndpoint)
-                let call = #"{"f":"futoin.evt.push:1.1:readyToReceive","p":{"component":"STUCK","want":null},"rid":"C1"}"#
-                try await eventually("room for a call") { try stuck.send([Array(call.utf8)]) == .sent }
+                var stuck: [Socket] = []
+                for number in 0..<count {
+                    let socket = try Socket(.dealer, in: Context(), options: [.receiveHighWaterMark(1)])
+                    try socket.connect(pipeline.pusherEndpoint)
+                    let call = """
+                        {"f":"futoin.evt.push:1.1:readyToReceive","p":{"component":"STUCK\(number)","want":null},"rid":"C1"}
+                        """
+                    try await eventually("room for a call") { try socket.send([Array(call.utf8)]) == .sent }
+                    stuck.append(socket)
+                }
                 let receiver = try pipeline.receiver("QUICK")
                 #expect(await Collector.collect(64, from: receiver).count == 64)
                 await receiver.stop()
+            }
+        }
+    }
+
+    @Test func anAnswerThatEvenInAWordFindsNoRoomIsDropped() async throws {
+        try await Pipeline.with(configure: { $0.sendBytes = 1 << 20 }) { pipeline in
+            let home = LoopActor()
+            defer { home.loop.stop() }
+            try await home.run { loop in
+                let greedy = try Socket(.dealer, in: Context(), options: [.receiveHighWaterMark(1)])
+                try greedy.connect(pipeline.pusherEndpoint)
+                let rid = String(repeating: "r", count: 60_000)
+                let call = #"{"f":"futoin.ping:1.0:ping","p":{"echo":1},"rid":"\#(rid)"}"#
+                for _ in 0..<500 {
+                    try await eventually("room for a call") { try greedy.send([Array(call.utf8)]) == .sent }
+                }
+                let poller = try await pipeline.poller()
+                try await poller.registerConsumer("SERVED")
+                await poller.close()
             }
         }
     }
@@ -97,7 +123,7 @@ import ZeroMQ
             try await TestDatabase.execute(
                 """
                 INSERT INTO evt_queue (type, data) SELECT 'COMMON', '1' FROM generate_series(1, 1000);
-                SELECT setval('evt_queue_id_seq', 1000000);
+                SELECT setval('evt_queue_id_seq', 1000000000000000);
                 INSERT INTO evt_queue (type, data) SELECT 'COMMON', '1' FROM generate_series(1, 1000);
                 SELECT evt_add('RARE', '1');
                 """, on: pipeline.active)

@@ -16,16 +16,12 @@ public struct ConsumerFeed: Sendable {
         public let through: EventID
     }
 
-    /// Ids a single read looks at, at most; nil for no bound but the page's own.
-    private let longestScan: Int64?
     private var pages: Deque<EventPage> = []
     private var reading: Read?
     /// A read has come back, complete up to here; its page is being put into its wire form.
     private var arriving: EventID?
 
-    /// - Parameter longestScan: ids a single read looks at, at most. A filter needs a bound: one that seldom matches would
-    ///   make a read look at the whole backlog while others wait behind it.
-    public init(longestScan: Int64? = nil) { self.longestScan = longestScan }
+    public init() {}
 
     /// The page of history that continues after the cursor; nil if there is none.
     public mutating func page(after cursor: EventID) -> EventPage? {
@@ -44,8 +40,7 @@ public struct ConsumerFeed: Sendable {
     public func nextRead(after cursor: EventID, window: EventWindow, room: Int) -> Read? {
         let after = max(cursor, arriving ?? pages.last?.through ?? cursor)
         guard reading == nil, pages.count + (arriving == nil ? 0 : 1) < room, !window.covers(after: after) else { return nil }
-        let bound = longestScan.map { EventID(after.rawValue + $0) } ?? window.end
-        return Read(after: after, through: min(window.end, bound))
+        return Read(after: after, through: window.end)
     }
 
     /// The read was begun.

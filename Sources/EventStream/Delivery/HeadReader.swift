@@ -101,7 +101,9 @@ public struct HeadReader: Sendable {
 
     /// Whether those who asked before this turn began know everything that was committed then, as far as no open
     /// transaction holds it back.
-    public var isFresh: Bool { gap == nil || (hasLooked && gap?.holders?.isEmpty == false) }
+    ///
+    /// After a look at the locks, what is still hidden is held back by somebody, or was committed after the turn began.
+    public var isFresh: Bool { gap == nil ? !more : hasLooked }
 
     /// The turn is over.
     ///

@@ -11,6 +11,9 @@ public struct PollMemo: Sendable {
     private let limit: Int
     private var known: [Question: EventID] = [:]
 
+    /// Longer filters are not worth the memory.
+    private static let typeLimit = 32
+
     /// - Parameter limit: questions remembered at most; at least 1.
     public init(limit: Int = 1000) { self.limit = limit }
 
@@ -19,7 +22,7 @@ public struct PollMemo: Sendable {
 
     /// Nothing wanted lies in (id, through], which is settled.
     public mutating func foundNothing(after id: EventID, through: EventID, want: EventFilter) {
-        guard want.types != nil, through > id else { return }
+        guard let types = want.types, types.count <= PollMemo.typeLimit, through > id else { return }
         if known.count >= limit { known = [:] }
         known[Question(after: id, want: want)] = through
     }

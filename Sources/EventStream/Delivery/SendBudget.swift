@@ -1,7 +1,8 @@
 /// Bounds the bytes that wait to be sent, whatever the number of peers, their speed and the size of events.
 ///
 /// A peer that takes what it gets has nothing waiting most of the time; one that is slow or stuck does. So the last half
-/// of the budget is for peers with nothing waiting: those that are stuck cannot use it up.
+/// of the budget is for peers with nothing waiting. Those that are stuck take one message each out of it at the most;
+/// when many do, the server must cut their connections.
 public struct SendBudget: Hashable, Sendable {
     /// Bytes that may wait, all peers together; a single larger message goes when nothing else waits.
     public let limit: Int

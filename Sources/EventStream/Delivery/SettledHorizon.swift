@@ -10,8 +10,8 @@
 public struct SettledHorizon: Sendable {
     /// A transaction that holds RowExclusiveLock on the event table.
     ///
-    /// The same whether or not it has been prepared meanwhile: PREPARE TRANSACTION takes the process away, and keeps the
-    /// virtual transaction id (PostgreSQL 14 and later minor releases of 13) or makes it `-1/xid` (before).
+    /// The same whether or not it has been prepared meanwhile: PREPARE TRANSACTION takes the process away and keeps the
+    /// virtual transaction id. PostgreSQL 13.4, 14.0 and older change it to `-1/xid`, by way of `3/0`.
     public struct Holder: Hashable, Sendable {
         /// `pg_locks.virtualtransaction`: `3/1742`, or `-1/981`.
         public let transaction: String
@@ -27,6 +27,8 @@ public struct SettledHorizon: Sendable {
         public func hash(into hasher: inout Hasher) { hasher.combine(transaction) }
 
         var isPrepared: Bool { transaction.hasPrefix("-1/") }
+        /// Whether it may have had another name before.
+        var mayBeRenamed: Bool { isPrepared || transaction.hasSuffix("/0") }
     }
 
     /// A stretch of ids that are not visible while later ones are.
@@ -93,14 +95,14 @@ public struct SettledHorizon: Sendable {
     ///   - present: who holds the lock.
     ///   - newest: the newest id that was visible *before* that; at least the last row reported.
     /// - Returns: whether rows are worth reading again now: the gap can be crossed, or someone who may have filled it has
-    ///   ended.
+    ///   ended, perhaps before this first look at it.
     public mutating func holders(_ present: Set<Holder>, newest: EventID) -> Bool {
         // PREPARE TRANSACTION may hand the lock on under a new name: the newcomer may be any of those that vanished.
         let vanished = floors.filter { !present.contains($0.key) && !$0.key.isPrepared }.values.min()
         var floors: [Holder: EventID] = [:]
         for holder in present {
             floors[holder] =
-                self.floors[holder] ?? (holder.isPrepared ? min(self.newest, vanished ?? self.newest) : self.newest)
+                self.floors[holder] ?? (holder.mayBeRenamed ? min(self.newest, vanished ?? self.newest) : self.newest)
         }
         self.floors = floors
         self.newest = max(self.newest, newest)
@@ -108,6 +110,7 @@ public struct SettledHorizon: Sendable {
         guard let gap else { return false }
         let remaining = knownHolders(before: gap.before) ?? present
         self.gap?.holders = remaining
-        return remaining.isEmpty || gap.holders.map { !$0.isSubset(of: remaining) } ?? false
+        // Whoever had the gap may have ended between the read that showed it and the first look.
+        return remaining.isEmpty || gap.holders.map { !$0.isSubset(of: remaining) } ?? true
     }
 }

@@ -83,7 +83,7 @@ final class GeneratorEngine {
             : try RequestServer(
                 binding: configuration.bind.list, context: Context(), loop: loop, sizeLimit: configuration.maxRequestBytes,
                 name: "generator", sendLimit: Int32(clamping: configuration.queueMax),
-                budget: .unlimited)
+                budget: .unlimited, logger: logger)
         database = PersistentConnection(configuration.database.options(application: "evt-generator"), on: loop)
     }
 

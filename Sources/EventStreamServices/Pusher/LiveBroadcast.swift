@@ -24,12 +24,16 @@ final class LiveBroadcast {
     /// Pages that are held back; they are in the window, too, so that holding them takes no memory of its own.
     private var held: [EventPage] = []
     private var heldBytes = 0
-    private var stuck = StuckConnections<PeerConnection>(looks: 4)
+    private var stuck = StuckConnections<PeerConnection>(looks: 21)
+    private var nextLook = MonotonicTime.now
     private var timer: Timer?
     private(set) var endpoints: [String] = []
 
     /// Messages that may wait for one subscriber; more are dropped for this one.
     private static let longestQueue: Int32 = 100_000
+
+    /// Bytes that a message's two frames take in a subscriber's queue, besides their contents.
+    private static let slot = 128
 
     /// - Parameters:
     ///   - byteLimit: bytes that may wait, all subscribers together.
@@ -91,7 +95,7 @@ final class LiveBroadcast {
             sent += 1
         }
         held.removeFirst(sent)
-        if held.isEmpty { stuck.forget() } else { look() }
+        if held.isEmpty { stuck.forget() } else { trySoon() }
     }
 
     private func broadcast(_ page: EventPage) {
@@ -99,20 +103,23 @@ final class LiveBroadcast {
             buffer.removeAll(keepingCapacity: true)
             page.append(index..<(index + 1), precise: false, to: &buffer)
             buffer.removeLast()
-            _ = try? socket.send([page.entries[index].type.utf8, buffer], gauge: waiting)
+            _ = try? socket.send(
+                [page.entries[index].type.utf8, buffer], gauge: waiting, overhead: LiveBroadcast.slot * connections.count)
         }
     }
 
-    /// Too much waits: tries again soon, without those that are stuck.
-    private func look() {
+    /// Too much waits: tries again soon, and after a second without those that are stuck.
+    private func trySoon() {
         guard timer == nil else { return }
-        timer = loop.schedule(after: .milliseconds(10)) { [weak self] in
+        timer = loop.schedule(after: .milliseconds(5)) { [weak self] in
             guard let self else { return }
             self.timer = nil
             self.monitor?.dispatch()
+            self.sendHeld()
+            guard !self.held.isEmpty, self.nextLook <= .now else { return }
+            self.nextLook = .now + .milliseconds(50)
             self.cutTheSlowest()
             self.dropExcess()
-            self.sendHeld()
         }
     }
 

@@ -76,9 +76,14 @@ extension PusherEngine {
         guard configuration.allowPolling else { throw .securityError("polling is switched off here") }
         if !poll.component.isLive { try requireReliable() }
         guard tail.isConnected, window != nil else { throw .internalError("the database cannot be reached") }
+        guard pollCount < PusherEngine.pollLimit, polls[poll.peer.identity, default: 0] < PusherEngine.pollLimitOfPeer else {
+            throw .internalError("too many polls are under way; wait for the answers")
+        }
+        pollCount += 1
+        polls[poll.peer.identity, default: 0] += 1
         // Answers must show what was committed before the call.
         tail.whenFresh { [unowned self] isFresh in
-            guard isFresh else { return self.unavailable(poll.peer, poll.rid) }
+            guard isFresh else { return self.answer(poll, .failure(.internalError("the database cannot be reached"))) }
             if poll.component.isLive {
                 self.answer(poll, after: poll.after ?? .none)
             } else {
@@ -91,11 +96,11 @@ extension PusherEngine {
     private func confirm(_ poll: Poll) {
         let settled = tail.settled ?? .none
         guard let last = poll.after, last > settled else { return confirm(poll, through: poll.after ?? .none) }
-        store.newest { [unowned self] result in
+        store.newest(after: settled) { [unowned self] result in
             switch result {
             case .success(let newest) where newest.map { last <= $0 } ?? false: self.confirm(poll, through: settled)
             case .success:
-                self.server?.answer(poll.peer, poll.rid, .invalidRequest("last_id \(last) is beyond the newest event"))
+                self.answer(poll, .failure(.invalidRequest("last_id \(last) is beyond the newest event")))
             case .failure(let error): self.fail(poll, error)
             }
         }
@@ -106,7 +111,7 @@ extension PusherEngine {
             switch result {
             case .success(let stored?): self.answer(poll, after: stored)
             case .success(nil):
-                self.server?.answer(poll.peer, poll.rid, .notRegistered("\(poll.consumer) is not registered"))
+                self.answer(poll, .failure(.notRegistered("\(poll.consumer) is not registered")))
             case .failure(let error): self.fail(poll, error)
             }
         }
@@ -122,40 +127,48 @@ extension PusherEngine {
     ///   - start: nothing it wants lies between there and here.
     ///   - settled: where the stream was settled when it asked; a flood of unwanted events must not keep it waiting.
     private func look(for poll: Poll, after: EventID, from start: EventID, through settled: EventID) {
-        guard start < settled else {
-            server?.answer(poll.peer, poll.rid, RawJSON(unchecked: Array("[]".utf8)))
-            return
+        // Nobody waits for the answer any more, perhaps.
+        guard start < settled, server?.isConnected(poll.peer) ?? false else {
+            return answer(poll, .success(RawJSON(unchecked: Array("[]".utf8))))
         }
-        // A type that is rare is looked for in steps: others wait behind each.
-        let end = poll.want.types == nil ? settled : min(settled, EventID(start.rawValue + PusherEngine.longestScan))
         let limits = QueueReader.Limits(rows: configuration.maxChunkEvents, bytes: 4 << 20)
-        store.read(after: start, through: end, want: poll.want, limits: limits) { [unowned self] result in
+        store.read(after: start, through: settled, want: poll.want, limits: limits) { [unowned self] result in
             switch result {
             case .success(let rows):
                 let group = EventGroup(
                     from: [rows.page()], after: start, want: poll.want, precise: poll.precise,
                     limits: GroupLimits(events: self.configuration.maxChunkEvents, bytes: 8 << 20 - 4096))
-                guard group.count == 0 else {
-                    self.server?.answer(poll.peer, poll.rid, RawJSON(unchecked: group.list))
-                    return
-                }
+                guard group.count == 0 else { return self.answer(poll, .success(RawJSON(unchecked: group.list))) }
                 // Unwanted events must not hold the discarder up, nor be looked at again.
                 if poll.component.isLive {
                     self.pollMemo.foundNothing(after: after, through: group.through, want: poll.want)
                 } else if group.through > start {
                     self.store.confirm(poll.consumer, through: group.through) { _ in }
                 }
-                self.look(for: poll, after: after, from: max(group.through, end), through: settled)
+                // A type that is rare is looked for in steps: others wait behind each.
+                self.look(for: poll, after: after, from: group.through, through: settled)
             case .failure(let error): self.fail(poll, error)
             }
         }
     }
+
+    /// Each poll gets one answer.
+    private func answer(_ poll: Poll, _ outcome: Result<RawJSON, FutoInError>) {
+        pollCount -= 1
+        let left = polls[poll.peer.identity, default: 0] - 1
+        polls[poll.peer.identity] = left > 0 ? left : nil
+        server?.answer(poll.peer, .init(outcome: outcome, rid: poll.rid))
+    }
+
+    /// Polls under way: what they ask of the database waits in memory.
+    private static let pollLimit = 1000
+    private static let pollLimitOfPeer = 100
 
     func unavailable(_ peer: Peer, _ rid: RequestID?) {
         server?.answer(peer, rid, .internalError("the database cannot be reached"))
     }
 
     private func fail(_ poll: Poll, _ error: PostgresError) {
-        server?.answer(poll.peer, poll.rid, .internalError("the events could not be read: \(error.message)"))
+        answer(poll, .failure(.internalError("the events could not be read: \(error.message)")))
     }
 }

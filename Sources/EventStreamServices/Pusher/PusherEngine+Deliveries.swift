@@ -38,8 +38,10 @@ extension PusherEngine {
             guard server.hasRoom(for: group.bytes, to: session.peer) else {
                 // It is read again when there is room: what waits must not also fill the memory here.
                 session.feed.clear()
+                session.neededRoom = group.bytes
                 return keepTime(within: .milliseconds(20))
             }
+            session.neededRoom = 0
             let taken = delivery.took(last: last, count: group.count, through: group.through, at: .now)
             session.kind = .reliable(delivery, epoch: epoch)
             send(taken, group, to: session)
@@ -62,10 +64,15 @@ extension PusherEngine {
     }
 
     private func nextRead(_ session: Session) -> ConsumerFeed.Read? {
-        guard !session.isOver, let window, case .reliable(let delivery, _) = session.kind,
-            server?.hasRoom(for: 0, to: session.peer) ?? false
+        guard !session.isOver, !session.lease.isDisconnected, !session.isReleased, let window, let server,
+            case .reliable(let delivery, _) = session.kind,
+            let read = session.feed.nextRead(after: delivery.cursor, window: window, room: delivery.room)
         else { return nil }
-        return session.feed.nextRead(after: delivery.cursor, window: window, room: delivery.room)
+        guard server.hasRoom(for: max(session.neededRoom, configuration.groupLimits.bytes), to: session.peer) else {
+            keepTime(within: .milliseconds(20))
+            return nil
+        }
+        return read
     }
 
     private func begin(_ read: ConsumerFeed.Read, _ session: Session) {
@@ -86,7 +93,7 @@ extension PusherEngine {
                 session.feed.failed(read)
                 self.readEnded()
                 self.logger.debug("history could not be read", metadata: [.error: "\(error)"])
-                self.loop.schedule(after: .milliseconds(100)) { [weak self] in self?.pump(session) }
+                self.keepTime(within: .milliseconds(100))
             }
         }
     }
@@ -122,7 +129,7 @@ extension PusherEngine {
             return
         }
         for group in delivery.due(at: now) where !session.rereading.contains(group.sequence) {
-            guard server?.hasRoom(for: 0, to: session.peer) ?? false else {
+            guard server?.hasRoom(for: session.neededRoom, to: session.peer) ?? false else {
                 keepTime(within: .milliseconds(20))
                 break
             }
@@ -139,6 +146,11 @@ extension PusherEngine {
             guard !session.isOver, case .reliable(let delivery, _) = session.kind,
                 delivery.due(at: .now).contains(where: { $0.sequence == group.sequence })
             else { return }
+            guard self.server?.hasRoom(for: events.bytes, to: session.peer) ?? false else {
+                session.neededRoom = events.bytes
+                return self.keepTime(within: .milliseconds(20))
+            }
+            session.neededRoom = 0
             self.send(group, events, to: session)
         }
         if let window, window.covers(after: group.after) {

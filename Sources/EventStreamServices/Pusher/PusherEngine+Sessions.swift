@@ -21,6 +21,7 @@ extension PusherEngine {
         try requireReliable()
         if let waiting = claiming[start.consumer] {
             // One claim at a time; this call is looked at again after it.
+            guard waiting.count < 100 else { throw .consumerBusy("\(start.consumer) is being claimed by others") }
             claiming[start.consumer] = waiting + [{ [unowned self] in self.retry(start) }]
             return
         }
@@ -29,6 +30,7 @@ extension PusherEngine {
         guard case .reliable(let delivery, let epoch) = present.kind else { return }
         if present.peer.identity == start.peer.identity {
             if present.isResuming {
+                guard present.afterResuming.count < 100 else { throw .consumerBusy("\(start.consumer) is being taken back") }
                 present.afterResuming.append { [unowned self] in self.retry(start) }
                 return
             }
@@ -143,6 +145,7 @@ extension PusherEngine {
                 continue
             }
             delivery.connectionLost(at: .now)
+            session.feed.clear()
             session.kind = .reliable(delivery, epoch: epoch)
             session.isReleased = true
             store.release(session.consumer, epoch: epoch, position: delivery.confirmed)

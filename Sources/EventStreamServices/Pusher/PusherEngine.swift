@@ -24,8 +24,9 @@ final class PusherEngine {
     /// Calls that came while the database was away for a moment, or not reached yet.
     var held = HeldCalls()
     var pollMemo = PollMemo()
-    /// Ids a single read with a filter looks at, at most.
-    static let longestScan: Int64 = 200_000
+    /// Polls under way, by peer.
+    var polls: [[UInt8]: Int] = [:]
+    var pollCount = 0
     /// Turns at reading history.
     var history = HistoryQueue<ConsumerIdentity>()
     private var tickTimer: (timer: Timer, due: MonotonicTime)?
@@ -42,7 +43,8 @@ final class PusherEngine {
             ? nil
             : try RequestServer(
                 binding: configuration.bind.list, context: context, loop: loop, sizeLimit: configuration.maxRequestBytes,
-                name: "pusher", sendLimit: 2000, budget: SendBudget(limit: configuration.sendBytes))
+                name: "pusher", sendLimit: 2000, budget: SendBudget(limit: configuration.sendBytes),
+                logger: logger)
         broadcast =
             configuration.liveBind.isEmpty
             ? nil
@@ -140,7 +142,7 @@ final class PusherEngine {
             guard let self else { return }
             self.tickTimer = nil
             self.tick(at: .now)
-            self.keepTime()
+            self.keepTime(within: self.sessions.all.compactMap(\.nextDeadline).min().map { $0 - .now })
         }
         tickTimer = (timer, due)
     }

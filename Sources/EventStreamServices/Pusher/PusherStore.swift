@@ -137,9 +137,9 @@ final class PusherStore {
         }
     }
 
-    func newest(completion: @escaping (Result<EventID?, PostgresError>) -> Void) {
+    func newest(after id: EventID, completion: @escaping (Result<EventID?, PostgresError>) -> Void) {
         guard let connection = work.current, let consumers else { return completion(unavailable()) }
-        consumers.newest(on: connection, completion: completion)
+        consumers.newest(after: id, on: connection, completion: completion)
     }
 
     // MARK: History
@@ -196,9 +196,9 @@ final class PusherStore {
         let begun = MonotonicTime.now
         let present = sessions()
         registry.beat(pusher, settled: settled(), on: connection) { [unowned self] result in
-            self.beatTimer = self.loop.schedule(after: self.beatInterval) { [weak self] in self?.beat() }
-            // A lost connection begins anew with a sign of life; a statement that failed is followed by the next.
-            guard case .success(let pulse) = result else { return }
+            // A lost connection begins anew with a sign of life; a statement that failed is tried again soon.
+            guard case .success(let pulse) = result else { return self.beat(after: min(self.beatInterval, .milliseconds(500))) }
+            self.beat(after: self.beatInterval)
             guard pulse.isAlive else {
                 self.logger.warning("other pushers gave this one up for dead; its sessions begin anew")
                 self.onDeclaredDead()
@@ -212,6 +212,11 @@ final class PusherStore {
                 self.consumers?.release(consumer, of: self.pusher, epoch: epoch, on: connection) { _ in }
             }
         }
+    }
+
+    private func beat(after pause: Duration) {
+        beatTimer?.cancel()
+        beatTimer = loop.schedule(after: pause) { [weak self] in self?.beat() }
     }
 
     private func seen(_ present: [Int64: Int64], at now: MonotonicTime) {

@@ -15,7 +15,9 @@ final class Session {
     var lease: Lease
     var kind: Kind
     /// History read for this session alone, while it is behind the shared window.
-    var feed: ConsumerFeed
+    var feed = ConsumerFeed()
+    /// What the last group needed that found no room; less is not worth reading again.
+    var neededRoom = 0
     /// Groups whose events are being read again.
     var rereading: Set<UInt64> = []
     var isOver = false
@@ -33,10 +35,17 @@ final class Session {
         self.precise = precise
         self.lease = lease
         self.kind = kind
-        feed = ConsumerFeed(longestScan: want.types == nil ? nil : PusherEngine.longestScan)
     }
 
     var isLive: Bool { consumer.component.isLive }
+
+    /// When something is to be sent, or sent again; nil while its peer is away.
+    var nextDeadline: MonotonicTime? {
+        switch kind {
+        case .reliable(let delivery, _): isReleased || lease.isDisconnected ? nil : delivery.nextDeadline
+        case .live(let delivery): delivery.nextDeadline
+        }
+    }
 
     /// Nothing waits for an answer.
     var isIdle: Bool {

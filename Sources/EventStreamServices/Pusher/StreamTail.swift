@@ -143,7 +143,7 @@ final class StreamTail {
 
     private func readHolders(on connection: Connection) {
         let begun = MonotonicTime.now
-        queries?.look(on: connection) { [unowned self] result in
+        queries?.look(after: settled ?? .none, on: connection) { [unowned self] result in
             guard case .success(let look) = result else { return self.readFailed(result, connection) }
             let now = MonotonicTime.now
             let next = self.head?.sawHolders(look.holders, newest: look.newest, took: now - begun, at: now)
@@ -155,7 +155,6 @@ final class StreamTail {
     private func readRows(after: EventID, on connection: Connection) {
         rows?.read(on: connection, after: after, limits: limits) { [unowned self] result in
             guard case .success(let rows) = result else { return self.readFailed(result, connection) }
-            guard self.head?.settled == after else { return }
             let count = self.head?.sawRows(rows.ids, isCut: rows.isCut, at: .now) ?? 0
             self.turnEnded {
                 guard count > 0 else { return }

@@ -14,11 +14,6 @@ struct Peer: Hashable {
 
 /// Receives calls on a ROUTER socket and sends answers; tells when connections close.
 final class RequestServer {
-    struct Counters {
-        var dropped = 0
-        var invalid = 0
-    }
-
     private let socket: Socket
     private let loop: EventLoop
     private let sizeLimit: Int
@@ -26,10 +21,14 @@ final class RequestServer {
     /// Bytes that wait to be sent, by peer and together.
     private let waiting = ByteGauge()
     private var waitingByPeer: [[UInt8]: ByteGauge] = [:]
+    private var stuck = StuckConnections<PeerConnection>(looks: 11)
+    private var pressureTimer: Timer?
+    private let logger: Logger
     private var source: SocketSource?
     private var monitor: Monitor?
     private(set) var endpoints: [String] = []
-    private(set) var counters = Counters()
+    /// Messages that could not be read, or whose answers found no room.
+    private(set) var dropped = 0
     /// Which peers were last heard over which connection.
     private var peersByConnection: [Int32: Set<[UInt8]>] = [:]
     private var connectionByPeer: [[UInt8]: Int32] = [:]
@@ -45,9 +44,10 @@ final class RequestServer {
     ///   - budget: bytes that may wait.
     init(
         binding endpoints: [String], context: Context, loop: EventLoop, sizeLimit: Int, name: String, sendLimit: Int32,
-        budget: SendBudget
+        budget: SendBudget, logger: Logger
     ) throws {
         self.loop = loop
+        self.logger = logger
         self.sizeLimit = sizeLimit
         self.budget = budget
         socket = try Socket(
@@ -82,17 +82,48 @@ final class RequestServer {
     /// Answers, in a word if there is no room for the whole: a peer that calls must also read.
     @discardableResult
     func answer(_ peer: Peer, _ response: WireMessage.Response) -> SendOutcome {
-        let payload = response.encoded()
-        guard payload.count <= 512 || hasRoom(for: payload.count, to: peer) else {
-            let error = FutoInError.internalError("too much waits to be sent already; read the answers, then ask again")
-            return send(peer, WireMessage.Response(outcome: .failure(error), rid: response.rid).encoded())
+        let error = FutoInError.internalError("too much waits to be sent already; read the answers, then ask again")
+        for response in [response, .init(outcome: .failure(error), rid: response.rid)] {
+            let payload = response.encoded()
+            if payload.count <= RequestServer.small || hasRoom(for: payload.count, to: peer) { return send(peer, payload) }
         }
-        return send(peer, payload)
+        dropped += 1
+        return .full
     }
+
+    /// Bytes of an answer that always goes: the high-water mark bounds their number.
+    private static let small = 512
 
     /// Whether so many bytes may be sent to the peer now.
     func hasRoom(for bytes: Int, to peer: Peer) -> Bool {
-        budget.allows(bytes, waiting: waitingByPeer[peer.identity]?.bytes ?? 0, total: waiting.bytes)
+        if budget.allows(bytes, waiting: waitingByPeer[peer.identity]?.bytes ?? 0, total: waiting.bytes) { return true }
+        cutStuckPeersSoon()
+        return false
+    }
+
+    /// Whether the peer's connection is there, as far as is known.
+    func isConnected(_ peer: Peer) -> Bool { connectionByPeer[peer.identity] != nil }
+
+    /// While there is too little room, peers that take nothing at all for a second lose their connections and with them
+    /// what waits; they may come back.
+    private func cutStuckPeersSoon() {
+        guard pressureTimer == nil else { return }
+        pressureTimer = loop.schedule(after: .milliseconds(100)) { [weak self] in
+            guard let self else { return }
+            self.pressureTimer = nil
+            guard self.waiting.bytes > self.budget.limit / 2 else { return self.stuck.forget() }
+            self.monitor?.dispatch()
+            var unsent: [PeerConnection: Int] = [:]
+            for (connection, peers) in self.peersByConnection {
+                guard peers.contains(where: { (self.waitingByPeer[$0]?.bytes ?? 0) > 0 }) else { continue }
+                unsent[PeerConnection(connection)] = PeerConnection(connection).unsentBytes
+            }
+            for connection in self.stuck.look(unsent) {
+                self.logger.notice("a peer that takes nothing was disconnected: others had no room any more")
+                connection.cut()
+            }
+            self.cutStuckPeersSoon()
+        }
     }
 
     @discardableResult
@@ -106,7 +137,10 @@ final class RequestServer {
     }
 
     func send(_ peer: Peer, _ payload: [UInt8]) -> SendOutcome {
-        (try? socket.send(peer.frames(payload), gauge: waiting, part: waitingByPeer[peer.identity])) ?? .unreachable
+        let isCounted = payload.count > RequestServer.small
+        return
+            (try? socket.send(
+                peer.frames(payload), gauge: isCounted ? waiting : nil, part: waitingByPeer[peer.identity])) ?? .unreachable
     }
 
     private func received(_ message: Message) {
@@ -117,11 +151,11 @@ final class RequestServer {
         case 3 where message.frames[1].isEmpty:
             (peer, payload) = (Peer(identity: message.frames[0], hasDelimiter: true), message.frames[2])
         default:
-            counters.dropped += 1
+            dropped += 1
             return
         }
         guard !payload.isEmpty else {
-            counters.dropped += 1
+            dropped += 1
             return
         }
         note(peer.identity, heardOver: message.connection)
@@ -131,7 +165,7 @@ final class RequestServer {
             case .response(let response): onResponse(peer, response)
             }
         } catch {
-            counters.invalid += 1
+            dropped += 1
             answer(peer, error.rid, error.error)
         }
     }

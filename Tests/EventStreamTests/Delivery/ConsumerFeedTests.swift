@@ -24,12 +24,6 @@ import Testing
         #expect(read?.through == 200)
     }
 
-    @Test func aFilterLooksAtABoundedStretch() {
-        let feed = ConsumerFeed(longestScan: 10)
-        #expect(feed.nextRead(after: 50, window: window(from: 100, to: 200), room: 4)?.through == 60)
-        #expect(feed.nextRead(after: 95, window: window(from: 100, to: 102), room: 4)?.through == 102)
-    }
-
     @Test func theNextReadBeginsWhileThePageIsOnItsWay() throws {
         var feed = ConsumerFeed()
         let window = window(from: 100, to: 200)
@@ -91,7 +85,7 @@ import Testing
     @Test func everyEventIsFedOnceAndInOrder() {
         Simulation.check(stepsEach: 400) { seed in
             var random = SeededGenerator(seed: seed)
-            var feed = ConsumerFeed(longestScan: random.chance(50) ? Int64(random.pick(3...30)) : nil)
+            var feed = ConsumerFeed()
             var window = EventWindow(after: 0, byteLimit: random.pick(200...3000))
             var cursor: Int64 = 0
             var reading: ConsumerFeed.Read?

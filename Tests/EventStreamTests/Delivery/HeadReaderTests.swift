@@ -57,9 +57,16 @@ import Testing
     @Test func whileAWriterHoldsTheStreamBackRowsAreNotRead() {
         var reader = showing([12])
         #expect(reader.begin(isAsked: true, at: start) == .holders)
+        #expect(reader.sawHolders([writer], newest: 12, took: .zero, at: start) == .rows(after: 10), "once, for what has ended before")
+        #expect(reader.sawRows([12] as [EventID], isCut: false, at: start) == 0)
+        _ = reader.end(latched: nil, isAsked: false, at: start)
+        #expect(reader.begin(isAsked: true, at: start) == .holders)
         #expect(reader.sawHolders([writer], newest: 12, took: .zero, at: start) == nil)
         #expect(reader.isFresh, "what is held back by an open transaction cannot be waited for")
-        #expect(reader.end(latched: nil, isAsked: false, at: start) == .pause(.milliseconds(2)))
+        guard case .pause = reader.end(latched: nil, isAsked: false, at: start) else {
+            Issue.record("no pause")
+            return
+        }
         #expect(reader.begin(isAsked: false, at: start) == .holders)
         #expect(reader.sawHolders([], newest: 12, took: .zero, at: start) == .rows(after: 10))
     }
@@ -68,13 +75,25 @@ import Testing
         var reader = showing([12])
         let cost = Duration.milliseconds(4)
         #expect(reader.begin(isAsked: true, at: start) == .holders)
-        #expect(reader.sawHolders([writer], newest: 12, took: cost, at: start) == nil)
+        #expect(reader.sawHolders([writer], newest: 12, took: cost, at: start) == .rows(after: 10))
+        _ = reader.sawRows([12] as [EventID], isCut: false, at: start)
         _ = reader.end(latched: nil, isAsked: false, at: start)
         #expect(reader.begin(isAsked: false, at: start + cost * 9) == nil)
         // Whoever asks waits for the next look, and not in a spin.
         #expect(!reader.isFresh)
         #expect(reader.end(latched: nil, isAsked: true, at: start + cost * 9) == .pause(cost))
         #expect(reader.begin(isAsked: true, at: start + cost * 10) == .holders)
+    }
+
+    @Test func aPageThatWasCutIsNotFresh() {
+        var reader = reader()
+        #expect(reader.begin(isAsked: true, at: start) == .rows(after: 10))
+        #expect(reader.sawRows([11, 12], isCut: true, at: start) == 2)
+        #expect(!reader.isFresh)
+        #expect(reader.end(latched: nil, isAsked: true, at: start) == .read(.leave))
+        #expect(reader.begin(isAsked: true, at: start) == .rows(after: 12))
+        #expect(reader.sawRows([13], isCut: false, at: start) == 1)
+        #expect(reader.isFresh)
     }
 
     @Test func whoAsksWhileATurnRunsGetsATurnOfHisOwnAtOnce() {

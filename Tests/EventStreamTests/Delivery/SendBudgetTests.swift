@@ -26,20 +26,16 @@ import Testing
             var waiting = [Int](repeating: 0, count: random.pick(1...40))
             // Some never take anything; the others take all they have now and then.
             let stuck = random.below(waiting.count + 1)
-            var served = Set<Int>()
             for _ in 0..<2000 {
                 let peer = random.below(waiting.count)
                 let total = waiting.reduce(0, +)
                 let bytes = random.pick(1...200)
                 if budget.allows(bytes, waiting: waiting[peer], total: total) {
                     waiting[peer] += bytes
-                    served.insert(peer)
                 }
                 #expect(waiting.reduce(0, +) <= 1000)
                 if peer >= stuck, random.chance(50) { waiting[peer] = 0 }
             }
-            // At most five stuck peers of 200 bytes fill the half they may fill first.
-            if stuck < 2 { #expect(served.count >= waiting.count - stuck) }
         }
     }
 }

@@ -40,9 +40,28 @@ extension SettledHorizon {
         #expect(horizon.gap?.openedAt == start)
     }
 
+    @Test func whoeverEndedBeforeTheFirstLookMayHaveFilledTheGap() {
+        var horizon = horizon(showing: [12])
+        // The writer of 11 has committed meanwhile; b holds the lock and has nothing to do with it.
+        #expect(horizon.look([b]) == true, "rows are worth reading once more")
+        #expect(horizon.rows([11, 12], at: start) == 2)
+    }
+
+    @Test func aTransactionOnItsWayToBeingPreparedIsNotTakenForANewcomer() {
+        var horizon = horizon(showing: [12])
+        #expect(horizon.look([a]) == true)
+        // PostgreSQL 13.4 and older: the backend's lock for a moment, then the prepared transaction's.
+        _ = horizon.look([Holder(transaction: "3/0", processID: 1)])
+        #expect(horizon.rows([12], at: start) == 0)
+        _ = horizon.look([prepared(981)])
+        #expect(horizon.rows([12], at: start) == 0)
+        #expect(horizon.look([]) == true)
+        #expect(horizon.rows([11, 12], at: start) == 2)
+    }
+
     @Test func aGapThatFillsIsDeliveredInOrder() {
         var horizon = horizon(showing: [12])
-        #expect(horizon.look([a]) == false)
+        #expect(horizon.look([a]) == true)
         #expect(horizon.rows([11, 12, 13], at: start) == 3)
         #expect(horizon.gap == nil)
     }
@@ -56,7 +75,7 @@ extension SettledHorizon {
 
     @Test func aGapIsPermanentOnceAllWhoHeldTheLockHaveEnded() {
         var horizon = horizon(showing: [12])
-        #expect(horizon.look([a, b]) == false)
+        #expect(horizon.look([a, b]) == true)
         #expect(horizon.look([b]) == true)
         #expect(horizon.rows([12], at: start) == 0)
         #expect(horizon.look([b]) == false)
@@ -66,7 +85,7 @@ extension SettledHorizon {
 
     @Test func thoseWhoComeLaterHoldNothingBack() {
         var horizon = horizon(showing: [12])
-        #expect(horizon.look([a]) == false)
+        #expect(horizon.look([a]) == true)
         #expect(horizon.look([a, b]) == false)
         #expect(horizon.look([b, c]) == true)
         #expect(horizon.rows([12], at: start) == 1)
@@ -74,7 +93,7 @@ extension SettledHorizon {
 
     @Test func rowsSeenAfterTheHoldersMustWaitForALookOfTheirOwn() {
         var horizon = horizon(showing: [12])
-        #expect(horizon.look([a]) == false)
+        #expect(horizon.look([a]) == true)
         #expect(horizon.look([b], newest: 14) == true)
         // 13 is missing, and b may have it; up to 12 everything is known.
         #expect(horizon.rows([12, 14], at: start) == 1)
@@ -94,7 +113,7 @@ extension SettledHorizon {
 
     @Test func oneLookServesAllGapsBelowTheHighestRowSeen() {
         var horizon = horizon(showing: [12, 14, 16])
-        #expect(horizon.look([a, b], newest: 16) == false)
+        #expect(horizon.look([a, b], newest: 16) == true)
         #expect(horizon.look([a], newest: 16) == true)
         // b filled the first gap; what a may fill is still open.
         #expect(horizon.rows([11, 12, 14, 16], at: start) == 2)
@@ -121,7 +140,7 @@ extension SettledHorizon {
 
     @Test func aPreparedTransactionHoldsBackLikeAnyOther() {
         var horizon = horizon(showing: [12])
-        #expect(horizon.look([prepared(1)]) == false)
+        #expect(horizon.look([prepared(1)]) == true)
         #expect(horizon.look([prepared(1), a]) == false)
         #expect(horizon.look([a]) == true)
         #expect(horizon.rows([12], at: start) == 1)
@@ -129,7 +148,7 @@ extension SettledHorizon {
 
     @Test func aTransactionThatIsPreparedKeepsHoldingUnderItsNewName() {
         var horizon = horizon(showing: [12])
-        #expect(horizon.look([a]) == false)
+        #expect(horizon.look([a]) == true)
         _ = horizon.look([prepared(7)])
         #expect(horizon.rows([12], at: start) == 0)
         #expect(horizon.look([prepared(7)]) == false)
@@ -139,7 +158,7 @@ extension SettledHorizon {
 
     @Test func preparedTransactionsKnownBeforeAreNotMistakenForNewNames() {
         var horizon = horizon(showing: [12])
-        #expect(horizon.look([a]) == false)
+        #expect(horizon.look([a]) == true)
         // This one appears while a still runs: it is not a.
         #expect(horizon.look([a, prepared(8)]) == false)
         #expect(horizon.look([prepared(8)]) == true)
@@ -148,7 +167,7 @@ extension SettledHorizon {
 
     @Test func whatAPreparedTransactionLeftIsNobodyElses() {
         var horizon = horizon(showing: [12])
-        #expect(horizon.look([prepared(1)]) == false)
+        #expect(horizon.look([prepared(1)]) == true)
         // A prepared transaction can only end: the newcomer is a stranger.
         #expect(horizon.look([prepared(2)]) == true)
         #expect(horizon.rows([12], at: start) == 1)
@@ -156,7 +175,7 @@ extension SettledHorizon {
 
     @Test func aSteadyFlowOfPreparedTransactionsDoesNotHoldTheStreamForEver() {
         var horizon = horizon(showing: [12])
-        #expect(horizon.look([a]) == false)
+        #expect(horizon.look([a]) == true)
         _ = horizon.look([prepared(1)])
         for number in 2..<100 { _ = horizon.look([prepared(number)]) }
         #expect(horizon.rows([12], at: start) == 1)
@@ -164,7 +183,7 @@ extension SettledHorizon {
 
     @Test func oneLookServesWhateverIsVisibleHoweverShortThePage() {
         var horizon = horizon(showing: [12])
-        #expect(horizon.look([a], newest: 500) == false)
+        #expect(horizon.look([a], newest: 500) == true)
         #expect(horizon.look([b], newest: 900) == true)
         // Gaps far beyond the page that was read, and nobody but b at work: all that was visible before b came is settled.
         #expect(horizon.rows([12, 20, 300, 500], at: start) == 4)
@@ -174,7 +193,7 @@ extension SettledHorizon {
 
     @Test func aTransactionDelaysOnlyWhatMayComeAfterItsOwnEvents() {
         var horizon = horizon(showing: [12])
-        #expect(horizon.look([a], newest: 12) == false)
+        #expect(horizon.look([a], newest: 12) == true)
         #expect(horizon.look([a], newest: 100) == false)
         // b began after 100 was visible; when a ends, all gaps up to there are permanent, however long b stays.
         #expect(horizon.look([a, b], newest: 200) == false)
