@@ -57,7 +57,8 @@ import Testing
     @Test func whileAWriterHoldsTheStreamBackRowsAreNotRead() {
         var reader = showing([12])
         #expect(reader.begin(isAsked: true, at: start) == .holders)
-        #expect(reader.sawHolders([writer], newest: 12, took: .zero, at: start) == .rows(after: 10), "once, for what has ended before")
+        // Once, for whoever has ended before.
+        #expect(reader.sawHolders([writer], newest: 12, took: .zero, at: start) == .rows(after: 10))
         #expect(reader.sawRows([12] as [EventID], isCut: false, at: start) == 0)
         _ = reader.end(latched: nil, isAsked: false, at: start)
         #expect(reader.begin(isAsked: true, at: start) == .holders)
