@@ -145,7 +145,7 @@ import Testing
 
         /// Without further restarts everything must arrive.
         mutating func settle() -> String? {
-            for _ in 0..<400 {
+            for _ in 0..<4000 {
                 sendNew()
                 if random.chance(30) { sendAgain() }
                 for _ in 0..<3 { if let broken = callArrives() ?? applicationActs() { return broken } }

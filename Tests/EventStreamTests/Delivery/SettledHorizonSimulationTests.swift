@@ -46,7 +46,7 @@ import Testing
             othersGoOn(windingDown: windingDown)
             if horizon.gap != nil, random.chance(looksInHundred) {
                 // The statement's snapshot comes before its look at the locks.
-                let newest = queue.committed.last.map { EventID($0) } ?? .none
+                let newest = queue.committed.last.map { EventID($0.id) } ?? .none
                 othersGoOn(windingDown: windingDown)
                 let holders = queue.holders
                 othersGoOn(windingDown: windingDown)

@@ -4,10 +4,12 @@ import Testing
 /// Runs simulated worlds, each out of a seed of its own, until one breaks a rule.
 ///
 /// `EVT_SIMULATION_STEPS` is how many steps a simulation takes over all its worlds; `EVT_SIMULATION_SEED` runs the one
-/// world that a failure named.
+/// world that a failure named. `EVT_SIMULATION_TRACE` is how many lines of what happened before a failure are shown, by
+/// simulations that tell.
 enum Simulation {
     static let steps = number("EVT_SIMULATION_STEPS").map { Int(clamping: $0) } ?? 60_000
     static let seed = number("EVT_SIMULATION_SEED")
+    static let traceLines = number("EVT_SIMULATION_TRACE").map { Int(clamping: $0) } ?? 40
 
     private static func number(_ name: String) -> UInt64? {
         ProcessInfo.processInfo.environment[name].flatMap { UInt64($0) }
