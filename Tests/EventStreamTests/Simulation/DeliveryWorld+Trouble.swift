@@ -1,0 +1,91 @@
+import EventStream
+
+/// What goes wrong in a world, and how it comes right at the end.
+extension DeliveryWorld {
+    func start(_ endpoint: Int) {
+        restarts[endpoint] = nil
+        lastRun += 1
+        surroundings.note("pusher \(lastRun) starts at endpoint \(endpoint)")
+        pushers[endpoint] = SimulatedPusher(configuration, surroundings, database, run: lastRun)
+    }
+
+    /// A pusher's process ends, killed or stopped.
+    func end(_ endpoint: Int) {
+        guard let pusher = pushers[endpoint] else { return }
+        surroundings.note("pusher \(pusher.run) is gone")
+        pusher.kill()
+        pushers[endpoint] = nil
+        restarts[endpoint] = surroundings.now + surroundings.milliseconds(0...800)
+    }
+
+    func makeTrouble() {
+        let endpoint = surroundings.random.below(pushers.count)
+        switch surroundings.random.below(30) {
+        case 0...1: end(endpoint)
+        case 2: pushers[endpoint]?.stop()
+        case 3...4:
+            guard !isStrict, let pusher = pushers[endpoint] else { return }
+            surroundings.note("pusher \(pusher.run) freezes")
+            pusher.frozenUntil = surroundings.now + surroundings.milliseconds(surroundings.chance(60) ? 1...300 : 300...3000)
+        case 7...9: loseConnection()
+        case 10 where surroundings.chance(20):
+            surroundings.note("the database crashes")
+            database.crash()
+            discarder.rollBack()
+        case 11...13: receivers[surroundings.random.below(receivers.count)].reset()
+        case 14...16: receivers[surroundings.random.below(receivers.count)].crash()
+        case 17: receivers[surroundings.random.below(receivers.count)].stop()
+        case 18...19: ask(pushers[endpoint])
+        case 20...21: database.takeAway(surroundings.random.below(receivers.count))
+        default: break
+        }
+    }
+
+    /// Somebody wants to know what has been committed so far.
+    private func ask(_ pusher: SimulatedPusher?) {
+        guard let pusher, pusher.frozenUntil == nil, database.queue.holders.isEmpty else { return }
+        let newest = oracle.newestVisible
+        pusher.tail.whenFresh { [unowned self] isFresh in
+            // What is held back, or discarded by now, is excused.
+            guard isFresh, let head = pusher.tail.head, head.gap == nil, newest > self.database.discarded,
+                head.settled.rawValue < newest
+            else { return }
+            self.surroundings.broken("pusher \(pusher.run) says it knows all, at \(head.settled); \(newest) was committed before")
+        }
+    }
+
+    private func loseConnection() {
+        guard !database.connections.isEmpty else { return }
+        let connection = database.connections[surroundings.random.below(database.connections.count)]
+        surroundings.note("connection \(connection.number) is lost")
+        // Either end may be the first to notice.
+        if isStrict || surroundings.chance(50) { database.kill(connection) }
+        if connection.isOpen, surroundings.chance(50), !pushers.contains(where: { $0?.frozenUntil != nil }) { connection.lose() }
+    }
+
+    /// No more faults; those there are come right.
+    func endTrouble() {
+        surroundings.hasTrouble = false
+        for endpoint in pushers.indices {
+            pushers[endpoint]?.frozenUntil = nil
+            if let due = restarts[endpoint] { restarts[endpoint] = min(due, surroundings.now) }
+        }
+    }
+}
+
+extension SimulatedPusher {
+    var summary: String {
+        let sessions = sessions.map { session in
+            "consumer \(session.consumer): \(session.delivery), \(session.feed), \(session.lease),"
+                + " released: \(session.isReleased), resuming: \(session.isResuming)"
+        }
+        return """
+            pusher \(run): \(tail.summary), window: \(window.map { "\($0.start)...\($0.end)" } ?? "none"), ready: \(isReady),
+            history: \(history), reads under way: \(historyReads), sessions: \(sessions)
+            """
+    }
+
+    func owns(_ connection: SimulatedConnection) -> Bool {
+        tail.keeper.has(connection) || store.work.has(connection) || store.reading.has(connection)
+    }
+}

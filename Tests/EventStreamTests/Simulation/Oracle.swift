@@ -1,0 +1,153 @@
+import EventStream
+
+/// Knows everything that happened in a simulated world, and what must never happen.
+final class Oracle {
+    struct Consumer {
+        /// The types it wants.
+        let wanted: [Bool]
+        /// Whether it keeps what it has processed, with its effects, over a crash.
+        let isExact: Bool
+        /// The committed events it wants, in order.
+        var events: [Int64] = []
+        /// How many of them it has processed at least once; those discarded before it registered count.
+        var processed = 0
+        /// What was discarded before it registered. A pusher that still has some of it may deliver that, too.
+        var start: Int64 = 0
+        /// The pusher that claimed it last.
+        var owner: Int64 = 0
+        var epoch: Int64 = 0
+    }
+
+    private let surroundings: Surroundings
+    private(set) var consumers: [Consumer]
+    private(set) var newestVisible: Int64 = 0
+    private(set) var visible = 0
+
+    init(_ surroundings: Surroundings, _ consumers: [Consumer]) {
+        self.surroundings = surroundings
+        self.consumers = consumers
+    }
+
+    private func index(after id: Int64, _ events: [Int64]) -> Int {
+        guard let last = events.last, last > id else { return events.count }
+        var (low, high) = (0, events.count)
+        while low < high {
+            let middle = (low + high) / 2
+            if events[middle] <= id { low = middle + 1 } else { high = middle }
+        }
+        return low
+    }
+
+    // MARK: The queue
+
+    func becameVisible(_ row: SimulatedQueue.Row, _ stored: [SimulatedDatabase.Consumer]) {
+        visible += 1
+        newestVisible = max(newestVisible, row.id)
+        for consumer in consumers.indices {
+            if stored[consumer].position >= row.id {
+                surroundings.broken("\(row.id) became visible when \(name(consumer))'s position was \(stored[consumer].position)")
+            }
+            guard consumers[consumer].wanted[row.type] else { continue }
+            let index = index(after: row.id, consumers[consumer].events)
+            if index < consumers[consumer].processed {
+                surroundings.broken("\(row.id) became visible when \(name(consumer)) had processed later ones")
+            }
+            consumers[consumer].events.insert(row.id, at: index)
+        }
+    }
+
+    /// Somebody holds everything up to this id for settled.
+    func settled(_ id: Int64, _ queue: SimulatedQueue, _ what: @autoclosure () -> String) {
+        let lowest = queue.lowestInFlight
+        if id >= lowest { surroundings.broken("\(what()) is \(id) while \(lowest) may still become visible") }
+    }
+
+    func discarded(through id: Int64, _ stored: [SimulatedDatabase.Consumer]) {
+        for consumer in consumers.indices where stored[consumer].isRegistered {
+            if stored[consumer].position < id {
+                surroundings.broken("\(id) was discarded, \(name(consumer)) has confirmed \(stored[consumer].position)")
+            }
+            if index(after: id, consumers[consumer].events) > consumers[consumer].processed {
+                surroundings.broken("\(id) was discarded, and \(name(consumer)) has not processed all up to it")
+            }
+        }
+    }
+
+    // MARK: Consumers
+
+    func name(_ consumer: Int) -> String { "consumer \(consumer)" }
+
+    func registered(_ consumer: Int, discarded: Int64) {
+        consumers[consumer].start = discarded
+        consumers[consumer].processed = index(after: discarded, consumers[consumer].events)
+        surroundings.note("\(name(consumer)) is registered")
+    }
+
+    func claimed(_ consumer: Int, by pusher: Int64, epoch: Int64) {
+        (consumers[consumer].owner, consumers[consumer].epoch) = (pusher, epoch)
+    }
+
+    func stored(
+        _ consumer: Int, from before: Int64, to position: Int64, by pusher: Int64, epoch: Int64, _ queue: SimulatedQueue
+    ) {
+        let (owner, present) = (consumers[consumer].owner, consumers[consumer].epoch)
+        if (pusher, epoch) != (owner, present) {
+            surroundings.broken(
+                "pusher \(pusher) stored a position of \(name(consumer)) of epoch \(epoch); pusher \(owner) has it, epoch \(present)"
+            )
+        }
+        if position < before { surroundings.broken("the position of \(name(consumer)) went from \(before) back to \(position)") }
+        guard position != before else { return }
+        surroundings.note("\(name(consumer)): position \(before) -> \(position) by pusher \(pusher)")
+        settled(position, queue, "the position of \(name(consumer))")
+        if index(after: position, consumers[consumer].events) > consumers[consumer].processed {
+            surroundings.broken(
+                "the position of \(name(consumer)) is \(position), and \(consumers[consumer].events[consumers[consumer].processed])"
+                    + " was not processed")
+        }
+    }
+
+    /// - Parameter previous: what this life of the receiver processed before; nil if this is its first.
+    func processed(_ id: Int64, by consumer: Int, after previous: Int64?) {
+        let events = consumers[consumer].events
+        let index = index(after: id, events) - 1
+        guard index >= 0, events[index] == id else {
+            return surroundings.broken("\(name(consumer)) processed \(id), which it does not want or nobody committed")
+        }
+        if let previous, previous >= id { surroundings.broken("\(name(consumer)) processed \(id) after \(previous)") }
+        let start = consumers[consumer].start
+        guard id > start else { return }
+        if index > consumers[consumer].processed {
+            surroundings.broken(
+                "\(name(consumer)) processed \(id) and not \(events[consumers[consumer].processed])")
+        }
+        if let previous, previous > start, index == 0 || events[index - 1] != previous {
+            surroundings.broken("\(name(consumer)) processed \(id) after \(previous), and not what lies between")
+        }
+        if consumers[consumer].isExact, index < consumers[consumer].processed {
+            surroundings.broken("\(name(consumer)) applied \(id) twice")
+        }
+        consumers[consumer].processed = max(consumers[consumer].processed, index + 1)
+    }
+
+    /// Where a receiver that keeps what it has processed goes on.
+    func lastProcessed(by consumer: Int) -> Int64 {
+        let count = consumers[consumer].processed
+        return count == 0 ? 0 : consumers[consumer].events[count - 1]
+    }
+
+    /// What is still to be done; nil if every consumer has everything, and every position is at the end.
+    func remainder(_ stored: [SimulatedDatabase.Consumer]) -> String? {
+        for (consumer, known) in consumers.enumerated() {
+            guard stored[consumer].isRegistered else { return "\(name(consumer)) is not registered" }
+            if known.processed < known.events.count {
+                return "\(known.events.count - known.processed) events never came to \(name(consumer)),"
+                    + " the first is \(known.events[known.processed])"
+            }
+            if stored[consumer].position < newestVisible {
+                return "the position of \(name(consumer)) stays at \(stored[consumer].position); the newest is \(newestVisible)"
+            }
+        }
+        return nil
+    }
+}

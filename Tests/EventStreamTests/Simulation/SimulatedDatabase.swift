@@ -1,0 +1,276 @@
+import EventStream
+
+/// The database of a simulated world: what each statement of EventStore does to it, at once.
+final class SimulatedDatabase {
+    struct Consumer {
+        let identity: ConsumerIdentity
+        var isRegistered = false
+        var position: Int64 = 0
+        var owner: Int64?
+        var epoch: Int64 = 0
+    }
+
+    struct Pusher {
+        let id: Int64
+        var beat: Int64 = 0
+    }
+
+    private let surroundings: Surroundings
+    let oracle: Oracle
+    var queue: SimulatedQueue
+    private(set) var consumers: [Consumer]
+    private var pushers: [Pusher] = []
+    private var settled: Int64 = 0
+    private(set) var discarded: Int64 = 0
+    private(set) var connections: [SimulatedConnection] = []
+    private var lastConnection = 0
+    /// The discarder's locks: nobody registers meanwhile, and the row of the stream's state is its own.
+    var isDiscarding = false
+    var isStateLocked = false
+    /// Lets writers go on in the middle of a statement.
+    var meanwhile: () -> Void = {}
+    // Session locks: who holds them, and how often it took them.
+    private var latch: (holder: Int, depth: Int)?
+    private var waker: Int?
+    private var signsOfLife: [(pusher: Int64, connection: Int)] = []
+
+    init(_ surroundings: Surroundings, _ habits: SimulatedQueue.Habits, _ oracle: Oracle) {
+        self.surroundings = surroundings
+        self.oracle = oracle
+        queue = SimulatedQueue(habits)
+        consumers = oracle.consumers.indices.map { Consumer(identity: SimulatedDatabase.identity(of: $0)) }
+    }
+
+    static let identities = (0..<8).map { ConsumerIdentity(component: ConsumerComponent("C\($0)")!) }
+    static func identity(of consumer: Int) -> ConsumerIdentity { identities[consumer] }
+    static func consumer(_ identity: ConsumerIdentity) -> Int { identities.firstIndex(of: identity) ?? 0 }
+
+    /// Whether writers may prepare transactions, and so must not notify.
+    var writersMayPrepare: Bool { queue.habits.preparesInHundred > 0 && !queue.habits.notifies }
+
+    // MARK: Connections
+
+    func connect() -> SimulatedConnection {
+        lastConnection += 1
+        let connection = SimulatedConnection(number: lastConnection, surroundings)
+        connections.append(connection)
+        return connection
+    }
+
+    func serve(_ connection: SimulatedConnection) {
+        if connection.serve() { unlock(connection) }
+        forget()
+    }
+
+    /// The server's process of a connection ends.
+    func kill(_ connection: SimulatedConnection) {
+        connection.die()
+        unlock(connection)
+        forget()
+    }
+
+    private func unlock(_ connection: SimulatedConnection) {
+        if latch?.holder == connection.number {
+            latch = nil
+            queue.isLatched = false
+        }
+        if waker == connection.number { waker = nil }
+        signsOfLife.removeAll { $0.connection == connection.number }
+    }
+
+    private func forget() { connections.removeAll(where: \.isOver) }
+
+    /// The server crashes and starts again: every connection and every transaction that was not prepared is gone.
+    func crash() {
+        queue.crash(&surroundings.random)
+        for connection in connections { kill(connection) }
+    }
+
+    /// Tells the oracle and the listeners what the writers have done.
+    func announce() {
+        let (rows, notifications) = queue.takeNews()
+        for row in rows { oracle.becameVisible(row, consumers) }
+        for _ in 0..<notifications { notify() }
+    }
+
+    func notify() { for connection in connections where connection.isListening { connection.notify() } }
+
+    func tearDown() { for connection in connections { connection.tearDown() } }
+
+    // MARK: The tail's statements
+
+    /// An id everything up to which is known to be settled, by what the tables say.
+    var knownFloor: Int64 { consumers.reduce(settled) { max($0, $1.position) } }
+    var newest: EventID { queue.committed.last.map { EventID($0.id > discarded ? $0.id : 0) } ?? .none }
+
+    /// The newest event, and who holds the lock: the statement's snapshot is taken before it looks at the locks.
+    func look() -> (newest: EventID, holders: Set<SettledHorizon.Holder>) {
+        let newest = newest
+        meanwhile()
+        return (newest, queue.holders)
+    }
+
+    func takeLatch(_ connection: SimulatedConnection) -> Bool {
+        if let latch, latch.holder == connection.number {
+            self.latch = (latch.holder, latch.depth + 1)
+            return true
+        }
+        guard latch == nil, !queue.isLatchShared else { return false }
+        latch = (connection.number, 1)
+        queue.isLatched = true
+        return true
+    }
+
+    func releaseLatch(_ connection: SimulatedConnection) {
+        guard let latch, latch.holder == connection.number else { return }
+        self.latch = latch.depth > 1 ? (latch.holder, latch.depth - 1) : nil
+        queue.isLatched = self.latch != nil
+    }
+
+    func takeWakerRole(_ connection: SimulatedConnection) -> Bool {
+        if waker == nil { waker = connection.number }
+        return waker == connection.number
+    }
+
+    /// - Parameters:
+    ///   - types: wanted ones; nil for all.
+    ///   - limits: rows, and bytes in their wire form.
+    func page(after: EventID, through: EventID, types: [Bool]?, limits: (rows: Int, bytes: Int)) -> SimulatedRows {
+        let committed = queue.committed
+        var index = queue.index(after: max(after.rawValue, discarded))
+        var rows: [SimulatedQueue.Row] = []
+        var bytes = 0
+        while index < committed.count, rows.count < limits.rows, bytes < limits.bytes {
+            let row = committed[index]
+            guard row.id <= through.rawValue else { break }
+            index += 1
+            guard types?[row.type] ?? true else { continue }
+            rows.append(row)
+            bytes += EventPage.overhead + SimulatedEvent.size(of: row.id)
+        }
+        return SimulatedRows(
+            rows: rows, after: after, bound: through, isCut: rows.count >= limits.rows || bytes >= limits.bytes)
+    }
+
+    // MARK: Consumers
+
+    enum Claim {
+        case claimed(position: Int64, epoch: Int64)
+        case busy
+        case notRegistered
+    }
+
+    enum Stored { case stored, fenced, locked }
+
+    func register(_ consumer: Int) {
+        guard !consumers[consumer].isRegistered else { return }
+        consumers[consumer].isRegistered = true
+        oracle.registered(consumer, discarded: discarded)
+    }
+
+    func claim(_ consumer: Int, for pusher: Int64, dead: [Int64]) -> Claim {
+        guard consumers[consumer].isRegistered else { return .notRegistered }
+        if let owner = consumers[consumer].owner, owner != pusher, !dead.contains(owner),
+            signsOfLife.contains(where: { $0.pusher == owner })
+        {
+            return .busy
+        }
+        consumers[consumer].owner = pusher
+        consumers[consumer].epoch += 1
+        oracle.claimed(consumer, by: pusher, epoch: consumers[consumer].epoch)
+        return .claimed(position: consumers[consumer].position, epoch: consumers[consumer].epoch)
+    }
+
+    func release(_ consumer: Int, of pusher: Int64, epoch: Int64) {
+        guard consumers[consumer].owner == pusher, consumers[consumer].epoch == epoch else { return }
+        consumers[consumer].owner = nil
+    }
+
+    func resume(_ consumer: Int, for pusher: Int64, epoch: Int64) -> Bool {
+        guard consumers[consumer].epoch == epoch, (consumers[consumer].owner ?? pusher) == pusher else { return false }
+        consumers[consumer].owner = pusher
+        return true
+    }
+
+    /// An operator takes a consumer from whoever serves it. Its receiver, still connected, is not told.
+    func takeAway(_ consumer: Int) {
+        guard consumers[consumer].owner != nil else { return }
+        surroundings.note("consumer \(consumer) is taken away")
+        consumers[consumer].owner = nil
+        consumers[consumer].epoch += 1
+        oracle.claimed(consumer, by: 0, epoch: consumers[consumer].epoch)
+    }
+
+    func store(_ entries: [PositionBook.Entry], by pusher: Int64) -> [Stored] {
+        entries.map { entry in
+            let consumer = SimulatedDatabase.consumer(entry.consumer)
+            guard consumers[consumer].epoch == entry.epoch || surroundings.fault == .epochNotChecked else { return .fenced }
+            guard !surroundings.trouble(2) else { return .locked }
+            let before = consumers[consumer].position
+            consumers[consumer].position = max(before, entry.position.rawValue)
+            oracle.stored(
+                consumer, from: before, to: consumers[consumer].position, by: pusher, epoch: entry.epoch, queue)
+            return .stored
+        }
+    }
+
+    // MARK: Pushers
+
+    struct Pulse {
+        let pushers: [Pusher]
+        let owned: [(consumer: Int, epoch: Int64)]
+        let isAlive: Bool
+    }
+
+    func showLife(_ pusher: Int64, _ connection: SimulatedConnection) -> Bool {
+        guard !signsOfLife.contains(where: { $0.pusher == pusher && $0.connection != connection.number }) else { return false }
+        signsOfLife.append((pusher, connection.number))
+        return true
+    }
+
+    func enter(_ pusher: Int64) {
+        if let index = pushers.firstIndex(where: { $0.id == pusher }) {
+            pushers[index].beat += 1
+        } else {
+            pushers.append(Pusher(id: pusher))
+        }
+    }
+
+    func forgetTheDead(but pusher: Int64) {
+        pushers.removeAll { dead in dead.id != pusher && !signsOfLife.contains { $0.pusher == dead.id } }
+    }
+
+    func leave(_ pusher: Int64) { pushers.removeAll { $0.id == pusher } }
+
+    func beat(_ pusher: Int64, settled: EventID) -> Pulse {
+        let index = pushers.firstIndex { $0.id == pusher }
+        // The rows that a statement returns are as they were when it began.
+        let before = pushers
+        if let index { pushers[index].beat += 1 }
+        if settled.rawValue > self.settled {
+            self.settled = settled.rawValue
+            oracle.settled(self.settled, queue, "the stored floor")
+        }
+        let owned = consumers.indices.filter { consumers[$0].owner == pusher }
+        return Pulse(
+            pushers: before, owned: owned.map { ($0, consumers[$0].epoch) }, isAlive: index != nil)
+    }
+
+    func isBeatBlocked(settled: EventID) -> Bool { isStateLocked && settled.rawValue > self.settled }
+
+    // MARK: The discarder
+
+    func discardState() -> (confirmed: EventID?, lowest: EventID?) {
+        let confirmed = consumers.filter(\.isRegistered).map(\.position).min().map { EventID($0) }
+        let index = queue.index(after: discarded)
+        return (confirmed, index < queue.committed.count ? EventID(queue.committed[index].id) : nil)
+    }
+
+    func discard(from lowest: EventID, through: EventID, limit: Int) {
+        let first = queue.index(after: lowest.rawValue - 1)
+        let rows = queue.committed[first..<queue.index(after: through.rawValue)].prefix(limit)
+        guard let last = rows.last?.id else { return }
+        oracle.discarded(through: last, consumers)
+        discarded = max(discarded, last)
+    }
+}

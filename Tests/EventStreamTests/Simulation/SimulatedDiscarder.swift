@@ -1,0 +1,66 @@
+import EventStream
+
+/// The discarder: `DiscardStore.step` of the real one, statement by statement, on a connection that may freeze or go.
+final class SimulatedDiscarder {
+    private enum Phase {
+        case idle
+        /// It has the lock that keeps others from registering.
+        case locked
+        case decided(through: EventID, lowest: EventID)
+        /// The row of the stream's state is its own until the commit.
+        case deleted(through: EventID, lowest: EventID)
+    }
+
+    private let surroundings: Surroundings
+    private let database: SimulatedDatabase
+    private let plan: DiscardPlan
+    private var phase = Phase.idle
+    private var frozenUntil: MonotonicTime?
+
+    init(_ surroundings: Surroundings, _ database: SimulatedDatabase) {
+        self.surroundings = surroundings
+        self.database = database
+        plan = DiscardPlan(limit: surroundings.random.pick(1...40))
+    }
+
+    /// When it thaws.
+    var next: MonotonicTime? { frozenUntil }
+
+    func step() {
+        if let frozenUntil {
+            guard frozenUntil <= surroundings.now else { return }
+            self.frozenUntil = nil
+        }
+        if surroundings.trouble(2) {
+            frozenUntil = surroundings.now + surroundings.milliseconds(1...1200)
+            return
+        }
+        if surroundings.trouble(1) { return rollBack() }
+        switch phase {
+        case .idle:
+            guard !surroundings.hasTrouble || surroundings.chance(30) else { return }
+            database.isDiscarding = true
+            phase = .locked
+        case .locked:
+            let state = database.discardState()
+            guard case .delete(_, let through, _) = plan.next(confirmed: state.confirmed, lowest: state.lowest),
+                let lowest = state.lowest
+            else { return rollBack() }
+            phase = .decided(through: through, lowest: lowest)
+        case .decided(let through, let lowest):
+            database.isStateLocked = true
+            phase = .deleted(through: through, lowest: lowest)
+        case .deleted(let through, let lowest):
+            surroundings.note("discarded from \(lowest) to \(through)")
+            database.discard(from: lowest, through: through, limit: plan.limit)
+            rollBack()
+        }
+    }
+
+    /// The transaction is over, one way or the other.
+    func rollBack() {
+        phase = .idle
+        database.isDiscarding = false
+        database.isStateLocked = false
+    }
+}

@@ -1,0 +1,84 @@
+import EventStream
+import Foundation
+
+/// How simulated events look on the wire: fixed but for the id, the type and a size that depends on the id, so that a
+/// group's ids can be read at little cost, and whatever else is in it is noticed.
+enum SimulatedEvent {
+    static let types = ["A", "B", "C"].map { EventType($0)! }
+    private static let names = types.map { $0.utf8 }
+    private static let data = (0..<5).map { size in
+        RawJSON(unchecked: Array((size == 0 ? "0" : "\"" + String(repeating: "x", count: size * 30) + "\"").utf8))
+    }
+    private static let timestamp = EventTimestamp(microseconds: 0)
+    private static let head = Array("{\"id\":\"".utf8)
+    private static let tails = types.map { type in
+        data.map { Array("\",\"type\":\"\(type)\",\"data\":\($0),\"ts\":\"1970-01-01T00:00:00Z\"}".utf8) }
+    }
+
+    private static func kind(of id: Int64) -> Int { id % 3 == 0 ? Int(id / 3 % 5) : 0 }
+    static func size(of id: Int64) -> Int { data[kind(of: id)].bytes.count }
+
+    static func event(_ row: SimulatedQueue.Row) -> Event {
+        Event(
+            id: EventID(row.id), type: types[row.type], data: data[kind(of: row.id)], timestamp: timestamp, isPrecise: false)
+    }
+
+    static func append(_ row: SimulatedQueue.Row, to page: inout EventPageBuilder) {
+        data[kind(of: row.id)].bytes.withUnsafeBytes { data in
+            names[row.type].withUnsafeBytes { page.append(id: EventID(row.id), type: $0, data: data, timestamp: timestamp) }
+        }
+    }
+
+    /// The events of an EventList; nil if it holds anything else.
+    static func rows(of list: [UInt8]) -> [SimulatedQueue.Row]? {
+        list.withUnsafeBytes { bytes in
+            var rows: [SimulatedQueue.Row] = []
+            var index = 1
+            while index < bytes.count - 1 {
+                index += head.count
+                var id: Int64 = 0
+                while index < bytes.count, bytes[index] &- 48 < 10 {
+                    id = id * 10 + Int64(bytes[index] &- 48)
+                    index += 1
+                }
+                // `","type":"` comes before the type's letter.
+                guard index + 10 < bytes.count, case let type = Int(bytes[index + 10]) - 65, types.indices.contains(type)
+                else { return nil }
+                let tail = tails[type][kind(of: id)]
+                guard bytes.count - index > tail.count,
+                    tail.withUnsafeBytes({ memcmp($0.baseAddress!, bytes.baseAddress! + index, tail.count) == 0 })
+                else { return nil }
+                index += tail.count
+                guard bytes[index] == UInt8(ascii: index == bytes.count - 1 ? "]" : ",") else { return nil }
+                index += 1
+                rows.append(.init(id: id, type: type))
+            }
+            return rows
+        }
+    }
+}
+
+/// What a read of the event table brought: `QueueRows` of the real driver.
+struct SimulatedRows {
+    let rows: [SimulatedQueue.Row]
+    let after: EventID
+    let isCut: Bool
+    let through: EventID
+
+    init(rows: [SimulatedQueue.Row], after: EventID, bound: EventID, isCut: Bool) {
+        self.rows = rows
+        self.after = after
+        self.isCut = isCut
+        through = isCut ? rows.last.map { EventID($0.id) } ?? after : bound
+    }
+
+    var ids: [EventID] { rows.map { EventID($0.id) } }
+    func page() -> EventPage { encode(rows.count).build(through: through) }
+    func page(first count: Int) -> EventPage { encode(count).build(through: EventID(rows[count - 1].id)) }
+
+    private func encode(_ count: Int) -> EventPageBuilder {
+        var page = EventPageBuilder(after: after, capacity: count)
+        for row in rows.prefix(count) { SimulatedEvent.append(row, to: &page) }
+        return page
+    }
+}

@@ -1,0 +1,98 @@
+import EventStream
+
+/// A mistake planted in the simulated driver, to see that the simulation would notice it.
+enum PlantedFault: CaseIterable {
+    /// The rows are read, then the locks are looked at.
+    case locksAfterRead
+    /// A group's position is stored when it is sent.
+    case positionBeforeAnswer
+    /// The window takes over from history one id before what it covers.
+    case rejoinOffByOne
+    /// History is read up to the newest visible event, not up to what is settled.
+    case historyBeyondSettled
+    /// Positions are stored whoever has the consumer.
+    case epochNotChecked
+    /// The latch is taken after the last read before a sleep.
+    case latchAfterRead
+    /// A beat that fails on a living connection is the last one.
+    case noBeatAfterFailure
+}
+
+/// What everyone in a simulated world shares: the time, chance, and what was broken first.
+final class Surroundings {
+    var now = start
+    var random: SeededGenerator
+    let fault: PlantedFault?
+    /// Whether statements fail, queues are full, receivers refuse.
+    var hasTrouble = true
+    private(set) var violation: String?
+    /// What happened, for people; nil while nobody wants to know.
+    private(set) var trace: [String]?
+    /// How often a peer's queue is full.
+    let fullQueuesInHundred: Int
+    /// Steps so far.
+    var steps = 0
+
+    init(seed: UInt64, fault: PlantedFault?, isTracing: Bool) {
+        random = SeededGenerator(seed: seed)
+        fullQueuesInHundred = random.chance(20) ? 20 : 1
+        self.fault = fault
+        trace = isTracing ? [] : nil
+    }
+
+    func broken(_ text: @autoclosure () -> String) {
+        guard violation == nil else { return }
+        violation = "step \(steps): \(text())"
+    }
+
+    func note(_ text: @autoclosure () -> String) {
+        guard trace != nil else { return }
+        let time = (now - start).components
+        trace?.append("\(steps) \(time.seconds * 1000 + time.attoseconds / 1_000_000_000_000_000) ms: \(text())")
+    }
+
+    func chance(_ percent: Int) -> Bool { random.chance(percent) }
+    /// Trouble of some kind happens now.
+    func trouble(_ percent: Int) -> Bool { hasTrouble && random.chance(percent) }
+    func milliseconds(_ range: ClosedRange<Int>) -> Duration { .milliseconds(random.pick(range)) }
+}
+
+/// A process's timers.
+final class SimulatedTimers {
+    private var entries: [(due: MonotonicTime, number: Int, action: () -> Void)] = []
+    private var last = 0
+    /// When the next one is due.
+    private(set) var next: MonotonicTime?
+
+    func schedule(at due: MonotonicTime, _ action: @escaping () -> Void) -> Int {
+        last += 1
+        entries.append((due, last, action))
+        if next.map({ due < $0 }) ?? true { next = due }
+        return last
+    }
+
+    func cancel(_ number: Int?) {
+        guard let number, let index = entries.firstIndex(where: { $0.number == number }) else { return }
+        entries.remove(at: index)
+        findNext()
+    }
+
+    func cancelAll() {
+        entries = []
+        next = nil
+    }
+
+    /// Runs the one that is due first, if any is.
+    func fire(at now: MonotonicTime) -> Bool {
+        guard let next, next <= now, let index = entries.firstIndex(where: { $0.due == next }) else { return false }
+        let action = entries.remove(at: index).action
+        findNext()
+        action()
+        return true
+    }
+
+    private func findNext() {
+        next = nil
+        for entry in entries where next.map({ entry.due < $0 }) ?? true { next = entry.due }
+    }
+}
