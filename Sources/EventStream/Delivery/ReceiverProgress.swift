@@ -76,9 +76,13 @@ public struct ReceiverProgress: Sendable {
         }
         if sequence < next {
             guard let last = events.last?.id, last > processed else { return .answerAgain }
-            // An old number with a new event: a session we were not told of. What came before was answered.
+            // An old number with a new event: a session we were not told of. What came before was answered, but for calls
+            // that wait for the batch being processed: should it fail, its events must come again.
+            let waiting = current.flatMap { $0.batch.session == session ? $0 : nil }
+            let unanswered = untrusted + (waiting?.rids.sorted { $0.key < $1.key }.map(\.value) ?? [])
             sessionStarted()
-            next = sequence
+            untrusted = unanswered
+            next = min(sequence, waiting?.batch.sequences.lowerBound ?? sequence)
         }
         guard sequence - next < window else { return .refused }
         groups[sequence] = Group(rid: rid, events: events)

@@ -121,6 +121,25 @@ import Testing
         #expect(batch() == [5])
     }
 
+    @Test mutating func aBatchThatFailsIsNotSkippedByASessionNobodyAnnounced() {
+        _ = (arrive(0, 1...2, rid: 10), arrive(1, 3...4, rid: 11), arrive(2, 5...6, rid: 12))
+        #expect(batch(limit: 2) == [1, 2])
+        #expect(success() == [10])
+        #expect(batch() == [3, 4, 5, 6])
+        // The session begins anew at an older position; its groups are cut in other places.
+        #expect(arrive(0, 1...2, rid: 20) == .answerAgain)
+        #expect(arrive(1, 3...5, rid: 21) == .kept)
+        #expect(arrive(2, 6...8, rid: 22) == .kept)
+        #expect(failure() == [])
+        #expect(batch() == nil)
+        #expect(progress.takeUntrusted().compactMap { $0?.number } == [21, 12])
+        #expect(arrive(1, 3...5, rid: 23) == .kept)
+        #expect(batch() == [3, 4, 5])
+        #expect(success() == [23])
+        #expect(arrive(2, 6...8, rid: 24) == .kept)
+        #expect(batch() == [6, 7, 8])
+    }
+
     @Test mutating func groupsThatWaitFromAnOlderSessionAreNotMixedIntoANewOne() {
         _ = (arrive(0, 1...4, rid: 10), arrive(1, 5...8, rid: 11), arrive(2, 9...12, rid: 12))
         #expect(batch(limit: 4) == [1, 2, 3, 4])
