@@ -84,6 +84,8 @@ public struct ConsumerDelivery: Sendable {
     public var canTakeGroup: Bool { room > 0 }
     /// How many more groups may be put in flight.
     public var room: Int {
+        // One that has not gone out yet must not be overtaken: a receiver that was not told of the session could not tell.
+        if let last = inFlight.last, last.attempts == 0 { return 0 }
         let unanswered = inFlight.reduce(0) { $0 + ($1.state == .answered ? 0 : 1) }
         return max(0, min(configuration.requestMax - unanswered, configuration.requestMax * 16 - inFlight.count))
     }

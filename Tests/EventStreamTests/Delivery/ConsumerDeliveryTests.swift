@@ -41,6 +41,17 @@ import Testing
         #expect(delivery.confirmed == 10)
     }
 
+    @Test mutating func aGroupThatHasNotGoneOutYetIsNotOvertaken() {
+        let group = delivery.took(last: 12, count: 1, through: 12, at: start)
+        delivery.postponed(group.sequence, until: start + .milliseconds(20))
+        #expect(!delivery.canTakeGroup)
+        delivery.sent(group.sequence, rid: 1, at: start + .milliseconds(20))
+        #expect(delivery.canTakeGroup)
+        // Sent again, it may be: the receiver knows its number.
+        delivery.connectionLost(at: start + .seconds(1))
+        #expect(delivery.canTakeGroup)
+    }
+
     @Test mutating func thePositionMovesOnlyOverTheAnsweredPrefix() {
         _ = (send(last: 12, rid: 1), send(last: 15, rid: 2))
         #expect(delivery.answered(2, .processed, at: start) == .waiting)
