@@ -14,8 +14,15 @@ public struct QueueReader: Sendable {
         }
     }
 
-    /// Ids that a read with a filter looks at, at most; it says how far it came.
-    private static let longestScan: Int64 = 200_000
+    /// How much of the stream a read with a filter looks at.
+    public enum Stretch: Hashable, Sendable {
+        /// So many ids from the first row there is; the read says how far it came.
+        case limited
+        /// All that was asked for: what was sent before must come again, whole.
+        case whole
+
+        fileprivate var ids: Int64 { self == .limited ? 200_000 : 999_999_999_999_999_999 }
+    }
 
     private let all: Statement
     private let filtered: Statement
@@ -48,15 +55,15 @@ public struct QueueReader: Sendable {
             """, name: "evt_page_of_types", binaryResults: true)
     }
 
-    /// Reads what comes after `after`, in id order, up to and including `through`.
+    /// Reads what comes after `after`, in id order, up to and including `through`, or as far as limits and stretch allow.
     public func read(
         on connection: Connection, after: EventID, through: EventID = EventID(.max), want: EventFilter = .all,
-        limits: Limits, completion: @escaping (Result<QueueRows, PostgresError>) -> Void
+        stretch: Stretch = .limited, limits: Limits, completion: @escaping (Result<QueueRows, PostgresError>) -> Void
     ) {
         var parameters: [Parameter] = [
             .int8(after.rawValue), .int8(through.rawValue), .int8(Int64(limits.rows)), .int8(Int64(limits.bytes)),
         ]
-        if let types = want.types { parameters += [.textArray(types.map(\.utf8)), .int8(QueueReader.longestScan)] }
+        if let types = want.types { parameters += [.textArray(types.map(\.utf8)), .int8(stretch.ids)] }
         connection.submit(want.types == nil ? all : filtered, parameters) { result in
             completion(result.map { QueueRows($0, after: after, bound: through, limits: limits) })
         }

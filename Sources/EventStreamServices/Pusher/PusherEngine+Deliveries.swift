@@ -161,7 +161,8 @@ extension PusherEngine {
                     limits: .init(events: group.count, bytes: .max)))
         }
         store.read(
-            after: group.after, through: group.last, want: session.want, limits: .init(rows: group.count, bytes: 16 << 20)
+            after: group.after, through: group.last, want: session.want, stretch: .whole,
+            limits: .init(rows: group.count, bytes: 16 << 20)
         ) { result in
             guard case .success(let rows) = result else {
                 session.rereading.remove(group.sequence)

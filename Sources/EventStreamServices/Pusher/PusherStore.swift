@@ -145,11 +145,11 @@ final class PusherStore {
     // MARK: History
 
     func read(
-        after: EventID, through: EventID, want: EventFilter, limits: QueueReader.Limits,
-        completion: @escaping (Result<QueueRows, PostgresError>) -> Void
+        after: EventID, through: EventID, want: EventFilter, stretch: QueueReader.Stretch = .limited,
+        limits: QueueReader.Limits, completion: @escaping (Result<QueueRows, PostgresError>) -> Void
     ) {
         guard let connection = reading.current, let reader else { return completion(unavailable()) }
-        reader.read(on: connection, after: after, through: through, want: want, limits: limits, completion: completion)
+        reader.read(on: connection, after: after, through: through, want: want, stretch: stretch, limits: limits, completion: completion)
     }
 
     // MARK: Positions

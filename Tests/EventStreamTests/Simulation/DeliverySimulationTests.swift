@@ -8,7 +8,8 @@ import Testing
     }
 
     @Test func everyConsumerProcessesEveryCommittedEventInOrderWhateverFails() {
-        Simulation.check(stepsEach: DeliveryWorld.steps) { seed in
+        // About twenty seconds of a debug build.
+        Simulation.check(stepsEach: DeliveryWorld.steps, steps: 6_000_000) { seed in
             guard let broken = violation(seed: seed) else { return nil }
             let world = DeliveryWorld(seed: seed, isTracing: true)
             let again = world.run() ?? "nothing: the run does not repeat itself"

@@ -134,10 +134,17 @@ final class SimulatedDatabase {
 
     /// - Parameters:
     ///   - types: wanted ones; nil for all.
+    ///   - stretch: ids from the first row there is that a read with a filter looks at; nil for all.
     ///   - limits: rows, and bytes in their wire form.
-    func page(after: EventID, through: EventID, types: [Bool]?, limits: (rows: Int, bytes: Int)) -> SimulatedRows {
+    func page(
+        after: EventID, through end: EventID, types: [Bool]?, stretch: Int64?, limits: (rows: Int, bytes: Int)
+    ) -> SimulatedRows {
         let committed = queue.committed
         var index = queue.index(after: max(after.rawValue, discarded))
+        var through = end
+        if types != nil, let stretch, index < committed.count {
+            through = min(end, EventID(committed[index].id + stretch))
+        }
         var rows: [SimulatedQueue.Row] = []
         var bytes = 0
         while index < committed.count, rows.count < limits.rows, bytes < limits.bytes {

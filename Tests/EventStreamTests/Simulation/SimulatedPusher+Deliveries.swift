@@ -70,7 +70,9 @@ extension SimulatedPusher {
         historyReads += 1
         if historyReads > 2 { surroundings.broken("pusher \(run) has \(historyReads) reads of history under way") }
         let limits = (rows: configuration.groupLimits.events, bytes: configuration.groupLimits.bytes * 7 / 8)
-        store.read(after: read.after, through: read.through, types: session.typesToRead, limits: limits) { [unowned self] rows in
+        store.read(
+            after: read.after, through: read.through, types: session.typesToRead, stretch: configuration.longestScan, limits: limits
+        ) { [unowned self] rows in
             self.historyReads -= 1
             guard let rows else {
                 session.feed.failed(read)
@@ -147,7 +149,9 @@ extension SimulatedPusher {
                     precise: false, limits: limits), to: session)
         }
         store.read(
-            after: group.after, through: group.last, types: session.typesToRead, limits: (rows: group.count, bytes: 16 << 20)
+            after: group.after, through: group.last, types: session.typesToRead,
+            stretch: surroundings.fault == .resendCutShort ? configuration.longestScan : nil,
+            limits: (rows: group.count, bytes: 16 << 20)
         ) { [unowned self] rows in
             guard let rows else { return session.rereading.removeAll { $0 == group.sequence } }
             self.sendAgain(

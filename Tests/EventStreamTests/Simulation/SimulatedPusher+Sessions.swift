@@ -9,7 +9,7 @@ final class SimulatedSession {
     var lease: Lease
     var delivery: ConsumerDelivery
     let epoch: Int64
-    var feed: ConsumerFeed
+    var feed = ConsumerFeed()
     var rereading: [UInt64] = []
     var isOver = false
     var isReleased = false
@@ -20,7 +20,7 @@ final class SimulatedSession {
 
     struct Page { weak var page: EventPage? }
 
-    init(_ link: SimulatedLink, lease: Lease, delivery: ConsumerDelivery, epoch: Int64, longestScan: Int64) {
+    init(_ link: SimulatedLink, lease: Lease, delivery: ConsumerDelivery, epoch: Int64) {
         consumer = link.consumer
         peer = link.peer
         types = link.types
@@ -30,7 +30,6 @@ final class SimulatedSession {
         let wanted = zip(SimulatedEvent.types, link.types).filter(\.1).map(\.0)
         let isAll = wanted.count == SimulatedEvent.types.count
         want = isAll ? .all : EventFilter(Set(wanted)) ?? .all
-        feed = ConsumerFeed(longestScan: isAll ? nil : longestScan)
     }
 
     /// What a read of history asks for.
@@ -102,8 +101,7 @@ extension SimulatedPusher {
     private func begin(_ start: Start, after position: EventID, epoch: Int64) {
         let session = SimulatedSession(
             start.link, lease: Lease(timeout: configuration.sessionTimeout, at: surroundings.now),
-            delivery: ConsumerDelivery(after: position, configuration: configuration.delivery), epoch: epoch,
-            longestScan: configuration.longestScan)
+            delivery: ConsumerDelivery(after: position, configuration: configuration.delivery), epoch: epoch)
         if self.session(of: start.consumer) != nil { surroundings.broken("two sessions of one consumer at pusher \(run)") }
         sessions.append(session)
         surroundings.note("pusher \(run): a session of consumer \(start.consumer) begins at \(position), epoch \(epoch)")

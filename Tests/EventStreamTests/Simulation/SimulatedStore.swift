@@ -104,7 +104,7 @@ final class SimulatedStore {
     // MARK: History
 
     func read(
-        after: EventID, through: EventID, types: [Bool]?, limits: (rows: Int, bytes: Int),
+        after: EventID, through: EventID, types: [Bool]?, stretch: Int64?, limits: (rows: Int, bytes: Int),
         _ completion: @escaping (SimulatedRows?) -> Void
     ) {
         guard let connection = reading.current else { return completion(nil) }
@@ -112,7 +112,7 @@ final class SimulatedStore {
         connection.submit(
             { [database] in
                 let end = isUnbounded ? max(through, database.newest) : through
-                return database.page(after: after, through: end, types: types, limits: limits)
+                return database.page(after: after, through: end, types: types, stretch: stretch, limits: limits)
             }, completion)
     }
 

@@ -188,7 +188,7 @@ final class SimulatedTail {
 
     private func read(after: EventID, on connection: SimulatedConnection, _ completion: @escaping (SimulatedRows) -> Void) {
         connection.submit({ [database, limits] in
-            database.page(after: after, through: EventID(.max), types: nil, limits: limits)
+            database.page(after: after, through: EventID(.max), types: nil, stretch: nil, limits: limits)
         }) { [unowned self] rows in
             guard let rows else { return self.readFailed(connection) }
             completion(rows)

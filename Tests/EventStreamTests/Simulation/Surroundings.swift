@@ -10,6 +10,8 @@ enum PlantedFault: CaseIterable {
     case rejoinOffByOne
     /// History is read up to the newest visible event, not up to what is settled.
     case historyBeyondSettled
+    /// A group that is sent again is read as far as a filter looks at a time.
+    case resendCutShort
     /// Positions are stored whoever has the consumer.
     case epochNotChecked
     /// The latch is taken after the last read before a sleep.

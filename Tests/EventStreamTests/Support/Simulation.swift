@@ -7,7 +7,7 @@ import Testing
 /// world that a failure named. `EVT_SIMULATION_TRACE` is how many lines of what happened before a failure are shown, by
 /// simulations that tell.
 enum Simulation {
-    static let steps = number("EVT_SIMULATION_STEPS").map { Int(clamping: $0) } ?? 60_000
+    static let steps = number("EVT_SIMULATION_STEPS").map { Int(clamping: $0) }
     static let seed = number("EVT_SIMULATION_SEED")
     static let traceLines = number("EVT_SIMULATION_TRACE").map { Int(clamping: $0) } ?? 40
 
@@ -15,15 +15,17 @@ enum Simulation {
         ProcessInfo.processInfo.environment[name].flatMap { UInt64($0) }
     }
 
-    static func seeds(stepsEach: Int) -> [UInt64] {
-        seed.map { [$0] } ?? (0..<max(1, steps / stepsEach)).map { UInt64($0) }
+    static func seeds(stepsEach: Int, steps standard: Int = 60_000) -> [UInt64] {
+        seed.map { [$0] } ?? (0..<max(1, (steps ?? standard) / stepsEach)).map { UInt64($0) }
     }
 
-    /// - Parameter violation: runs the world of this seed; what went wrong in it, or nil.
+    /// - Parameters:
+    ///   - steps: over all worlds, unless the environment says otherwise.
+    ///   - violation: runs the world of this seed; what went wrong in it, or nil.
     static func check(
-        stepsEach: Int, sourceLocation: SourceLocation = #_sourceLocation, violation: (UInt64) -> String?
+        stepsEach: Int, steps: Int = 60_000, sourceLocation: SourceLocation = #_sourceLocation, violation: (UInt64) -> String?
     ) {
-        for seed in seeds(stepsEach: stepsEach) {
+        for seed in seeds(stepsEach: stepsEach, steps: steps) {
             guard let text = violation(seed) else { continue }
             Issue.record("\(text); run it again with EVT_SIMULATION_SEED=\(seed)", sourceLocation: sourceLocation)
             return
