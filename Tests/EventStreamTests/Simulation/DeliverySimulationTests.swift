@@ -9,7 +9,7 @@ import Testing
 
     @Test func everyConsumerProcessesEveryCommittedEventInOrderWhateverFails() {
         // About twenty seconds of a debug build.
-        Simulation.check(stepsEach: DeliveryWorld.steps, steps: 6_000_000) { seed in
+        Simulation.check(stepsEach: DeliveryWorld.steps, steps: 9_000_000) { seed in
             guard let broken = violation(seed: seed) else { return nil }
             let world = DeliveryWorld(seed: seed, isTracing: true)
             let again = world.run() ?? "nothing: the run does not repeat itself"
