@@ -42,7 +42,7 @@ public actor PollClient {
     ///
     /// - Parameters:
     ///   - component: a registered consumer, or `LIVE`, which is not registered and stores nothing.
-    ///   - last: confirms this event and all before it. Nil confirms nothing.
+    ///   - last: confirms this event and all before it. Nil, or ``EventID/none``, confirms nothing.
     ///   - want: only these types; nil for all.
     ///   - precise: whether timestamps have microseconds.
     /// - Throws: `NotRegistered`, and what any call may throw.
@@ -50,7 +50,7 @@ public actor PollClient {
         _ component: String, after last: EventID?, want: [String]? = nil, precise: Bool = false
     ) async throws(FutoInError) -> [Event] {
         let call = Call.pollEvents(
-            try .named(component), after: last, want: try EventFilter(types: want), precise: precise)
+            try .named(component), after: last == EventID.none ? nil : last, want: try EventFilter(types: want), precise: precise)
         return try Event.list(decoding: try await channel.call(call, timeout: timeout))
     }
 
