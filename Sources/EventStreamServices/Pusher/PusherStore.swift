@@ -149,7 +149,9 @@ final class PusherStore {
         limits: QueueReader.Limits, completion: @escaping (Result<QueueRows, PostgresError>) -> Void
     ) {
         guard let connection = reading.current, let reader else { return completion(unavailable()) }
-        reader.read(on: connection, after: after, through: through, want: want, stretch: stretch, limits: limits, completion: completion)
+        reader.read(
+            on: connection, after: after, through: through, want: want, stretch: stretch, limits: limits,
+            completion: completion)
     }
 
     // MARK: Positions

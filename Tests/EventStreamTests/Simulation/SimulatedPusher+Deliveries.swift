@@ -71,7 +71,8 @@ extension SimulatedPusher {
         if historyReads > 2 { surroundings.broken("pusher \(run) has \(historyReads) reads of history under way") }
         let limits = (rows: configuration.groupLimits.events, bytes: configuration.groupLimits.bytes * 7 / 8)
         store.read(
-            after: read.after, through: read.through, types: session.typesToRead, stretch: configuration.longestScan, limits: limits
+            after: read.after, through: read.through, types: session.typesToRead, stretch: configuration.longestScan,
+            limits: limits
         ) { [unowned self] rows in
             self.historyReads -= 1
             guard let rows else {
