@@ -27,6 +27,12 @@ public struct OpenWriter: Sendable, CustomStringConvertible {
         return "\(who), \(state), transaction since \(since), last query began \(queryStart))"
     }
 
+    /// What lets the stream go on.
+    public var advice: String {
+        if let prepared { return "COMMIT PREPARED '\(prepared)' or ROLLBACK PREPARED '\(prepared)'" }
+        return "commit or roll it back where it runs, or SELECT pg_terminate_backend(\(processID ?? 0))"
+    }
+
     /// Who holds the lock that an INSERT takes, the oldest first.
     ///
     /// - Parameters:

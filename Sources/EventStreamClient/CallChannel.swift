@@ -23,7 +23,7 @@ final class CallChannel {
     private var pending: [UInt64: Pending] = [:]
     private var outgoing: [(rid: UInt64?, payload: [UInt8])] = []
     private var lastRid: UInt64 = 0
-    private var isConnected = false
+    private(set) var isConnected = false
     private var retryTimer: Timer?
     private var connectTimer: Timer?
 
@@ -42,6 +42,9 @@ final class CallChannel {
         context = Context()
     }
 
+    /// Where the present connection goes.
+    var endpoint: String { endpoints[endpointIndex % endpoints.count] }
+
     /// Connects, in the background.
     func open() throws(ZeroMQError) {
         let socket = try Socket(
@@ -58,7 +61,7 @@ final class CallChannel {
             }
         }
         let source = SocketSource(socket) { [unowned self] in self.received($0) }
-        try socket.connect(endpoints[endpointIndex % endpoints.count])
+        try socket.connect(endpoint)
         self.socket = socket
         self.monitor = monitor
         self.source = source
@@ -133,7 +136,7 @@ final class CallChannel {
             guard let self else { return }
             guard let late = self.pending.removeValue(forKey: rid) else { return }
             self.outgoing.removeAll { $0.rid == rid }
-            let known = late.isSent ? "it is not known whether the call was carried out" : "the server could not be reached"
+            let known = late.isSent ? "it is not known whether the call was carried out" : "nobody answers at \(self.endpoint)"
             late.completion(.failure(.timeout("no answer within \(timeout); \(known)")))
         }
         pending[rid] = Pending(completion: completion, timer: timer, isSent: false)

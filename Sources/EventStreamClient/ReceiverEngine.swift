@@ -21,6 +21,7 @@ final class ReceiverEngine {
     private var state = State.stopped
     private var keepAlive: Timer?
     private var retry: Timer?
+    private var contact: Timer?
     private var failures = 0
     /// What is to be done when the batch that is out has been reported.
     private var afterBatch: (() -> Void)?
@@ -53,15 +54,29 @@ final class ReceiverEngine {
             guard case .stopped = self.state else {
                 if case .ready = self.state { self.emit(.workerError(.communicationError("the connection was lost"))) }
                 self.state = .starting
+                self.expectContact(within: .seconds(2))
                 return
             }
         }
         state = .starting
+        expectContact(within: .seconds(2))
         do {
             try channel.open()
         } catch {
             state = .stopped
             throw error
+        }
+    }
+
+    /// Without a connection nothing else would tell why nothing comes.
+    private func expectContact(within patience: Duration) {
+        contact?.cancel()
+        contact = loop.schedule(after: patience) { [weak self] in
+            guard let self, case .starting = self.state else { return }
+            if !self.channel.isConnected {
+                self.emit(.workerError(.communicationError("nobody answers at \(self.channel.endpoint)")))
+            }
+            self.expectContact(within: .seconds(30))
         }
     }
 
@@ -113,6 +128,7 @@ final class ReceiverEngine {
         isFinished = true
         keepAlive?.cancel()
         retry?.cancel()
+        contact?.cancel()
         channel.close()
         let waiter = waiter
         self.waiter = nil

@@ -19,7 +19,7 @@ struct Bench: AsyncParsableCommand {
     @Option(
         help: """
             The server, as key=value pairs of a libpq connection string without dbname, for a user who may create databases. \
-            Passwords belong into ~/.pgpass.
+            Passwords belong in ~/.pgpass.
             """)
     var server = "host=127.0.0.1"
     @Option(help: "How often each row is measured; the median counts.") var runs = 3

@@ -24,7 +24,8 @@ struct Status: AsyncParsableCommand {
         print("head     \(status.head)")
         print("backlog  \(status.backlog) events, \(status.backlogBytes) bytes of data")
         for writer in status.writers {
-            print("waiting  for \(timeText(writer.age)) for \(writer)")
+            print("waiting  for \(writer): events recorded after its own wait until it ends")
+            print("         \(writer.advice)")
         }
         print("")
         if status.consumers.isEmpty {

@@ -8,6 +8,18 @@ import Testing
 
 /// Pushing: the seed's DBPushService and receiver suites and its unit cases.
 @Suite(.serialized) struct PushTests {
+    @Test func aReceiverThatReachesNobodySaysSo() async throws {
+        let receiver = try ReliableReceiver(
+            "LONELY", endpoint: "ipc:///tmp/evt-nobody-\(UInt64.random(in: 0...UInt64.max))", want: nil)
+        try await receiver.start()
+        for await signal in receiver.signals {
+            guard case .workerError(let error) = signal else { continue }
+            #expect(error.description.contains("nobody answers at ipc:///tmp/evt-nobody-"))
+            break
+        }
+        await receiver.stop()
+    }
+
     @Test func pushesHistoryAndThenWhatHappens() async throws {
         try await Pipeline.with { pipeline in
             var recorded = try await pipeline.record("HISTORY", (0..<2500).map { "\($0)" })
