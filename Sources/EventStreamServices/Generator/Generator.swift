@@ -83,7 +83,7 @@ final class GeneratorEngine {
             : try RequestServer(
                 binding: configuration.bind.list, context: Context(), loop: loop, sizeLimit: configuration.maxRequestBytes,
                 name: "generator", sendLimit: Int32(clamping: configuration.queueMax),
-                budget: .unlimited, logger: logger)
+                budget: SendBudget(limit: 16 << 20), logger: logger)
         database = PersistentConnection(configuration.database.options(application: "evt-generator"), on: loop)
     }
 

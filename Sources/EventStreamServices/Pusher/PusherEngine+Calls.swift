@@ -1,3 +1,4 @@
+import DequeModule
 import EventStore
 import EventStream
 import Postgres
@@ -76,11 +77,17 @@ extension PusherEngine {
         guard configuration.allowPolling else { throw .securityError("polling is switched off here") }
         if !poll.component.isLive { try requireReliable() }
         guard tail.isConnected, window != nil else { throw .internalError("the database cannot be reached") }
-        guard pollCount < PusherEngine.pollLimit, polls[poll.peer.identity, default: 0] < PusherEngine.pollLimitOfPeer else {
+        let others = polls[poll.peer.identity]?.count ?? 0
+        guard pollCount < PusherEngine.pollLimit, others < PusherEngine.pollLimitOfPeer else {
             throw .internalError("too many polls are under way; wait for the answers")
         }
         pollCount += 1
-        polls[poll.peer.identity, default: 0] += 1
+        polls[poll.peer.identity, default: []].append(poll)
+        // One of a peer's at a time: whoever asks much waits for its own answers, and not others with it.
+        if others == 0 { begin(poll) }
+    }
+
+    private func begin(_ poll: Poll) {
         // Answers must show what was committed before the call.
         tail.whenFresh { [unowned self] isFresh in
             guard isFresh else { return self.answer(poll, .failure(.internalError("the database cannot be reached"))) }
@@ -152,12 +159,16 @@ extension PusherEngine {
         }
     }
 
-    /// Each poll gets one answer.
+    /// Each poll gets one answer; the peer's next one follows.
     private func answer(_ poll: Poll, _ outcome: Result<RawJSON, FutoInError>) {
-        pollCount -= 1
-        let left = polls[poll.peer.identity, default: 0] - 1
-        polls[poll.peer.identity] = left > 0 ? left : nil
         server?.answer(poll.peer, .init(outcome: outcome, rid: poll.rid))
+        pollCount -= 1
+        polls[poll.peer.identity]?.removeFirst()
+        guard server?.isConnected(poll.peer) ?? false, let next = polls[poll.peer.identity]?.first else {
+            pollCount -= polls.removeValue(forKey: poll.peer.identity)?.count ?? 0
+            return
+        }
+        begin(next)
     }
 
     /// Polls under way: what they ask of the database waits in memory.

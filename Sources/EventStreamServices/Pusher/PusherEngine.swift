@@ -1,3 +1,4 @@
+import DequeModule
 import EventLoop
 import EventStore
 import EventStream
@@ -24,8 +25,8 @@ final class PusherEngine {
     /// Calls that came while the database was away for a moment, or not reached yet.
     var held = HeldCalls()
     var pollMemo = PollMemo()
-    /// Polls under way, by peer.
-    var polls: [[UInt8]: Int] = [:]
+    /// Polls by peer; the first of each is under way.
+    var polls: [[UInt8]: Deque<Poll>] = [:]
     var pollCount = 0
     /// Turns at reading history.
     var history = HistoryQueue<ConsumerIdentity>()

@@ -9,10 +9,17 @@ import Testing
         #expect(!budget.allows(101, waiting: 400, total: 400))
     }
 
-    @Test func theLastHalfIsForPeersWithNothingWaiting() {
-        #expect(budget.allows(100, waiting: 0, total: 900))
-        #expect(!budget.allows(101, waiting: 0, total: 900))
-        #expect(!budget.allows(1, waiting: 1, total: 900))
+    @Test func theNextQuarterIsForPeersWithNothingWaiting() {
+        #expect(budget.allows(100, waiting: 0, total: 650))
+        #expect(!budget.allows(101, waiting: 0, total: 650))
+        #expect(!budget.allows(5, waiting: 1, total: 650))
+    }
+
+    @Test func theLastQuarterIsForPeersWithLittleWaiting() {
+        #expect(budget.little == 3)
+        #expect(budget.allows(2, waiting: 1, total: 998))
+        #expect(!budget.allows(2, waiting: 2, total: 800))
+        #expect(!budget.allows(2, waiting: 0, total: 999))
     }
 
     @Test func aMessageLargerThanTheBudgetGoesAlone() {
