@@ -65,7 +65,7 @@ let package = Package(
         .target(
             name: "CommandLineSupport",
             dependencies: [
-                "CGlibc", "EventStream", "EventStreamServices", argumentParser, logging, lifecycle,
+                "CGlibc", "EventLoop", "EventStream", "EventStreamServices", "Postgres", argumentParser, logging, lifecycle,
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ], swiftSettings: strict),
         .executableTarget(

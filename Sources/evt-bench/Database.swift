@@ -1,3 +1,4 @@
+import CommandLineSupport
 import EventLoop
 import EventStore
 import EventStream
@@ -27,13 +28,7 @@ struct Database: Sendable {
     static func connected<Value: Sendable>(
         to url: String, _ body: nonisolated(nonsending) @Sendable (Connection) async throws -> Value
     ) async throws -> Value {
-        let home = LoopActor()
-        defer { home.loop.stop() }
-        return try await home.run { loop in
-            let connection = try await Connection.open(ConnectionOptions(url, applicationName: "evt-bench"), on: loop)
-            defer { connection.close() }
-            return try await body(connection)
-        }
+        try await withConnection(to: url, body)
     }
 
     func connected<Value: Sendable>(

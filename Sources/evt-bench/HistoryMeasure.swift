@@ -32,16 +32,10 @@ enum HistoryMeasure {
 
     /// From the call for the session to the last answer.
     private static func push(_ database: Database, component: String) async throws -> Double {
-        try await database.register(component)
-        return try await PusherProcess.with(database) { pusher in
-            let receiver = try Receiver(component, pusher.endpoint)
-            try await receiver.start()
-            await receiver.waitUntilReady()
+        try await Receiver.with(component, in: database) { _, receiver in
             let start = ContinuousClock.now
             await receiver.wait(for: events)
-            let time = (ContinuousClock.now - start).seconds
-            await receiver.stop()
-            return time
+            return (ContinuousClock.now - start).seconds
         }
     }
 }

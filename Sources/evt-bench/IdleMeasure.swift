@@ -8,11 +8,7 @@ enum IdleMeasure {
 
     static func rows(_ server: String) async throws -> [Row] {
         try await Database.with(server) { database in
-            try await database.register("IDLE")
-            return try await PusherProcess.with(database) { pusher in
-                let receiver = try Receiver("IDLE", pusher.endpoint)
-                try await receiver.start()
-                await receiver.waitUntilReady()
+            try await Receiver.with("IDLE", in: database) { pusher, _ in
                 // What its start cost is reported once its connections have been idle for a while.
                 try await Task.sleep(for: .seconds(12))
                 // Each statement of a pusher is a transaction of its own. A backend reports what it did within ten seconds, and
@@ -25,7 +21,6 @@ enum IdleMeasure {
                     let (after, used) = (try await count(), pusher.processorTime)
                     return (Double(after - before) / Double(seconds), (used - processor) / Double(seconds) * 100)
                 }
-                await receiver.stop()
                 return [
                     Row(
                         measure: "idle, one receiver: statements a second", baseline: "none", result: statements.text(2),

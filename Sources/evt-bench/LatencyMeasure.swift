@@ -10,11 +10,7 @@ enum LatencyMeasure {
     static func rows(_ server: String, runs: Int) async throws -> [Row] {
         try await Database.with(server) { database in
             try await database.execute("CREATE TABLE plain (n bigint)")
-            try await database.register("LATENCY")
-            return try await PusherProcess.with(database) { pusher in
-                let receiver = try Receiver("LATENCY", pusher.endpoint)
-                try await receiver.start()
-                await receiver.waitUntilReady()
+            return try await Receiver.with("LATENCY", in: database) { _, receiver in
                 var rows: [Row] = []
                 for (rate, writers, seconds) in [(20, 1, 10), (1000, 8, 5)] {
                     var (notified, pushed): ([[Double]], [[Double]]) = ([], [])
@@ -32,7 +28,6 @@ enum LatencyMeasure {
                                 isGood: result / baseline <= limit))
                     }
                 }
-                await receiver.stop()
                 return rows
             }
         }

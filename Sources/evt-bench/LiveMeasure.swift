@@ -31,18 +31,12 @@ enum LiveMeasure {
     }
 
     private static func withReceiver(_ database: Database, component: String) async throws -> Double {
-        try await database.register(component)
-        return try await PusherProcess.with(database) { pusher in
-            let receiver = try Receiver(component, pusher.endpoint)
-            try await receiver.start()
-            await receiver.waitUntilReady()
+        try await Receiver.with(component, in: database) { _, _ in
             let start = ContinuousClock.now
             _ = try await Writers.write(events, connections: writers, to: database)
             let last = try await database.number("SELECT max(id) FROM evt_queue")
             while try await database.position(of: component) < last { try await Task.sleep(for: .milliseconds(5)) }
-            let time = (ContinuousClock.now - start).seconds
-            await receiver.stop()
-            return time
+            return (ContinuousClock.now - start).seconds
         }
     }
 }

@@ -18,6 +18,21 @@ actor Receiver {
         receiver = try ReliableReceiver(component, configuration)
     }
 
+    /// Starts a pusher and a receiver of a registered component, and runs `body` once the session has begun.
+    static func with<Value>(
+        _ component: String, in database: Database, _ body: (PusherProcess, Receiver) async throws -> Value
+    ) async throws -> Value {
+        try await database.register(component)
+        return try await PusherProcess.with(database) { pusher in
+            let receiver = try Receiver(component, pusher.endpoint)
+            try await receiver.start()
+            await receiver.waitUntilReady()
+            let value = try await body(pusher, receiver)
+            await receiver.stop()
+            return value
+        }
+    }
+
     func start() async throws {
         try await receiver.start()
         reading = Task { for await batch in receiver.batches { await self.add(batch) } }

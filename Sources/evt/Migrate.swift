@@ -47,24 +47,10 @@ struct Migrate: AsyncParsableCommand {
     private func migrate(
         _ what: String, _ url: String, _ work: @Sendable (Connection) async throws -> [Migration]
     ) async throws {
-        try await withConnection(url) { connection in
+        try await withConnection(to: url) { connection in
             let applied = try await work(connection)
             for migration in applied { Swift.print("\(what): applied step \(migration.number), \(migration.name)") }
             if applied.isEmpty { Swift.print("\(what): up to date") }
         }
-    }
-}
-
-/// Runs `body` with a connection to the database.
-func withConnection<Value: Sendable>(
-    _ url: String, settings: [String: String] = [:], _ body: @Sendable (Connection) async throws -> Value
-) async throws -> Value {
-    let home = LoopActor()
-    defer { home.loop.stop() }
-    return try await home.run { loop in
-        let connection = try await Connection.open(
-            ConnectionOptions(url, applicationName: "evt", settings: settings), on: loop)
-        defer { connection.close() }
-        return try await body(connection)
     }
 }

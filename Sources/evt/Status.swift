@@ -14,7 +14,7 @@ struct Status: AsyncParsableCommand {
 
     func run() async throws {
         let database = try await SettingsReader(common, database).database()
-        let status = try await withConnection(database.url) { connection in
+        let status = try await withConnection(to: database.url) { connection in
             try await StreamStatus.load(try await StreamInfo.load(database.tables, from: connection), from: connection)
         }
         if json { print(Status.json(status)) } else { Status.show(status) }

@@ -49,11 +49,9 @@ extension PusherEngine {
         readHistory(session)
     }
 
-    private func group(
-        _ pages: some Sequence<EventPage>, for session: Session, after: EventID, through: EventID = EventID(.max)
-    ) -> EventGroup {
+    private func group(_ pages: some Sequence<EventPage>, for session: Session, after: EventID) -> EventGroup {
         EventGroup(
-            from: pages, after: after, through: through, want: session.want, precise: session.precise,
+            from: pages, after: after, want: session.want, precise: session.precise,
             limits: configuration.groupLimits)
     }
 

@@ -74,6 +74,7 @@ final class RequestServer {
 
     /// Takes no more messages; what has been sent still goes out.
     func stop() {
+        pressureTimer?.cancel()
         if let source { loop.remove(source) }
         if let monitor { loop.remove(monitor) }
         source = nil

@@ -34,7 +34,7 @@ struct Bank: Sendable {
     /// Makes the tables anew, and lets the receiver start at the newest event.
     func prepare() async throws {
         try await run(["-i", "-I", "dtGvp", "-q", "-s", "10", database.url])
-        try await connected(to: database.url) { connection in
+        try await withConnection(to: database.url) { connection in
             let admin = ConsumerAdmin(try await StreamInfo.load(database.tables, from: connection))
             let consumer = ConsumerIdentity("BALANCES")!
             _ = try await admin.register(consumer, on: connection)
@@ -43,7 +43,7 @@ struct Bank: Sendable {
     }
 
     func head() async throws -> EventID {
-        try await connected(to: database.url) { connection in
+        try await withConnection(to: database.url) { connection in
             let info = try await StreamInfo.load(database.tables, from: connection)
             return try await TailQueries(info).settledFloor(on: connection)
         }
@@ -51,7 +51,7 @@ struct Bank: Sendable {
 
     /// Writes until the time is over, or until SIGINT, which pgbench gets as well.
     func write(clients: Int, seconds: Int?) async throws {
-        let add = try await connected(to: database.url) { connection in
+        let add = try await withConnection(to: database.url) { connection in
             try await StreamInfo.load(database.tables, from: connection).tables.add.sql
         }
         let script = FileManager.default.temporaryDirectory.appending(path: "evt-load-\(getpid()).sql")
@@ -67,7 +67,7 @@ struct Bank: Sendable {
     }
 
     func committed() async throws -> Int {
-        try await connected(to: database.url) { connection in
+        try await withConnection(to: database.url) { connection in
             Int(try await connection.query("SELECT count(*) FROM pgbench_history").int(0, 0) ?? 0)
         }
     }
@@ -94,7 +94,7 @@ struct Bank: Sendable {
 
     private func wrongBalances(_ ledger: Ledger) async throws -> Int {
         let rebuilt = await ledger.balances
-        return try await connected(to: database.url) { connection in
+        return try await withConnection(to: database.url) { connection in
             let rows = try await connection.query("SELECT aid, abalance FROM pgbench_accounts WHERE abalance <> 0")
             var actual: [Int: Int] = [:]
             for row in 0..<rows.count { actual[Int(rows.int(row, 0) ?? 0)] = Int(rows.int(row, 1) ?? 0) }
@@ -108,7 +108,7 @@ struct Bank: Sendable {
     private func waitUntilDiscarded() async throws -> (left: Int, kept: Int) {
         var (left, kept) = (0, 0)
         for attempt in 0..<300 {
-            (left, kept) = try await connected(to: database.url) { connection in
+            (left, kept) = try await withConnection(to: database.url) { connection in
                 let rows = try await connection.query(
                     Statement(
                         """
@@ -127,7 +127,7 @@ struct Bank: Sendable {
 
     /// Whether the load's own receiver, and the archiver, hold nothing back any more.
     private func isLastConfirmed() async throws -> Bool {
-        try await connected(to: database.url) { connection in
+        try await withConnection(to: database.url) { connection in
             let rows = try await connection.query(
                 Statement(
                     """
@@ -140,14 +140,14 @@ struct Bank: Sendable {
 
     /// The receiver is gone; it must not hold events back.
     func cleanUp() async throws {
-        try await connected(to: database.url) { connection in
+        try await withConnection(to: database.url) { connection in
             let admin = ConsumerAdmin(try await StreamInfo.load(database.tables, from: connection))
             _ = try await admin.remove("local:BALANCES", on: connection)
         }
     }
 
     private func archived(in url: String, after start: EventID) async throws -> Int {
-        try await connected(to: url) { connection in
+        try await withConnection(to: url) { connection in
             let rows = try await connection.query(
                 Statement("SELECT count(*) FROM \(tables.history.sql) WHERE type = 'TPCB' AND id > $1::bigint"),
                 [.int8(start.rawValue)])

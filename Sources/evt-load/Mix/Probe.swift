@@ -1,3 +1,4 @@
+import CommandLineSupport
 import EventLoop
 import EventStore
 import EventStream
@@ -15,7 +16,7 @@ final class Probe: Sendable {
         let statement = Statement("SELECT \(stage.info.tables.add.sql)($1, 'null')", name: "mix_probe")
         while goesOn() {
             do {
-                try await connected(to: stage.database.url) { connection in
+                try await withConnection(to: stage.database.url) { connection in
                     while goesOn() {
                         let id = try await connection.query(statement, [.utf8(EventType.probe.utf8)]).int(0, 0) ?? 0
                         let now = ContinuousClock.now

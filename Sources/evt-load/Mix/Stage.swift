@@ -1,3 +1,4 @@
+import CommandLineSupport
 import EventStore
 import EventStream
 import EventStreamServices
@@ -18,7 +19,7 @@ struct Stage: Sendable {
 
     /// Registers the consumers, at the newest event.
     static func prepare(_ database: DatabaseConfiguration) async throws -> Stage {
-        try await connected(to: database.url) { connection in
+        try await withConnection(to: database.url) { connection in
             let info = try await StreamInfo.load(database.tables, from: connection)
             let admin = ConsumerAdmin(info)
             func register(_ component: String, at position: EventID?) async throws -> EventID {
@@ -38,7 +39,7 @@ struct Stage: Sendable {
 
     /// Events of every type, for those who hear only what comes after they are there.
     func rehearse() async throws {
-        try await connected(to: database.url) { connection in
+        try await withConnection(to: database.url) { connection in
             for type in EventType.mix + [.probe] {
                 try await connection.query(Statement("SELECT \(info.tables.add.sql)($1, 'null')"), [.utf8(type.utf8)])
             }
@@ -47,7 +48,7 @@ struct Stage: Sendable {
 
     /// Runs `body` while a transaction is open that has written, though nothing that has to do with events.
     func withUnrelatedTransaction(_ body: @Sendable () async throws -> Void) async throws {
-        try await connected(to: database.url) { connection in
+        try await withConnection(to: database.url) { connection in
             try await connection.transaction {
                 try await connection.query(Statement("INSERT INTO \(bystander) VALUES (now())"))
                 try await body()
@@ -57,7 +58,7 @@ struct Stage: Sendable {
 
     /// The consumers are gone; they must not hold events back.
     func cleanUp() async throws {
-        try await connected(to: database.url) { connection in
+        try await withConnection(to: database.url) { connection in
             try await endPrepared(on: connection)
             let admin = ConsumerAdmin(info)
             for component in [Stage.hold] + Listening.consumers {

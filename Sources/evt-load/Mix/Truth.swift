@@ -1,3 +1,4 @@
+import CommandLineSupport
 import EventStore
 import EventStream
 import Postgres
@@ -8,7 +9,7 @@ struct Truth {
     var count: Int { events.count }
 
     static func read(after start: EventID, _ info: StreamInfo, url: String) async throws -> Truth {
-        try await connected(to: url) { connection in
+        try await withConnection(to: url) { connection in
             var events: [(id: EventID, type: EventType)] = []
             let page = Statement("SELECT id, type FROM \(info.tables.events.sql) WHERE id > $1::bigint ORDER BY id LIMIT 10000")
             var last = start
