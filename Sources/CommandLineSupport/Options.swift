@@ -92,18 +92,27 @@ public struct PusherOptions: SettingFlags {
 public struct ArchiverOptions: SettingFlags {
     @Option(Settings.archiverComponent) public var archiverComponent: String?
     @Option(Settings.archiverWant) public var archiverWant: String?
+    @Option(Settings.archiverBatch) public var archiverBatch: String?
     public init() {}
     public var values: [(Setting, String?)] {
-        [(Settings.archiverComponent, archiverComponent), (Settings.archiverWant, archiverWant)]
+        [
+            (Settings.archiverComponent, archiverComponent), (Settings.archiverWant, archiverWant),
+            (Settings.archiverBatch, archiverBatch),
+        ]
     }
 }
 
 public struct DiscarderOptions: SettingFlags {
     @Option(Settings.discardPollPeriod) public var discardPollPeriod: String?
     @Option(Settings.discardLimit) public var discardLimit: String?
+    @Option(Settings.discardRequire) public var discardRequire: String?
+    @Option(Settings.discardWarnEvents) public var discardWarnEvents: String?
     public init() {}
     public var values: [(Setting, String?)] {
-        [(Settings.discardPollPeriod, discardPollPeriod), (Settings.discardLimit, discardLimit)]
+        [
+            (Settings.discardPollPeriod, discardPollPeriod), (Settings.discardLimit, discardLimit),
+            (Settings.discardRequire, discardRequire), (Settings.discardWarnEvents, discardWarnEvents),
+        ]
     }
 }
 

@@ -63,4 +63,35 @@ public struct ConsumerAdmin: Sendable {
         guard moved.count == 1 else { throw StoreError("there is no consumer \(ident)") }
         return (target, moved.bool(0, 0) ?? false)
     }
+
+    /// Whether a pusher that is alive has a session for the consumer.
+    public func isServed(_ consumer: ConsumerIdentity, on connection: Connection) async throws -> Bool {
+        // A pusher holds the advisory lock of its own id for as long as its connection lives.
+        try await connection.query(
+            Statement(
+                """
+                SELECT FROM \(consumers) WHERE ident = $1 AND session_owner IS NOT NULL
+                    AND NOT pg_try_advisory_xact_lock_shared(session_owner)
+                """), [.text(consumer.description)]
+        ).count > 0
+    }
+
+    /// Moves the position of a consumer that nobody serves back.
+    ///
+    /// - Returns: up to where events are discarded already.
+    /// - Throws: ``StoreError`` if there is no such consumer, or it is served.
+    public func rewind(_ consumer: ConsumerIdentity, to position: EventID, on connection: Connection) async throws -> EventID {
+        guard try await !isServed(consumer, on: connection) else {
+            throw StoreError("\(consumer) is at work: stop it first")
+        }
+        let moved = try await connection.query(
+            Statement(
+                """
+                UPDATE \(consumers) SET last_evt_id = LEAST(last_evt_id, $2::bigint), session_owner = NULL,
+                    session_epoch = session_epoch + 1
+                WHERE ident = $1 RETURNING (SELECT discarded FROM \(info.tables.state.sql))
+                """), [.text(consumer.description), .int8(position.rawValue)])
+        guard moved.count == 1 else { throw StoreError("there is no consumer \(consumer)") }
+        return EventID(moved.int(0, 0) ?? 0)
+    }
 }

@@ -2,46 +2,128 @@ public import EventStream
 public import Postgres
 
 /// Removes confirmed events.
+///
+/// Works on the leaves of the event table only: it must not look like a writer. Whatever has been decided before, each step
+/// asks again, under a lock that keeps others from registering, what the slowest consumer has confirmed.
 public struct DiscardStore: Sendable {
     private let info: StreamInfo
+    /// How long emptying a segment waits for its readers, while new ones wait behind it.
+    private static let patience = "10ms"
 
     public init(_ info: StreamInfo) { self.info = info }
 
-    /// Carries out the plan's next step, as one transaction.
+    /// What there is to discard, and up to which id it has been done.
+    public func look(on connection: Connection) async throws -> (stream: DiscardPlan.Stream, discarded: EventID) {
+        let events = info.tables.events.sql
+        let state = info.tables.state.sql
+        let rows = try await connection.query(
+            Statement(
+                """
+                SELECT discarded, (SELECT min(last_evt_id) FROM \(info.tables.consumers.sql)),
+                    (SELECT id FROM \(events) WHERE id > (SELECT discarded FROM \(state)) ORDER BY id LIMIT 1),
+                    (SELECT id FROM \(events) WHERE id > (SELECT discarded FROM \(state)) ORDER BY id DESC LIMIT 1)
+                FROM \(state)
+                """, name: "evt_discard_look"))
+        func id(_ column: Int) -> EventID? { rows.int(0, column).map { EventID($0) } }
+        let discarded = id(0) ?? .none
+        return (.init(newest: id(3) ?? discarded, confirmed: id(1), oldest: id(2)), discarded)
+    }
+
+    public enum Emptied: Hashable, Sendable {
+        /// So many events are gone.
+        case emptied(Int)
+        case refused(DiscardPlan.Refusal)
+    }
+
+    /// Empties a whole segment, unless it holds an event that is not confirmed, or somebody is reading it.
     ///
-    /// - Returns: how many events were deleted; nil if there was nothing to do.
-    public func step(_ plan: DiscardPlan, on connection: Connection) async throws -> Int? {
-        try await connection.transaction {
-            // Nobody registers meanwhile; what is read next is current.
-            try await connection.query("SELECT pg_advisory_xact_lock($1::bigint)", [.int8(info.discardKey)])
-            let state = try await connection.query(
-                Statement(
-                    """
-                    SELECT (SELECT min(last_evt_id) FROM \(info.tables.consumers.sql)),
-                        (SELECT id FROM \(info.tables.events.sql)
-                            WHERE id > (SELECT discarded FROM \(info.tables.state.sql)) ORDER BY id LIMIT 1)
-                    """, name: "evt_discard_state"))
-            let confirmed = state.int(0, 0).map { EventID($0) }
-            let lowest = state.int(0, 1).map { EventID($0) }
-            guard case .delete(let segment, let through, let limit) = plan.next(confirmed: confirmed, lowest: lowest) else {
-                return nil
+    /// - Parameters:
+    ///   - through: the last id of the run it holds.
+    ///   - allowed: nothing past this may go, confirmed or not.
+    public func empty(
+        _ segment: Int, through: EventID, allowed: EventID, on connection: Connection
+    ) async throws -> Emptied {
+        let leaf = info.tables.segment(segment).sql
+        let newest = "SELECT COALESCE(max(id), 0) FROM \(leaf)"
+        let found = try await connection.query(Statement("SELECT count(*), COALESCE(max(id), 0) FROM \(leaf)"))
+        do {
+            return try await connection.transaction {
+                try await connection.query(Statement("SET LOCAL lock_timeout = '\(DiscardStore.patience)'"))
+                guard let confirmed = try await confirmed(on: connection) else { return .refused(.impossible) }
+                let bound = min(confirmed, allowed)
+                guard through <= bound, found.int(0, 1) ?? 0 <= bound.rawValue else { return .refused(.impossible) }
+                try await connection.query(Statement("LOCK TABLE \(leaf) IN ACCESS EXCLUSIVE MODE"))
+                guard try await connection.query(Statement(newest)).int(0, 0) ?? 0 <= bound.rawValue else {
+                    return .refused(.impossible)
+                }
+                try await connection.query(Statement("TRUNCATE \(leaf)"))
+                try await noteDiscarded(through: through, on: connection)
+                return .emptied(Int(found.int(0, 0) ?? 0))
             }
-            // The leaf itself, not the table writers use: the discarder must not look like a writer.
-            let leaf = info.tables.segment(segment).sql
+        } catch let error as PostgresError where error.sqlState == "55P03" {
+            return .refused(.busy)
+        } catch let error as PostgresError where error.sqlState == "42501" {
+            return .refused(.impossible)
+        }
+    }
+
+    /// Deletes events, as one transaction.
+    ///
+    /// - Parameters:
+    ///   - first: the oldest event there is.
+    ///   - limit: events to delete at most.
+    /// - Returns: how many were deleted.
+    public func delete(
+        _ segment: Int, from first: EventID, through: EventID, limit: Int, on connection: Connection
+    ) async throws -> Int {
+        let leaf = info.tables.segment(segment).sql
+        return try await connection.transaction {
+            guard let confirmed = try await confirmed(on: connection), first <= confirmed else { return 0 }
+            let through = min(through, confirmed)
             let deleted = try await connection.query(
                 Statement(
                     """
-                    DELETE FROM \(leaf) WHERE id IN
-                        (SELECT id FROM \(leaf) WHERE id >= $3::bigint AND id <= $1::bigint ORDER BY id LIMIT $2::bigint)
+                    WITH gone AS (
+                        DELETE FROM \(leaf) WHERE id IN
+                            (SELECT id FROM \(leaf) WHERE id >= $3::bigint AND id <= $1::bigint ORDER BY id LIMIT $2::bigint)
+                        RETURNING id)
+                    SELECT count(*), max(id) FROM gone
                     """, name: "evt_discard_\(segment)"),
-                // From the lowest on: the index may still be full of what was deleted before.
-                [.int8(through.rawValue), .int8(Int64(limit)), .int8(lowest?.rawValue ?? 0)])
-            try await connection.query(
-                Statement(
-                    "UPDATE \(info.tables.state.sql) SET discarded = $1::bigint WHERE discarded < $1::bigint",
-                    name: "evt_discarded"),
-                [.int8(deleted.affected < limit ? through.rawValue : lowest?.rawValue ?? 0)])
-            return deleted.affected
+                // From the oldest on: the index may still be full of what was deleted before.
+                [.int8(through.rawValue), .int8(Int64(limit)), .int8(first.rawValue)])
+            let count = Int(deleted.int(0, 0) ?? 0)
+            let last = deleted.int(0, 1).map { EventID($0) } ?? first
+            try await noteDiscarded(through: count < limit ? through : last, on: connection)
+            return count
         }
+    }
+
+    /// What the slowest consumer has confirmed. Nobody registers until the transaction ends.
+    private func confirmed(on connection: Connection) async throws -> EventID? {
+        try await connection.query("SELECT pg_advisory_xact_lock($1::bigint)", [.int8(info.discardKey)])
+        let rows = try await connection.query(
+            Statement("SELECT min(last_evt_id) FROM \(info.tables.consumers.sql)", name: "evt_discard_confirmed"))
+        return rows.int(0, 0).map { EventID($0) }
+    }
+
+    private func noteDiscarded(through id: EventID, on connection: Connection) async throws {
+        try await connection.query(
+            Statement(
+                "UPDATE \(info.tables.state.sql) SET discarded = $1::bigint WHERE discarded < $1::bigint",
+                name: "evt_discarded"), [.int8(id.rawValue)])
+    }
+
+    /// Makes the room of deleted events usable again. Does nothing where the role does not own the table.
+    public func vacuum(_ segment: Int, on connection: Connection) async throws {
+        // Giving pages back to the system would need a lock that writers wait for.
+        try await connection.query(Statement("VACUUM (TRUNCATE false) \(info.tables.segment(segment).sql)"))
+    }
+
+    /// Notes, for `evt status`, why nothing more is discarded; nil for no reason.
+    public func note(refusal: String?, on connection: Connection) async throws {
+        try await connection.query(
+            Statement(
+                "UPDATE \(info.tables.state.sql) SET refusal = $1 WHERE refusal IS DISTINCT FROM $1", name: "evt_refusal"),
+            [.optional(refusal)])
     }
 }

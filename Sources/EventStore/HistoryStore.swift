@@ -1,16 +1,27 @@
 public import EventStream
 public import Postgres
 
-/// The warehouse: the history, and how far each archiver has come.
+/// The warehouse: the history, and how far an archiver has come.
 public struct HistoryStore: Sendable {
     public let tables: ArchiveTables
-    /// The archiver's name in the table of positions.
-    private let archiver: ConsumerIdentity
+    /// Under this name the archiver keeps its position; as a consumer it has the same.
+    public let archiver: ConsumerIdentity
 
-    /// - Parameter tables: with their schema.
-    init(_ tables: ArchiveTables, archiver: ConsumerIdentity) {
-        self.tables = tables
-        self.archiver = archiver
+    /// How an archiver stands.
+    public struct Standing: Hashable, Sendable {
+        /// Everything it wants up to here has been copied.
+        public var position: EventID
+        public var want: EventFilter
+        /// The newest event past the position that is there nevertheless, if there is one: from a restore, or another
+        /// archiver of before.
+        public var newest: EventID?
+    }
+
+    public enum Appended: Hashable, Sendable {
+        /// So many events were new.
+        case copied(Int)
+        /// Nothing was written: the position is not the one that was given, but this.
+        case moved(EventID)
     }
 
     /// Looks the archive up and checks that its schema is the one this program knows.
@@ -27,72 +38,112 @@ public struct HistoryStore: Sendable {
         }
         let qualified = ArchiveTables(history: tables.history.qualified(in: schema))
         try await Migrator.check(qualified.migrations, knows: qualified.migrationSQL.map(\.migration), on: connection)
-        return HistoryStore(qualified, archiver: archiver)
+        return HistoryStore(tables: qualified, archiver: archiver)
     }
 
-    /// Up to which event this archiver has copied everything.
-    public func position(on connection: Connection) async throws(PostgresError) -> EventID {
+    // MARK: Positions
+
+    /// Takes up the archiver's work: notes what it copies, and tells where it goes on.
+    public func begin(_ want: EventFilter, on connection: Connection) async throws -> Standing {
         try await connection.query(
-            Statement("INSERT INTO \(tables.positions.sql) (ident) VALUES ($1) ON CONFLICT (ident) DO NOTHING"),
-            [.text(archiver.description)])
-        let rows = try await connection.query(
-            Statement("SELECT last_evt_id FROM \(tables.positions.sql) WHERE ident = $1"), [.text(archiver.description)])
-        return EventID(rows.int(0, 0) ?? 0)
+            Statement(
+                """
+                INSERT INTO \(tables.positions.sql) AS p (ident, want) VALUES ($1, $2::text[])
+                ON CONFLICT (ident) DO UPDATE SET want = EXCLUDED.want WHERE p.want IS DISTINCT FROM EXCLUDED.want
+                """), [.text(archiver.description), .types(want)])
+        let position = try await position(on: connection)
+        let newest = try await connection.query(
+            Statement(
+                """
+                SELECT id FROM \(tables.history.sql) WHERE id > $1::bigint AND ($2::text[] IS NULL OR type = ANY ($2::text[]))
+                ORDER BY id DESC LIMIT 1
+                """), [.int8(position.rawValue), .types(want)])
+        return Standing(position: position, want: want, newest: newest.int(0, 0).map { EventID($0) })
     }
+
+    /// - Throws: ``StoreError`` if this archiver has never been at work here.
+    func position(on connection: Connection) async throws -> EventID {
+        guard let standing = try await standing(on: connection) else {
+            throw StoreError("the position of \(archiver) is gone from \(tables.positions)")
+        }
+        return standing.position
+    }
+
+    /// How the archiver stands; nil if it has never been at work here.
+    public func standing(on connection: Connection) async throws -> Standing? {
+        let rows = try await connection.query(
+            Statement("SELECT last_evt_id, array_to_string(want, ',') FROM \(tables.positions.sql) WHERE ident = $1"),
+            [.text(archiver.description)])
+        guard let position = rows.int(0, 0) else { return nil }
+        return Standing(position: EventID(position), want: EventFilter(list: rows.string(0, 1)))
+    }
+
+    /// Sets the position back, so that events are sent and compared again.
+    public func rewind(to position: EventID, on connection: Connection) async throws {
+        try await connection.query(
+            Statement(
+                "UPDATE \(tables.positions.sql) SET last_evt_id = LEAST(last_evt_id, $2::bigint), last_time = now() WHERE ident = $1"),
+            [.text(archiver.description), .int8(position.rawValue)])
+    }
+
+    // MARK: Events
 
     /// Copies events and moves the position, in one transaction: each event is in the archive exactly once.
     ///
-    /// Events that are there already, from before the position was kept, are left alone if they are the same.
-    /// - Parameter events: in id order, with microseconds.
-    /// - Returns: how many were new.
+    /// - Parameters:
+    ///   - events: in id order, with microseconds, all past the position.
+    ///   - position: where the archiver believes to be.
+    ///   - comparing: whether some may be there already. They are accepted if they are the same, and made exact where
+    ///     an archiver of before wrote whole seconds and JSON of its own.
     /// - Throws: ``StoreError`` if an event is there already but differs; nothing is changed then.
-    public func append(_ events: [Event], on connection: Connection) async throws -> Int {
+    public func append(
+        _ events: ArraySlice<Event>, after position: EventID, comparing: Bool, on connection: Connection
+    ) async throws -> Appended {
+        guard let last = events.last?.id else { return .copied(0) }
+        guard !comparing else { return try await compareAndAppend(events, after: position, through: last, on: connection) }
         do {
-            return try await append(events, on: connection, intoTable: tables.history.sql) {}
+            return try await connection.transaction {
+                guard try await move(from: position, to: last, on: connection) else {
+                    return .moved(try await self.position(on: connection))
+                }
+                return .copied(
+                    try await connection.copyIn(
+                        "COPY \(tables.history.sql) (id, type, data, ts) FROM STDIN (FORMAT binary)", from: CopySource(events)))
+            }
         } catch let error as PostgresError where error.sqlState == "23505" {
-            return try await appendMissing(events, on: connection)
+            return try await compareAndAppend(events, after: position, through: last, on: connection)
         }
     }
 
-    private func append(
-        _ events: [Event], on connection: Connection, intoTable table: String, then finish: () async throws -> Void
-    ) async throws -> Int {
-        try await connection.transaction {
-            // Whoever else archives under this name waits here, and then finds the work done.
-            let rows = try await connection.query(
-                Statement(
-                    "SELECT last_evt_id FROM \(tables.positions.sql) WHERE ident = $1 FOR UPDATE", name: "evt_lock_position"),
-                [.text(archiver.description)])
-            guard let position = rows.int(0, 0) else {
-                throw StoreError("the position of \(archiver) is gone from \(tables.positions)")
+    /// False if the position is another. Whoever else archives under this name waits here, and then finds it moved.
+    private func move(from position: EventID, to last: EventID, on connection: Connection) async throws -> Bool {
+        try await connection.query(
+            Statement(
+                """
+                UPDATE \(tables.positions.sql) SET last_evt_id = $3::bigint, last_time = now()
+                WHERE ident = $1 AND last_evt_id = $2::bigint
+                """, name: "evt_move_position"),
+            [.text(archiver.description), .int8(position.rawValue), .int8(last.rawValue)]
+        ).affected == 1
+    }
+
+    private func compareAndAppend(
+        _ events: ArraySlice<Event>, after position: EventID, through last: EventID, on connection: Connection
+    ) async throws -> Appended {
+        let history = tables.history.sql
+        return try await connection.transaction {
+            guard try await move(from: position, to: last, on: connection) else {
+                return .moved(try await self.position(on: connection))
             }
-            let new = events.filter { $0.id.rawValue > position }
-            guard let last = new.last?.id else { return 0 }
-            if table != tables.history.sql {
-                try await connection.query(
-                    Statement("CREATE TEMP TABLE \(table) (LIKE \(tables.history.sql)) ON COMMIT DROP"))
-            }
+            try await connection.query(Statement("CREATE TEMP TABLE evt_arriving (LIKE \(history)) ON COMMIT DROP"))
             try await connection.copyIn(
-                "COPY \(table) (id, type, data, ts) FROM STDIN (FORMAT binary)", from: HistoryStore.copy(new))
-            try await finish()
-            try await connection.query(
-                Statement(
-                    "UPDATE \(tables.positions.sql) SET last_evt_id = $2::bigint, last_time = now() WHERE ident = $1",
-                    name: "evt_move_position"), [.text(archiver.description), .int8(last.rawValue)])
-            return new.count
-        }
-    }
-
-    /// Some are there already: compares those, and copies the rest.
-    private func appendMissing(_ events: [Event], on connection: Connection) async throws -> Int {
-        var copied = 0
-        _ = try await append(events, on: connection, intoTable: "evt_arriving") {
-            // An archive of before has whole seconds, and JSON written anew.
+                "COPY evt_arriving (id, type, data, ts) FROM STDIN (FORMAT binary)", from: CopySource(events))
+            try await connection.script("ANALYZE evt_arriving")
             let different = try await connection.query(
                 Statement(
                     """
-                    SELECT a.id FROM evt_arriving a JOIN \(tables.history.sql) h ON h.id = a.id
-                    WHERE h.type <> a.type OR date_trunc('second', h.ts) <> date_trunc('second', a.ts)
+                    SELECT a.id FROM evt_arriving a JOIN \(history) h ON h.id = a.id
+                    WHERE h.type <> a.type OR h.ts NOT IN (a.ts, date_trunc('second', a.ts))
                         OR CASE WHEN h.data::text = a.data::text THEN false ELSE h.data::jsonb <> a.data::jsonb END
                     ORDER BY a.id LIMIT 10
                     """))
@@ -102,53 +153,60 @@ public struct HistoryStore: Sendable {
                     "the archive \(tables.history) already has other events under the ids \(ids): "
                         + "it belongs to another stream, or rows were changed; nothing was written")
             }
-            copied = try await connection.query(
+            let inexact = try await connection.query(
                 Statement(
                     """
-                    INSERT INTO \(tables.history.sql) (id, type, data, ts)
-                    SELECT id, type, data, ts FROM evt_arriving a
-                    WHERE NOT EXISTS (SELECT FROM \(tables.history.sql) h WHERE h.id = a.id)
-                    """)
-            ).affected
+                    SELECT FROM evt_arriving a JOIN \(history) h ON h.id = a.id
+                    WHERE h.ts <> a.ts OR h.data::text <> a.data::text LIMIT 1
+                    """))
+            if inexact.count > 0 {
+                try await connection.query(
+                    Statement(
+                        """
+                        UPDATE \(history) h SET data = a.data, ts = a.ts FROM evt_arriving a
+                        WHERE h.id = a.id AND (h.ts <> a.ts OR h.data::text <> a.data::text)
+                        """))
+            }
+            return .copied(
+                try await connection.query(
+                    Statement(
+                        """
+                        INSERT INTO \(history) (id, type, data, ts) SELECT id, type, data, ts FROM evt_arriving a
+                        WHERE NOT EXISTS (SELECT FROM \(history) h WHERE h.id = a.id)
+                        """)
+                ).affected)
         }
-        return copied
     }
 
-    /// The events in PostgreSQL's binary COPY format (manual, COPY, "Binary Format").
-    private static func copy(_ events: [Event]) -> CopySource {
-        var rest = events[...]
-        var isFirst = true
-        var isDone = false
-        return CopySource {
-            guard !isDone else { return nil }
-            var bytes: [UInt8] = []
-            func append<Value: FixedWidthInteger>(_ value: Value) {
-                withUnsafeBytes(of: value.bigEndian) { bytes.append(contentsOf: $0) }
-            }
-            func append(field: [UInt8]) {
-                append(Int32(field.count))
-                bytes += field
-            }
-            if isFirst {
-                bytes += Array("PGCOPY\n".utf8) + [0xFF, 0x0D, 0x0A, 0x00]
-                append(Int32(0))
-                append(Int32(0))
-                isFirst = false
-            }
-            while bytes.count < 256 << 10, let event = rest.popFirst() {
-                append(Int16(4))
-                append(Int32(8))
-                append(event.id.rawValue)
-                append(field: event.type.utf8)
-                append(field: event.data.bytes)
-                append(Int32(8))
-                append(event.timestamp.postgres)
-            }
-            if rest.isEmpty {
-                append(Int16(-1))
-                isDone = true
-            }
-            return bytes
-        }
+    /// Makes the partitions for the months to come, and for those of the times given, as far as they are of the last two
+    /// years; events of other times go into the default partition.
+    ///
+    /// - Returns: how many were made.
+    @discardableResult
+    public func makePartitions(for times: [EventTimestamp] = [], on connection: Connection) async throws -> Int {
+        let utc = "(now() AT TIME ZONE 'UTC')"
+        let first = times.min().map { "to_timestamp(\($0.microseconds / 1_000_000)) AT TIME ZONE 'UTC'" } ?? utc
+        let rows = try await connection.query(
+            Statement(
+                """
+                SELECT \(tables.partitions.sql)(LEAST(\(utc), GREATEST(\(utc) - interval '2 years', \(first)))::date,
+                    (\(utc) + interval '3 months')::date)
+                """))
+        return Int(rows.int(0, 0) ?? 0)
+    }
+}
+
+extension Parameter {
+    /// A filter as `text[]`; NULL wants all.
+    static func types(_ want: EventFilter) -> Parameter {
+        want.types.map { .strings($0.map(\.description).sorted()) } ?? .null
+    }
+}
+
+extension EventFilter {
+    /// Reads types separated by commas, as a table holds them; nil is all.
+    init(list: String?) {
+        let types = list.map { Set($0.split(separator: ",").compactMap { EventType(String($0)) }) }
+        self = EventFilter(types) ?? .all
     }
 }

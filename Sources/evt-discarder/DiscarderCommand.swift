@@ -11,10 +11,11 @@ struct DiscarderCommand: AsyncParsableCommand {
 
     @OptionGroup var common: CommonOptions
     @OptionGroup var database: DatabaseOptions
+    @OptionGroup var archive: ArchiveOptions
     @OptionGroup var discarder: DiscarderOptions
 
     func run() async throws {
-        let settings = try await SettingsReader(common, database, discarder)
+        let settings = try await SettingsReader(common, database, archive, discarder)
         try await runServices(settings, label: "evt-discarder") { logger in
             [Discarder(try settings.discarder(), logger: logger)]
         }

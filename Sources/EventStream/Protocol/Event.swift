@@ -52,6 +52,14 @@ public struct EventType: Hashable, Sendable, CustomStringConvertible {
             .filter { $0 != 0 }
     }
 
+    /// The text's bytes, without the heap.
+    @inline(__always)
+    package func withUTF8<Value>(_ body: (UnsafeRawBufferPointer) -> Value) -> Value {
+        func leftAligned(_ word: UInt64) -> UInt64 { (word << (UInt64(word.leadingZeroBitCount) & ~7)).bigEndian }
+        let count = 16 - high.leadingZeroBitCount / 8 - low.leadingZeroBitCount / 8
+        return withUnsafeBytes(of: (leftAligned(high), leftAligned(low))) { body(UnsafeRawBufferPointer(rebasing: $0[..<count])) }
+    }
+
     public var description: String { String(decoding: utf8, as: UTF8.self) }
 }
 

@@ -5,6 +5,7 @@ extension Migration {
         Migration(number: 2, name: "wake", template: wake),
         Migration(number: 3, name: "add", template: add),
         Migration(number: 4, name: "registration", template: registration),
+        Migration(number: 5, name: "discard", template: discard),
     ]
 
     /// Tables. Existing futoin-eventstream tables are adopted: rows, positions, sequence and grants are kept.
@@ -171,5 +172,14 @@ extension Migration {
             RETURN NULL;
         END $$;
         CREATE TRIGGER registering BEFORE INSERT ON {{consumers}} FOR EACH STATEMENT EXECUTE FUNCTION {{registering}}();
+        """#
+
+    /// What the discarder tells of itself.
+    private static let discard = #"""
+        ALTER TABLE {{state}} ADD COLUMN refusal text;
+        COMMENT ON COLUMN {{state}}.refusal IS 'Why confirmed events are kept nevertheless; NULL if they are not';
+        -- What an adopted database has not got any more was discarded before.
+        UPDATE {{state}} SET discarded = GREATEST(discarded, LEAST(settled,
+            COALESCE((SELECT min(id) - 1 FROM {{events}}), settled)));
         """#
 }

@@ -36,7 +36,12 @@ extension StreamTables {
 extension ArchiveTables {
     /// The schema of the warehouse database, for a table whose schema is known.
     public var migrationSQL: [(migration: Migration, sql: String)] {
-        let names = ["history": history.sql, "positions": positions.sql]
+        precondition(history.schema != nil, "qualify the tables first")
+        let names = [
+            "history": history.sql, "positions": positions.sql, "sums": sums.sql, "partitions": partitions.sql,
+            "default": history.with(suffix: "_default").sql, "schema": TableName(schema: nil, name: history.schema!).sql,
+            "name": TableName(schema: nil, name: history.name).sql,
+        ]
         return Migration.warehouse.map { ($0, $0.sql(names)) }
     }
 }

@@ -50,15 +50,13 @@ final class ArchiverEngine {
     private let configuration: Archiver.Configuration
     private let loop: EventLoop
     private let logger: Logger
-    private let identity: ConsumerIdentity
     private let warehouse: Warehouse
 
     init(_ configuration: Archiver.Configuration, loop: EventLoop, logger: Logger) {
         self.configuration = configuration
         self.loop = loop
         self.logger = logger
-        identity = ConsumerIdentity(component: configuration.component)
-        warehouse = Warehouse(configuration, identity: identity, loop: loop, logger: logger)
+        warehouse = Warehouse(configuration, loop: loop, logger: logger)
     }
 
     func run() async throws {
@@ -116,67 +114,6 @@ final class ArchiverEngine {
                 logger.warning("not receiving; trying again", metadata: [.error: "\(error)"])
             case .newEvents, .processedEvents: break
             }
-        }
-    }
-}
-
-/// The archiver's connection to the warehouse, made anew after a failure.
-final class Warehouse {
-    private let configuration: Archiver.Configuration
-    private let identity: ConsumerIdentity
-    private let loop: EventLoop
-    private let logger: Logger
-    private var connection: Connection?
-    private var store: HistoryStore?
-    private var backoff = Backoff()
-
-    init(_ configuration: Archiver.Configuration, identity: ConsumerIdentity, loop: EventLoop, logger: Logger) {
-        self.configuration = configuration
-        self.identity = identity
-        self.loop = loop
-        self.logger = logger
-    }
-
-    /// Connects until it succeeds; nil if told to stop before.
-    func open() async -> EventID? {
-        while true {
-            do {
-                let (connection, store) = try await connected()
-                return try await store.position(on: connection)
-            } catch {
-                logger.warning("no warehouse; trying again", metadata: [.error: "\(error)"])
-                guard await pause() else { return nil }
-            }
-        }
-    }
-
-    func append(_ events: [Event]) async throws -> Int {
-        let (connection, store) = try await connected()
-        let count = try await store.append(events, on: connection)
-        backoff.reset()
-        return count
-    }
-
-    func close() { connection?.close() }
-
-    private func connected() async throws -> (Connection, HistoryStore) {
-        if let connection, let store, connection.isOpen { return (connection, store) }
-        let connection = try await Connection.open(
-            ConnectionOptions(configuration.url, applicationName: "evt-archiver"), on: loop)
-        let store = try await HistoryStore.load(configuration.tables, archiver: identity, from: connection)
-        _ = try await store.position(on: connection)
-        (self.connection, self.store) = (connection, store)
-        return (connection, store)
-    }
-
-    /// Waits a growing while; false if told to stop.
-    func pause() async -> Bool {
-        let pause = backoff.next()
-        do {
-            try await cancelWhenGracefulShutdown { try await Task.sleep(for: pause) }
-            return true
-        } catch {
-            return false
         }
     }
 }

@@ -17,6 +17,18 @@ extension SettingsReader {
     /// The warehouse's connection string; nil if none is set.
     public func archiveURL() -> String? { optional(Settings.archiveURL).flatMap { $0.isEmpty ? nil : $0 } }
 
+    /// The warehouse's connection string, where one is needed.
+    public func archive() throws(ConfigurationError) -> String { try required(Settings.archiveURL) }
+
+    /// The archiver as a consumer.
+    public func archiverIdentity() throws(ConfigurationError) -> ConsumerIdentity {
+        let name = try required(Settings.archiverComponent)
+        guard let component = ConsumerComponent(name), !component.isLive else {
+            throw ConfigurationError("EVT_ARCHIVER_COMPONENT: \"\(name)\" is no component name: 1 to 16 of A-Z, a-z, 0-9 and _")
+        }
+        return ConsumerIdentity(component: component)
+    }
+
     public func generatorConnect() throws(ConfigurationError) -> Endpoints {
         try endpoints(Settings.generatorConnect, required(Settings.generatorConnect))
     }
@@ -65,11 +77,8 @@ extension SettingsReader {
     public func archiver() throws(ConfigurationError) -> Archiver.Configuration {
         var configuration = Archiver.Configuration(
             url: try required(Settings.archiveURL), tables: try archiveTables(), connect: try pusherConnect())
-        let name = try required(Settings.archiverComponent)
-        guard let component = ConsumerComponent(name), !component.isLive else {
-            throw ConfigurationError("EVT_ARCHIVER_COMPONENT: \"\(name)\" is no component name: 1 to 16 of A-Z, a-z, 0-9 and _")
-        }
-        configuration.component = component
+        configuration.component = try archiverIdentity().component
+        configuration.transactionMax = try int(Settings.archiverBatch, in: 1...1_000_000)
         configuration.keepAlive = min(
             configuration.keepAlive,
             try duration(Settings.sessionTimeout, in: .milliseconds(500) ... .seconds(3600)) / 3)
@@ -83,7 +92,37 @@ extension SettingsReader {
         var configuration = Discarder.Configuration(database: try database())
         configuration.pollPeriod = try duration(Settings.discardPollPeriod, in: .milliseconds(100) ... .seconds(7 * 86_400))
         configuration.limitAtOnce = try int(Settings.discardLimit, in: 1...1_000_000)
+        configuration.warnEvents = try int(Settings.discardWarnEvents, in: 1...1_000_000_000_000)
+        configuration.required = try requiredArchives()
         return configuration
+    }
+
+    /// The archivers of EVT_DISCARD_REQUIRE.
+    private func requiredArchives() throws(ConfigurationError) -> [RequiredArchive] {
+        let setting = Settings.discardRequire
+        var archives: [RequiredArchive] = []
+        for entry in (optional(setting) ?? "").split(separator: ",").map({ $0.trimmed }) where !entry.isEmpty {
+            var name = entry[...]
+            var url: String?
+            var tables = try archiveTables()
+            if let at = name.lastIndex(of: "@") {
+                url = "service=\(name[name.index(after: at)...])"
+                name = name[..<at]
+            }
+            if let equals = name.firstIndex(of: "=") {
+                guard let table = TableName(String(name[name.index(after: equals)...])) else {
+                    throw ConfigurationError("\(setting.name): \"\(entry)\" names no table; an entry is COMPONENT=schema.table")
+                }
+                tables = ArchiveTables(history: table)
+                name = name[..<equals]
+            }
+            guard let consumer = ConsumerIdentity(String(name)), !consumer.component.isLive else {
+                throw ConfigurationError("\(setting.name): \"\(entry)\" names no component; it is \(setting.meaning)")
+            }
+            if url == nil { url = try required(Settings.archiveURL) }
+            archives.append(.init(consumer: consumer, url: url!, tables: tables))
+        }
+        return archives
     }
 }
 

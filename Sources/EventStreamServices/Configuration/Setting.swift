@@ -71,6 +71,17 @@ public enum Settings {
         name: "EVT_DISCARD_POLL_PERIOD", standard: "600s", meaning: "how often confirmed events are discarded: 100ms to 7d")
     public static let discardLimit = Setting(
         name: "EVT_DISCARD_LIMIT", standard: "1000", meaning: "events one transaction discards at most: 1 to 1000000")
+    public static let discardRequire = Setting(
+        name: "EVT_DISCARD_REQUIRE", standard: nil,
+        meaning: "archivers whose warehouse must hold events, by count and checksum, before these are discarded: COMPONENT, "
+            + "separated by commas; COMPONENT=table for another history table, COMPONENT@service for another warehouse, by its "
+            + "name in pg_service.conf")
+    public static let discardWarnEvents = Setting(
+        name: "EVT_DISCARD_WARN_EVENTS", standard: "1000000",
+        meaning: "a consumer that holds back more events is named in a warning: 1 to 1000000000000")
+    public static let archiverBatch = Setting(
+        name: "EVT_ARCHIVER_BATCH", standard: "10000",
+        meaning: "events one transaction in the warehouse has at most; groups that wait are merged up to this: 1 to 1000000")
     public static let archiverComponent = Setting(
         name: "EVT_ARCHIVER_COMPONENT", standard: "ARCHIVER", meaning: "the archiver's name as a consumer")
     public static let archiverWant = Setting(
@@ -94,6 +105,6 @@ public enum Settings {
         databaseURL, archiveURL, generatorBind, pusherBind, liveBind, generatorConnect, pusherConnect, liveConnect,
         eventTable, consumerTable, historyTable, allowReliable, allowPolling, maxChunkEvents, requestMax, queueMax,
         sleepMin, sleepMax, sleepStep, ackTimeout, sessionTimeout, maxRequestBytes, groupBytes, windowBytes, sendBytes,
-        discardPollPeriod, discardLimit, archiverComponent, archiverWant, insecure, logLevel, logFormat,
+        discardPollPeriod, discardLimit, discardRequire, discardWarnEvents, archiverComponent, archiverWant, archiverBatch, insecure, logLevel, logFormat,
     ]
 }

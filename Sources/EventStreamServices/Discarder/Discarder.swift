@@ -9,10 +9,14 @@ public import ServiceLifecycle
 public struct Discarder: Service {
     public struct Configuration: Sendable {
         public var database: DatabaseConfiguration
-        /// How often to look for events to discard.
+        /// How often single events are discarded; segments that are complete are emptied sooner.
         public var pollPeriod = Duration.seconds(600)
         /// Events one transaction deletes at most.
         public var limitAtOnce = 1000
+        /// Archives that must be seen to hold events before these are discarded.
+        public var required: [RequiredArchive] = []
+        /// A consumer that holds back more events than this is named in a warning.
+        public var warnEvents = 1_000_000
 
         public init(database: DatabaseConfiguration) { self.database = database }
     }
@@ -28,43 +32,158 @@ public struct Discarder: Service {
     public func run() async throws {
         let (configuration, logger) = (configuration, logger)
         try await ServiceRunner.run { loop in
-            logger.info("discarding", metadata: ["period": "\(configuration.pollPeriod)"])
+            logger.info(
+                "discarding",
+                metadata: [
+                    "period": "\(configuration.pollPeriod)",
+                    "required": "\(configuration.required.map(\.consumer.description).joined(separator: ", "))",
+                ])
             var backoff = Backoff(first: .milliseconds(500), longest: .seconds(30))
-            var connection: Connection?
             while !Task.isShuttingDownGracefully, !Task.isCancelled {
                 do {
-                    if connection?.isOpen != true {
-                        connection = try await Connection.open(
-                            configuration.database.options(
-                                application: "evt-discarder",
-                                // Registering waits for the discarder; a frozen one must not keep it waiting.
-                                settings: ["lock_timeout": "5s", "idle_in_transaction_session_timeout": "10s"]), on: loop)
-                    }
-                    guard let open = connection else { continue }
-                    let discarded = try await Discarder.discardAll(configuration, on: open)
-                    backoff.reset()
-                    if discarded > 0 { logger.info("discarded", metadata: [.events: "\(discarded)"]) }
-                    try await cancelWhenGracefulShutdown { try await Task.sleep(for: configuration.pollPeriod) }
+                    let work = try await DiscarderWork.open(configuration, loop: loop, logger: logger)
+                    defer { work.close() }
+                    try await work.run { backoff.reset() }
                 } catch is CancellationError {
                     break
                 } catch {
-                    connection?.close()
-                    connection = nil
                     let pause = backoff.next()
                     logger.warning("nothing discarded; trying again", metadata: [.error: "\(error)", .retryIn: "\(pause)"])
                     try? await cancelWhenGracefulShutdown { try await Task.sleep(for: pause) }
                 }
             }
-            connection?.close()
             logger.info("stopped")
         }
     }
+}
 
-    private static func discardAll(_ configuration: Configuration, on connection: Connection) async throws -> Int {
-        let store = DiscardStore(try await StreamInfo.load(configuration.database.tables, from: connection))
-        let plan = DiscardPlan(limit: configuration.limitAtOnce)
-        var total = 0
-        while !Task.isShuttingDownGracefully, let deleted = try await store.step(plan, on: connection) { total += deleted }
-        return total
+/// The discarder's work on one connection.
+final class DiscarderWork {
+    private let configuration: Discarder.Configuration
+    private let logger: Logger
+    private let connection: Connection
+    private let store: DiscardStore
+    private let guards: [ArchiveGuard]
+    private let heldBack: HeldBackReport
+    private var plan: DiscardPlan
+    /// What may go at most, as long as a guard refuses the rest.
+    private var allowed = EventID(.max)
+    private var refusal: String?
+    private var discarded = 0
+    private var reported: ContinuousClock.Instant?
+    /// Rows deleted in each segment since it was vacuumed or emptied.
+    private var dead: [Int: Int] = [:]
+
+    private init(
+        _ configuration: Discarder.Configuration, _ info: StreamInfo, _ connection: Connection, loop: EventLoop, logger: Logger
+    ) {
+        self.configuration = configuration
+        self.logger = logger
+        self.connection = connection
+        store = DiscardStore(info)
+        guards = configuration.required.map { ArchiveGuard($0, info, period: configuration.pollPeriod, loop: loop) }
+        heldBack = HeldBackReport(info, warnEvents: configuration.warnEvents, period: configuration.pollPeriod, logger: logger)
+        plan = DiscardPlan(limit: configuration.limitAtOnce, period: configuration.pollPeriod)
+    }
+
+    static func open(
+        _ configuration: Discarder.Configuration, loop: EventLoop, logger: Logger
+    ) async throws -> DiscarderWork {
+        let connection = try await Connection.open(
+            configuration.database.options(
+                application: "evt-discarder",
+                settings: [
+                    // Registering waits for the discarder; a frozen one must not keep it waiting.
+                    "lock_timeout": "5s", "idle_in_transaction_session_timeout": "10s",
+                    // What a crash brings back is discarded again.
+                    "synchronous_commit": "off",
+                ]), on: loop)
+        do {
+            let info = try await StreamInfo.load(configuration.database.tables, from: connection)
+            return DiscarderWork(configuration, info, connection, loop: loop, logger: logger)
+        } catch {
+            connection.close()
+            throw error
+        }
+    }
+
+    func close() {
+        report(always: true)
+        connection.close()
+        for each in guards { each.close() }
+    }
+
+    /// - Parameter progress: called after every step that went well.
+    func run(progress: () -> Void) async throws {
+        while !Task.isShuttingDownGracefully, !Task.isCancelled {
+            var (stream, discarded) = try await store.look(on: connection)
+            if let confirmed = stream.confirmed { stream.confirmed = min(confirmed, allowed) }
+            switch plan.next(stream, now: .now) {
+            case .empty(let segment, let through):
+                if try await mayGo(through: through, after: discarded) { try await empty(segment, through: through) }
+            case .delete(let segment, let from, let through, let limit):
+                guard try await mayGo(through: through, after: discarded) else { break }
+                let count = try await store.delete(segment, from: from, through: through, limit: limit, on: connection)
+                self.discarded += count
+                dead[segment, default: 0] += count
+            case .rest(let pause):
+                try await vacuum()
+                try await checkAgain(after: discarded)
+                try await heldBack.update(on: connection)
+                report(always: false)
+                try await cancelWhenGracefulShutdown { try await Task.sleep(for: pause) }
+            }
+            progress()
+        }
+    }
+
+    private func empty(_ segment: Int, through: EventID) async throws {
+        switch try await store.empty(segment, through: through, allowed: guards.isEmpty ? EventID(.max) : through, on: connection) {
+        case .emptied(let count):
+            discarded += count
+            dead[segment] = nil
+        case .refused(let refusal):
+            logger.debug("a segment could not be emptied", metadata: ["segment": "\(segment)", .reason: "\(refusal)"])
+            plan.refused(refusal, through: through, now: .now)
+        }
+    }
+
+    /// Whether every required archive holds what is to go; if not, what it does hold may go.
+    private func mayGo(through: EventID, after discarded: EventID) async throws -> Bool {
+        var bound = EventID(.max)
+        for each in guards {
+            bound = min(bound, try await each.verify(through: through, after: discarded, active: connection))
+        }
+        let refusal = guards.compactMap(\.refusal).first
+        if refusal != self.refusal {
+            self.refusal = refusal
+            if let refusal { logger.error("not discarded", metadata: [.reason: "\(refusal)"]) }
+            try await store.note(refusal: refusal, on: connection)
+        }
+        allowed = bound < through ? bound : EventID(.max)
+        return bound >= through
+    }
+
+    /// What was refused before may have been put right.
+    private func checkAgain(after discarded: EventID) async throws {
+        guard allowed < EventID(.max) else { return }
+        _ = try await mayGo(through: allowed.next, after: discarded)
+    }
+
+    /// Deleted rows leave room behind that only VACUUM makes usable again; autovacuum may be late.
+    private func vacuum() async throws {
+        for (segment, count) in dead where count >= DiscarderWork.manyDead {
+            dead[segment] = nil
+            try await store.vacuum(segment, on: connection)
+        }
+    }
+
+    private static let manyDead = 20_000
+
+    private func report(always: Bool) {
+        let isDue = reported.map { .now - $0 >= .seconds(10) } ?? true
+        guard discarded > 0, always || isDue else { return }
+        logger.info("discarded", metadata: [.events: "\(discarded)"])
+        (discarded, reported) = (0, .now)
     }
 }

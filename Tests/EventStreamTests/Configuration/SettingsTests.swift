@@ -66,6 +66,8 @@ import Testing
         Bound(setting: Settings.windowBytes, taken: ["1048576", "17179869184"], refused: ["1048575", "17179869185"]),
         Bound(setting: Settings.sendBytes, taken: ["1048576", "17179869184"], refused: ["1048575", "17179869185"]),
         Bound(setting: Settings.discardLimit, taken: ["1", "1000000"], refused: ["0", "1000001"]),
+        Bound(setting: Settings.discardWarnEvents, taken: ["1", "1000000000000"], refused: ["0", "1000000000001"]),
+        Bound(setting: Settings.archiverBatch, taken: ["1", "1000000"], refused: ["0", "1000001"]),
         Bound(setting: Settings.sleepMin, taken: ["50us", "1m"], refused: ["49us", "61s", "", "fast"]),
         Bound(setting: Settings.sleepMax, taken: ["1ms", "10m"], refused: ["0", "601s"]),
         Bound(setting: Settings.sleepStep, taken: ["", "0", "10m"], refused: ["-1", "11m"]),

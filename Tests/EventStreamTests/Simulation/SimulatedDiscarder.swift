@@ -1,11 +1,13 @@
 import EventStream
 
-/// The discarder: `DiscardStore.step` of the real one, statement by statement, on a connection that may freeze or go.
+/// The discarder: `DiscardStore.delete` of the real one, statement by statement, on a connection that may freeze or go.
 final class SimulatedDiscarder {
     private enum Phase {
         case idle
+        /// It has looked, without a lock.
+        case looked(through: EventID, lowest: EventID)
         /// It has the lock that keeps others from registering.
-        case locked
+        case locked(through: EventID, lowest: EventID)
         case decided(through: EventID, lowest: EventID)
         /// The row of the stream's state is its own until the commit.
         case deleted(through: EventID, lowest: EventID)
@@ -13,14 +15,14 @@ final class SimulatedDiscarder {
 
     private let surroundings: Surroundings
     private let database: SimulatedDatabase
-    private let plan: DiscardPlan
+    private var plan: DiscardPlan
     private var phase = Phase.idle
     private var frozenUntil: MonotonicTime?
 
     init(_ surroundings: Surroundings, _ database: SimulatedDatabase) {
         self.surroundings = surroundings
         self.database = database
-        plan = DiscardPlan(limit: surroundings.random.pick(1...40))
+        plan = DiscardPlan(limit: surroundings.random.pick(1...40), period: .zero)
     }
 
     /// When it thaws.
@@ -39,14 +41,16 @@ final class SimulatedDiscarder {
         switch phase {
         case .idle:
             guard !surroundings.hasTrouble || surroundings.chance(30) else { return }
-            database.isDiscarding = true
-            phase = .locked
-        case .locked:
             let state = database.discardState()
-            guard case .delete(_, let through, _) = plan.next(confirmed: state.confirmed, lowest: state.lowest),
-                let lowest = state.lowest
-            else { return rollBack() }
-            phase = .decided(through: through, lowest: lowest)
+            let stream = DiscardPlan.Stream(newest: database.newest, confirmed: state.confirmed, oldest: state.lowest)
+            guard case .delete(_, let from, let through, _) = plan.next(stream, now: surroundings.now) else { return }
+            phase = .looked(through: through, lowest: from)
+        case .looked(let through, let lowest):
+            database.isDiscarding = true
+            phase = .locked(through: through, lowest: lowest)
+        case .locked(let through, let lowest):
+            guard let confirmed = database.discardState().confirmed, lowest <= confirmed else { return rollBack() }
+            phase = .decided(through: min(through, confirmed), lowest: lowest)
         case .decided(let through, let lowest):
             database.isStateLocked = true
             phase = .deleted(through: through, lowest: lowest)

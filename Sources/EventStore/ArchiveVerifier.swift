@@ -1,0 +1,105 @@
+public import EventStream
+public import Postgres
+
+/// Verifies an archive: against the active table where events are still there, against the recorded sums where they have
+/// been discarded.
+public struct ArchiveVerifier: Sendable {
+    private let info: StreamInfo
+    private let history: HistoryStore
+
+    public init(_ info: StreamInfo, _ history: HistoryStore) {
+        self.info = info
+        self.history = history
+    }
+
+    public enum Finding: Hashable, Sendable {
+        /// In the active table, not in the archive.
+        case missing(EventID)
+        /// In both, with another type, data or time.
+        case changed(EventID)
+        /// In the archive, not in the active table.
+        case extra(EventID)
+        /// A range of discarded events is not what it was.
+        case range(ArchiveSums.Record, now: ArchiveAudit.Sum)
+        /// Events discarded without having been compared: there is nothing to verify them with.
+        case unknown(first: EventID, last: EventID, events: Int)
+    }
+
+    public struct Summary: Hashable, Sendable {
+        /// Events that are right.
+        public var verified = 0
+        /// Findings other than ``Finding/unknown``.
+        public var wrong = 0
+    }
+
+    /// - Parameter report: called with each finding as it is made.
+    /// - Throws: ``StoreError`` if the archiver has never been at work in this warehouse.
+    public func verify(
+        from first: EventID, through last: EventID, active: Connection, warehouse: Connection, report: (Finding) -> Void
+    ) async throws -> Summary {
+        guard let standing = try await history.standing(on: warehouse) else {
+            throw StoreError("\(history.archiver) has never archived into \(history.tables.history)")
+        }
+        var summary = Summary()
+        func tell(_ finding: Finding) {
+            if case .unknown = finding {} else { summary.wrong += 1 }
+            report(finding)
+        }
+        let audit = ArchiveAudit(info, history, want: standing.want)
+        var done = max(try await discarded(on: active), EventID(first.rawValue - 1))
+        while done < last {
+            let found = try await audit.compare(after: done, through: last, active: active, warehouse: warehouse)
+            for block in found.blocks {
+                guard !block.isEqual else {
+                    summary.verified += block.archived.events
+                    continue
+                }
+                let differences = try await audit.differences(in: block, active: active, warehouse: warehouse)
+                // What has been discarded meanwhile is known by its sums, and what is not archived yet is not missing.
+                let gone = try await discarded(on: active)
+                let missing = differences.missing.filter { $0 > gone && $0 <= standing.position }
+                let changed = differences.changed.filter { $0 > gone }
+                let extra = differences.extra.filter { $0 > gone }
+                summary.verified += block.archived.events - changed.count - differences.extra.count
+                let all = missing.map { ($0, Finding.missing($0)) } + changed.map { ($0, .changed($0)) } + extra.map { ($0, .extra($0)) }
+                for (_, finding) in all.sorted(by: { $0.0 < $1.0 }) { tell(finding) }
+            }
+            done = found.through
+        }
+        let gone = min(last, try await discarded(on: active))
+        summary.verified += try await verifySums(from: first, through: gone, active: active, warehouse: warehouse, tell)
+        return summary
+    }
+
+    /// - Returns: how many events were right.
+    private func verifySums(
+        from first: EventID, through last: EventID, active: Connection, warehouse: Connection, _ tell: (Finding) -> Void
+    ) async throws -> Int {
+        let sums = ArchiveSums(history)
+        let everything = ArchiveAudit(info, history, want: .all)
+        var verified = 0
+        var next = first
+        func gap(through end: EventID) async throws {
+            guard next <= end else { return }
+            let events = try await everything.archived(next, end, on: warehouse).events
+            if events > 0 { tell(.unknown(first: next, last: end, events: events)) }
+        }
+        while next <= last {
+            let records = try await sums.records(from: next, through: last, limit: 100, on: warehouse)
+            guard !records.isEmpty else { break }
+            for record in records {
+                try await gap(through: min(last, EventID(record.first.rawValue - 1)))
+                let audit = ArchiveAudit(info, history, want: record.want)
+                let now = try await audit.archived(record.first, record.last, on: warehouse)
+                if now == record.sum { verified += now.events } else { tell(.range(record, now: now)) }
+                next = max(next, record.last.next)
+            }
+        }
+        try await gap(through: last)
+        return verified
+    }
+
+    private func discarded(on active: Connection) async throws -> EventID {
+        EventID(try await active.query(Statement("SELECT discarded FROM \(info.tables.state.sql)")).int(0, 0) ?? 0)
+    }
+}

@@ -1,0 +1,128 @@
+import EventLoop
+import EventStore
+public import EventStream
+import Postgres
+
+/// Lets events go only once an archive has been seen to hold them: the same events, by count and checksum.
+final class ArchiveGuard {
+    private let required: RequiredArchive
+    private let info: StreamInfo
+    private let loop: EventLoop
+    /// How long a refusal stands before the range is compared again.
+    private let patience: Duration
+    private var connection: Connection?
+    private var store: HistoryStore?
+    private var standing: HistoryStore.Standing?
+    /// Up to here the archive was equal to the active table.
+    private(set) var verified: EventID?
+    private(set) var refusal: String?
+    /// When, and up to which id was to be discarded then.
+    private var refused: (at: ContinuousClock.Instant, through: EventID)?
+
+    init(_ required: RequiredArchive, _ info: StreamInfo, period: Duration, loop: EventLoop) {
+        self.required = required
+        self.info = info
+        self.loop = loop
+        patience = min(max(period, .seconds(1)), .seconds(60))
+    }
+
+    func close() { connection?.close() }
+
+    /// Compares the archive with what is to go.
+    ///
+    /// - Parameters:
+    ///   - target: up to here events are to be discarded.
+    ///   - discarded: up to here they have been.
+    /// - Returns: up to where they may go.
+    func verify(through target: EventID, after discarded: EventID, active: Connection) async throws -> EventID {
+        let start = max(verified ?? .none, discarded)
+        if start >= target { return start }
+        if let refused, .now - refused.at < patience { return start }
+        // All of the range again, not only its beginning.
+        let target = max(target, refused?.through ?? .none)
+        (refusal, refused) = (nil, nil)
+        let (warehouse, store) = try await connected()
+        guard try await isRegistered(on: active), let standing = try await store.standing(on: warehouse) else {
+            return refuse(start, of: target, "\(required.consumer) is to archive them (EVT_DISCARD_REQUIRE), but has never done so here")
+        }
+        let audit = ArchiveAudit(info, store, want: standing.want)
+        let sums = ArchiveSums(store)
+        let end = min(target, standing.position)
+        let recorded = try await sums.end(on: warehouse)
+        var done = start
+        while done < end {
+            // What was recorded before a restart is compared once more, and not recorded again.
+            let isRecorded = done < recorded
+            let found = try await audit.compare(
+                after: done, through: isRecorded ? min(end, recorded) : end, active: active, warehouse: warehouse)
+            let wrong = found.blocks.first { !$0.isEqual }
+            if !isRecorded {
+                let good = found.blocks.prefix { $0.isEqual }
+                try await sums.record(Array(good), want: standing.want, on: warehouse)
+            }
+            if let wrong {
+                let differences = try await audit.differences(in: wrong, active: active, warehouse: warehouse)
+                verified = max(done, EventID(wrong.first.rawValue - 1))
+                return refuse(verified!, of: wrong.last, describe(differences, in: wrong))
+            }
+            done = found.through
+            verified = done
+        }
+        guard done < target else { return done }
+        return refuse(
+            done, of: target,
+            "\(required.consumer) has confirmed more than its warehouse holds, which is at \(standing.position): "
+                + "was it restored? Stop the archiver, run `evt archive rewind \(standing.position)`, start it again")
+    }
+
+    private func refuse(_ id: EventID, of target: EventID, _ reason: String) -> EventID {
+        (refusal, refused) = ("events past \(id) are kept: \(reason)", (.now, target))
+        return id
+    }
+
+    private func describe(_ differences: ArchiveAudit.Differences, in block: ArchiveAudit.Block) -> String {
+        func list(_ ids: [EventID]) -> String {
+            ids.prefix(5).map(\.description).joined(separator: ", ") + (ids.count > 5 ? ", …" : "")
+        }
+        let parts = [
+            ("lacks", differences.missing), ("differs in", differences.changed), ("has too many", differences.extra),
+        ].filter { !$0.1.isEmpty }.map { "\($0.0) \($0.1.count): \(list($0.1))" }
+        return "of ids \(block.first) to \(block.last) the archive of \(required.consumer) "
+            + (parts.isEmpty ? "differed a moment ago" : parts.joined(separator: "; ")) + "; see `evt archive verify`"
+    }
+
+    private func isRegistered(on active: Connection) async throws -> Bool {
+        try await active.query(
+            Statement("SELECT FROM \(info.tables.consumers.sql) WHERE ident = $1"), [.text(required.consumer.description)]
+        ).count == 1
+    }
+
+    private func connected() async throws -> (Connection, HistoryStore) {
+        if let connection, let store, connection.isOpen { return (connection, store) }
+        let connection = try await Connection.open(
+            ConnectionOptions(required.url, applicationName: "evt-discarder"), on: loop)
+        do {
+            let store = try await HistoryStore.load(required.tables, archiver: required.consumer, from: connection)
+            (self.connection, self.store) = (connection, store)
+            return (connection, store)
+        } catch {
+            connection.close()
+            throw error
+        }
+    }
+}
+
+/// An archive that must hold events before they are discarded.
+public struct RequiredArchive: Hashable, Sendable {
+    /// The archiver, as a consumer.
+    public var consumer: ConsumerIdentity
+    /// Its warehouse: a libpq URI or keyword/value string.
+    public var url: String
+    public var tables: ArchiveTables
+
+    public init(consumer: ConsumerIdentity, url: String, tables: ArchiveTables = .standard) {
+        self.consumer = consumer
+        self.url = url
+        self.tables = tables
+    }
+}

@@ -1,0 +1,107 @@
+import ArgumentParser
+import CommandLineSupport
+import EventLoop
+import EventStore
+import EventStream
+import EventStreamServices
+import Postgres
+
+struct Archive: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Looks after an archive: verifies it, or has a part of it archived again.",
+        subcommands: [Verify.self, Rewind.self])
+
+    struct Target: ParsableArguments {
+        @OptionGroup var common: CommonOptions
+        @OptionGroup var database: DatabaseOptions
+        @OptionGroup var archive: ArchiveOptions
+        @Option(Settings.archiverComponent) var archiverComponent: String?
+
+        /// Runs `body` with connections to both databases.
+        func connected<Value: Sendable>(
+            _ body: nonisolated(nonsending) @Sendable (
+                (info: StreamInfo, connection: Connection), (history: HistoryStore, connection: Connection)
+            ) async throws -> Value
+        ) async throws -> Value {
+            let settings = try await SettingsReader(common, database, archive, self)
+            let (active, warehouse) = (try settings.database(), try settings.archive())
+            let (tables, archiver) = (try settings.archiveTables(), try settings.archiverIdentity())
+            return try await withConnection(to: active.url) { connection in
+                let info = try await StreamInfo.load(active.tables, from: connection)
+                let other = try await Connection.open(ConnectionOptions(warehouse, applicationName: "evt"), on: connection.loop)
+                defer { other.close() }
+                let history = try await HistoryStore.load(tables, archiver: archiver, from: other)
+                return try await body((info, connection), (history, other))
+            }
+        }
+    }
+
+    struct Verify: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Compares the archive with the active table, and with the sums of what has been discarded.",
+            discussion: """
+                Names every event that is missing, changed or extra in the archive; of events discarded long ago, the range in \
+                which something is wrong. The exit status is 0 if all is well, 1 if not.
+                """)
+        @OptionGroup var target: Target
+        @Option(help: "From this event id on.") var from: String?
+        @Option(help: "Up to and including this event id.") var to: String?
+
+        func run() async throws {
+            let first = try eventID(from, of: "--from") ?? EventID(1)
+            let last = try eventID(to, of: "--to") ?? EventID(999_999_999_999_999_999)
+            let summary = try await target.connected { active, warehouse in
+                try await ArchiveVerifier(active.info, warehouse.history).verify(
+                    from: first, through: last, active: active.connection, warehouse: warehouse.connection
+                ) { print(Verify.line($0)) }
+            }
+            print("\(summary.verified) events verified, \(summary.wrong) findings")
+            guard summary.wrong == 0 else { throw ExitCode.failure }
+        }
+
+        private static func line(_ finding: ArchiveVerifier.Finding) -> String {
+            switch finding {
+            case .missing(let id): "missing  \(id)"
+            case .changed(let id): "changed  \(id)"
+            case .extra(let id): "extra    \(id)"
+            case .range(let record, let now):
+                "range    \(record.first) to \(record.last): \(now.events) events"
+                    + (now.events == record.sum.events ? ", but not the same" : " instead of")
+                    + " \(record.sum.events) that were compared \(record.compared)"
+            case .unknown(let first, let last, let events):
+                "unknown  \(first) to \(last): \(events) events that were discarded without being compared"
+            }
+        }
+    }
+
+    struct Rewind: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Has everything after an event archived again: what is missing is added, what is there is compared.",
+            discussion: """
+                Stop every archiver of this name first, and start it again afterwards. Events discarded already cannot come again.
+                """)
+        @OptionGroup var target: Target
+        @Argument(help: "An event id, or 0.") var position: String
+
+        func run() async throws {
+            guard let id = position == "0" ? EventID.none : EventID(position) else {
+                throw ValidationError("\(position) is no event id, or 0")
+            }
+            let text = try await target.connected { active, warehouse in
+                let (admin, archiver) = (ConsumerAdmin(active.info), warehouse.history.archiver)
+                let discarded = try await admin.rewind(archiver, to: id, on: active.connection)
+                try await warehouse.history.rewind(to: id, on: warehouse.connection)
+                guard try await !admin.isServed(archiver, on: active.connection) else {
+                    throw StoreError("\(archiver) has begun to archive meanwhile: stop it, and do this again")
+                }
+                return "\(archiver) goes on after \(id)"
+                    + (discarded > id ? "; events up to \(discarded) are discarded and stay as they are archived" : "")
+            }
+            print(text)
+        }
+    }
+}
+
+extension Archive.Target: SettingFlags {
+    var values: [(Setting, String?)] { [(Settings.archiverComponent, archiverComponent)] }
+}

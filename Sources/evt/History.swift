@@ -1,0 +1,86 @@
+import ArgumentParser
+import CommandLineSupport
+import EventStore
+import EventStream
+import EventStreamServices
+
+struct History: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Prints archived events in the order of the stream, one JSON object a line.",
+        discussion: """
+            Reads the warehouse (EVT_ARCHIVE_URL) in pages: the size of the archive does not matter. Times are UTC, like \
+            2026-11-24 or 2026-11-24T08:30:00Z.
+            """)
+
+    @OptionGroup var common: CommonOptions
+    @OptionGroup var archive: ArchiveOptions
+    @OptionGroup var wanted: WantOptions
+    @Option(help: "From this event id on.") var from: String?
+    @Option(help: "Up to and including this event id.") var to: String?
+    @Option(help: "Recorded at this time or later.") var since: String?
+    @Option(help: "Recorded before this time.") var until: String?
+    @Option(help: "The first so many.") var limit: Int?
+    @Flag(help: "Print only how many there are.") var count = false
+
+    func run() async throws {
+        let settings = try await SettingsReader(common, archive)
+        var query = HistoryReader.Query()
+        query.want = try wanted.filter()
+        query.first = try eventID(from, of: "--from") ?? query.first
+        query.last = try eventID(to, of: "--to") ?? query.last
+        query.since = try time(since, of: "--since")
+        query.until = try time(until, of: "--until")
+        guard limit ?? 1 >= 0 else { throw ValidationError("--limit: at least 0") }
+        guard !count || limit == nil else { throw ValidationError("--limit and --count do not go together") }
+        let (url, tables) = (try settings.archive(), try settings.archiveTables())
+        let archiver = ConsumerIdentity(component: .archiver)
+        let (chosen, limit, count, precise) = (query, limit, count, wanted.precise)
+        try await withConnection(to: url) { connection in
+            let reader = HistoryReader(try await HistoryStore.load(tables, archiver: archiver, from: connection))
+            guard !count else {
+                print(try await reader.count(chosen, on: connection))
+                return
+            }
+            let printer = LinePrinter()
+            try await reader.read(chosen, limit: limit ?? .max, on: connection) { event in
+                printer.add(precise ? event : event.withoutMicroseconds)
+            }
+            printer.flush()
+        }
+    }
+
+    private func time(_ text: String?, of option: String) throws -> EventTimestamp? {
+        guard let text else { return nil }
+        guard let time = EventTimestamp(wire: text.utf8) ?? EventTimestamp(wire: "\(text)T00:00:00Z".utf8) else {
+            throw ValidationError("\(option): \(text) is no time; one is like 2026-11-24 or 2026-11-24T08:30:00Z (UTC)")
+        }
+        return time
+    }
+}
+
+func eventID(_ text: String?, of option: String) throws -> EventID? {
+    guard let text else { return nil }
+    guard let id = EventID(text) else { throw ValidationError("\(option): \(text) is no event id") }
+    return id
+}
+
+/// Gathers lines, so that not each is a write of its own.
+private final class LinePrinter {
+    private var events: [Event] = []
+
+    func add(_ event: Event) {
+        events.append(event)
+        if events.count >= 200 || event.data.bytes.count > 100_000 { flush() }
+    }
+
+    func flush() {
+        printLines(events)
+        events = []
+    }
+}
+
+extension Event {
+    fileprivate var withoutMicroseconds: Event {
+        Event(id: id, type: type, data: data, timestamp: timestamp, isPrecise: false)
+    }
+}
