@@ -107,7 +107,8 @@ let package = Package(
                 name: "IntegrationTests",
                 dependencies: [
                     "EventLoop", "EventStore", "EventStream", "EventStreamClient", "EventStreamServices", "Postgres",
-                    "TestSupport", "ZeroMQ", logging, lifecycle,
+                    "TestSupport", "ZeroMQ", logging, lifecycle, .product(name: "CoreMetrics", package: "swift-metrics"),
+                    .product(name: "MetricsTestKit", package: "swift-metrics"),
                 ], swiftSettings: strict),
             .testTarget(
                 name: "ProcessTests",

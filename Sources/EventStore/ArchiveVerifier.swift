@@ -30,6 +30,7 @@ public struct ArchiveVerifier: Sendable {
         public var verified = 0
         /// Findings other than ``Finding/unknown``.
         public var wrong = 0
+        public init(verified: Int = 0, wrong: Int = 0) { (self.verified, self.wrong) = (verified, wrong) }
     }
 
     /// - Parameter report: called with each finding as it is made.
@@ -46,7 +47,13 @@ public struct ArchiveVerifier: Sendable {
             report(finding)
         }
         let audit = ArchiveAudit(info, history, want: standing.want)
-        var done = max(try await discarded(on: active), EventID(first.rawValue - 1))
+        if first <= EventID(1) {
+            let rows = try await warehouse.query(
+                Statement("SELECT id FROM \(history.tables.history.sql) WHERE id < 1 ORDER BY id LIMIT 1000"))
+            for row in 0..<rows.count { tell(.extra(EventID(rows.int(row, 0) ?? 0))) }
+        }
+        let alive = try await discarded(on: active)
+        var done = max(alive, EventID(first.rawValue - 1))
         while done < last {
             let found = try await audit.compare(after: done, through: last, active: active, warehouse: warehouse)
             for block in found.blocks {
@@ -67,17 +74,18 @@ public struct ArchiveVerifier: Sendable {
             done = found.through
         }
         let gone = min(last, try await discarded(on: active))
-        summary.verified += try await verifySums(from: first, through: gone, active: active, warehouse: warehouse, tell)
+        try await verifySums(from: first, through: gone, warehouse: warehouse, tell) { record in
+            if record.last <= alive { summary.verified += record.sum.events }
+        }
         return summary
     }
 
-    /// - Returns: how many events were right.
     private func verifySums(
-        from first: EventID, through last: EventID, active: Connection, warehouse: Connection, _ tell: (Finding) -> Void
-    ) async throws -> Int {
+        from first: EventID, through last: EventID, warehouse: Connection, _ tell: (Finding) -> Void,
+        right: (ArchiveSums.Record) -> Void
+    ) async throws {
         let sums = ArchiveSums(history)
         let everything = ArchiveAudit(info, history, want: .all)
-        var verified = 0
         var next = first
         func gap(through end: EventID) async throws {
             guard next <= end else { return }
@@ -91,12 +99,11 @@ public struct ArchiveVerifier: Sendable {
                 try await gap(through: min(last, EventID(record.first.rawValue - 1)))
                 let audit = ArchiveAudit(info, history, want: record.want)
                 let now = try await audit.archived(record.first, record.last, on: warehouse)
-                if now == record.sum { verified += now.events } else { tell(.range(record, now: now)) }
+                if now == record.sum { right(record) } else { tell(.range(record, now: now)) }
                 next = max(next, record.last.next)
             }
         }
         try await gap(through: last)
-        return verified
     }
 
     private func discarded(on active: Connection) async throws -> EventID {

@@ -91,7 +91,8 @@ private struct CopyRows {
         if isFirst {
             isFirst = false
             rest = rest.dropFirst(15)
-            rest = rest.dropFirst(Int(try number(Int32.self)))
+            let extensionLength = Int(try number(Int32.self))
+            rest = rest.dropFirst(extensionLength)
         }
         while !rest.isEmpty {
             guard try number(Int16.self) == 4 else { return }

@@ -112,12 +112,13 @@ struct Consumers: AsyncParsableCommand {
 
 func printConsumers(_ consumers: [StreamStatus.Consumer]) {
     printTable(
-        ["CONSUMER", "POSITION", "LAG", "LAG TIME", "LAST SEEN", "SERVED"],
+        ["CONSUMER", "POSITION", "LAG", "LAG BYTES", "LAG TIME", "LAST SEEN", "SERVED"],
         consumers.map {
             [
-                $0.consumer, "\($0.position)", "\($0.lag)", timeText($0.lagSeconds), $0.lastSeen, $0.isServed ? "yes" : "no",
+                $0.consumer, "\($0.position)", "\($0.lag)", "\($0.lagBytes)", timeText($0.lagSeconds), $0.lastSeen,
+                $0.isServed ? "yes" : "no",
             ]
-        }, numeric: [1, 2, 3])
+        }, numeric: [1, 2, 3, 4])
 }
 
 func timeText(_ seconds: Double) -> String {

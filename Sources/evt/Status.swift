@@ -27,6 +27,12 @@ struct Status: AsyncParsableCommand {
             print("waiting  for \(writer): events recorded after its own wait until it ends")
             print("         \(writer.advice)")
         }
+        if let slowest = status.slowest {
+            print(
+                "held     by \(slowest.consumer): \(slowest.lag) events, \(slowest.lagBytes) bytes of data, "
+                    + "the oldest recorded \(slowest.since)")
+        }
+        if let refusal = status.refusal { print("kept     \(refusal)") }
         print("")
         if status.consumers.isEmpty {
             print("no consumers are registered: nothing is discarded")
@@ -42,6 +48,7 @@ struct Status: AsyncParsableCommand {
         let consumers = status.consumers.map {
             object([
                 ("consumer", jsonQuoted($0.consumer)), ("position", "\($0.position)"), ("lag", "\($0.lag)"),
+                ("lag_bytes", "\($0.lagBytes)"), ("lag_since", $0.since.isEmpty ? "null" : jsonQuoted($0.since)),
                 ("lag_seconds", "\($0.lagSeconds)"), ("last_seen", jsonQuoted($0.lastSeen)), ("served", "\($0.isServed)"),
             ])
         }
@@ -54,6 +61,8 @@ struct Status: AsyncParsableCommand {
         }
         return object([
             ("head", "\(status.head)"), ("backlog", "\(status.backlog)"), ("backlog_bytes", "\(status.backlogBytes)"),
+            ("discarded", "\(status.discarded)"), ("held_by", status.slowest.map { jsonQuoted($0.consumer) } ?? "null"),
+            ("refusal", status.refusal.map { jsonQuoted($0) } ?? "null"),
             ("consumers", "[\(consumers.joined(separator: ","))]"), ("waiting_for", "[\(writers.joined(separator: ","))]"),
         ])
     }

@@ -35,22 +35,26 @@ struct Pipeline: Sendable {
 
     /// Runs the roles, again or for the first time, while `body` runs.
     func run(
-        _ roles: Set<Role>, configure: (inout Pusher.Configuration) -> Void = { _ in }, _ body: () async throws -> Void
+        _ roles: Set<Role>, configure: (inout Pusher.Configuration) -> Void = { _ in },
+        archiver: (inout Archiver.Configuration) -> Void = { _ in },
+        discarder: (inout Discarder.Configuration) -> Void = { _ in }, _ body: () async throws -> Void
     ) async throws {
         let database = DatabaseConfiguration(url: active)
         var pusher = Pusher.Configuration(
             database: database, bind: Endpoints([pusherEndpoint]), liveBind: Endpoints([liveEndpoint]))
         pusher.head.latch.longestSleep = .milliseconds(200)
         configure(&pusher)
-        var discarder = Discarder.Configuration(database: database)
-        discarder.pollPeriod = .milliseconds(100)
+        var archiving = Archiver.Configuration(url: warehouse, connect: Endpoints([pusherEndpoint]))
+        archiver(&archiving)
+        var discarding = Discarder.Configuration(database: database)
+        discarding.pollPeriod = .milliseconds(100)
+        discarder(&discarding)
         let app = EventStreamApp(
             generator: roles.contains(.generator)
                 ? .init(bind: Endpoints([generatorEndpoint]), database: database) : nil,
             pusher: roles.contains(.pusher) ? pusher : nil,
-            archiver: roles.contains(.archiver)
-                ? .init(url: warehouse, connect: Endpoints([pusherEndpoint])) : nil,
-            discarder: roles.contains(.discarder) ? discarder : nil,
+            archiver: roles.contains(.archiver) ? archiving : nil,
+            discarder: roles.contains(.discarder) ? discarding : nil,
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         let running = Task { try await app.run() }
         let outcome: Result<Void, any Error>
@@ -96,6 +100,33 @@ struct Pipeline: Sendable {
 
     func position(of component: String) async throws -> Int {
         try await TestDatabase.number("SELECT last_evt_id FROM evt_consumers WHERE ident = 'local:\(component)'", on: active)
+    }
+
+    /// The archive of a component that must hold events before they go.
+    func required(_ component: String = "ARCHIVER") -> RequiredArchive {
+        RequiredArchive(consumer: ConsumerIdentity(component: ConsumerComponent(component)!), url: warehouse)
+    }
+
+    /// What `evt archive verify` finds.
+    func verify(
+        _ component: String = "ARCHIVER", from first: EventID = EventID(1), through last: EventID = EventID(.max)
+    ) async throws -> (findings: [ArchiveVerifier.Finding], summary: ArchiveVerifier.Summary) {
+        try await TestDatabase.connected(to: active) { connection in
+            let other = try await Connection.open(warehouse, on: connection.loop)
+            defer { other.close() }
+            let info = try await StreamInfo.load(.standard, from: connection)
+            let history = try await HistoryStore.load(.standard, archiver: required(component).consumer, from: other)
+            var findings: [ArchiveVerifier.Finding] = []
+            let summary = try await ArchiveVerifier(info, history).verify(
+                from: first, through: last, active: connection, warehouse: other
+            ) { findings.append($0) }
+            return (findings, summary)
+        }
+    }
+
+    /// Why confirmed events are kept.
+    func refusal() async throws -> String? {
+        try await TestDatabase.rows("SELECT refusal FROM evt_queue_state", on: active)[0][0]
     }
 
     func archived() async throws -> Int { try await TestDatabase.number("SELECT count(*) FROM evt_history", on: warehouse) }

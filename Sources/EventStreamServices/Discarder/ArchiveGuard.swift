@@ -42,7 +42,7 @@ final class ArchiveGuard {
         let target = max(target, refused?.through ?? .none)
         (refusal, refused) = (nil, nil)
         let (warehouse, store) = try await connected()
-        guard try await isRegistered(on: active), let standing = try await store.standing(on: warehouse) else {
+        guard try await position(on: active) != nil, let standing = try await store.standing(on: warehouse) else {
             return refuse(start, of: target, "\(required.consumer) is to archive them (EVT_DISCARD_REQUIRE), but has never done so here")
         }
         let audit = ArchiveAudit(info, store, want: standing.want)
@@ -68,7 +68,8 @@ final class ArchiveGuard {
             done = found.through
             verified = done
         }
-        guard done < target else { return done }
+        // Unless the position was set back meanwhile, here first and then there.
+        guard done < target, let confirmed = try await position(on: active), confirmed > standing.position else { return done }
         return refuse(
             done, of: target,
             "\(required.consumer) has confirmed more than its warehouse holds, which is at \(standing.position): "
@@ -91,10 +92,12 @@ final class ArchiveGuard {
             + (parts.isEmpty ? "differed a moment ago" : parts.joined(separator: "; ")) + "; see `evt archive verify`"
     }
 
-    private func isRegistered(on active: Connection) async throws -> Bool {
+    /// What the archiver has confirmed as a consumer; nil if it is not registered.
+    private func position(on active: Connection) async throws -> EventID? {
         try await active.query(
-            Statement("SELECT FROM \(info.tables.consumers.sql) WHERE ident = $1"), [.text(required.consumer.description)]
-        ).count == 1
+            Statement("SELECT last_evt_id FROM \(info.tables.consumers.sql) WHERE ident = $1"),
+            [.text(required.consumer.description)]
+        ).int(0, 0).map { EventID($0) }
     }
 
     private func connected() async throws -> (Connection, HistoryStore) {

@@ -1,0 +1,69 @@
+import TestSupport
+import Testing
+
+/// What operators do with the archive, with the built binaries.
+@Suite(.serialized) struct ArchiveCommandTests {
+    @Test func aDamagedArchiveIsNamedKeepsTheRangeAndIsPutRight() async throws {
+        try await Deployment.with { deployment in
+            let pusher = try deployment.start("evt-pusher")
+            var archiver = try deployment.start("evt-archiver")
+            for number in 1...9 { try await deployment.record("KEPT", "\(number)") }
+            try await eventually("the archive") { try await deployment.position(of: "ARCHIVER") == 9 }
+            let well = try await deployment.evt("archive", "verify")
+            #expect(well.status == 0 && well.text == "9 events verified, 0 findings\n", "\(well.text)")
+
+            // One row deleted, one altered, one added.
+            try await TestDatabase.execute(
+                """
+                DELETE FROM evt_history WHERE id = 3;
+                UPDATE evt_history SET data = '55' WHERE id = 5;
+                INSERT INTO evt_history VALUES (77, 'FOREIGN', '1', now())
+                """, on: deployment.warehouse)
+            let verified = try await deployment.evt("archive", "verify")
+            #expect(verified.status == 1)
+            #expect(verified.text == "missing  3\nchanged  5\nextra    77\n7 events verified, 3 findings\n", "\(verified.text)")
+            let part = try await deployment.evt("archive", "verify", "--from", "5", "--to", "9")
+            #expect(part.status == 1 && part.text.hasPrefix("changed  5\n4 events verified"), "\(part.text)")
+
+            let discarder = try deployment.start("evt-discarder", [], ["EVT_DISCARD_REQUIRE": "ARCHIVER"])
+            try await eventually("a refusal") {
+                discarder.output.contains("lacks 1: 3; differs in 1: 5")
+            }
+            #expect(try await deployment.backlog() == 9)
+            let status = try await deployment.evt("status")
+            #expect(status.text.contains("kept     events past 0 are kept: of ids 1 to 9 the archive of local:ARCHIVER"), "\(status.text)")
+
+            let busy = try await deployment.evt("archive", "rewind", "2")
+            #expect(busy.status != 0 && busy.text.contains("stop it first"), "\(busy.text)")
+            #expect(try await archiver.terminate().status == 0)
+            try await TestDatabase.execute("DELETE FROM evt_history WHERE id IN (5, 77)", on: deployment.warehouse)
+            let rewound = try await deployment.evt("archive", "rewind", "2")
+            #expect(rewound.status == 0 && rewound.text == "local:ARCHIVER goes on after 2\n", "\(rewound.text)")
+            archiver = try deployment.start("evt-archiver")
+            try await eventually("the discard") { try await deployment.backlog() == 0 }
+            #expect(try await deployment.evt("archive", "verify").text == "9 events verified, 0 findings\n")
+            #expect(try await !deployment.evt("status").text.contains("kept"))
+
+            let history = try await deployment.evt("history", "--from", "8")
+            #expect(history.text.split(separator: "\n").map { $0.prefix(32) } == ["{\"id\":\"8\",\"type\":\"KEPT\",\"data\":8", "{\"id\":\"9\",\"type\":\"KEPT\",\"data\":9"])
+            #expect(try await deployment.evt("history", "--count", "--want", "KEPT").text == "9\n")
+            #expect(try await deployment.evt("history", "--since", "yesterday").status != 0)
+            for process in [discarder, archiver, pusher] { #expect(try await process.terminate().status == 0) }
+        }
+    }
+
+    @Test func whoHoldsEventsBackIsNamed() async throws {
+        try await Deployment.with { deployment in
+            _ = try await deployment.evt("consumers", "register", "SLOW")
+            _ = try await deployment.evt("consumers", "register", "FAST")
+            for number in 1...12 { try await deployment.record("HELD", "\(number)") }
+            _ = try await deployment.evt("consumers", "set", "FAST", "12")
+            let discarder = try deployment.start("evt-discarder", [], ["EVT_DISCARD_WARN_EVENTS": "10"])
+            try await eventually("a warning") { discarder.output.contains("holds events back") }
+            #expect(["consumer=local:SLOW", " events=12", "bytes=15"].allSatisfy { discarder.output.contains($0) }, "\(discarder.output)")
+            let status = try await deployment.evt("status")
+            #expect(status.text.contains("held     by local:SLOW: 12 events, 15 bytes of data, the oldest recorded 20"), "\(status.text)")
+            #expect(try await discarder.terminate().status == 0)
+        }
+    }
+}
