@@ -68,7 +68,9 @@ public struct ArchiveVerifier: Sendable {
                 let changed = differences.changed.filter { $0 > gone }
                 let extra = differences.extra.filter { $0 > gone }
                 summary.verified += block.archived.events - changed.count - differences.extra.count
-                let all = missing.map { ($0, Finding.missing($0)) } + changed.map { ($0, .changed($0)) } + extra.map { ($0, .extra($0)) }
+                let all =
+                    missing.map { ($0, Finding.missing($0)) } + changed.map { ($0, .changed($0)) }
+                    + extra.map { ($0, .extra($0)) }
                 for (_, finding) in all.sorted(by: { $0.0 < $1.0 }) { tell(finding) }
             }
             done = found.through

@@ -31,7 +31,9 @@ public struct HistoryReader: Sendable {
     /// - Parameters:
     ///   - limit: the first so many.
     ///   - sink: gets every event as it arrives.
-    public func read(_ query: Query, limit: Int = .max, on connection: Connection, to sink: @escaping (Event) -> Void) async throws {
+    public func read(_ query: Query, limit: Int = .max, on connection: Connection, to sink: @escaping (Event) -> Void)
+        async throws
+    {
         var query = query
         var left = limit
         while left > 0 {
@@ -100,7 +102,8 @@ private struct CopyRows {
             let (type, data) = (try field(), try field())
             let time = try field().loadInteger()
             guard let type = EventType(wire: type) else {
-                throw StoreError("the archive's event \(id) has the type \"\(String(decoding: type, as: UTF8.self))\", which is none")
+                throw StoreError(
+                    "the archive's event \(id) has the type \"\(String(decoding: type, as: UTF8.self))\", which is none")
             }
             sink(
                 Event(

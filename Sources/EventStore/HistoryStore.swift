@@ -82,7 +82,10 @@ public struct HistoryStore: Sendable {
     public func rewind(to position: EventID, on connection: Connection) async throws {
         try await connection.query(
             Statement(
-                "UPDATE \(tables.positions.sql) SET last_evt_id = LEAST(last_evt_id, $2::bigint), last_time = now() WHERE ident = $1"),
+                """
+                UPDATE \(tables.positions.sql) SET last_evt_id = LEAST(last_evt_id, $2::bigint), last_time = now()
+                WHERE ident = $1
+                """),
             [.text(archiver.description), .int8(position.rawValue)])
     }
 
@@ -96,6 +99,7 @@ public struct HistoryStore: Sendable {
     ///   - comparing: whether some may be there already. They are accepted if they are the same, and made exact where
     ///     an archiver of before wrote whole seconds and JSON of its own.
     /// - Throws: ``StoreError`` if an event is there already but differs; nothing is changed then.
+    ///   ``PostgresError`` with state 55P03 if another archiver of this name is at it for longer than `lock_timeout`.
     public func append(
         _ events: ArraySlice<Event>, after position: EventID, comparing: Bool, on connection: Connection
     ) async throws -> Appended {
@@ -113,6 +117,21 @@ public struct HistoryStore: Sendable {
         } catch let error as PostgresError where error.sqlState == "23505" {
             return try await compareAndAppend(events, after: position, through: last, on: connection)
         }
+    }
+
+    /// Ends a transaction of this name's in which nothing has come from the client for so long: a frozen process, or one whose
+    /// machine is gone, would keep the position locked for as long as its connection lives.
+    public func endSilentHolder(silentFor patience: Duration, on connection: Connection) async throws(PostgresError) {
+        try await connection.query(
+            Statement(
+                """
+                SELECT pg_terminate_backend(a.pid)
+                FROM \(tables.positions.sql) p
+                    JOIN pg_locks l ON l.locktype = 'transactionid' AND l.transactionid = p.xmax AND l.granted
+                    JOIN pg_stat_activity a ON a.pid = l.pid
+                WHERE p.ident = $1 AND a.wait_event = 'ClientRead'
+                    AND a.state_change < clock_timestamp() - $2::bigint * interval '1 millisecond'
+                """), [.text(archiver.description), .int8(Int64(patience / .milliseconds(1)))])
     }
 
     /// False if the position is another. Whoever else archives under this name waits here, and then finds it moved.

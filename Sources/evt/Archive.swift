@@ -19,9 +19,10 @@ struct Archive: AsyncParsableCommand {
 
         /// Runs `body` with connections to both databases.
         func connected<Value: Sendable>(
-            _ body: nonisolated(nonsending) @Sendable (
-                (info: StreamInfo, connection: Connection), (history: HistoryStore, connection: Connection)
-            ) async throws -> Value
+            _ body:
+                nonisolated(nonsending) @Sendable (
+                    (info: StreamInfo, connection: Connection), (history: HistoryStore, connection: Connection)
+                ) async throws -> Value
         ) async throws -> Value {
             let settings = try await SettingsReader(common, database, archive, self)
             let (active, warehouse) = (try settings.database(), try settings.archive())

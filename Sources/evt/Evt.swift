@@ -5,5 +5,7 @@ struct Evt: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "evt", abstract: "Looks after an event stream: its schema, its consumers, its events.",
         discussion: "Settings come from flags, then the environment, then a file, then the defaults.",
-        subcommands: [Migrate.self, Add.self, Tail.self, Poll.self, Consumers.self, Status.self, History.self, Archive.self, Serve.self])
+        subcommands: [
+            Migrate.self, Add.self, Tail.self, Poll.self, Consumers.self, Status.self, History.self, Archive.self, Serve.self,
+        ])
 }

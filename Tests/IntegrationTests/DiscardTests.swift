@@ -172,7 +172,8 @@ import Testing
                 try await eventually("the end", within: .seconds(120)) { try await pipeline.backlog() == 0 }
             }
             let truth = try await TestDatabase.rows("SELECT id, type, data, ts FROM truth ORDER BY id", on: pipeline.active)
-            let archived = try await TestDatabase.rows("SELECT id, type, data::text, ts FROM evt_history ORDER BY id", on: pipeline.warehouse)
+            let archived = try await TestDatabase.rows(
+                "SELECT id, type, data::text, ts FROM evt_history ORDER BY id", on: pipeline.warehouse)
             #expect(truth.count == archived.count)
             #expect(zip(truth, archived).first { $0 != $1 } == nil)
             let (findings, summary) = try await pipeline.verify()

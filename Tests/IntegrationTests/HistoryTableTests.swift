@@ -97,7 +97,9 @@ import Testing
                     #expect(
                         try await TestDatabase.rows("SELECT relkind FROM pg_class WHERE relname = 'evt_history'", on: warehouse)
                             == [["r"]])
-                    #expect(try await TestDatabase.number("SELECT evt_history_partitions('2026-01-01', '2026-03-01')", on: warehouse) == 0)
+                    #expect(
+                        try await TestDatabase.number("SELECT evt_history_partitions('2026-01-01', '2026-03-01')", on: warehouse)
+                            == 0)
                 }
             }
         }
@@ -106,7 +108,8 @@ import Testing
     @Test func grantsAndOwnerOfAnEmptyTableAreKept() async throws {
         let role = "evt_role_\(UInt32.random(in: 0...UInt32.max))"
         try await TestDatabase.with(.empty) { warehouse in
-            try await TestDatabase.execute("CREATE ROLE \(role); CREATE ROLE \(role)_o; GRANT ALL ON SCHEMA public TO \(role)_o", on: warehouse)
+            try await TestDatabase.execute(
+                "CREATE ROLE \(role); CREATE ROLE \(role)_o; GRANT ALL ON SCHEMA public TO \(role)_o", on: warehouse)
             try await TestDatabase.execute(
                 """
                 CREATE TABLE evt_history (id bigint NOT NULL PRIMARY KEY, type varchar(16) NOT NULL, data json NOT NULL,
@@ -122,7 +125,8 @@ import Testing
                 FROM pg_class WHERE relname = 'evt_history'
                 """, on: warehouse)
             #expect(rows == [["p", "\(role)_o", "t", "t", "f"]])
-            try await TestDatabase.execute("DROP OWNED BY \(role), \(role)_o CASCADE; DROP ROLE \(role); DROP ROLE \(role)_o", on: warehouse)
+            try await TestDatabase.execute(
+                "DROP OWNED BY \(role), \(role)_o CASCADE; DROP ROLE \(role); DROP ROLE \(role)_o", on: warehouse)
         }
     }
 

@@ -102,7 +102,8 @@ import Testing
         try await Pipeline.with([]) { pipeline in
             try await archive(pipeline)
             try await TestDatabase.execute(
-                "DELETE FROM evt_history WHERE id > 50; UPDATE evt_history_positions SET last_evt_id = 50", on: pipeline.warehouse)
+                "DELETE FROM evt_history WHERE id > 50; UPDATE evt_history_positions SET last_evt_id = 50", on: pipeline.warehouse
+            )
             try await discard(pipeline) {
                 try await eventually("the discard of the first") { try await pipeline.backlog() == 150 }
                 try await eventually("a refusal") { try await pipeline.refusal()?.contains("restored?") == true }
@@ -146,7 +147,9 @@ import Testing
                     try await pipeline.run([.archiver], archiver: share("ARCHIVE_B", "ODD")) {
                         try await eventually("the archive") { try await pipeline.archived() == 50 }
                         try await eventually("both positions") {
-                            let (a, b) = (try await pipeline.position(of: "ARCHIVE_A"), try await pipeline.position(of: "ARCHIVE_B"))
+                            let (a, b) = (
+                                try await pipeline.position(of: "ARCHIVE_A"), try await pipeline.position(of: "ARCHIVE_B")
+                            )
                             return a >= 49 && b >= 50
                         }
                     }

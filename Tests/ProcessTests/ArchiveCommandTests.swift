@@ -31,7 +31,9 @@ import Testing
             }
             #expect(try await deployment.backlog() == 9)
             let status = try await deployment.evt("status")
-            #expect(status.text.contains("kept     events past 0 are kept: of ids 1 to 9 the archive of local:ARCHIVER"), "\(status.text)")
+            #expect(
+                status.text.contains("kept     events past 0 are kept: of ids 1 to 9 the archive of local:ARCHIVER"),
+                "\(status.text)")
 
             let busy = try await deployment.evt("archive", "rewind", "2")
             #expect(busy.status != 0 && busy.text.contains("stop it first"), "\(busy.text)")
@@ -45,7 +47,10 @@ import Testing
             #expect(try await !deployment.evt("status").text.contains("kept"))
 
             let history = try await deployment.evt("history", "--from", "8")
-            #expect(history.text.split(separator: "\n").map { $0.prefix(32) } == ["{\"id\":\"8\",\"type\":\"KEPT\",\"data\":8", "{\"id\":\"9\",\"type\":\"KEPT\",\"data\":9"])
+            #expect(
+                history.text.split(separator: "\n").map { $0.prefix(32) } == [
+                    "{\"id\":\"8\",\"type\":\"KEPT\",\"data\":8", "{\"id\":\"9\",\"type\":\"KEPT\",\"data\":9",
+                ])
             #expect(try await deployment.evt("history", "--count", "--want", "KEPT").text == "9\n")
             #expect(try await deployment.evt("history", "--since", "yesterday").status != 0)
             for process in [discarder, archiver, pusher] { #expect(try await process.terminate().status == 0) }
@@ -60,9 +65,13 @@ import Testing
             _ = try await deployment.evt("consumers", "set", "FAST", "12")
             let discarder = try deployment.start("evt-discarder", [], ["EVT_DISCARD_WARN_EVENTS": "10"])
             try await eventually("a warning") { discarder.output.contains("holds events back") }
-            #expect(["consumer=local:SLOW", " events=12", "bytes=15"].allSatisfy { discarder.output.contains($0) }, "\(discarder.output)")
+            #expect(
+                ["consumer=local:SLOW", " events=12", "bytes=15"].allSatisfy { discarder.output.contains($0) },
+                "\(discarder.output)")
             let status = try await deployment.evt("status")
-            #expect(status.text.contains("held     by local:SLOW: 12 events, 15 bytes of data, the oldest recorded 20"), "\(status.text)")
+            #expect(
+                status.text.contains("held     by local:SLOW: 12 events, 15 bytes of data, the oldest recorded 20"),
+                "\(status.text)")
             #expect(try await discarder.terminate().status == 0)
         }
     }

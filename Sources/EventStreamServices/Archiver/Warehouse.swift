@@ -49,9 +49,7 @@ final class Warehouse {
             let new = events.drop { $0.id <= standing.position }
             guard let first = new.first, let last = new.last else { return 0 }
             await makePartitions(for: [first.timestamp, last.timestamp], store, on: connection)
-            let comparing = standing.newest.map { first.id <= $0 } ?? false
-            let outcome = try await store.append(new, after: standing.position, comparing: comparing, on: connection)
-            switch outcome {
+            switch try await append(new, store, standing, on: connection) {
             case .copied(let count):
                 self.standing?.position = last.id
                 backoff.reset()
@@ -62,6 +60,19 @@ final class Warehouse {
         }
     }
 
+    private func append(
+        _ events: ArraySlice<Event>, _ store: HistoryStore, _ standing: HistoryStore.Standing, on connection: Connection
+    ) async throws -> HistoryStore.Appended {
+        let comparing = standing.newest.map { events[events.startIndex].id <= $0 } ?? false
+        do {
+            return try await store.append(events, after: standing.position, comparing: comparing, on: connection)
+        } catch let error as PostgresError where error.sqlState == "55P03" {
+            // The session is ours: the other has not given a sign of life for three times as long as it should.
+            try? await store.endSilentHolder(silentFor: configuration.keepAlive * 3, on: connection)
+            throw error
+        }
+    }
+
     private func moved(to position: EventID) throws {
         guard let known = standing?.position, position < known else {
             standing?.position = position
@@ -69,7 +80,8 @@ final class Warehouse {
         }
         throw StoreError(
             "the position of \(identity) in the warehouse went back from \(known) to \(position): the warehouse was restored, or "
-                + "its position set back; stop all archivers of this name, run `evt archive rewind \(position)`, start them again")
+                + "its position set back; stop all archivers of this name, run `evt archive rewind \(position)`, start them again"
+        )
     }
 
     func close() { connection?.close() }
@@ -77,7 +89,7 @@ final class Warehouse {
     private func connected() async throws -> (Connection, HistoryStore, HistoryStore.Standing) {
         if let connection, let store, let standing, connection.isOpen { return (connection, store, standing) }
         let connection = try await Connection.open(
-            ConnectionOptions(configuration.url, applicationName: "evt-archiver", settings: Warehouse.settings), on: loop)
+            ConnectionOptions(configuration.url, applicationName: "evt-archiver", settings: settings), on: loop)
         do {
             let store = try await HistoryStore.load(configuration.tables, archiver: identity, from: connection)
             let found = try await store.begin(configuration.want, on: connection)
@@ -91,8 +103,15 @@ final class Warehouse {
         }
     }
 
-    /// A database may have another default for what it is isolated from; what is copied here conflicts with nobody.
-    private static let settings = ["default_transaction_isolation": "read committed"]
+    private var settings: [String: String] {
+        [
+            // A database may have another default; what is copied here conflicts with nobody.
+            "default_transaction_isolation": "read committed",
+            // Another archiver of this name, frozen in its transaction, must not keep this one waiting; nor this one others.
+            "lock_timeout": "2s",
+            "idle_in_transaction_session_timeout": "\(Int64(configuration.keepAlive * 3 / .milliseconds(1)))",
+        ]
+    }
 
     /// Once a day, and for months not met before. Without partitions of their own events go into the default one.
     private func makePartitions(for times: [EventTimestamp], _ store: HistoryStore, on connection: Connection) async {

@@ -68,9 +68,10 @@ public enum Settings {
     public static let maxRequestBytes = Setting(
         name: "EVT_MAX_REQUEST_BYTES", standard: "65536", meaning: "bytes a request may have: 1024 to 67108864")
     public static let discardPollPeriod = Setting(
-        name: "EVT_DISCARD_POLL_PERIOD", standard: "600s", meaning: "how often confirmed events are discarded: 100ms to 7d")
+        name: "EVT_DISCARD_POLL_PERIOD", standard: "600s",
+        meaning: "how often single events are deleted; a segment that is complete goes sooner: 100ms to 7d")
     public static let discardLimit = Setting(
-        name: "EVT_DISCARD_LIMIT", standard: "1000", meaning: "events one transaction discards at most: 1 to 1000000")
+        name: "EVT_DISCARD_LIMIT", standard: "1000", meaning: "events one transaction deletes at most: 1 to 1000000")
     public static let discardRequire = Setting(
         name: "EVT_DISCARD_REQUIRE", standard: nil,
         meaning: "archivers whose warehouse must hold events, by count and checksum, before these are discarded: COMPONENT, "
@@ -105,6 +106,7 @@ public enum Settings {
         databaseURL, archiveURL, generatorBind, pusherBind, liveBind, generatorConnect, pusherConnect, liveConnect,
         eventTable, consumerTable, historyTable, allowReliable, allowPolling, maxChunkEvents, requestMax, queueMax,
         sleepMin, sleepMax, sleepStep, ackTimeout, sessionTimeout, maxRequestBytes, groupBytes, windowBytes, sendBytes,
-        discardPollPeriod, discardLimit, discardRequire, discardWarnEvents, archiverComponent, archiverWant, archiverBatch, insecure, logLevel, logFormat,
+        discardPollPeriod, discardLimit, discardRequire, discardWarnEvents, archiverComponent, archiverWant, archiverBatch,
+        insecure, logLevel, logFormat,
     ]
 }

@@ -43,7 +43,8 @@ final class ArchiveGuard {
         (refusal, refused) = (nil, nil)
         let (warehouse, store) = try await connected()
         guard try await position(on: active) != nil, let standing = try await store.standing(on: warehouse) else {
-            return refuse(start, of: target, "\(required.consumer) is to archive them (EVT_DISCARD_REQUIRE), but has never done so here")
+            return refuse(
+                start, of: target, "\(required.consumer) is to archive them (EVT_DISCARD_REQUIRE), but has never done so here")
         }
         let audit = ArchiveAudit(info, store, want: standing.want)
         let sums = ArchiveSums(store)

@@ -138,7 +138,8 @@ final class DiscarderWork {
     }
 
     private func empty(_ segment: Int, through: EventID) async throws {
-        switch try await store.empty(segment, through: through, allowed: guards.isEmpty ? EventID(.max) : through, on: connection) {
+        switch try await store.empty(segment, through: through, allowed: guards.isEmpty ? EventID(.max) : through, on: connection)
+        {
         case .emptied(let count):
             discarded += count
             dead[segment] = nil
