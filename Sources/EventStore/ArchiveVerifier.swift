@@ -38,9 +38,14 @@ public struct ArchiveVerifier: Sendable {
     public func verify(
         from first: EventID, through last: EventID, active: Connection, warehouse: Connection, report: (Finding) -> Void
     ) async throws -> Summary {
+        // What the archiver has confirmed must be in the archive, wherever that believes to be.
+        let confirmed = try await active.query(
+            Statement("SELECT last_evt_id FROM \(info.tables.consumers.sql) WHERE ident = $1"),
+            [.text(history.archiver.description)])
         guard let standing = try await history.standing(on: warehouse) else {
             throw StoreError("\(history.archiver) has never archived into \(history.tables.history)")
         }
+        let due = max(standing.position, EventID(confirmed.int(0, 0) ?? 0))
         var summary = Summary()
         func tell(_ finding: Finding) {
             if case .unknown = finding {} else { summary.wrong += 1 }
@@ -64,7 +69,7 @@ public struct ArchiveVerifier: Sendable {
                 let differences = try await audit.differences(in: block, active: active, warehouse: warehouse)
                 // What has been discarded meanwhile is known by its sums, and what is not archived yet is not missing.
                 let gone = try await discarded(on: active)
-                let missing = differences.missing.filter { $0 > gone && $0 <= standing.position }
+                let missing = differences.missing.filter { $0 > gone && $0 <= due }
                 let changed = differences.changed.filter { $0 > gone }
                 let extra = differences.extra.filter { $0 > gone }
                 summary.verified += block.archived.events - changed.count - differences.extra.count

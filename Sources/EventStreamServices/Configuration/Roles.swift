@@ -106,7 +106,11 @@ extension SettingsReader {
             var url: String?
             var tables = try archiveTables()
             if let at = name.lastIndex(of: "@") {
-                url = "service=\(name[name.index(after: at)...])"
+                let service = name[name.index(after: at)...]
+                guard !service.isEmpty,
+                    service.utf8.allSatisfy({ $0 > 0x20 && $0 != UInt8(ascii: "'") && $0 != UInt8(ascii: "\\") })
+                else { throw ConfigurationError("\(setting.name): \"\(entry)\" names no service; it is \(setting.meaning)") }
+                url = "service=\(service)"
                 name = name[..<at]
             }
             if let equals = name.firstIndex(of: "=") {

@@ -42,20 +42,19 @@ final class ArchiveGuard {
         let target = max(target, refused?.through ?? .none)
         (refusal, refused) = (nil, nil)
         let (warehouse, store) = try await connected()
-        guard try await position(on: active) != nil, let standing = try await store.standing(on: warehouse) else {
+        guard try await isRegistered(on: active), let standing = try await store.standing(on: warehouse) else {
             return refuse(
                 start, of: target, "\(required.consumer) is to archive them (EVT_DISCARD_REQUIRE), but has never done so here")
         }
         let audit = ArchiveAudit(info, store, want: standing.want)
         let sums = ArchiveSums(store)
-        let end = min(target, standing.position)
         let recorded = try await sums.end(on: warehouse)
         var done = start
-        while done < end {
+        while done < target {
             // What was recorded before a restart is compared once more, and not recorded again.
             let isRecorded = done < recorded
             let found = try await audit.compare(
-                after: done, through: isRecorded ? min(end, recorded) : end, active: active, warehouse: warehouse)
+                after: done, through: isRecorded ? min(target, recorded) : target, active: active, warehouse: warehouse)
             let wrong = found.blocks.first { !$0.isEqual }
             if !isRecorded {
                 let good = found.blocks.prefix { $0.isEqual }
@@ -64,17 +63,12 @@ final class ArchiveGuard {
             if let wrong {
                 let differences = try await audit.differences(in: wrong, active: active, warehouse: warehouse)
                 verified = max(done, EventID(wrong.first.rawValue - 1))
-                return refuse(verified!, of: wrong.last, describe(differences, in: wrong))
+                return refuse(verified!, of: wrong.last, describe(differences, in: wrong, position: standing.position))
             }
             done = found.through
             verified = done
         }
-        // Unless the position was set back meanwhile, here first and then there.
-        guard done < target, let confirmed = try await position(on: active), confirmed > standing.position else { return done }
-        return refuse(
-            done, of: target,
-            "\(required.consumer) has confirmed more than its warehouse holds, which is at \(standing.position): "
-                + "was it restored? Stop the archiver, run `evt archive rewind \(standing.position)`, start it again")
+        return done
     }
 
     private func refuse(_ id: EventID, of target: EventID, _ reason: String) -> EventID {
@@ -82,23 +76,26 @@ final class ArchiveGuard {
         return id
     }
 
-    private func describe(_ differences: ArchiveAudit.Differences, in block: ArchiveAudit.Block) -> String {
+    private func describe(
+        _ differences: ArchiveAudit.Differences, in block: ArchiveAudit.Block, position: EventID
+    ) -> String {
         func list(_ ids: [EventID]) -> String {
             ids.prefix(5).map(\.description).joined(separator: ", ") + (ids.count > 5 ? ", …" : "")
         }
         let parts = [
             ("lacks", differences.missing), ("differs in", differences.changed), ("has too many", differences.extra),
         ].filter { !$0.1.isEmpty }.map { "\($0.0) \($0.1.count): \(list($0.1))" }
+        let isBehind = differences.missing.contains { $0 > position }
         return "of ids \(block.first) to \(block.last) the archive of \(required.consumer) "
-            + (parts.isEmpty ? "differed a moment ago" : parts.joined(separator: "; ")) + "; see `evt archive verify`"
+            + (parts.isEmpty ? "differed a moment ago" : parts.joined(separator: "; "))
+            + (isBehind ? "; it has confirmed more than its warehouse holds, which is at \(position): was that restored?" : "")
+            + "; see `evt archive verify` and `evt archive rewind`"
     }
 
-    /// What the archiver has confirmed as a consumer; nil if it is not registered.
-    private func position(on active: Connection) async throws -> EventID? {
+    private func isRegistered(on active: Connection) async throws -> Bool {
         try await active.query(
-            Statement("SELECT last_evt_id FROM \(info.tables.consumers.sql) WHERE ident = $1"),
-            [.text(required.consumer.description)]
-        ).int(0, 0).map { EventID($0) }
+            Statement("SELECT FROM \(info.tables.consumers.sql) WHERE ident = $1"), [.text(required.consumer.description)]
+        ).count == 1
     }
 
     private func connected() async throws -> (Connection, HistoryStore) {

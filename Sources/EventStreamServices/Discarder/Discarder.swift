@@ -115,6 +115,8 @@ final class DiscarderWork {
 
     /// - Parameter progress: called after every step that went well.
     func run(progress: () -> Void) async throws {
+        // What an earlier one has left there; if it holds still, it is found again.
+        try await store.note(refusal: nil, on: connection)
         while !Task.isShuttingDownGracefully, !Task.isCancelled {
             var (stream, discarded) = try await store.look(on: connection)
             if let confirmed = stream.confirmed { stream.confirmed = min(confirmed, allowed) }

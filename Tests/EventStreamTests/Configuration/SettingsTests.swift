@@ -82,6 +82,9 @@ import Testing
         Bound(setting: Settings.historyTable, taken: ["h.h"], refused: ["", String(repeating: "x", count: 41)]),
         Bound(setting: Settings.archiverComponent, taken: ["A_1"], refused: ["", "LIVE", "A-B"]),
         Bound(setting: Settings.archiverWant, taken: ["", "A", "A, B_"], refused: ["a", "A,,b", "A B"]),
+        Bound(
+            setting: Settings.discardRequire, taken: ["", "ARCHIVER", "A, B=other.history@warehouse, user:C"],
+            refused: ["LIVE", "A B", "A=", "A=x.y.z", "@service", "A@", "A@x y", "A@x'y"]),
         Bound(setting: Settings.databaseURL, taken: ["host=db dbname=app"], refused: [""]),
         Bound(setting: Settings.archiveURL, taken: ["host=db"], refused: [""]),
         Bound(setting: Settings.generatorBind, taken: ["", "ipc:///tmp/a,tcp://127.0.0.1:1"], refused: []),
@@ -123,5 +126,15 @@ import Testing
         #expect(short.longestPause == .milliseconds(5))
         let long = try await reader(["EVT_SLEEP_MIN": "1s"]).pusher().head.latch
         #expect(long.longestPause >= long.shortestPause)
+    }
+
+    @Test func requiredArchivesHaveTablesAndWarehousesOfTheirOwn() async throws {
+        let settings = [
+            "EVT_ARCHIVE_URL": "host=db", "EVT_HISTORY_TABLE": "h.all", "EVT_DISCARD_REQUIRE": "A, B=x.y, C@far, D=z@far",
+        ]
+        let required = try await reader(settings).discarder().required
+        #expect(required.map(\.consumer.description) == ["local:A", "local:B", "local:C", "local:D"])
+        #expect(required.map(\.tables.history.description) == ["h.all", "x.y", "h.all", "z"])
+        #expect(required.map(\.url) == ["host=db", "host=db", "service=far", "service=far"])
     }
 }
