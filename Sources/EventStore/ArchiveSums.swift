@@ -23,7 +23,7 @@ public struct ArchiveSums: Sendable {
     /// Up to which id sums are recorded.
     public func end(on connection: Connection) async throws -> EventID {
         let rows = try await connection.query(
-            Statement("SELECT COALESCE(max(last_id), 0) FROM \(table) WHERE ident = $1"), [ident])
+            Statement("SELECT last_id FROM \(table) WHERE ident = $1 ORDER BY first_id DESC LIMIT 1"), [ident])
         return EventID(rows.int(0, 0) ?? 0)
     }
 
@@ -66,6 +66,8 @@ public struct ArchiveSums: Sendable {
                 SELECT first_id, last_id, array_to_string(want, ','), events, checksum,
                     to_char(compared AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
                 FROM \(table) WHERE ident = $1 AND last_id >= $2::bigint AND first_id <= $3::bigint
+                    AND first_id >= COALESCE(
+                        (SELECT max(first_id) FROM \(table) WHERE ident = $1 AND first_id <= $2::bigint), 0)
                 ORDER BY first_id LIMIT $4::bigint
                 """), [ident, .int8(first.rawValue), .int8(last.rawValue), .int8(Int64(limit))])
         return (0..<rows.count).map { row in
