@@ -14,6 +14,10 @@ public struct WriterLoad: Sendable {
 
     /// Milliseconds a transaction may stay open with ids drawn, at most.
     public var open: UInt64
+    /// Each event's data, as SQL of the type json; `n` is the event's number in its statement.
+    public var data = "to_json(n)"
+    /// Whether writers connect anew after a lost connection; they do not care what became of the transaction.
+    public var reconnects = false
 
     public init(
         writers: Int, seed: UInt64, types: [String] = ["LOAD"], largest: UInt64 = 5, idle: UInt64 = 0, open: UInt64 = 4
@@ -28,9 +32,7 @@ public struct WriterLoad: Sendable {
 
     /// Writes while `body` runs; what is committed then is all there will be.
     public func run(on url: String, _ body: () async throws -> Void) async throws {
-        let tasks = (0..<writers).map { writer in
-            Task { try await write(to: url, random: SplitMix(seed: seed &+ UInt64(writer) << 32)) }
-        }
+        let tasks = (0..<writers).map { writer in Task { try await keepWriting(to: url, seed: seed &+ UInt64(writer) << 32) } }
         let outcome: Result<Void, any Error>
         do {
             outcome = .success(try await body())
@@ -42,6 +44,18 @@ public struct WriterLoad: Sendable {
         try outcome.get()
     }
 
+    private func keepWriting(to url: String, seed: UInt64) async throws {
+        var connections: UInt64 = 0
+        while !Task.isCancelled {
+            do {
+                try await write(to: url, random: SplitMix(seed: seed &+ connections))
+            } catch let error as PostgresError where reconnects && error.isRetriable {
+                connections += 1
+                try? await Task.sleep(for: .milliseconds(50))
+            }
+        }
+    }
+
     private func write(to url: String, random start: SplitMix) async throws {
         try await TestDatabase.connected(to: url) { connection in
             var random = start
@@ -50,7 +64,7 @@ public struct WriterLoad: Sendable {
                 for _ in 0...(random.next() % 3) {
                     let type = types[Int(random.next() % UInt64(types.count))]
                     try await connection.query(
-                        .init("SELECT evt_add($1, to_json(n)) FROM generate_series(1, $2::bigint) n", name: "add"),
+                        .init("SELECT evt_add($1, \(data)) FROM generate_series(1, $2::bigint) n", name: "add"),
                         [.text(type), .int8(Int64(random.next() % largest) + 1)])
                     // The ids are drawn, and others commit meanwhile.
                     if random.oneIn(8) { try await connection.pause(random.next() % open) }
