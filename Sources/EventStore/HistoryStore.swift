@@ -45,12 +45,15 @@ public struct HistoryStore: Sendable {
 
     /// Takes up the archiver's work: notes what it copies, and tells where it goes on.
     public func begin(_ want: EventFilter, on connection: Connection) async throws -> Standing {
-        try await connection.query(
-            Statement(
-                """
-                INSERT INTO \(tables.positions.sql) AS p (ident, want) VALUES ($1, $2::text[])
-                ON CONFLICT (ident) DO UPDATE SET want = EXCLUDED.want WHERE p.want IS DISTINCT FROM EXCLUDED.want
-                """), [.text(archiver.description), .types(want)])
+        // Only where there is something to write: another archiver of this name may have the row locked.
+        if try await standing(on: connection)?.want != want {
+            try await connection.query(
+                Statement(
+                    """
+                    INSERT INTO \(tables.positions.sql) (ident, want) VALUES ($1, $2::text[])
+                    ON CONFLICT (ident) DO UPDATE SET want = EXCLUDED.want
+                    """), [.text(archiver.description), .types(want)])
+        }
         let position = try await position(on: connection)
         let newest = try await connection.query(
             Statement(
