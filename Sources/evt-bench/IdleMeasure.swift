@@ -16,9 +16,9 @@ enum IdleMeasure {
                 let counted = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()"
                 let (statements, load) = try await database.connected { connection in
                     func count() async throws -> Int64 { try await connection.query(Statement(counted)).int(0, 0) ?? 0 }
-                    let (before, processor) = (try await count(), pusher.processorTime)
+                    let (before, processor) = (try await count(), pusher.process.processorTime)
                     try await Task.sleep(for: .seconds(seconds))
-                    let (after, used) = (try await count(), pusher.processorTime)
+                    let (after, used) = (try await count(), pusher.process.processorTime)
                     return (Double(after - before) / Double(seconds), (used - processor) / Double(seconds) * 100)
                 }
                 return [

@@ -14,7 +14,7 @@ enum MemoryMeasure {
                 try await receiver.start()
                 await receiver.waitUntilReady()
                 await receiver.stop()
-                return pusher.peakMemory
+                return pusher.process.peakMemory
             }
             try await database.fill(events)
             var peaks: [Double] = []
@@ -33,7 +33,7 @@ enum MemoryMeasure {
             let receivers = try (0..<9).map { try Receiver("MEMORY\(run)\($0)", pusher.endpoint) }
             for receiver in receivers { try await receiver.start() }
             for receiver in receivers { await receiver.wait(for: events) }
-            let peak = pusher.peakMemory
+            let peak = pusher.process.peakMemory
             for receiver in receivers { await receiver.stop() }
             await stuck.stop()
             return peak
