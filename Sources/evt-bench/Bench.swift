@@ -4,16 +4,16 @@ import EventStream
 import Foundation
 import Postgres
 
-/// Measures the built pusher, each figure beside its baseline in the same run.
+/// Measures the built programs, each figure beside its baseline in the same run.
 @main
 struct Bench: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "evt-bench",
-        abstract: "Measures delivery, each row beside its baseline from the same run.",
+        abstract: "Measures delivery, archiving and discarding, each row beside its baseline from the same run.",
         discussion: """
-            Makes a database of its own on the server, starts evt-pusher (found beside this program) on it, and drops the \
-            database at the end. The server should be otherwise idle, with fsync on. etc/bench starts one and runs this. \
-            The exit status is 0 if every row reaches its mark.
+            Makes databases of its own on the server, starts the built programs (found beside this one) on them, and drops the \
+            databases at the end. The server should be otherwise idle, with fsync on; psql is needed in the PATH. etc/bench \
+            starts a server and runs this. The exit status is 0 if every row reaches its mark.
             """)
 
     @Option(
@@ -53,7 +53,7 @@ struct Bench: AsyncParsableCommand {
 
 /// What can be measured.
 enum Measure: String, CaseIterable {
-    case history, live, latency, heads, idle, memory
+    case history, live, latency, heads, idle, memory, archive, archiving
 
     func rows(on server: String, runs: Int) async throws -> [Row] {
         switch self {
@@ -63,6 +63,8 @@ enum Measure: String, CaseIterable {
         case .heads: try await HeadsMeasure.rows(server, runs: runs)
         case .idle: try await IdleMeasure.rows(server)
         case .memory: [try await MemoryMeasure.row(server, runs: runs)]
+        case .archive: [try await ArchiveMeasure.row(server, runs: runs)]
+        case .archiving: [try await ArchivingMeasure.row(server, runs: runs)]
         }
     }
 }

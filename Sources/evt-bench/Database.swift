@@ -4,19 +4,33 @@ import EventStore
 import EventStream
 import Postgres
 
-/// A database of the benchmark's own, with a stream in it.
+/// A database of the benchmark's own.
 struct Database: Sendable {
     let url: String
 
-    /// Makes one, runs `body`, and drops it.
+    /// Makes one with a stream in it, runs `body`, and drops it.
     static func with<Value: Sendable>(_ server: String, _ body: (Database) async throws -> Value) async throws -> Value {
+        try await with(server, { _ = try await Migrator.migrateActive(.standard, on: $0) }, body)
+    }
+
+    /// The same with a warehouse in it.
+    static func withWarehouse<Value: Sendable>(
+        _ server: String, _ body: (Database) async throws -> Value
+    ) async throws -> Value {
+        try await with(server, { _ = try await Migrator.migrateWarehouse(.standard, on: $0) }, body)
+    }
+
+    private static func with<Value: Sendable>(
+        _ server: String, _ migrate: nonisolated(nonsending) @Sendable (Connection) async throws -> Void,
+        _ body: (Database) async throws -> Value
+    ) async throws -> Value {
         let name = "evt_bench_\(UInt32.random(in: 0...UInt32.max))"
         let admin = "\(server) dbname=postgres"
         try await connected(to: admin) { _ = try await $0.script("CREATE DATABASE \(name)") }
         let database = Database(url: "\(server) dbname=\(name)")
         let outcome: Result<Value, any Error>
         do {
-            try await connected(to: database.url) { _ = try await Migrator.migrateActive(.standard, on: $0) }
+            try await connected(to: database.url, migrate)
             outcome = .success(try await body(database))
         } catch {
             outcome = .failure(error)
@@ -39,6 +53,20 @@ struct Database: Sendable {
 
     func number(_ sql: String) async throws -> Int {
         try await connected { Int(try await $0.query(Statement(sql)).int(0, 0) ?? 0) }
+    }
+
+    /// Asks the same question every few milliseconds, on one connection, until the answer is yes.
+    ///
+    /// - Parameter processes: what is at work meanwhile; if one of them ends there is nothing to wait for.
+    func wait(
+        until question: String, every pause: Duration = .milliseconds(5), while processes: [BuiltProcess]
+    ) async throws {
+        try await connected { connection in
+            while try await connection.query(Statement("SELECT \(question)", name: "bench_wait")).bool(0, 0) != true {
+                for process in processes { try process.check() }
+                try await Task.sleep(for: pause)
+            }
+        }
     }
 
     /// Events of about 150 bytes, as JSON objects with a number, a name and a text.
