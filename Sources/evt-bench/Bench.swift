@@ -53,7 +53,7 @@ struct Bench: AsyncParsableCommand {
 
 /// What can be measured.
 enum Measure: String, CaseIterable {
-    case history, live, latency, heads, idle, memory, archive, archiving
+    case history, live, latency, heads, idle, memory, archive, archiving, discard, verified
 
     func rows(on server: String, runs: Int) async throws -> [Row] {
         switch self {
@@ -65,6 +65,8 @@ enum Measure: String, CaseIterable {
         case .memory: [try await MemoryMeasure.row(server, runs: runs)]
         case .archive: [try await ArchiveMeasure.row(server, runs: runs)]
         case .archiving: [try await ArchivingMeasure.row(server, runs: runs)]
+        case .discard: [try await DiscardMeasure.row(server, runs: runs, verifies: false)]
+        case .verified: [try await DiscardMeasure.row(server, runs: runs, verifies: true)]
         }
     }
 }

@@ -88,6 +88,14 @@ struct Database: Sendable {
         }
     }
 
+    /// Moves a consumer to the newest event.
+    func confirmAll(_ component: String) async throws {
+        try await connected { connection in
+            let admin = ConsumerAdmin(try await StreamInfo.load(.standard, from: connection))
+            _ = try await admin.set("local:\(component)", to: nil, on: connection)
+        }
+    }
+
     func position(of component: String) async throws -> Int {
         try await number("SELECT last_evt_id FROM evt_consumers WHERE ident = 'local:\(component)'")
     }
