@@ -53,7 +53,7 @@ struct Bench: AsyncParsableCommand {
 
 /// What can be measured.
 enum Measure: String, CaseIterable {
-    case history, live, latency, heads, idle, memory, archive, archiving, discard, verified, inserting
+    case history, live, latency, heads, idle, memory, archive, archiving, discard, verified, inserting, size
 
     func rows(on server: String, runs: Int) async throws -> [Row] {
         switch self {
@@ -68,6 +68,7 @@ enum Measure: String, CaseIterable {
         case .discard: [try await DiscardMeasure.row(server, runs: runs, verifies: false)]
         case .verified: [try await DiscardMeasure.row(server, runs: runs, verifies: true)]
         case .inserting: [try await InsertingMeasure.row(server, runs: runs)]
+        case .size: try await SizeMeasure.rows(server)
         }
     }
 }
