@@ -55,15 +55,17 @@ struct Database: Sendable {
         try await connected { Int(try await $0.query(Statement(sql)).int(0, 0) ?? 0) }
     }
 
-    /// Asks the same question every few milliseconds, on one connection, until the answer is yes.
+    /// Asks the same question every few milliseconds, on one connection, until the answer is yes; fails after five minutes.
     ///
     /// - Parameter processes: what is at work meanwhile; if one of them ends there is nothing to wait for.
     func wait(
         until question: String, every pause: Duration = .milliseconds(5), while processes: [BuiltProcess]
     ) async throws {
+        let deadline = ContinuousClock.now + .seconds(300)
         try await connected { connection in
             while try await connection.query(Statement("SELECT \(question)", name: "bench_wait")).bool(0, 0) != true {
                 for process in processes { try process.check() }
+                guard ContinuousClock.now < deadline else { throw Failure("waited in vain until \(question)") }
                 try await Task.sleep(for: pause)
             }
         }

@@ -33,16 +33,27 @@ enum DiscardMeasure {
         }
     }
 
-    /// Without what the process needs to start: the time it takes for a single event is taken off.
+    /// From the moment the process has its connection until the table is empty.
     private static func discard(_ database: Database, _ warehouse: Database?) async throws -> Double {
-        func discard(_ count: Int) async throws -> Double {
-            try await database.fill(count)
-            try await confirm(database, warehouse)
-            try await database.execute("CHECKPOINT")
-            return try await untilEmpty(database, warehouse)
+        try await database.fill(events)
+        try await confirm(database, warehouse)
+        try await database.execute("CHECKPOINT")
+        let last = try await database.number("SELECT max(id) FROM evt_queue")
+        var settings = ["EVT_DATABASE_URL": database.url, "EVT_DISCARD_POLL_PERIOD": "100ms"]
+        if let warehouse { settings.merge(["EVT_DISCARD_REQUIRE": "ARCHIVER", "EVT_ARCHIVE_URL": warehouse.url]) { $1 } }
+        return try await BuiltProcess.with("evt-discarder", settings) { process in
+            try await database.wait(
+                until: """
+                    EXISTS (SELECT FROM pg_stat_activity
+                        WHERE datname = current_database() AND application_name LIKE 'evt-discarder%')
+                    """, every: .milliseconds(1), while: [process])
+            let start = ContinuousClock.now
+            // The newest goes last. To look for any at all each time would be to read over and over what was deleted.
+            try await database.wait(
+                until: "NOT EXISTS (SELECT FROM evt_queue WHERE id = \(last)) AND NOT EXISTS (SELECT FROM evt_queue)",
+                every: .milliseconds(2), while: [process])
+            return (ContinuousClock.now - start).seconds
         }
-        let start = try await discard(1)
-        return try await discard(events) - start
     }
 
     private static func confirm(_ database: Database, _ warehouse: Database?) async throws {
@@ -55,20 +66,5 @@ enum DiscardMeasure {
         // The position is stored when the archiver has ended.
         guard try await database.position(of: "ARCHIVER") == last else { throw Failure("not all of the archive is confirmed") }
         try await warehouse.execute("VACUUM ANALYZE evt_history")
-    }
-
-    /// From the start of the process until the table is empty.
-    private static func untilEmpty(_ database: Database, _ warehouse: Database?) async throws -> Double {
-        let last = try await database.number("SELECT max(id) FROM evt_queue")
-        var settings = ["EVT_DATABASE_URL": database.url, "EVT_DISCARD_POLL_PERIOD": "100ms"]
-        if let warehouse { settings.merge(["EVT_DISCARD_REQUIRE": "ARCHIVER", "EVT_ARCHIVE_URL": warehouse.url]) { $1 } }
-        let start = ContinuousClock.now
-        return try await BuiltProcess.with("evt-discarder", settings) { process in
-            // The newest goes last. To look for any at all each time would be to read over and over what was deleted.
-            try await database.wait(
-                until: "NOT EXISTS (SELECT FROM evt_queue WHERE id = \(last)) AND NOT EXISTS (SELECT FROM evt_queue)",
-                every: .milliseconds(2), while: [process])
-            return (ContinuousClock.now - start).seconds
-        }
     }
 }
