@@ -44,20 +44,26 @@ public struct DiscardStore: Sendable {
         _ segment: Int, through: EventID, allowed: EventID, on connection: Connection
     ) async throws -> Emptied {
         let leaf = info.tables.segment(segment).sql
-        let newest = "SELECT COALESCE(max(id), 0) FROM \(leaf)"
         let found = try await connection.query(Statement("SELECT count(*), COALESCE(max(id), 0) FROM \(leaf)"))
         do {
             return try await connection.transaction {
+                // Nobody registers until the transaction ends. Each statement sees what the one before has waited for.
                 try await connection.query(Statement("SET LOCAL lock_timeout = '\(DiscardStore.patience)'"))
-                guard let confirmed = try await confirmed(on: connection) else { return .refused(.impossible) }
-                let bound = min(confirmed, allowed)
-                guard through <= bound, found.int(0, 1) ?? 0 <= bound.rawValue else { return .refused(.impossible) }
+                try await connection.query(keepRegistrationsOut.0, keepRegistrationsOut.1)
                 try await connection.query(Statement("LOCK TABLE \(leaf) IN ACCESS EXCLUSIVE MODE"))
-                guard try await connection.query(Statement(newest)).int(0, 0) ?? 0 <= bound.rawValue else {
-                    return .refused(.impossible)
-                }
-                try await connection.query(Statement("TRUNCATE \(leaf)"))
-                try await noteDiscarded(through: through, on: connection)
+                let state = try await connection.query(
+                    Statement(
+                        """
+                        SELECT (SELECT min(last_evt_id) FROM \(info.tables.consumers.sql)), COALESCE(max(id), 0) FROM \(leaf)
+                        """))
+                guard let confirmed = state.int(0, 0), let newest = state.int(0, 1),
+                    through.rawValue <= confirmed, newest <= min(confirmed, allowed.rawValue)
+                else { return .refused(.impossible) }
+                try await connection.script(
+                    """
+                    TRUNCATE \(leaf);
+                    UPDATE \(info.tables.state.sql) SET discarded = \(through) WHERE discarded < \(through)
+                    """)
                 return .emptied(Int(found.int(0, 0) ?? 0))
             }
         } catch let error as PostgresError where error.sqlState == "55P03" {
@@ -77,40 +83,32 @@ public struct DiscardStore: Sendable {
         _ segment: Int, from first: EventID, through: EventID, limit: Int, on connection: Connection
     ) async throws -> Int {
         let leaf = info.tables.segment(segment).sql
-        return try await connection.transaction {
-            guard let confirmed = try await confirmed(on: connection), first <= confirmed else { return 0 }
-            let through = min(through, confirmed)
-            let deleted = try await connection.query(
-                Statement(
-                    """
-                    WITH gone AS (
-                        DELETE FROM \(leaf) WHERE id IN
-                            (SELECT id FROM \(leaf) WHERE id >= $3::bigint AND id <= $1::bigint ORDER BY id LIMIT $2::bigint)
-                        RETURNING id)
-                    SELECT count(*), max(id) FROM gone
-                    """, name: "evt_discard_\(segment)"),
-                // From the oldest on: the index may still be full of what was deleted before.
-                [.int8(through.rawValue), .int8(Int64(limit)), .int8(first.rawValue)])
-            let count = Int(deleted.int(0, 0) ?? 0)
-            let last = deleted.int(0, 1).map { EventID($0) } ?? first
-            try await noteDiscarded(through: count < limit ? through : last, on: connection)
-            return count
-        }
+        // Decides and deletes in one statement, whose snapshot is taken when nobody registers any more.
+        let statement = Statement(
+            """
+            WITH bound AS (
+                SELECT LEAST($1::bigint, (SELECT min(last_evt_id) FROM \(info.tables.consumers.sql))) AS id
+                WHERE EXISTS (SELECT FROM \(info.tables.consumers.sql))),
+            gone AS (
+                DELETE FROM \(leaf) WHERE id IN (
+                    SELECT id FROM \(leaf) WHERE id >= $3::bigint AND id <= (SELECT id FROM bound)
+                    ORDER BY id LIMIT $2::bigint)
+                RETURNING id),
+            done AS (SELECT count(*) AS events, max(id) AS newest FROM gone),
+            noted AS (
+                UPDATE \(info.tables.state.sql) s SET discarded = CASE WHEN events < $2::bigint THEN bound.id ELSE newest END
+                FROM done, bound WHERE s.discarded < CASE WHEN events < $2::bigint THEN bound.id ELSE newest END)
+            SELECT events FROM done
+            """, name: "evt_discard_\(segment)")
+        let rows = try await connection.transaction([
+            keepRegistrationsOut,
+            (statement, [.int8(through.rawValue), .int8(Int64(limit)), .int8(first.rawValue)]),
+        ])
+        return Int(rows[1].int(0, 0) ?? 0)
     }
 
-    /// What the slowest consumer has confirmed. Nobody registers until the transaction ends.
-    private func confirmed(on connection: Connection) async throws -> EventID? {
-        try await connection.query("SELECT pg_advisory_xact_lock($1::bigint)", [.int8(info.discardKey)])
-        let rows = try await connection.query(
-            Statement("SELECT min(last_evt_id) FROM \(info.tables.consumers.sql)", name: "evt_discard_confirmed"))
-        return rows.int(0, 0).map { EventID($0) }
-    }
-
-    private func noteDiscarded(through id: EventID, on connection: Connection) async throws {
-        try await connection.query(
-            Statement(
-                "UPDATE \(info.tables.state.sql) SET discarded = $1::bigint WHERE discarded < $1::bigint",
-                name: "evt_discarded"), [.int8(id.rawValue)])
+    private var keepRegistrationsOut: (Statement, [Parameter]) {
+        (Statement("SELECT pg_advisory_xact_lock($1::bigint)", name: "evt_discard_lock"), [.int8(info.discardKey)])
     }
 
     /// Makes the room of deleted events usable again. Does nothing where the role does not own the table.

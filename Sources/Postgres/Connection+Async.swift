@@ -43,6 +43,24 @@ extension Connection {
         }
     }
 
+    /// Carries out statements between BEGIN and COMMIT, all sent at once: one round trip.
+    ///
+    /// - Returns: the rows of each.
+    /// - Throws: the error of the first that failed; nothing is changed then.
+    public func transaction(_ statements: [(Statement, [Parameter])]) async throws(PostgresError) -> [Rows] {
+        let all = [(Statement("BEGIN"), [])] + statements + [(Statement("COMMIT"), [])]
+        let results: [Result<Rows, PostgresError>] = await withCheckedContinuation { continuation in
+            var results: [Result<Rows, PostgresError>] = []
+            for (statement, parameters) in all {
+                submit(statement, parameters) { result in
+                    results.append(result)
+                    if results.count == all.count { continuation.resume(returning: results) }
+                }
+            }
+        }
+        return try results.map { result throws(PostgresError) in try result.get() }.dropFirst().dropLast()
+    }
+
     private func perform(_ kind: Command.Kind) async throws(PostgresError) -> Rows {
         let result: Result<Rows, PostgresError> = await withCheckedContinuation { continuation in
             submit(Command(kind) { continuation.resume(returning: $0) })
