@@ -1,4 +1,3 @@
-import EventLoop
 import Postgres
 
 /// Transactions of one event each, with and without a discarder at work.
