@@ -134,8 +134,9 @@ public struct ArchiveAudit: Sendable {
             Dictionary(
                 (0..<rows.count).map { (rows.int($0, 0) ?? 0, rows.int($0, 1) ?? 0) }, uniquingKeysWith: { $0 &+ $1 })
         }
-        let mine = table(try await active.query(each(info.tables.events), parameters))
+        // First the archive: what is recorded and archived in between is not taken for something the active table lacks.
         let theirs = table(try await warehouse.query(each(history.tables.history), parameters))
+        let mine = table(try await active.query(each(info.tables.events), parameters))
         var found = Differences()
         for id in Set(mine.keys).union(theirs.keys).sorted() {
             switch (mine[id], theirs[id]) {

@@ -51,6 +51,7 @@ public struct ArchiveSums: Sendable {
                         """
                         INSERT INTO \(table) (ident, first_id, last_id, want, events, checksum)
                         VALUES ($1, $2::bigint, $3::bigint, $4::text[], $5::bigint, $6::text::numeric)
+                        ON CONFLICT (ident, first_id) DO NOTHING
                         """, name: "evt_record_sum"), parameters)
             }
         }
@@ -70,10 +71,13 @@ public struct ArchiveSums: Sendable {
                         (SELECT max(first_id) FROM \(table) WHERE ident = $1 AND first_id <= $2::bigint), 0)
                 ORDER BY first_id LIMIT $4::bigint
                 """), [ident, .int8(first.rawValue), .int8(last.rawValue), .int8(Int64(limit))])
-        return (0..<rows.count).map { row in
-            Record(
+        return try (0..<rows.count).map { row in
+            guard let want = EventFilter(list: rows.string(row, 2)) else {
+                throw StoreError("\(history.tables.sums): \(rows.string(row, 2) ?? "") is no list of event types")
+            }
+            return Record(
                 first: EventID(rows.int(row, 0) ?? 0), last: EventID(rows.int(row, 1) ?? 0),
-                want: EventFilter(list: rows.string(row, 2)),
+                want: want,
                 sum: .init(events: Int(rows.int(row, 3) ?? 0), checksum: rows.string(row, 4) ?? "0"),
                 compared: rows.string(row, 5) ?? "")
         }

@@ -54,14 +54,29 @@ public struct ConsumerAdmin: Sendable {
             throw StoreError("\(position) is beyond \(settled), the newest event that is certain to have none before it to come")
         }
         let target = position ?? settled
-        let moved = try await connection.query(
-            Statement(
-                """
-                UPDATE \(consumers) SET last_evt_id = $2::bigint, session_owner = NULL, session_epoch = session_epoch + 1
-                WHERE ident = $1 RETURNING (SELECT discarded FROM \(info.tables.state.sql)) > $2::bigint
-                """), [.text(ident), .int8(target.rawValue)])
-        guard moved.count == 1 else { throw StoreError("there is no consumer \(ident)") }
-        return (target, moved.bool(0, 0) ?? false)
+        let discarded = try await move(ident, "$2::bigint", to: target, on: connection)
+        return (target, discarded > target)
+    }
+
+    /// While the discarder neither decides nor deletes: what it has discarded is known afterwards.
+    ///
+    /// - Returns: up to where events are discarded.
+    private func move(
+        _ ident: String, _ position: String, to target: EventID, on connection: Connection
+    ) async throws -> EventID {
+        let rows = try await connection.transaction([
+            (Statement("SELECT pg_advisory_xact_lock_shared($1::bigint)"), [.int8(info.discardKey)]),
+            (
+                Statement(
+                    """
+                    UPDATE \(consumers) SET last_evt_id = \(position), session_owner = NULL, session_epoch = session_epoch + 1
+                    WHERE ident = $1
+                    """), [.text(ident), .int8(target.rawValue)]
+            ),
+            (Statement("SELECT discarded FROM \(info.tables.state.sql)"), []),
+        ])
+        guard rows[1].affected == 1 else { throw StoreError("there is no consumer \(ident)") }
+        return EventID(rows[2].int(0, 0) ?? 0)
     }
 
     /// Whether a pusher that is alive has a session for the consumer.
@@ -84,14 +99,6 @@ public struct ConsumerAdmin: Sendable {
         guard try await !isServed(consumer, on: connection) else {
             throw StoreError("\(consumer) is at work: stop it first")
         }
-        let moved = try await connection.query(
-            Statement(
-                """
-                UPDATE \(consumers) SET last_evt_id = LEAST(last_evt_id, $2::bigint), session_owner = NULL,
-                    session_epoch = session_epoch + 1
-                WHERE ident = $1 RETURNING (SELECT discarded FROM \(info.tables.state.sql))
-                """), [.text(consumer.description), .int8(position.rawValue)])
-        guard moved.count == 1 else { throw StoreError("there is no consumer \(consumer)") }
-        return EventID(moved.int(0, 0) ?? 0)
+        return try await move(consumer.description, "LEAST(last_evt_id, $2::bigint)", to: position, on: connection)
     }
 }

@@ -45,43 +45,55 @@ public struct DiscardStore: Sendable {
     ) async throws -> Emptied {
         let leaf = info.tables.segment(segment).sql
         let found = try await connection.query(Statement("SELECT count(*), COALESCE(max(id), 0) FROM \(leaf)"))
+        guard found.int(0, 1) ?? 0 <= allowed.rawValue else { return .refused(.impossible) }
         do {
-            return try await connection.transaction {
-                // Nobody registers until the transaction ends. Each statement sees what the one before has waited for.
-                try await connection.query(Statement("SET LOCAL lock_timeout = '\(DiscardStore.patience)'"))
-                try await connection.query(keepRegistrationsOut.0, keepRegistrationsOut.1)
-                try await connection.query(Statement("LOCK TABLE \(leaf) IN ACCESS EXCLUSIVE MODE"))
-                let state = try await connection.query(
-                    Statement(
-                        """
-                        SELECT (SELECT min(last_evt_id) FROM \(info.tables.consumers.sql)), COALESCE(max(id), 0) FROM \(leaf)
-                        """))
-                guard let confirmed = state.int(0, 0), let newest = state.int(0, 1),
-                    through.rawValue <= confirmed, newest <= min(confirmed, allowed.rawValue)
-                else { return .refused(.impossible) }
-                try await connection.script(
-                    """
+            // All of it on the server: whoever reads the table waits for this transaction, and must not wait for the network.
+            // Each statement sees what the one before has waited for.
+            try await connection.script(
+                """
+                DO $$
+                DECLARE
+                    confirmed bigint;
+                BEGIN
+                    PERFORM set_config('lock_timeout', '\(DiscardStore.patience)', true);
+                    -- Nobody registers until the transaction ends.
+                    PERFORM pg_advisory_xact_lock(\(info.discardKey));
+                    SELECT min(last_evt_id) INTO confirmed FROM \(info.tables.consumers.sql);
+                    LOCK TABLE \(leaf) IN ACCESS EXCLUSIVE MODE;
+                    IF confirmed IS NULL OR confirmed < \(through)
+                        OR (SELECT max(id) FROM \(leaf)) > LEAST(confirmed, \(allowed)) THEN
+                        RAISE EXCEPTION 'not all of the segment may go' USING ERRCODE = '\(DiscardStore.mayNotGo)';
+                    END IF;
                     TRUNCATE \(leaf);
-                    UPDATE \(info.tables.state.sql) SET discarded = \(through) WHERE discarded < \(through)
-                    """)
-                return .emptied(Int(found.int(0, 0) ?? 0))
+                    -- Nothing before it must be left behind: the next look begins after it.
+                    IF EXISTS (SELECT FROM \(info.tables.events.sql) WHERE id <= \(through)
+                        AND id > (SELECT discarded FROM \(info.tables.state.sql))) THEN
+                        RAISE EXCEPTION 'older events are in other segments' USING ERRCODE = '\(DiscardStore.mayNotGo)';
+                    END IF;
+                    UPDATE \(info.tables.state.sql) SET discarded = \(through) WHERE discarded < \(through);
+                END $$
+                """)
+            return .emptied(Int(found.int(0, 0) ?? 0))
+        } catch {
+            switch error.sqlState {
+            case "55P03": return .refused(.busy)
+            case "42501", DiscardStore.mayNotGo: return .refused(.impossible)
+            default: throw error
             }
-        } catch let error as PostgresError where error.sqlState == "55P03" {
-            return .refused(.busy)
-        } catch let error as PostgresError where error.sqlState == "42501" {
-            return .refused(.impossible)
         }
     }
+
+    private static let mayNotGo = "EVT01"
 
     /// Deletes events, as one transaction.
     ///
     /// - Parameters:
     ///   - first: the oldest event there is.
     ///   - limit: events to delete at most.
-    /// - Returns: how many were deleted.
+    /// - Returns: how many were deleted; nil if somebody registers a consumer, and does not end.
     public func delete(
         _ segment: Int, from first: EventID, through: EventID, limit: Int, on connection: Connection
-    ) async throws -> Int {
+    ) async throws -> Int? {
         let leaf = info.tables.segment(segment).sql
         // Decides and deletes in one statement, whose snapshot is taken when nobody registers any more.
         let statement = Statement(
@@ -100,21 +112,22 @@ public struct DiscardStore: Sendable {
                 FROM done, bound WHERE s.discarded < CASE WHEN events < $2::bigint THEN bound.id ELSE newest END)
             SELECT events FROM done
             """, name: "evt_discard_\(segment)")
-        let rows = try await connection.transaction([
-            keepRegistrationsOut,
-            (statement, [.int8(through.rawValue), .int8(Int64(limit)), .int8(first.rawValue)]),
-        ])
-        return Int(rows[1].int(0, 0) ?? 0)
-    }
-
-    private var keepRegistrationsOut: (Statement, [Parameter]) {
-        (Statement("SELECT pg_advisory_xact_lock($1::bigint)", name: "evt_discard_lock"), [.int8(info.discardKey)])
+        do {
+            let rows = try await connection.transaction([
+                (Statement("SELECT pg_advisory_xact_lock($1::bigint)", name: "evt_discard_lock"), [.int8(info.discardKey)]),
+                (statement, [.int8(through.rawValue), .int8(Int64(limit)), .int8(first.rawValue)]),
+            ])
+            return Int(rows[1].int(0, 0) ?? 0)
+        } catch {
+            guard error.sqlState == "55P03" else { throw error }
+            return nil
+        }
     }
 
     /// Makes the room of deleted events usable again. Does nothing where the role does not own the table.
     public func vacuum(_ segment: Int, on connection: Connection) async throws {
         // Giving pages back to the system would need a lock that writers wait for.
-        try await connection.query(Statement("VACUUM (TRUNCATE false) \(info.tables.segment(segment).sql)"))
+        try await connection.query(Statement("VACUUM (SKIP_LOCKED, TRUNCATE false) \(info.tables.segment(segment).sql)"))
     }
 
     /// Notes, for `evt status`, why nothing more is discarded; nil for no reason.

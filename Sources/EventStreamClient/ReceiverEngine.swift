@@ -28,6 +28,9 @@ final class ReceiverEngine {
     private var isFinished = false
     private var isStopping = false
     private var waiter: ((ReceiverProgress.Batch?) -> Void)?
+    /// The most groups that were here at the same time in this session: as many as the pusher sends without an answer.
+    private var mostGroups = 1
+    private var gathering: Timer?
 
     init(
         _ configuration: ReceiverConfiguration, component: ConsumerComponent, loop: EventLoop,
@@ -212,6 +215,8 @@ final class ReceiverEngine {
             switch progress.arrived(sequence: call.sequence, events: call.events, rid: call.rid) {
             case .kept:
                 emit(.newEvents(call.events.count))
+                mostGroups = max(mostGroups, progress.waiting + progress.handedOut)
+                guard gathering == nil || progress.waiting >= mostGroups else { return }
                 handOut()
             case .answerAgain: channel.answer(call.rid, .success(.true))
             case .refused: throw FutoInError.invalidRequest("seq \(call.sequence) is too far ahead")
@@ -229,12 +234,17 @@ final class ReceiverEngine {
         guard case .stopped = state else {
             waiter?(nil)
             waiter = completion
-            return handOut()
+            // More is on its way, as answers have just been given.
+            guard configuration.gathering > .zero, progress.waiting > 0, progress.waiting < mostGroups else { return handOut() }
+            gathering = loop.schedule(after: configuration.gathering) { [weak self] in self?.handOut() }
+            return
         }
         completion(nil)
     }
 
     private func handOut() {
+        gathering?.cancel()
+        gathering = nil
         guard let waiter else { return }
         defer { answer(progress.takeUntrusted(), .failure(.internalError("the session may have begun anew; send it again"))) }
         while let batch = progress.nextBatch(limit: configuration.batchLimit) {

@@ -13,6 +13,8 @@ public struct ReceiverConfiguration: Sendable {
     public var registers = true
     /// Groups that wait are merged into one batch up to this many events.
     public var batchLimit = 1000
+    /// While there is a backlog, how long a batch waits for more groups to join it: for work that is cheaper done at once.
+    public var gathering = Duration.zero
     /// The newest event processed in an earlier life, if the application knows; it and older ones are dropped.
     public var processed = EventID.none
     /// How often the pusher gets a sign of life; at most a third of the pusher's session timeout.

@@ -1,5 +1,7 @@
+import EventStore
 import EventStream
 import EventStreamClient
+import EventStreamServices
 import TestSupport
 import Testing
 
@@ -60,6 +62,64 @@ import Testing
                 try await eventually("the archive") { try await pipeline.archived() == 2 }
             }
         }
+    }
+
+    @Test func aWarehouseThatWentBackGetsWhatItLacks() async throws {
+        try await Pipeline.with([]) { pipeline in
+            try await pipeline.run([.pusher, .archiver]) {
+                try await pipeline.record("OLD", (1...400).map { "\($0)" })
+                try await eventually("the position") { try await pipeline.position(of: "ARCHIVER") == 400 }
+                // An older state of it is restored; whoever was connected is not any more.
+                try await TestDatabase.execute(
+                    """
+                    DELETE FROM evt_history WHERE id > 150; UPDATE evt_history_positions SET last_evt_id = 150;
+                    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                        WHERE datname = current_database() AND pid <> pg_backend_pid()
+                    """, on: pipeline.warehouse)
+                try await pipeline.record("NEW", ["401"])
+                try await eventually("the archive") { try await pipeline.archived() == 401 }
+            }
+            // The same, and the archiver starts later.
+            try await TestDatabase.execute(
+                "DELETE FROM evt_history WHERE id > 7; UPDATE evt_history_positions SET last_evt_id = 7", on: pipeline.warehouse)
+            try await pipeline.run([.pusher, .archiver]) {
+                try await pipeline.record("NEW", ["402"])
+                try await eventually("the archive") { try await pipeline.archived() == 402 }
+                #expect(try await pipeline.verify().summary == .init(verified: 402, wrong: 0))
+            }
+        }
+    }
+
+    @Test(arguments: ["\"\\u0000\"", "\"\\ud800\"", "1e999999"])
+    func whatCannotBeComparedIsNamed(_ data: String) async throws {
+        try await Pipeline.with([]) { pipeline in
+            try await pipeline.record("ODD", [data, "2"])
+            // The same value, written in another way, that jsonb cannot hold.
+            try await TestDatabase.execute(
+                "INSERT INTO evt_history SELECT 1, 'ODD', ' \(data)'::json, '\(try await ts(pipeline))'", on: pipeline.warehouse)
+            try await TestDatabase.connected(to: pipeline.warehouse) { connection in
+                let store = try await HistoryStore.load(.standard, archiver: pipeline.required().consumer, from: connection)
+                _ = try await store.begin(.all, on: connection)
+                let event = Event(
+                    id: EventID(1), type: EventType("ODD")!, data: try RawJSON(data),
+                    timestamp: EventTimestamp(microseconds: Int64(try await micros(pipeline))))
+                do {
+                    _ = try await store.append([event], .all, after: .none, comparing: true, on: connection)
+                    Issue.record("it was taken")
+                } catch let error as StoreError {
+                    #expect(error.message.contains("under the ids 1:"))
+                }
+            }
+        }
+    }
+
+    private func ts(_ pipeline: Pipeline) async throws -> String {
+        try await TestDatabase.rows("SELECT ts FROM evt_queue WHERE id = 1", on: pipeline.active)[0][0]!
+    }
+
+    private func micros(_ pipeline: Pipeline) async throws -> Int {
+        try await TestDatabase.number(
+            "SELECT (EXTRACT(EPOCH FROM ts) * 1000000)::bigint FROM evt_queue WHERE id = 1", on: pipeline.active)
     }
 
     @Test func severalRunsArchiveEveryEventOnce() async throws {

@@ -122,17 +122,49 @@ import Testing
         }
     }
 
-    @Test func aConsumerThatRegistersGetsWhatIsStillThere() async throws {
+    @Test func nothingIsDiscardedWhileAConsumerRegisters() async throws {
         try await Pipeline.with([]) { pipeline in
             try await record(50, from: 1000, pipeline)
             try await confirm(1049, pipeline)
-            try await confirm(0, by: "NEW", pipeline)
-            try await pipeline.run([.discarder]) {
-                // Long enough for a wrong discarder: the other's events go while it is there.
-                try await confirm(1010, by: "NEW", pipeline)
-                try await eventually("the discard") { try await pipeline.backlog() == 39 }
+            try await TestDatabase.connected(to: pipeline.active) { connection in
+                try await connection.query("BEGIN")
+                try await connection.query("INSERT INTO evt_consumers (ident, last_evt_id) VALUES ('local:NEW', 1010)")
+                try await pipeline.run([.discarder]) {
+                    try await eventually("a discarder that waits") {
+                        try await TestDatabase.number(
+                            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted", on: pipeline.active) > 0
+                    }
+                    #expect(try await pipeline.backlog() == 50)
+                    try await connection.query("COMMIT")
+                    try await eventually("the discard") { try await pipeline.backlog() == 39 }
+                }
             }
             #expect(try await ids(pipeline) == Array(1011...1049))
+        }
+    }
+
+    @Test func aPositionSetBackKnowsWhatIsGone() async throws {
+        try await Pipeline.with([]) { pipeline in
+            try await record(50, from: 1, pipeline)
+            try await confirm(50, pipeline)
+            try await TestDatabase.connected(to: pipeline.active) { discarder in
+                let info = try await StreamInfo.load(.standard, from: discarder)
+                // The discarder has decided.
+                try await discarder.query("BEGIN")
+                try await discarder.query("SELECT pg_advisory_xact_lock($1::bigint)", [.int8(info.discardKey)])
+                try await discarder.query("DELETE FROM evt_queue_0 WHERE id <= 50")
+                try await discarder.query("UPDATE evt_queue_state SET discarded = 50, settled = 50")
+                async let setting = TestDatabase.connected(to: pipeline.active) { connection in
+                    try await ConsumerAdmin(info).set("local:RING", to: EventID(5), on: connection)
+                }
+                try await eventually("somebody who waits") {
+                    try await TestDatabase.number(
+                        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted", on: pipeline.active) > 0
+                }
+                try await discarder.query("COMMIT")
+                let (position, someDiscarded) = try await setting
+                #expect(position == EventID(5) && someDiscarded)
+            }
         }
     }
 

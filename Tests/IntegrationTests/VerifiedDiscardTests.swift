@@ -1,6 +1,7 @@
 import EventStore
 import EventStream
 import EventStreamServices
+import Postgres
 import TestSupport
 import Testing
 
@@ -98,6 +99,53 @@ import Testing
         }
     }
 
+    @Test func whatWasSeenInAnotherWarehouseCountsForNothing() async throws {
+        try await Pipeline.with([]) { pipeline in
+            let segment = 1 << 17
+            try await pipeline.record("KEPT", ["1", "2", "3"])
+            _ = try await TestDatabase.number("SELECT setval('evt_queue_id_seq', \(segment))", on: pipeline.active)
+            try await pipeline.record("KEPT", ["4"])
+            try await pipeline.run([.pusher, .archiver]) {
+                try await eventually("the position") { try await pipeline.position(of: "ARCHIVER") == segment + 1 }
+            }
+            try await TestDatabase.connected(to: pipeline.active) { reader in
+                try await reader.query("BEGIN")
+                try await reader.query("SELECT count(*) FROM evt_queue")
+                try await discard(pipeline) {
+                    // Verified, and not discarded: somebody is reading.
+                    try await eventually("sums") {
+                        try await TestDatabase.number("SELECT count(*) FROM evt_history_sums", on: pipeline.warehouse) > 0
+                    }
+                    try await TestDatabase.execute(
+                        """
+                        DELETE FROM evt_history; DELETE FROM evt_history_sums;
+                        SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                            WHERE datname = current_database() AND pid <> pg_backend_pid()
+                        """, on: pipeline.warehouse)
+                    try await reader.query("COMMIT")
+                    try await eventually("a refusal") { try await pipeline.refusal()?.contains("lacks 3") == true }
+                    #expect(try await pipeline.backlog() == 4)
+                }
+            }
+        }
+    }
+
+    @Test func aWarehouseThatIsAwayKeepsEverythingAndSaysSo() async throws {
+        try await Pipeline.with([]) { pipeline in
+            try await archive(pipeline)
+            var away = pipeline.required()
+            away.url = "host=127.0.0.1 port=1 dbname=nowhere"
+            try await pipeline.run([.discarder], discarder: { $0.required = [away] }) {
+                try await eventually("a refusal") { try await pipeline.refusal()?.contains("cannot be asked") == true }
+                #expect(try await pipeline.backlog() == 200)
+            }
+            try await discard(pipeline) {
+                try await eventually("the discard") { try await pipeline.backlog() == 0 }
+                try await eventually("no refusal") { try await pipeline.refusal() == nil }
+            }
+        }
+    }
+
     @Test func aWarehouseOfBeforeKeepsWhatItHasNotGot() async throws {
         try await Pipeline.with([]) { pipeline in
             try await archive(pipeline)
@@ -129,8 +177,13 @@ import Testing
                     UPDATE evt_queue_state SET discarded = \(through)
                     """, on: pipeline.active)
             }
+            try await discard(pipeline) {
+                try await eventually("the discard") { try await pipeline.backlog() == 0 }
+            }
             let (findings, summary) = try await pipeline.verify()
-            #expect(findings.isEmpty && summary.wrong == 0)
+            #expect(findings.isEmpty && summary == .init(verified: 200, wrong: 0))
+            let sums = try await TestDatabase.rows("SELECT sum(events) FROM evt_history_sums", on: pipeline.warehouse)
+            #expect(sums == [["200"]])
         }
     }
 

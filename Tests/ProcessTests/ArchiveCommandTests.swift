@@ -38,9 +38,9 @@ import Testing
             let busy = try await deployment.evt("archive", "rewind", "2")
             #expect(busy.status != 0 && busy.text.contains("stop it first"), "\(busy.text)")
             #expect(try await archiver.terminate().status == 0)
-            try await TestDatabase.execute("DELETE FROM evt_history WHERE id IN (5, 77)", on: deployment.warehouse)
             let rewound = try await deployment.evt("archive", "rewind", "2")
             #expect(rewound.status == 0 && rewound.text == "local:ARCHIVER goes on after 2\n", "\(rewound.text)")
+            try await TestDatabase.execute("DELETE FROM evt_history WHERE id IN (5, 77)", on: deployment.warehouse)
             archiver = try deployment.start("evt-archiver")
             try await eventually("the discard") { try await deployment.backlog() == 0 }
             #expect(try await deployment.evt("archive", "verify").text == "9 events verified, 0 findings\n")

@@ -76,6 +76,11 @@ public struct DiscardPlan: Sendable {
             if !mustDelete(refused, run: run, stream, now) {
                 return refused.retryAt <= now ? .empty(segment: segment, through: end) : rest(stream, now)
             }
+        } else if run == DiscardPlan.run(of: stream.newest), confirmed >= stream.newest, written.isStill(now),
+            confirmed.rawValue - oldest.rawValue >= Int64(limit) * 20, refused.map({ !$0.isFinal && $0.retryAt <= now }) ?? true
+        {
+            // Nobody is writing, and many rows would have to be deleted.
+            return .empty(segment: segment, through: confirmed)
         } else if !isWritten || run == DiscardPlan.run(of: stream.newest), isCompleteSoon(end, stream) {
             return rest(stream, now)
         }
@@ -86,6 +91,9 @@ public struct DiscardPlan: Sendable {
         guard let through = round, oldest <= through else { return rest(stream, now) }
         return .delete(segment: segment, from: oldest, through: min(through, end, confirmed), limit: limit)
     }
+
+    /// Whether nothing has been recorded for a while.
+    public func isStill(now: MonotonicTime) -> Bool { written.isStill(now) }
 
     /// The segment of the step just given could not be emptied.
     public mutating func refused(_ refusal: Refusal, through: EventID, now: MonotonicTime) {
@@ -129,18 +137,22 @@ public struct DiscardPlan: Sendable {
 private struct Pace: Sendable {
     private var last: (id: EventID, at: MonotonicTime)?
     private(set) var perSecond = 0.0
+    private var movedAt: MonotonicTime?
 
     mutating func saw(_ id: EventID, _ now: MonotonicTime) {
         guard let last, id >= last.id else {
-            (last, perSecond) = ((id, now), 0)
+            (last, perSecond, movedAt) = ((id, now), 0, now)
             return
         }
+        if id > last.id { movedAt = now }
         let elapsed = (now - last.at) / .seconds(1)
         guard elapsed >= 0.02 else { return }
         let weight = elapsed / (elapsed + 2)
         perSecond += (Double(id.rawValue - last.id.rawValue) / elapsed - perSecond) * weight
         self.last = (id, now)
     }
+
+    func isStill(_ now: MonotonicTime) -> Bool { movedAt.map { now - $0 >= .milliseconds(100) } ?? false }
 
     func reaches(_ target: EventID, from id: EventID, within duration: Duration) -> Bool {
         Double(target.rawValue - id.rawValue) <= perSecond * (duration / .seconds(1))

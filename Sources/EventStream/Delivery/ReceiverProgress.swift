@@ -130,6 +130,12 @@ public struct ReceiverProgress: Sendable {
         return batch
     }
 
+    /// Groups that have arrived and are not handed out.
+    public var waiting: Int { groups.count }
+
+    /// Groups of the batch that is out.
+    public var handedOut: Int { current?.rids.count ?? 0 }
+
     /// Whether a batch is out.
     public var isProcessing: Bool { current != nil }
 

@@ -21,7 +21,7 @@ public struct EventID: Hashable, Comparable, Sendable, CustomStringConvertible {
 
     /// The position before the first event.
     public static let none = EventID(0)
-    public var next: EventID { EventID(rawValue + 1) }
+    public var next: EventID { EventID(rawValue == .max ? .max : rawValue + 1) }
     public static func < (a: EventID, b: EventID) -> Bool { a.rawValue < b.rawValue }
     public var description: String { String(rawValue) }
 }

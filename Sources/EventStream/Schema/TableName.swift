@@ -3,11 +3,12 @@ public struct TableName: Hashable, Sendable, CustomStringConvertible {
     public let schema: String?
     public let name: String
 
-    /// Reads `table` or `schema.table`. Each part is at most 40 bytes, so that derived names fit PostgreSQL's 63.
+    /// Reads `table` or `schema.table`. Each part is at most 40 bytes, so that derived names fit PostgreSQL's 63, and without
+    /// `$$`, which ends the body of a function.
     public init?(_ text: String) {
         let parts = text.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
         guard (1...2).contains(parts.count),
-            parts.allSatisfy({ (1...40).contains($0.utf8.count) && !$0.utf8.contains(0) })
+            parts.allSatisfy({ (1...40).contains($0.utf8.count) && !$0.utf8.contains(0) && !$0.contains("$$") })
         else { return nil }
         schema = parts.count == 2 ? parts[0] : nil
         name = parts[parts.count - 1]

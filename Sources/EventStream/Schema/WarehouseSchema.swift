@@ -73,25 +73,28 @@ extension Migration {
         -- Makes the partitions of the months from one day to another that are not there yet, and returns how many. Events of
         -- these months that the default partition holds move. Runs as the owner: whoever archives needs no more than this.
         CREATE FUNCTION {{partitions}}(first date, last date) RETURNS integer
-        LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
+        LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms' AS $$
         DECLARE
             month date := date_trunc('month', first);
             parent oid := {{'history}}::regclass;
             space name;
             parent_name name;
-            kind "char";
             leaf text;
             made integer := 0;
         BEGIN
-            SELECT nspname, relname, relkind INTO space, parent_name, kind
-                FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE c.oid = parent;
-            IF kind <> 'p' THEN
+            -- Not of a table somebody else has partitioned, in a way of his own.
+            SELECT nspname, relname INTO space, parent_name
+                FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace JOIN pg_partitioned_table p ON partrelid = c.oid
+                WHERE c.oid = parent AND partdefid = to_regclass({{'default}});
+            IF NOT FOUND THEN
                 RETURN 0;
             END IF;
             PERFORM pg_advisory_xact_lock((1163285590::bigint << 32) | parent::bigint);
             WHILE month <= last LOOP
                 leaf := format('%I.%I', space, parent_name || to_char(month, '"_y"YYYY"m"MM'));
                 IF to_regclass(leaf) IS NULL THEN
+                    -- In the order in which VACUUM and ANALYZE take them.
+                    LOCK TABLE ONLY {{history}} IN SHARE UPDATE EXCLUSIVE MODE;
                     EXECUTE format('CREATE TABLE %s (LIKE %s INCLUDING ALL)', leaf, {{'history}});
                     LOCK TABLE {{default}} IN ACCESS EXCLUSIVE MODE;
                     EXECUTE format('WITH moved AS (DELETE FROM %s WHERE ts >= %L AND ts < %L RETURNING id, type, data, ts) '

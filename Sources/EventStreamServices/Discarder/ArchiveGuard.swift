@@ -2,6 +2,7 @@ import EventLoop
 import EventStore
 public import EventStream
 import Postgres
+import ServiceLifecycle
 
 /// Lets events go only once an archive has been seen to hold them: the same events, by count and checksum.
 final class ArchiveGuard {
@@ -34,13 +35,26 @@ final class ArchiveGuard {
     ///   - target: up to here events are to be discarded.
     ///   - discarded: up to here they have been.
     /// - Returns: up to where they may go.
+    /// - Throws: only what is wrong with the active database; an archive that cannot be asked refuses.
     func verify(through target: EventID, after discarded: EventID, active: Connection) async throws -> EventID {
-        let start = max(verified ?? .none, discarded)
-        if start >= target { return start }
-        if let refused, .now - refused.at < patience { return start }
+        if let refused, .now - refused.at < patience { return max(verified ?? .none, discarded) }
         // All of the range again, not only its beginning.
         let target = max(target, refused?.through ?? .none)
         (refusal, refused) = (nil, nil)
+        do {
+            return try await compare(through: target, after: discarded, active: active)
+        } catch {
+            guard active.isOpen else { throw error }
+            connection?.close()
+            (connection, verified) = (nil, nil)
+            return refuse(discarded, of: target, "the archive of \(required.consumer) cannot be asked: \(error)")
+        }
+    }
+
+    private func compare(through target: EventID, after discarded: EventID, active: Connection) async throws -> EventID {
+        // What was seen over a connection that is gone was perhaps another warehouse.
+        if connection?.isOpen != true { verified = nil }
+        let start = max(verified ?? .none, discarded)
         let (warehouse, store) = try await connected()
         guard try await isRegistered(on: active), let standing = try await store.standing(on: warehouse) else {
             return refuse(
@@ -48,9 +62,10 @@ final class ArchiveGuard {
         }
         let audit = ArchiveAudit(info, store, want: standing.want)
         let sums = ArchiveSums(store)
+        // Also where there is nothing left to compare: the warehouse answers, and still has what was recorded.
         let recorded = try await sums.end(on: warehouse)
-        var done = start
-        while done < target {
+        var done = recorded < start ? discarded : start
+        while done < target, !Task.isShuttingDownGracefully {
             // What was recorded before a restart is compared once more, and not recorded again.
             let isRecorded = done < recorded
             let found = try await audit.compare(
@@ -62,8 +77,9 @@ final class ArchiveGuard {
             }
             if let wrong {
                 let differences = try await audit.differences(in: wrong, active: active, warehouse: warehouse)
-                verified = max(done, EventID(wrong.first.rawValue - 1))
-                return refuse(verified!, of: wrong.last, describe(differences, in: wrong, position: standing.position))
+                let last = max(done, EventID(wrong.first.rawValue - 1))
+                verified = last
+                return refuse(last, of: wrong.last, describe(differences, in: wrong, position: standing.position))
             }
             done = found.through
             verified = done
@@ -101,7 +117,10 @@ final class ArchiveGuard {
     private func connected() async throws -> (Connection, HistoryStore) {
         if let connection, let store, connection.isOpen { return (connection, store) }
         let connection = try await Connection.open(
-            ConnectionOptions(required.url, applicationName: "evt-discarder"), on: loop)
+            ConnectionOptions(
+                required.url, applicationName: "evt-discarder",
+                settings: ["default_transaction_isolation": "read committed", "lock_timeout": "5s", "statement_timeout": "0"]),
+            on: loop)
         do {
             let store = try await HistoryStore.load(required.tables, archiver: required.consumer, from: connection)
             (self.connection, self.store) = (connection, store)

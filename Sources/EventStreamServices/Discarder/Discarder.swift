@@ -69,6 +69,7 @@ final class DiscarderWork {
     /// What may go at most, as long as a guard refuses the rest.
     private var allowed = EventID(.max)
     private var refusal: String?
+    private var isNoted = false
     private var discarded = 0
     private var reported: ContinuousClock.Instant?
     /// Rows deleted in each segment since it was vacuumed or emptied.
@@ -115,8 +116,8 @@ final class DiscarderWork {
 
     /// - Parameter progress: called after every step that went well.
     func run(progress: () -> Void) async throws {
-        // What an earlier one has left there; if it holds still, it is found again.
-        try await store.note(refusal: nil, on: connection)
+        // What an earlier one has left there. A required archive's is noted anew.
+        if guards.isEmpty { try await store.note(refusal: nil, on: connection) }
         while !Task.isShuttingDownGracefully, !Task.isCancelled {
             var (stream, discarded) = try await store.look(on: connection)
             if let confirmed = stream.confirmed { stream.confirmed = min(confirmed, allowed) }
@@ -125,18 +126,27 @@ final class DiscarderWork {
                 if try await mayGo(through: through, after: discarded) { try await empty(segment, through: through) }
             case .delete(let segment, let from, let through, let limit):
                 guard try await mayGo(through: through, after: discarded) else { break }
-                let count = try await store.delete(segment, from: from, through: through, limit: limit, on: connection)
+                let start = ContinuousClock.now
+                guard
+                    let count = try await store.delete(segment, from: from, through: through, limit: limit, on: connection)
+                else { break }
                 self.discarded += count
                 dead[segment, default: 0] += count
+                // Beside writers only part of the time: their commits write and flush what deleting logs, too.
+                if !plan.isStill(now: .now) { try await sleep(min((.now - start) * 4, .milliseconds(50))) }
             case .rest(let pause):
                 try await vacuum()
                 try await checkAgain(after: discarded)
                 try await heldBack.update(on: connection)
                 report(always: false)
-                try await cancelWhenGracefulShutdown { try await Task.sleep(for: pause) }
+                try await sleep(pause)
             }
             progress()
         }
+    }
+
+    private func sleep(_ pause: Duration) async throws {
+        try await cancelWhenGracefulShutdown { try await Task.sleep(for: pause) }
     }
 
     private func empty(_ segment: Int, through: EventID) async throws {
@@ -158,8 +168,8 @@ final class DiscarderWork {
             bound = min(bound, try await each.verify(through: through, after: discarded, active: connection))
         }
         let refusal = guards.compactMap(\.refusal).first
-        if refusal != self.refusal {
-            self.refusal = refusal
+        if !guards.isEmpty, !isNoted || refusal != self.refusal {
+            (self.refusal, isNoted) = (refusal, true)
             if let refusal { logger.error("not discarded", metadata: [.reason: "\(refusal)"]) }
             try await store.note(refusal: refusal, on: connection)
         }

@@ -29,7 +29,14 @@ final class HeldBackReport {
     func update(on connection: Connection) async throws {
         guard nextAt.map({ $0 <= .now }) ?? true else { return }
         let start = ContinuousClock.now
-        let held = try await HeldBack.load(info, from: connection)
+        let held: HeldBack?
+        do {
+            held = try await HeldBack.load(info, from: connection)
+        } catch {
+            guard connection.isOpen else { throw error }
+            nextAt = .now + .seconds(60)
+            return logger.warning("what consumers hold back could not be counted", metadata: [.error: "\(error)"])
+        }
         nextAt = .now + max(min(period, .seconds(60)), (.now - start) * 100)
         guard let held else { return forget() }
         show(held)

@@ -140,6 +140,25 @@ import Testing
         #expect(busy > .milliseconds(250) && busy < .milliseconds(450))
     }
 
+    @Test func aSegmentIsEmptiedWhileNobodyWritesIfMuchIsConfirmed() {
+        var plan = plan(limit: 10)
+        let much = stream(1, confirmed: 1000, newest: 1000)
+        #expect(plan.next(much, now: start) == .delete(segment: 0, from: 1, through: 1000, limit: 10))
+        #expect(plan.next(much, now: start + .seconds(1)) == .empty(segment: 0, through: 1000))
+        // In use, or not for us to empty: rows.
+        plan.refused(.busy, through: 1000, now: start + .seconds(1))
+        #expect(plan.next(much, now: start + .seconds(1)) == .delete(segment: 0, from: 1, through: 1000, limit: 10))
+        let few = stream(900, confirmed: 1000, newest: 1000)
+        #expect(plan.next(few, now: start + .seconds(9)) == .delete(segment: 0, from: 900, through: 1000, limit: 10))
+        // Older events of other segments would be skipped.
+        let wrapped = stream(1, confirmed: 8 * segment + 9, newest: 8 * segment + 9)
+        var other = self.plan(limit: 10)
+        _ = other.next(wrapped, now: start)
+        #expect(
+            other.next(wrapped, now: start + .seconds(1))
+                == .delete(segment: 0, from: 1, through: EventID(segment - 1), limit: 10))
+    }
+
     @Test func aStepDeletesSomethingEvenWithASillyLimit() {
         var plan = plan(limit: 0)
         #expect(plan.next(stream(1, confirmed: 1, newest: 1), now: start) == .delete(segment: 0, from: 1, through: 1, limit: 1))
@@ -150,11 +169,16 @@ import Testing
         for _ in 0..<200 {
             var left = Set((0..<200).map { _ in Int64(random.pick(1...Int(20 * segment))) })
             let newest = left.max()!
-            let confirmed = min(newest, Int64(random.pick(0...Int(20 * segment))))
+            let confirmed = random.chance(50) ? newest : min(newest, Int64(random.pick(0...Int(20 * segment))))
             let kept = left.filter { $0 > confirmed }
             var plan = plan(limit: random.pick(1...30), period: .milliseconds(random.pick(0...3000)))
             var now = start
             var discarded: Int64 = 0
+            // Nobody has been writing for a while, or it is not known.
+            if random.chance(50) {
+                _ = plan.next(stream(nil, confirmed: confirmed, newest: newest), now: now)
+                now += .seconds(1)
+            }
             for _ in 0..<10_000 where left != kept {
                 let oldest = left.min()
                 switch plan.next(stream(oldest, confirmed: confirmed, newest: newest), now: now) {
