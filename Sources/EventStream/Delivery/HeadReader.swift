@@ -21,6 +21,8 @@ public struct HeadReader: Sendable {
         public var gapPatience = Duration.milliseconds(3)
         /// Looking at the locks takes at most one part in so many of the time, however dear many connections make it.
         public var lookShare = 10
+        /// After so many rows in one turn the next ones can wait for company (``SleepLatch/Configuration/busyPause``).
+        public var busyRows = 100
         public init() {}
     }
 
@@ -32,6 +34,7 @@ public struct HeadReader: Sendable {
     // The present turn.
     private var hasLooked = false
     private var foundRows = false
+    private var manyRows = false
     private var more = false
 
     /// - Parameter settled: every event up to here has been reported.
@@ -65,7 +68,7 @@ public struct HeadReader: Sendable {
     /// - Parameter isAsked: whether somebody waits for what this turn finds.
     /// - Returns: the first query; nil if there is nothing worth asking, and the turn ends.
     public mutating func begin(isAsked: Bool, at now: MonotonicTime) -> Query? {
-        (hasLooked, foundRows, more) = (false, false, false)
+        (hasLooked, foundRows, manyRows, more) = (false, false, false, false)
         guard let gap else { return .rows(after: settled) }
         let isOld = now - gap.openedAt >= configuration.gapPatience
         guard isOld || isAsked || gap.holders != nil else { return .rows(after: settled) }
@@ -95,6 +98,7 @@ public struct HeadReader: Sendable {
     public mutating func sawRows(_ ids: some RandomAccessCollection<EventID>, isCut: Bool, at now: MonotonicTime) -> Int {
         let deliverable = horizon.rows(ids, at: now)
         foundRows = deliverable > 0
+        manyRows = deliverable >= configuration.busyRows
         more = isCut && deliverable == ids.count
         return deliverable
     }
@@ -111,9 +115,10 @@ public struct HeadReader: Sendable {
     ///   - latched: what became of the attempt to take the latch, if one was made in this turn.
     ///   - isAsked: whether somebody waits for a further turn.
     public mutating func end(latched: Bool?, isAsked: Bool, at now: MonotonicTime) -> SleepLatch.Action {
-        var action = latch.didRead(foundRows: foundRows, more: more, latched: latched, blocked: gap != nil)
+        var action = latch.didRead(
+            foundRows: foundRows, many: manyRows, more: more, latched: latched, blocked: gap != nil)
         // A gap nobody has looked into mostly closes at once: until it is worth that look, pauses do not grow.
-        if let gap, gap.holders == nil, case .pause(let pause) = action {
+        if !manyRows, let gap, gap.holders == nil, case .pause(let pause) = action {
             action = .pause(min(pause, configuration.latch.shortestPause))
         }
         guard isAsked else { return action }

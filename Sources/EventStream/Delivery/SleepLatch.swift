@@ -16,6 +16,9 @@ public struct SleepLatch: Sendable {
         public var longestSleep: Duration
         /// How much longer each pause is; nil doubles it.
         public var step: Duration?
+        /// The pause after a read that brought many events, though not all it might have: fewer and larger reads cost writers
+        /// and readers less. Zero for none.
+        public var busyPause = Duration.milliseconds(2)
 
         public init(
             shortestPause: Duration = .microseconds(250), longestPause: Duration = .milliseconds(20),
@@ -90,19 +93,27 @@ public struct SleepLatch: Sendable {
     ///
     /// - Parameters:
     ///   - foundRows: whether it brought events that could be delivered.
+    ///   - many: whether these were so many that the next ones can wait for company.
     ///   - more: whether there is probably more to read at once.
     ///   - latched: what became of the attempt to take the latch, if one was made before this read.
     ///   - blocked: whether rows wait behind a gap, whose end nobody will announce.
-    public mutating func didRead(foundRows: Bool, more: Bool, latched: Bool?, blocked: Bool) -> Action {
+    public mutating func didRead(
+        foundRows: Bool, many: Bool = false, more: Bool, latched: Bool?, blocked: Bool
+    ) -> Action {
         if latched == true { holdsLatch = true }
         if isSafetyPoll, foundRows, role == .listener, !wokenWhileReading { wakerIsSilent = true }
         // A gap that has just opened mostly closes at once.
         if blocked, !isBlocked { nextPause = configuration.shortestPause }
         isBlocked = blocked
         if foundRows || wokenWhileReading {
+            let isAsked = wokenWhileReading
             wokenWhileReading = false
             nextPause = configuration.shortestPause
             if holdsLatch { return read(.release) }
+            if many, !more, !isAsked, configuration.busyPause > .zero {
+                state = .pausing
+                return .pause(configuration.busyPause)
+            }
             return read(role == .waker && !more && !blocked ? .take : .leave)
         }
         if blocked { return pause() }

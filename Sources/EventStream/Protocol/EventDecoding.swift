@@ -57,7 +57,7 @@ struct EventDecoder {
                 case .data: data = RawJSON(unchecked: Array(bytes[value]))
                 case .ts where isString: timestamp = time(contents)
                 case .us:
-                    fraction = Int64(String(decoding: bytes[value], as: UTF8.self))
+                    fraction = bytes[value].count <= 6 ? bytes[value].decimal : nil
                     guard fraction != nil else { throw FutoInError.invalidRequest("us must be an integer, 0 to 999999") }
                 default: throw FutoInError.invalidRequest("an event has no \(JSONText.unescape(bytes[key]).prefix(30)) like that")
                 }
@@ -76,12 +76,16 @@ struct EventDecoder {
 
     private func name(_ range: Range<Int>) -> Key {
         let key = bytes[range]
-        switch key.count {
-        case 2 where key.elementsEqual("id".utf8): return .id
-        case 2 where key.elementsEqual("ts".utf8): return .ts
-        case 2 where key.elementsEqual("us".utf8): return .us
-        case 4 where key.elementsEqual("type".utf8): return .type
-        case 4 where key.elementsEqual("data".utf8): return .data
+        // Five comparisons an event are worth the trouble.
+        func isKey(_ text: StaticString) -> Bool {
+            UnsafeRawPointer(text.utf8Start).isEqual(to: bytes.baseAddress! + range.lowerBound, count: range.count)
+        }
+        switch range.count {
+        case 2 where isKey("id"): return .id
+        case 2 where isKey("ts"): return .ts
+        case 2 where isKey("us"): return .us
+        case 4 where isKey("type"): return .type
+        case 4 where isKey("data"): return .data
         default: break
         }
         guard key.contains(UInt8(ascii: "\\")) else { return .other }
@@ -96,10 +100,36 @@ struct EventDecoder {
     }
 
     private mutating func time(_ range: Range<Int>) -> EventTimestamp? {
-        if let knownTime, bytes[knownTime.text].elementsEqual(bytes[range]) { return knownTime.timestamp }
+        if let knownTime, knownTime.text.count == range.count,
+            UnsafeRawPointer(bytes.baseAddress! + range.lowerBound).isEqual(
+                to: bytes.baseAddress! + knownTime.text.lowerBound, count: range.count)
+        {
+            return knownTime.timestamp
+        }
         let timestamp = EventTimestamp(wire: bytes[range])
         if let timestamp { knownTime = (range, timestamp) }
         return timestamp
+    }
+}
+
+extension UnsafeRawPointer {
+    @inline(__always)
+    fileprivate func isEqual(to other: UnsafeRawPointer, count: Int) -> Bool {
+        for index in 0..<count where (self + index).load(as: UInt8.self) != (other + index).load(as: UInt8.self) { return false }
+        return true
+    }
+}
+
+extension Slice<UnsafeBufferPointer<UInt8>> {
+    /// The number that digits and nothing else make; nil for anything else, leading zeros included.
+    fileprivate var decimal: Int64? {
+        guard let first, count <= 18, first != UInt8(ascii: "0") || count == 1 else { return nil }
+        var value: Int64 = 0
+        for byte in self {
+            guard byte.isASCIIDigit else { return nil }
+            value = value * 10 + Int64(byte &- UInt8(ascii: "0"))
+        }
+        return value
     }
 }
 

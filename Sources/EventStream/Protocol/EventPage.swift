@@ -62,7 +62,7 @@ public final class EventPage: Sendable {
         for index in range {
             output.append(contentsOf: buffer[start(of: index)..<(entries[index].end - 2)])
             output.append(contentsOf: ",\"us\":".utf8)
-            output.append(contentsOf: String(entries[index].fraction).utf8)
+            output.append(decimal: Int64(entries[index].fraction))
             output.append(contentsOf: "},".utf8)
         }
     }
@@ -93,7 +93,7 @@ public struct EventPageBuilder {
     ) {
         guard let eventType = EventType(wire: type) else { return }
         buffer.append(contentsOf: "{\"id\":\"".utf8)
-        buffer.append(contentsOf: String(id.rawValue).utf8)
+        buffer.append(decimal: id.rawValue)
         buffer.append(contentsOf: "\",\"type\":\"".utf8)
         buffer.append(contentsOf: type)
         buffer.append(contentsOf: "\",\"data\":".utf8)
@@ -200,6 +200,26 @@ extension EventGroup {
             runs[runs.count - 1].range = run.range.lowerBound..<(index + 1)
         } else {
             runs.append((page, index..<(index + 1)))
+        }
+    }
+}
+
+extension [UInt8] {
+    /// Appends a number's digits, without a String in between.
+    @inline(__always)
+    mutating func append(decimal value: Int64) {
+        guard value > 9 else {
+            guard value >= 0 else { return append(contentsOf: String(value).utf8) }
+            return append(UInt8(ascii: "0") + UInt8(truncatingIfNeeded: value))
+        }
+        var (rest, first) = (UInt64(value), 20)
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 20) { digits in
+            while rest > 0 {
+                first -= 1
+                digits[first] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
+                rest /= 10
+            }
+            append(contentsOf: digits[first...])
         }
     }
 }

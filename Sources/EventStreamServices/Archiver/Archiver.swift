@@ -2,7 +2,6 @@ import EventLoop
 import EventStore
 public import EventStream
 import EventStreamClient
-import Foundation
 public import Logging
 import Postgres
 public import ServiceLifecycle
@@ -68,7 +67,7 @@ final class ArchiverEngine {
         receiving.keepAlive = configuration.keepAlive
         receiving.processed = position
         receiving.batchLimit = configuration.transactionMax
-        receiving.gathering = .milliseconds(Int(ProcessInfo.processInfo.environment["GATHER"] ?? "5")!)
+        receiving.gathering = .milliseconds(5)
         let receiver = try ReliableReceiver(configuration.component.name, receiving, loop: loop)
         let log = Task { [logger] in await ArchiverEngine.report(receiver.signals, to: logger) }
         // The batch under way is finished and confirmed before the session ends.
