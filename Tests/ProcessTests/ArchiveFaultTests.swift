@@ -3,7 +3,7 @@ import Postgres
 import TestSupport
 import Testing
 
-/// The archive is the stream, event for event, whatever was killed while it was copied.
+/// The archive is the stream, event for event, whatever was killed while it was copied and the stream was discarded.
 @Suite(.serialized) struct ArchiveFaultTests {
     @Test func theArchiveHasEveryEventOnceAlthoughProcessesAndDatabasesAreKilled() async throws {
         let given = ProcessInfo.processInfo.environment["EVT_SIMULATION_SEED"].flatMap { UInt64($0) }
@@ -44,12 +44,16 @@ import Testing
                 }
             }
         }
-        let newest = try await TestDatabase.number("SELECT max(id) FROM evt_queue", on: deployment.active)
+        let newest = try await TestDatabase.number("SELECT max(id) FROM truth", on: deployment.active)
         try await eventually("the last event in the archive") { try await archiving.position() == newest }
         try await eventually("the position of the archiver") { try await deployment.position(of: "ARCHIVER") == newest }
+        try await eventually("the discard") { try await deployment.backlog() == 0 }
+        let verified = try await deployment.evt("archive", "verify")
+        let count = try await TestDatabase.number("SELECT count(*) FROM truth", on: deployment.active)
+        #expect(verified.text == "\(count) events verified, 0 findings\n", "EVT_SIMULATION_SEED=\(seed)")
         try await archiving.stop()
-        // Both in id order, and an id is only once in the queue.
-        let queue = try await contents(of: "evt_queue", in: deployment.active)
+        // Both in id order, and an id is only once in the truth.
+        let queue = try await contents(of: "truth", in: deployment.active)
         let history = try await contents(of: "evt_history", in: deployment.warehouse)
         let different = queue == history ? nil : firstDifference(queue, history)
         #expect(different == nil, "EVT_SIMULATION_SEED=\(seed)")
@@ -94,14 +98,14 @@ import Testing
 /// What happens.
 private enum Fault: Sendable {
     // kill -9, and a new start.
-    case archiverKilled, pusherKilled, activeKilled, warehouseKilled
+    case archiverKilled, pusherKilled, activeKilled, warehouseKilled, discarderKilled
     /// For longer than its session lives, perhaps in the midst of a transaction; then it goes on as if nothing had been.
     case archiverPaused
 
     static let all =
         Array(repeating: archiverKilled, count: 8) + Array(repeating: pusherKilled, count: 7)
         + Array(repeating: activeKilled, count: 7) + Array(repeating: warehouseKilled, count: 8)
-        + Array(repeating: archiverPaused, count: 3)
+        + Array(repeating: archiverPaused, count: 3) + Array(repeating: discarderKilled, count: 5)
 }
 
 /// When it happens.
@@ -143,18 +147,20 @@ private actor Archiving {
 
     func start() async throws {
         try await TestDatabase.execute(Self.noteMoves, on: deployment.warehouse)
+        try await TestDatabase.execute(Self.noteTruth, on: deployment.active)
         for name in ["pusher"] + Self.archivers { try start(name) }
         try await deployment.record("START")
         try await eventually("the start") { try await busy() != nil }
+        try start("discarder")
     }
 
     /// Who archives is told from the name it has as a client of the warehouse.
     private func start(_ name: String) throws {
         processes[name] = try deployment.start(
-            name == "pusher" ? "evt-pusher" : "evt-archiver", [],
+            Self.archivers.contains(name) ? "evt-archiver" : "evt-\(name)", [],
             [
                 "EVT_ARCHIVE_URL": "\(deployment.warehouse) application_name=\(name)", "EVT_LIVE_BIND": "",
-                "EVT_SESSION_TIMEOUT": "2s",
+                "EVT_SESSION_TIMEOUT": "2s", "EVT_DISCARD_REQUIRE": "ARCHIVER", "EVT_DISCARD_LIMIT": "50",
             ])
     }
 
@@ -220,8 +226,8 @@ private actor Archiving {
             let busy = try await busy()!
             victim = spare && fault == .archiverKilled ? Self.other(than: busy) : busy
             processes[victim]!.signal(fault == .archiverKilled ? SIGKILL : SIGSTOP)
-        case .pusherKilled:
-            victim = "pusher"
+        case .pusherKilled, .discarderKilled:
+            victim = fault == .pusherKilled ? "pusher" : "discarder"
             processes[victim]!.signal(SIGKILL)
         case .activeKilled: try await active.kill()
         case .warehouseKilled: try await warehouse.kill()
@@ -230,7 +236,7 @@ private actor Archiving {
 
     func recover(from fault: Fault) async throws {
         switch fault {
-        case .archiverKilled, .pusherKilled:
+        case .archiverKilled, .pusherKilled, .discarderKilled:
             _ = try await processes[victim]!.ended()
             try start(victim)
         case .archiverPaused:
@@ -257,5 +263,15 @@ private actor Archiving {
             RETURN NULL;
         END $$;
         CREATE TRIGGER note_move AFTER UPDATE ON evt_history_positions FOR EACH ROW EXECUTE FUNCTION note_move();
+        """
+
+    private static let noteTruth = """
+        CREATE TABLE truth (id bigint PRIMARY KEY, type text, data json, ts timestamp);
+        CREATE FUNCTION note_truth() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            INSERT INTO public.truth VALUES (NEW.id, NEW.type, NEW.data, NEW.ts);
+            RETURN NULL;
+        END $$;
+        CREATE TRIGGER note_truth AFTER INSERT ON evt_queue FOR EACH ROW EXECUTE FUNCTION note_truth();
         """
 }
