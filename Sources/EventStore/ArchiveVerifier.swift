@@ -21,6 +21,8 @@ public struct ArchiveVerifier: Sendable {
         case extra(EventID)
         /// A range of discarded events is not what it was.
         case range(ArchiveSums.Record, now: ArchiveAudit.Sum)
+        /// Events were compared and discarded, and the warehouse knows nothing of it: it went back, or is another.
+        case forgotten(first: EventID, last: EventID)
         /// Events discarded without having been compared: there is nothing to verify them with.
         case unknown(first: EventID, last: EventID, events: Int)
     }
@@ -40,7 +42,7 @@ public struct ArchiveVerifier: Sendable {
     ) async throws -> Summary {
         // What the archiver has confirmed must be in the archive, wherever that believes to be.
         let confirmed = try await active.query(
-            Statement("SELECT last_evt_id FROM \(info.tables.consumers.sql) WHERE ident = $1"),
+            Statement("SELECT last_evt_id, verified_evt_id FROM \(info.tables.consumers.sql) WHERE ident = $1"),
             [.text(history.archiver.description)])
         guard let standing = try await history.standing(on: warehouse) else {
             throw StoreError("\(history.archiver) has never archived into \(history.tables.history)")
@@ -81,6 +83,11 @@ public struct ArchiveVerifier: Sendable {
             done = found.through
         }
         let gone = min(last, try await discarded(on: active))
+        let forgotten = (
+            first: max(first, try await ArchiveSums(history).end(on: warehouse).next),
+            last: min(gone, EventID(confirmed.int(0, 1) ?? 0))
+        )
+        if forgotten.first <= forgotten.last { tell(.forgotten(first: forgotten.first, last: forgotten.last)) }
         try await verifySums(from: first, through: gone, warehouse: warehouse, tell) { record in
             if record.last <= alive { summary.verified += record.sum.events }
         }

@@ -12,6 +12,21 @@ public struct DiscardStore: Sendable {
 
     public init(_ info: StreamInfo) { self.info = info }
 
+    /// Takes the discarder's role for as long as the connection lives; false while another has it.
+    public func takeRole(on connection: Connection) async throws(PostgresError) -> Bool {
+        try await connection.query(Statement("SELECT pg_try_advisory_lock(\(info.discarderKey))")).bool(0, 0) ?? false
+    }
+
+    /// Notes up to which id an archive has been seen to hold what was discarded.
+    public func note(verified id: EventID, by archiver: ConsumerIdentity, on connection: Connection) async throws(PostgresError) {
+        try await connection.query(
+            Statement(
+                """
+                UPDATE \(info.tables.consumers.sql) SET verified_evt_id = $2::bigint
+                WHERE ident = $1 AND verified_evt_id < $2::bigint
+                """, name: "evt_verified"), [.text(archiver.description), .int8(id.rawValue)])
+    }
+
     /// What there is to discard, and up to which id it has been done.
     public func look(on connection: Connection) async throws -> (stream: DiscardPlan.Stream, discarded: EventID) {
         let events = info.tables.events.sql

@@ -8,6 +8,11 @@ public enum Migrator {
     /// Each step is a transaction, under a lock, so that several may try at once.
     /// - Returns: the steps applied now.
     public static func migrateActive(_ tables: StreamTables, on connection: Connection) async throws -> [Migration] {
+        guard connection.parameterStatus("server_encoding") != "SQL_ASCII" else {
+            throw StoreError(
+                "the database's encoding is SQL_ASCII: text in it may be anything, and JSON is UTF-8; make it a database with "
+                    + "ENCODING 'UTF8'")
+        }
         let schema = try await currentSchema(of: tables.events, on: connection)
         let consumers = tables.consumers.qualified(in: try await currentSchema(of: tables.consumers, on: connection))
         let qualified = StreamTables(events: tables.events.qualified(in: schema), consumers: consumers)

@@ -23,6 +23,8 @@ public struct StreamInfo: Hashable, Sendable {
     /// The advisory lock that registering shares (a trigger takes it) and discarding has for itself: what a new consumer can expect to get is
     /// not discarded behind its back.
     public var discardKey: Int64 { 1_163_285_572 << 32 | Int64(tableOID) }
+    /// The advisory lock of the one discarder at work.
+    public var discarderKey: Int64 { 1_163_285_573 << 32 | Int64(tableOID) }
     /// The channel that says: there are new events.
     public var channel: String { "evt_\(tableOID)" }
 

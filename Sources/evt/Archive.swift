@@ -69,6 +69,9 @@ struct Archive: AsyncParsableCommand {
                 "range    \(record.first) to \(record.last): \(now.events) events"
                     + (now.events == record.sum.events ? ", but not the same" : " instead of")
                     + " \(record.sum.events) that were compared \(record.compared)"
+            case .forgotten(let first, let last):
+                "lost     \(first) to \(last): compared before they were discarded, and this warehouse knows nothing of it: was it "
+                    + "restored or replaced?"
             case .unknown(let first, let last, let events):
                 "unknown  \(first) to \(last): \(events) events that were discarded without being compared"
             }

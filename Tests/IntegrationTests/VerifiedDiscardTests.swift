@@ -99,6 +99,56 @@ import Testing
         }
     }
 
+    @Test func aWarehouseThatForgotWhatWasComparedIsFound() async throws {
+        try await Pipeline.with([]) { pipeline in
+            try await archive(pipeline)
+            try await discard(pipeline) {
+                try await eventually("the discard") { try await pipeline.backlog() == 0 }
+            }
+            // An older copy of it, or an empty one.
+            try await TestDatabase.execute("TRUNCATE evt_history, evt_history_sums", on: pipeline.warehouse)
+            let (findings, summary) = try await pipeline.verify()
+            #expect(findings == [.forgotten(first: EventID(1), last: EventID(201))] && summary.wrong == 1)
+        }
+    }
+
+    @Test func ofTwoDiscardersOneWorksAndTheOtherStandsBy() async throws {
+        try await Pipeline.with([]) { pipeline in
+            try await archive(pipeline)
+            let roles = """
+                SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 1163285573 AND granted
+                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                """
+            try await discard(pipeline) {
+                try await eventually("the discard") { try await pipeline.backlog() == 0 }
+                try await discard(pipeline) {
+                    try await eventually("two discarders") {
+                        try await TestDatabase.number(
+                            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'evt-discarder'", on: pipeline.active)
+                            >= 2
+                    }
+                    #expect(try await TestDatabase.number(roles, on: pipeline.active) == 1)
+                    // The first one's connection ends; one of them goes on.
+                    try await TestDatabase.execute(
+                        """
+                        SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = 1163285573 AND granted
+                            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                        """, on: pipeline.active)
+                    try await pipeline.record("MORE", ["1"])
+                    try await TestDatabase.execute("UPDATE evt_consumers SET last_evt_id = 202", on: pipeline.active)
+                    try await TestDatabase.execute(
+                        "INSERT INTO evt_history SELECT 202, 'MORE', '1', '\(try await newestTime(pipeline))'",
+                        on: pipeline.warehouse)
+                    try await eventually("the discard of the last") { try await pipeline.backlog() == 0 }
+                }
+            }
+        }
+    }
+
+    private func newestTime(_ pipeline: Pipeline) async throws -> String {
+        try await TestDatabase.rows("SELECT ts FROM evt_queue ORDER BY id DESC LIMIT 1", on: pipeline.active)[0][0]!
+    }
+
     @Test func whatWasSeenInAnotherWarehouseCountsForNothing() async throws {
         try await Pipeline.with([]) { pipeline in
             let segment = 1 << 17

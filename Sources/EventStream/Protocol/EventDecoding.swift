@@ -48,13 +48,17 @@ struct EventDecoder {
                 scanner.skipWhitespace()
                 let key = try scanner.string()
                 try scanner.expect(UInt8(ascii: ":"))
+                let start = scanner.position
                 let value = try scanner.value()
                 let isString = bytes[value.lowerBound] == UInt8(ascii: "\"")
                 let contents = isString ? (value.lowerBound + 1)..<(value.upperBound - 1) : 0..<0
                 switch name(key) {
                 case .id where isString: id = EventID(wire: bytes[contents])
                 case .type where isString: type = EventType(wire: bytes[contents])
-                case .data: data = RawJSON(unchecked: Array(bytes[value]))
+                case .data:
+                    // White space around the value was recorded with it: the pusher adds none.
+                    scanner.skipWhitespace()
+                    data = RawJSON(unchecked: Array(bytes[start..<scanner.position]))
                 case .ts where isString: timestamp = time(contents)
                 case .us:
                     fraction = bytes[value].count <= 6 ? bytes[value].decimal : nil

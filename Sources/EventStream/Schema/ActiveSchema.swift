@@ -177,6 +177,8 @@ extension Migration {
     /// What the discarder tells of itself.
     private static let discard = #"""
         ALTER TABLE {{state}} ADD COLUMN refusal text;
+        ALTER TABLE {{consumers}} ADD COLUMN IF NOT EXISTS verified_evt_id bigint NOT NULL DEFAULT 0;
+        COMMENT ON COLUMN {{consumers}}.verified_evt_id IS 'Of an archiver: up to here its archive was seen to hold the events';
         COMMENT ON COLUMN {{state}}.refusal IS 'Why confirmed events are kept nevertheless; NULL if they are not';
         -- What an adopted database has not got any more was discarded before.
         UPDATE {{state}} SET discarded = GREATEST(discarded, LEAST(settled,

@@ -16,6 +16,8 @@ final class ArchiveGuard {
     private var standing: HistoryStore.Standing?
     /// Up to here the archive was equal to the active table.
     private(set) var verified: EventID?
+    /// What the active database knows of it.
+    var noted = EventID.none
     private(set) var refusal: String?
     /// When, and up to which id was to be discarded then.
     private var refused: (at: ContinuousClock.Instant, through: EventID)?
@@ -26,6 +28,8 @@ final class ArchiveGuard {
         self.loop = loop
         patience = min(max(period, .seconds(1)), .seconds(60))
     }
+
+    var consumer: ConsumerIdentity { required.consumer }
 
     func close() { connection?.close() }
 

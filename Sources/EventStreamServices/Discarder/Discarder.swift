@@ -70,6 +70,7 @@ final class DiscarderWork {
     private var allowed = EventID(.max)
     private var refusal: String?
     private var isNoted = false
+    private var isWaiting = false
     private var discarded = 0
     private var reported: ContinuousClock.Instant?
     /// Rows deleted in each segment since it was vacuumed or emptied.
@@ -116,6 +117,12 @@ final class DiscarderWork {
 
     /// - Parameter progress: called after every step that went well.
     func run(progress: () -> Void) async throws {
+        while try await !store.takeRole(on: connection) {
+            if !isWaiting { logger.info("another discarder is at work; standing by") }
+            isWaiting = true
+            progress()
+            try await sleep(min(configuration.pollPeriod, .seconds(1)))
+        }
         // What an earlier one has left there. A required archive's is noted anew.
         if guards.isEmpty { try await store.note(refusal: nil, on: connection) }
         while !Task.isShuttingDownGracefully, !Task.isCancelled {
@@ -165,7 +172,12 @@ final class DiscarderWork {
     private func mayGo(through: EventID, after discarded: EventID) async throws -> Bool {
         var bound = EventID(.max)
         for each in guards {
-            bound = min(bound, try await each.verify(through: through, after: discarded, active: connection))
+            let verified = try await each.verify(through: through, after: discarded, active: connection)
+            if let seen = each.verified, seen > each.noted {
+                try await store.note(verified: seen, by: each.consumer, on: connection)
+                each.noted = seen
+            }
+            bound = min(bound, verified)
         }
         let refusal = guards.compactMap(\.refusal).first
         if !guards.isEmpty, !isNoted || refusal != self.refusal {
