@@ -44,10 +44,25 @@ public struct DiscardStore: Sendable {
         return (.init(newest: id(3) ?? discarded, confirmed: id(1), oldest: id(2)), discarded)
     }
 
-    public enum Emptied: Hashable, Sendable {
-        /// So many events are gone.
-        case emptied(Int)
-        case refused(DiscardPlan.Refusal)
+    /// How many events a segment holds, counted in steps.
+    ///
+    /// - Parameter pause: called between the steps, with the time one took.
+    public func count(
+        _ segment: Int, on connection: Connection, pause: (Duration) async throws -> Void
+    ) async throws -> Int {
+        let leaf = info.tables.segment(segment).sql
+        let step = Statement(
+            "SELECT count(*), max(id) FROM (SELECT id FROM \(leaf) WHERE id > $1::bigint ORDER BY id LIMIT 10000) s",
+            name: "evt_count_\(segment)")
+        var (total, after) = (0, Int64(0))
+        while true {
+            let start = ContinuousClock.now
+            let rows = try await connection.query(step, [.int8(after)])
+            guard let last = rows.int(0, 1) else { return total }
+            total += Int(rows.int(0, 0) ?? 0)
+            after = last
+            try await pause(.now - start)
+        }
     }
 
     /// Empties a whole segment, unless it holds an event that is not confirmed, or somebody is reading it.
@@ -55,12 +70,11 @@ public struct DiscardStore: Sendable {
     /// - Parameters:
     ///   - through: the last id of the run it holds.
     ///   - allowed: nothing past this may go, confirmed or not.
+    /// - Returns: why it is not empty; nil if it is.
     public func empty(
         _ segment: Int, through: EventID, allowed: EventID, on connection: Connection
-    ) async throws -> Emptied {
+    ) async throws -> DiscardPlan.Refusal? {
         let leaf = info.tables.segment(segment).sql
-        let found = try await connection.query(Statement("SELECT count(*), COALESCE(max(id), 0) FROM \(leaf)"))
-        guard found.int(0, 1) ?? 0 <= allowed.rawValue else { return .refused(.impossible) }
         do {
             // All of it on the server: whoever reads the table waits for this transaction, and must not wait for the network.
             // Each statement sees what the one before has waited for.
@@ -88,11 +102,11 @@ public struct DiscardStore: Sendable {
                     UPDATE \(info.tables.state.sql) SET discarded = \(through) WHERE discarded < \(through);
                 END $$
                 """)
-            return .emptied(Int(found.int(0, 0) ?? 0))
+            return nil
         } catch {
             switch error.sqlState {
-            case "55P03": return .refused(.busy)
-            case "42501", DiscardStore.mayNotGo: return .refused(.impossible)
+            case "55P03": return .busy
+            case "42501", DiscardStore.mayNotGo: return .impossible
             default: throw error
             }
         }

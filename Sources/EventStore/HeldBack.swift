@@ -13,21 +13,49 @@ public struct HeldBack: Hashable, Sendable {
     /// The same as an ISO 8601 text, UTC.
     public let sinceText: String?
 
+}
+
+/// Counts what the slowest consumer holds back, in small steps: the figures are not as of one moment, and nobody is disturbed.
+public struct HeldBackCount: Sendable {
+    private let count: Statement
+    private let consumer: String
+    private let position: Int64
+    private var after: Int64
+    private var (events, bytes) = (0, 0)
+    private var since: (seconds: Double, text: String)?
+    /// Ids counted in one step.
+    private static let stretch: Int64 = 5000
+
     /// - Returns: nil if no consumer is registered.
-    public static func load(_ info: StreamInfo, from connection: Connection) async throws -> HeldBack? {
+    public init?(_ info: StreamInfo, on connection: Connection) async throws {
+        let slowest = try await connection.query(
+            Statement("SELECT ident, last_evt_id FROM \(info.tables.consumers.sql) ORDER BY last_evt_id, ident LIMIT 1"))
+        guard let consumer = slowest.string(0, 0), let position = slowest.int(0, 1) else { return nil }
+        (self.consumer, self.position, after) = (consumer, position, position)
         let events = info.tables.events.sql
-        let rows = try await connection.query(
-            Statement(
-                """
-                SELECT c.ident, c.last_evt_id, held.events, held.bytes, EXTRACT(EPOCH FROM held.since),
-                    to_char(held.since, 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
-                FROM (SELECT ident, last_evt_id FROM \(info.tables.consumers.sql) ORDER BY last_evt_id, ident LIMIT 1) c
-                CROSS JOIN LATERAL (SELECT count(*) AS events, COALESCE(sum(bytes), 0) AS bytes, min(ts) AS since
-                    FROM \(events) WHERE id > c.last_evt_id) held
-                """))
-        guard let consumer = rows.string(0, 0), rows.count == 1 else { return nil }
-        return HeldBack(
-            consumer: consumer, position: EventID(rows.int(0, 1) ?? 0), events: Int(rows.int(0, 2) ?? 0),
-            bytes: Int(rows.int(0, 3) ?? 0), since: rows.string(0, 4).flatMap { Double($0) }, sinceText: rows.string(0, 5))
+        count = Statement(
+            """
+            WITH first AS (SELECT id FROM \(events) WHERE id > $1::bigint ORDER BY id LIMIT 1)
+            SELECT (SELECT id FROM first), count(*), COALESCE(sum(bytes), 0), EXTRACT(EPOCH FROM min(ts)),
+                to_char(min(ts), 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+            FROM \(events) WHERE id >= (SELECT id FROM first) AND id < (SELECT id FROM first) + \(HeldBackCount.stretch)
+            """, name: "evt_held")
+    }
+
+    /// - Returns: the figures, once all is counted.
+    public mutating func step(on connection: Connection) async throws -> HeldBack? {
+        let rows = try await connection.query(count, [.int8(after)])
+        guard let first = rows.int(0, 0) else {
+            return HeldBack(
+                consumer: consumer, position: EventID(position), events: events, bytes: bytes, since: since?.seconds,
+                sinceText: since?.text)
+        }
+        events += Int(rows.int(0, 1) ?? 0)
+        bytes += Int(rows.int(0, 2) ?? 0)
+        if let seconds = rows.string(0, 3).flatMap({ Double($0) }), seconds < since?.seconds ?? .infinity {
+            since = (seconds, rows.string(0, 4) ?? "")
+        }
+        after = first + HeldBackCount.stretch - 1
+        return nil
     }
 }

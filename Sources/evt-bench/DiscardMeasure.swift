@@ -42,11 +42,7 @@ enum DiscardMeasure {
         var settings = ["EVT_DATABASE_URL": database.url, "EVT_DISCARD_POLL_PERIOD": "100ms"]
         if let warehouse { settings.merge(["EVT_DISCARD_REQUIRE": "ARCHIVER", "EVT_ARCHIVE_URL": warehouse.url]) { $1 } }
         return try await BuiltProcess.with("evt-discarder", settings) { process in
-            try await database.wait(
-                until: """
-                    EXISTS (SELECT FROM pg_stat_activity
-                        WHERE datname = current_database() AND application_name LIKE 'evt-discarder%')
-                    """, every: .milliseconds(1), while: [process])
+            try await database.waitForDiscarder(process)
             let start = ContinuousClock.now
             // The newest goes last. To look for any at all each time would be to read over and over what was deleted.
             try await database.wait(
@@ -66,5 +62,16 @@ enum DiscardMeasure {
         // The position is stored when the archiver has ended.
         guard try await database.position(of: "ARCHIVER") == last else { throw Failure("not all of the archive is confirmed") }
         try await warehouse.execute("VACUUM ANALYZE evt_history")
+    }
+}
+
+extension Database {
+    /// Waits until the discarder has its connection.
+    func waitForDiscarder(_ process: BuiltProcess) async throws {
+        try await wait(
+            until: """
+                EXISTS (SELECT FROM pg_stat_activity
+                    WHERE datname = current_database() AND application_name LIKE 'evt-discarder%')
+                """, every: .milliseconds(1), while: [process])
     }
 }

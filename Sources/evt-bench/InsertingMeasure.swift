@@ -5,7 +5,7 @@ enum InsertingMeasure {
     private static let backlog = 900_000
     private static let (rate, writers) = (2000, 4)
     /// How often the two take turns in a run, and for how long each.
-    private static let (turns, seconds) = (5, 2)
+    private static let (turns, seconds) = (5, 4)
 
     static func row(_ server: String, runs: Int) async throws -> Row {
         var (alone, together): ([Double], [Double]) = ([], [])
@@ -30,10 +30,13 @@ enum InsertingMeasure {
         let settings = ["EVT_DATABASE_URL": database.url, "EVT_DISCARD_POLL_PERIOD": "100ms"]
         for turn in 1...turns {
             times.alone.append(try await insertOneByOne(database).percentile(0.99))
-            try await database.execute(
-                "UPDATE evt_consumers SET last_evt_id = \(backlog / turns * turn) WHERE ident = 'local:INSERTING'")
             times.together.append(
                 try await BuiltProcess.with("evt-discarder", settings) { process in
+                    // What its start costs is no discarding.
+                    try await database.waitForDiscarder(process)
+                    try await Task.sleep(for: .milliseconds(500))
+                    try await database.execute(
+                        "UPDATE evt_consumers SET last_evt_id = \(backlog / turns * turn) WHERE ident = 'local:INSERTING'")
                     let times = try await insertOneByOne(database)
                     try process.check()
                     return times.percentile(0.99)

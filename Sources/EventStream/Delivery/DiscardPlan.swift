@@ -67,6 +67,7 @@ public struct DiscardPlan: Sendable {
         if let confirmed = stream.confirmed { self.confirmed.saw(confirmed, now) }
         guard let confirmed = stream.confirmed, let oldest = stream.oldest, oldest <= confirmed else { return rest(stream, now) }
         let run = DiscardPlan.run(of: oldest)
+        isBehind = DiscardPlan.run(of: confirmed) - run >= Int64(StreamTables.segmentCount) / 2
         if refused?.run != run { refused = nil }
         let end = EventID((run + 1) << Int64(StreamTables.segmentBits) - 1)
         let segment = StreamTables.segmentIndex(of: oldest)
@@ -94,6 +95,9 @@ public struct DiscardPlan: Sendable {
 
     /// Whether nothing has been recorded for a while.
     public func isStill(now: MonotonicTime) -> Bool { written.isStill(now) }
+
+    /// Whether so many confirmed events are still there that deleting must not be gentle: half of the ring.
+    public private(set) var isBehind = false
 
     /// The segment of the step just given could not be emptied.
     public mutating func refused(_ refusal: Refusal, through: EventID, now: MonotonicTime) {

@@ -62,6 +62,8 @@ public struct SleepLatch: Sendable {
     private var nextPause: Duration
     private var wokenWhileReading = false
     private var isBlocked = false
+    /// Whether the present pause is for company: there is no thought of sleep, and writers need not be made to notify.
+    private var isBusy = false
     /// Whether the present read is the safety poll underneath a sleep.
     private var isSafetyPoll = false
     /// Whether the reader with the waking role has failed to pass a wake-up on.
@@ -112,6 +114,7 @@ public struct SleepLatch: Sendable {
             if holdsLatch { return read(.release) }
             if many, !more, !isAsked, configuration.busyPause > .zero {
                 state = .pausing
+                isBusy = true
                 return .pause(configuration.busyPause)
             }
             return read(role == .waker && !more && !blocked ? .take : .leave)
@@ -135,7 +138,7 @@ public struct SleepLatch: Sendable {
             if holdsLatch {
                 read(isBlocked ? .release : .leave)
             } else {
-                read(role == .waker && !isBlocked ? .take : .leave)
+                read(role == .waker && !isBlocked && !isBusy ? .take : .leave)
             }
         // The safety poll keeps the latch: finding nothing, it sleeps on at the price of one statement.
         case .sleeping: read(.leave, isSafetyPoll: true)
@@ -159,6 +162,7 @@ public struct SleepLatch: Sendable {
 
     private mutating func read(_ operation: LatchOperation, isSafetyPoll: Bool = false) -> Action {
         state = .reading
+        isBusy = false
         self.isSafetyPoll = isSafetyPoll
         if operation == .release { holdsLatch = false }
         return .read(operation)

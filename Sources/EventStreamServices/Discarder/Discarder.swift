@@ -99,6 +99,8 @@ final class DiscarderWork {
                     "lock_timeout": "5s", "idle_in_transaction_session_timeout": "10s",
                     // What a crash brings back is discarded again.
                     "synchronous_commit": "off",
+                    // One processor at most, and VACUUM as gently as autovacuum's.
+                    "max_parallel_workers_per_gather": "0", "vacuum_cost_delay": "2ms", "statement_timeout": "0",
                 ]), on: loop)
         do {
             let info = try await StreamInfo.load(configuration.database.tables, from: connection)
@@ -133,18 +135,17 @@ final class DiscarderWork {
                 if try await mayGo(through: through, after: discarded) { try await empty(segment, through: through) }
             case .delete(let segment, let from, let through, let limit):
                 guard try await mayGo(through: through, after: discarded) else { break }
+                let isGentle = isGentle
                 let start = ContinuousClock.now
-                guard
-                    let count = try await store.delete(segment, from: from, through: through, limit: limit, on: connection)
-                else { break }
-                self.discarded += count
-                dead[segment, default: 0] += count
-                // Beside writers only part of the time: their commits write and flush what deleting logs, too.
-                if !plan.isStill(now: .now) { try await sleep(min((.now - start) * 4, .milliseconds(50))) }
+                let count = try await store.delete(
+                    segment, from: from, through: through, limit: isGentle ? max(1, limit / 8) : limit, on: connection)
+                self.discarded += count ?? 0
+                dead[segment, default: 0] += count ?? 0
+                if isGentle { try await sleep(min((.now - start) * 9, .milliseconds(50))) }
             case .rest(let pause):
                 try await vacuum()
                 try await checkAgain(after: discarded)
-                try await heldBack.update(on: connection)
+                try await heldBack.update(on: connection, isStill: plan.isStill(now: .now))
                 report(always: false)
                 try await sleep(pause)
             }
@@ -157,16 +158,21 @@ final class DiscarderWork {
     }
 
     private func empty(_ segment: Int, through: EventID) async throws {
-        switch try await store.empty(segment, through: through, allowed: guards.isEmpty ? EventID(.max) : through, on: connection)
-        {
-        case .emptied(let count):
+        let count = try await store.count(segment, on: connection) { took in
+            if isGentle { try await sleep(took * 4) }
+        }
+        let allowed = guards.isEmpty ? EventID(.max) : through
+        guard let refusal = try await store.empty(segment, through: through, allowed: allowed, on: connection) else {
             discarded += count
             dead[segment] = nil
-        case .refused(let refusal):
-            logger.debug("a segment could not be emptied", metadata: ["segment": "\(segment)", .reason: "\(refusal)"])
-            plan.refused(refusal, through: through, now: .now)
+            return
         }
+        logger.debug("a segment could not be emptied", metadata: ["segment": "\(segment)", .reason: "\(refusal)"])
+        plan.refused(refusal, through: through, now: .now)
     }
+
+    /// Beside writers in small steps and part of the time: their commits write and flush what deleting logs, too.
+    private var isGentle: Bool { !plan.isStill(now: .now) && !plan.isBehind }
 
     /// Whether every required archive holds what is to go; if not, what it does hold may go.
     private func mayGo(through: EventID, after discarded: EventID) async throws -> Bool {

@@ -13,6 +13,8 @@ final class HeldBackReport {
     private let period: Duration
     private let logger: Logger
     private var nextAt: ContinuousClock.Instant?
+    private var counting: HeldBackCount?
+    private var lastAt: ContinuousClock.Instant?
     private var warnAt: ContinuousClock.Instant?
     private var gauges: (consumer: String, events: Gauge, bytes: Gauge, since: Gauge)?
 
@@ -25,21 +27,36 @@ final class HeldBackReport {
 
     deinit { forget() }
 
-    /// Counts once a period, and so that counting many events takes no more than a hundredth of the time.
-    func update(on connection: Connection) async throws {
-        guard nextAt.map({ $0 <= .now }) ?? true else { return }
-        let start = ContinuousClock.now
-        let held: HeldBack?
+    /// Begins to count once a period, and goes on a little with every call: for a hundredth of the time while events are
+    /// recorded, for half of it while none are.
+    ///
+    /// - Parameter isStill: whether nobody is recording events, who might mind.
+    func update(on connection: Connection, isStill: Bool) async throws {
         do {
-            held = try await HeldBack.load(info, from: connection)
+            if counting == nil {
+                guard nextAt.map({ $0 <= .now }) ?? true else { return }
+                nextAt = .now + min(period, .seconds(60))
+                counting = try await HeldBackCount(info, on: connection)
+                if counting == nil { forget() }
+            }
+            let start = ContinuousClock.now
+            let share = isStill ? 0.5 : 0.01
+            let patience = max(.microseconds(1), min(.milliseconds(200), (start - (lastAt ?? start)) * share))
+            lastAt = start
+            while counting != nil, .now - start < patience {
+                guard let held = try await counting?.step(on: connection) else { continue }
+                counting = nil
+                show(held)
+                warn(of: held)
+            }
         } catch {
             guard connection.isOpen else { throw error }
-            nextAt = .now + .seconds(60)
-            return logger.warning("what consumers hold back could not be counted", metadata: [.error: "\(error)"])
+            (counting, nextAt) = (nil, .now + .seconds(60))
+            logger.warning("what consumers hold back could not be counted", metadata: [.error: "\(error)"])
         }
-        nextAt = .now + max(min(period, .seconds(60)), (.now - start) * 100)
-        guard let held else { return forget() }
-        show(held)
+    }
+
+    private func warn(of held: HeldBack) {
         guard held.events > warnEvents, warnAt.map({ $0 <= .now }) ?? true else { return }
         warnAt = .now + .seconds(600)
         logger.warning(
