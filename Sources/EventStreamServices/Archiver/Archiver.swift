@@ -112,7 +112,11 @@ final class ArchiverEngine {
                 // The same trouble again and again is told once.
                 guard error.description != last else { continue }
                 last = error.description
-                logger.warning("not receiving; trying again", metadata: [.error: "\(error)"])
+                if error.name == "ConsumerBusy" {
+                    logger.info("standing by: another archiver of this name is at work")
+                } else {
+                    logger.warning("not receiving; trying again", metadata: [.error: "\(error)"])
+                }
             case .newEvents, .processedEvents: break
             }
         }

@@ -60,7 +60,7 @@ final class ArchiveGuard {
         if connection?.isOpen != true { verified = nil }
         let start = max(verified ?? .none, discarded)
         let (warehouse, store) = try await connected()
-        guard try await isRegistered(on: active), let standing = try await store.standing(on: warehouse) else {
+        guard let confirmed = try await position(on: active), let standing = try await store.standing(on: warehouse) else {
             return refuse(
                 start, of: target, "\(required.consumer) is to archive them (EVT_DISCARD_REQUIRE), but has never done so here")
         }
@@ -83,7 +83,7 @@ final class ArchiveGuard {
                 let differences = try await audit.differences(in: wrong, active: active, warehouse: warehouse)
                 let last = max(done, EventID(wrong.first.rawValue - 1))
                 verified = last
-                return refuse(last, of: wrong.last, describe(differences, in: wrong, position: standing.position))
+                return refuse(last, of: wrong.last, describe(differences, in: wrong, position: standing.position, confirmed))
             }
             done = found.through
             verified = done
@@ -97,7 +97,7 @@ final class ArchiveGuard {
     }
 
     private func describe(
-        _ differences: ArchiveAudit.Differences, in block: ArchiveAudit.Block, position: EventID
+        _ differences: ArchiveAudit.Differences, in block: ArchiveAudit.Block, position: EventID, _ confirmed: EventID
     ) -> String {
         func list(_ ids: [EventID]) -> String {
             ids.prefix(5).map(\.description).joined(separator: ", ") + (ids.count > 5 ? ", …" : "")
@@ -105,17 +105,20 @@ final class ArchiveGuard {
         let parts = [
             ("lacks", differences.missing), ("differs in", differences.changed), ("has too many", differences.extra),
         ].filter { !$0.1.isEmpty }.map { "\($0.0) \($0.1.count): \(list($0.1))" }
-        let isBehind = differences.missing.contains { $0 > position }
+        // Not if both were set back on purpose.
+        let isBehind = differences.missing.contains { $0 > position && $0 <= confirmed }
         return "of ids \(block.first) to \(block.last) the archive of \(required.consumer) "
             + (parts.isEmpty ? "differed a moment ago" : parts.joined(separator: "; "))
             + (isBehind ? "; it has confirmed more than its warehouse holds, which is at \(position): was that restored?" : "")
             + "; see `evt archive verify` and `evt archive rewind`"
     }
 
-    private func isRegistered(on active: Connection) async throws -> Bool {
+    /// What the archiver has confirmed as a consumer; nil if it is not registered.
+    private func position(on active: Connection) async throws -> EventID? {
         try await active.query(
-            Statement("SELECT FROM \(info.tables.consumers.sql) WHERE ident = $1"), [.text(required.consumer.description)]
-        ).count == 1
+            Statement("SELECT last_evt_id FROM \(info.tables.consumers.sql) WHERE ident = $1"),
+            [.text(required.consumer.description)]
+        ).int(0, 0).map { EventID($0) }
     }
 
     private func connected() async throws -> (Connection, HistoryStore) {

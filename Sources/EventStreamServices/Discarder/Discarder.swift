@@ -132,7 +132,7 @@ final class DiscarderWork {
             if let confirmed = stream.confirmed { stream.confirmed = min(confirmed, allowed) }
             switch plan.next(stream, now: .now) {
             case .empty(let segment, let through):
-                if try await mayGo(through: through, after: discarded) { try await empty(segment, through: through) }
+                try await empty(segment, through: through, after: discarded)
             case .delete(let segment, let from, let through, let limit):
                 guard try await mayGo(through: through, after: discarded) else { break }
                 let isGentle = isGentle
@@ -157,13 +157,16 @@ final class DiscarderWork {
         try await cancelWhenGracefulShutdown { try await Task.sleep(for: pause) }
     }
 
-    private func empty(_ segment: Int, through: EventID) async throws {
+    private func empty(_ segment: Int, through: EventID, after discarded: EventID) async throws {
+        // Compared before it is counted, which may take a while, and looked at once more after that.
+        guard try await mayGo(through: through, after: discarded) else { return }
         let count = try await store.count(segment, on: connection) { took in
             if isGentle { try await sleep(took * 4) }
         }
+        guard try await mayGo(through: through, after: discarded) else { return }
         let allowed = guards.isEmpty ? EventID(.max) : through
         guard let refusal = try await store.empty(segment, through: through, allowed: allowed, on: connection) else {
-            discarded += count
+            self.discarded += count
             dead[segment] = nil
             return
         }
