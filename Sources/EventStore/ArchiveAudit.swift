@@ -123,7 +123,6 @@ public struct ArchiveAudit: Sendable {
         /// In the archive only.
         public var extra: [EventID] = []
         public init() {}
-        public var isEmpty: Bool { missing.isEmpty && changed.isEmpty && extra.isEmpty }
     }
 
     /// Compares the single events of a block.

@@ -17,6 +17,13 @@ public struct DiscardStore: Sendable {
         try await connection.query(Statement("SELECT pg_try_advisory_lock(\(info.discarderKey))")).bool(0, 0) ?? false
     }
 
+    /// What a consumer has confirmed; nil if it is not registered.
+    public func position(of consumer: ConsumerIdentity, on connection: Connection) async throws(PostgresError) -> EventID? {
+        try await connection.query(
+            Statement("SELECT last_evt_id FROM \(info.tables.consumers.sql) WHERE ident = $1"), [.text(consumer.description)]
+        ).int(0, 0).map { EventID($0) }
+    }
+
     /// Notes up to which id an archive has been seen to hold what was discarded.
     public func note(verified id: EventID, by archiver: ConsumerIdentity, on connection: Connection) async throws(PostgresError) {
         try await connection.query(

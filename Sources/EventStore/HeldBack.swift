@@ -12,7 +12,6 @@ public struct HeldBack: Hashable, Sendable {
     public let since: Double?
     /// The same as an ISO 8601 text, UTC.
     public let sinceText: String?
-
 }
 
 /// Counts what the slowest consumer holds back, in small steps: the figures are not as of one moment, and nobody is disturbed.

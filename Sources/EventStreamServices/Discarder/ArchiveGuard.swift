@@ -8,12 +8,12 @@ import ServiceLifecycle
 final class ArchiveGuard {
     private let required: RequiredArchive
     private let info: StreamInfo
+    private let discards: DiscardStore
     private let loop: EventLoop
     /// How long a refusal stands before the range is compared again.
     private let patience: Duration
     private var connection: Connection?
     private var store: HistoryStore?
-    private var standing: HistoryStore.Standing?
     /// Up to here the archive was equal to the active table.
     private(set) var verified: EventID?
     /// What the active database knows of it.
@@ -25,6 +25,7 @@ final class ArchiveGuard {
     init(_ required: RequiredArchive, _ info: StreamInfo, period: Duration, loop: EventLoop) {
         self.required = required
         self.info = info
+        discards = DiscardStore(info)
         self.loop = loop
         patience = min(max(period, .seconds(1)), .seconds(60))
     }
@@ -41,6 +42,8 @@ final class ArchiveGuard {
     /// - Returns: up to where they may go.
     /// - Throws: only what is wrong with the active database; an archive that cannot be asked refuses.
     func verify(through target: EventID, after discarded: EventID, active: Connection) async throws -> EventID {
+        // What was seen over a connection that is gone was perhaps another warehouse.
+        if connection?.isOpen != true { verified = nil }
         if let refused, .now - refused.at < patience { return max(verified ?? .none, discarded) }
         // All of the range again, not only its beginning.
         let target = max(target, refused?.through ?? .none)
@@ -56,11 +59,11 @@ final class ArchiveGuard {
     }
 
     private func compare(through target: EventID, after discarded: EventID, active: Connection) async throws -> EventID {
-        // What was seen over a connection that is gone was perhaps another warehouse.
-        if connection?.isOpen != true { verified = nil }
         let start = max(verified ?? .none, discarded)
         let (warehouse, store) = try await connected()
-        guard let confirmed = try await position(on: active), let standing = try await store.standing(on: warehouse) else {
+        guard let confirmed = try await discards.position(of: consumer, on: active),
+            let standing = try await store.standing(on: warehouse)
+        else {
             return refuse(
                 start, of: target, "\(required.consumer) is to archive them (EVT_DISCARD_REQUIRE), but has never done so here")
         }
@@ -111,14 +114,6 @@ final class ArchiveGuard {
             + (parts.isEmpty ? "differed a moment ago" : parts.joined(separator: "; "))
             + (isBehind ? "; it has confirmed more than its warehouse holds, which is at \(position): was that restored?" : "")
             + "; see `evt archive verify` and `evt archive rewind`"
-    }
-
-    /// What the archiver has confirmed as a consumer; nil if it is not registered.
-    private func position(on active: Connection) async throws -> EventID? {
-        try await active.query(
-            Statement("SELECT last_evt_id FROM \(info.tables.consumers.sql) WHERE ident = $1"),
-            [.text(required.consumer.description)]
-        ).int(0, 0).map { EventID($0) }
     }
 
     private func connected() async throws -> (Connection, HistoryStore) {
