@@ -5,19 +5,14 @@ enum ArchiveMeasure {
     static func row(_ server: String, runs: Int) async throws -> Row {
         try await Database.with(server) { database in
             try await database.fill(events)
-            var (piped, archived): ([Double], [Double]) = ([], [])
-            // The first run only warms the server up.
-            for run in 0...runs {
+            let (piped, archived) = try await medians(of: runs) { run in
                 let baseline = try await Database.withWarehouse(server) { try await pipe(database, to: $0) }
                 let result = try await Database.withWarehouse(server) {
                     try await archive(database, to: $0, component: "ARCHIVE\(run)")
                 }
-                if run > 0 {
-                    piped.append(baseline)
-                    archived.append(result)
-                }
+                return (baseline, result)
             }
-            let (baseline, result) = (Double(events) / piped.median, Double(events) / archived.median)
+            let (baseline, result) = (Double(events) / piped, Double(events) / archived)
             return Row(
                 measure: "300k stored events to a warehouse", baseline: "COPY, piped \(baseline.rate)", result: result.rate,
                 ratio: (result / baseline).text(2), mark: ">= 0.40", isGood: result / baseline >= 0.4)

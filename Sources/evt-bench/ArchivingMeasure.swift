@@ -7,9 +7,7 @@ enum ArchivingMeasure {
 
     static func row(_ server: String, runs: Int) async throws -> Row {
         try await Database.with(server) { database in
-            var (alone, together): ([Double], [Double]) = ([], [])
-            // The first run only warms the server up.
-            for run in 0...runs {
+            let (alone, together) = try await medians(of: runs) { run in
                 try await database.execute("TRUNCATE evt_queue; CHECKPOINT")
                 _ = try await Writers.write(warmUp, connections: writers, to: database)
                 let baseline = try await Writers.write(events, connections: writers, to: database)
@@ -17,12 +15,9 @@ enum ArchivingMeasure {
                 let result = try await Database.withWarehouse(server) {
                     try await withArchiver(database, to: $0, component: "ARCHIVING\(run)")
                 }
-                if run > 0 {
-                    alone.append(baseline)
-                    together.append(result)
-                }
+                return (baseline, result)
             }
-            let (baseline, result) = (Double(events) / alone.median, Double(events) / together.median)
+            let (baseline, result) = (Double(events) / alone, Double(events) / together)
             return Row(
                 measure: "live: \(writers) writers, 100 a transaction, until archived",
                 baseline: "writers alone \(baseline.rate)", result: result.rate, ratio: (result / baseline).text(2),

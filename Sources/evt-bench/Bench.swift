@@ -122,6 +122,18 @@ enum Machine {
     }
 }
 
+/// The medians of what a measure and its baseline take, in seconds.
+///
+/// - Parameter measure: called once more than that; the first run, number 0, only warms the server up.
+func medians(
+    of runs: Int, _ measure: (_ run: Int) async throws -> (baseline: Double, result: Double)
+) async throws -> (baseline: Double, result: Double) {
+    var times: [(baseline: Double, result: Double)] = []
+    for run in 0...runs { times.append(try await measure(run)) }
+    let counted = times.dropFirst()
+    return (counted.map(\.baseline).median, counted.map(\.result).median)
+}
+
 extension Array where Element: Comparable {
     /// The middle one; of an even number, the lower of the two in the middle.
     var median: Element { sorted()[(count - 1) / 2] }

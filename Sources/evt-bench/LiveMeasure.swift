@@ -10,19 +10,14 @@ enum LiveMeasure {
 
     static func row(_ server: String, runs: Int) async throws -> Row {
         try await Database.with(server) { database in
-            var (alone, together): ([Double], [Double]) = ([], [])
-            // The first run only warms the server up.
-            for run in 0...runs {
+            let (alone, together) = try await medians(of: runs) { run in
                 try await database.execute("TRUNCATE evt_queue; CHECKPOINT")
                 let baseline = try await Writers.write(events, connections: writers, to: database)
                 try await database.execute("TRUNCATE evt_queue; CHECKPOINT")
                 let result = try await withReceiver(database, component: "LIVELY\(run)")
-                if run > 0 {
-                    alone.append(baseline)
-                    together.append(result)
-                }
+                return (baseline, result)
             }
-            let (baseline, result) = (Double(events) / alone.median, Double(events) / together.median)
+            let (baseline, result) = (Double(events) / alone, Double(events) / together)
             return Row(
                 measure: "live: \(writers) writers, 100 a transaction, until confirmed",
                 baseline: "writers alone \(baseline.rate)",
