@@ -12,6 +12,7 @@ let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: 
 let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let metrics = Target.Dependency.product(name: "Metrics", package: "swift-metrics")
+let nio = ["NIOCore", "NIOPosix", "NIOHTTP1"].map { Target.Dependency.product(name: $0, package: "swift-nio") }
 let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let roles = ["evt-generator", "evt-pusher", "evt-archiver", "evt-discarder"]
 
@@ -33,6 +34,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: []),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     ],
@@ -47,6 +49,8 @@ let package = Package(
         .target(
             name: "EventLoop", dependencies: ["CGlibc", .product(name: "HeapModule", package: "swift-collections")],
             swiftSettings: strict),
+        .target(
+            name: "Prometheus", dependencies: [.product(name: "CoreMetrics", package: "swift-metrics")], swiftSettings: strict),
         .target(name: "Postgres", dependencies: ["CLibPQ", "EventLoop", deque], swiftSettings: strict),
         .target(name: "ZeroMQ", dependencies: ["CGlibc", "CZeroMQ", "EventLoop"], swiftSettings: strict),
 
@@ -67,14 +71,15 @@ let package = Package(
         .target(
             name: "CommandLineSupport",
             dependencies: [
-                "CGlibc", "EventLoop", "EventStream", "EventStreamServices", "Postgres", argumentParser, logging, lifecycle,
-                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
-            ], swiftSettings: strict),
+                "CGlibc", "EventLoop", "EventStream", "EventStreamServices", "Postgres", "Prometheus", argumentParser, logging,
+                lifecycle, metrics, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+            ] + nio, swiftSettings: strict),
         .executableTarget(
             name: "evt",
             dependencies: [
                 "CommandLineSupport", "EventLoop", "EventStore", "EventStream", "EventStreamClient", "EventStreamServices",
-                "Postgres", argumentParser, logging, lifecycle,
+                "Postgres", "ZeroMQ", argumentParser, logging, lifecycle,
+                .product(name: "SystemPackage", package: "swift-system"),
             ], swiftSettings: strict),
         .executableTarget(
             name: "evt-bench",
@@ -99,7 +104,12 @@ let package = Package(
                 name: "TestSupport", dependencies: ["EventLoop", "EventStore", "EventStream", "Postgres"],
                 path: "Tests/Support", swiftSettings: strict),
             .testTarget(
-                name: "EventStreamTests", dependencies: ["EventStream", "EventStreamServices", deque], swiftSettings: strict),
+                name: "EventStreamTests",
+                dependencies: [
+                    "EventStream", "EventStreamClient", "EventStreamServices", "Prometheus", "TestSupport", deque,
+                    .product(name: "CoreMetrics", package: "swift-metrics"),
+                ],
+                swiftSettings: strict),
             .testTarget(
                 name: "PostgresTests", dependencies: ["EventLoop", "Postgres", "TestSupport"], swiftSettings: strict),
             .testTarget(name: "ZeroMQTests", dependencies: ["EventLoop", "ZeroMQ"], swiftSettings: strict),
@@ -113,9 +123,10 @@ let package = Package(
             .testTarget(
                 name: "ProcessTests",
                 dependencies: [
-                    "CommandLineSupport", "EventStore", "EventStream", "EventStreamClient", "Postgres", "TestSupport", "ZeroMQ",
+                    "CommandLineSupport", "EventLoop", "EventStore", "EventStream", "EventStreamClient", "Postgres",
+                    "TestSupport", "ZeroMQ",
                 ]
                     + (roles + ["evt", "evt-load"]).map { .byName(name: $0) },
-                swiftSettings: strict),
+                exclude: ["Faults"], swiftSettings: strict),
         ]
 )

@@ -46,9 +46,20 @@ public struct LineLogHandler: LogHandler {
         let fields = [
             ("ts", "\(timestamp)"), ("level", event.level.rawValue), ("process", label), ("message", "\(event.message)"),
         ]
-        return "{" + (fields + entries).map { "\(jsonQuoted($0.0)):\(jsonQuoted($0.1))" }.joined(separator: ",") + "}\n"
+        return jsonObject((fields + entries).map { ($0.0, jsonQuoted($0.1)) }) + "\n"
     }
 }
 
 /// A JSON string literal.
 public func jsonQuoted(_ text: String) -> String { RawJSON(string: text).description }
+
+/// A JSON string literal; `null` for nothing, and for an empty text.
+public func jsonText(_ text: String?) -> String { text.flatMap { $0.isEmpty ? nil : jsonQuoted($0) } ?? "null" }
+
+/// A JSON object of members whose values are JSON.
+public func jsonObject(_ members: [(String, String)]) -> String {
+    "{" + members.map { "\(jsonQuoted($0.0)):\($0.1)" }.joined(separator: ",") + "}"
+}
+
+/// A JSON array of elements that are JSON.
+public func jsonList(_ elements: [String]) -> String { "[\(elements.joined(separator: ","))]" }

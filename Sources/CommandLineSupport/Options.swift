@@ -28,20 +28,27 @@ public struct CommonOptions: SettingFlags {
 
 public struct DatabaseOptions: SettingFlags {
     @Option(Settings.databaseURL) public var databaseURL: String?
+    @Option(Settings.databaseURLFile) public var databaseURLFile: String?
     @Option(Settings.eventTable) public var eventTable: String?
     @Option(Settings.consumerTable) public var consumerTable: String?
     public init() {}
     public var values: [(Setting, String?)] {
-        [(Settings.databaseURL, databaseURL), (Settings.eventTable, eventTable), (Settings.consumerTable, consumerTable)]
+        [
+            (Settings.databaseURL, databaseURL), (Settings.databaseURLFile, databaseURLFile), (Settings.eventTable, eventTable),
+            (Settings.consumerTable, consumerTable),
+        ]
     }
 }
 
 public struct ArchiveOptions: SettingFlags {
     @Option(Settings.archiveURL) public var archiveURL: String?
+    @Option(Settings.archiveURLFile) public var archiveURLFile: String?
     @Option(Settings.historyTable) public var historyTable: String?
     public init() {}
     public var values: [(Setting, String?)] {
-        [(Settings.archiveURL, archiveURL), (Settings.historyTable, historyTable)]
+        [
+            (Settings.archiveURL, archiveURL), (Settings.archiveURLFile, archiveURLFile), (Settings.historyTable, historyTable),
+        ]
     }
 }
 
@@ -51,12 +58,31 @@ public struct GeneratorOptions: SettingFlags {
     public var values: [(Setting, String?)] { [(Settings.generatorBind, generatorBind)] }
 }
 
+/// Of those who listen and of those who connect.
+public struct KeyOptions: SettingFlags {
+    @Option(Settings.curveKey) public var curveKey: String?
+    public init() {}
+    public var values: [(Setting, String?)] { [(Settings.curveKey, curveKey)] }
+}
+
 public struct SocketOptions: SettingFlags {
     @Option(Settings.maxRequestBytes) public var maxRequestBytes: String?
-    @Option(Settings.insecure) public var insecure: String?
+    @Option(Settings.authorizedKeys) public var authorizedKeys: String?
+    @Option(Settings.ipcMode) public var ipcMode: String?
+    @Option(Settings.maxConnections) public var maxConnections: String?
+    @Option(Settings.userConnections) public var userConnections: String?
+    @Option(Settings.userSessions) public var userSessions: String?
+    @Option(Settings.userConsumers) public var userConsumers: String?
+    @Option(Settings.userRequests) public var userRequests: String?
+    @Option(Settings.userBytes) public var userBytes: String?
     public init() {}
     public var values: [(Setting, String?)] {
-        [(Settings.maxRequestBytes, maxRequestBytes), (Settings.insecure, insecure)]
+        [
+            (Settings.maxRequestBytes, maxRequestBytes), (Settings.authorizedKeys, authorizedKeys), (Settings.ipcMode, ipcMode),
+            (Settings.maxConnections, maxConnections), (Settings.userConnections, userConnections),
+            (Settings.userSessions, userSessions), (Settings.userConsumers, userConsumers), (Settings.userRequests, userRequests),
+            (Settings.userBytes, userBytes),
+        ]
     }
 }
 
@@ -116,16 +142,25 @@ public struct DiscarderOptions: SettingFlags {
     }
 }
 
+/// Of every process.
+public struct ProcessOptions: SettingFlags {
+    @Option(Settings.metricsBind) public var metricsBind: String?
+    @Option(Settings.insecure) public var insecure: String?
+    public init() {}
+    public var values: [(Setting, String?)] { [(Settings.metricsBind, metricsBind), (Settings.insecure, insecure)] }
+}
+
 /// Where clients find the servers.
 public struct ConnectOptions: SettingFlags {
     @Option(Settings.generatorConnect) public var generatorConnect: String?
     @Option(Settings.pusherConnect) public var pusherConnect: String?
     @Option(Settings.liveConnect) public var liveConnect: String?
+    @Option(Settings.serverKey) public var serverKey: String?
     public init() {}
     public var values: [(Setting, String?)] {
         [
             (Settings.generatorConnect, generatorConnect), (Settings.pusherConnect, pusherConnect),
-            (Settings.liveConnect, liveConnect),
+            (Settings.liveConnect, liveConnect), (Settings.serverKey, serverKey),
         ]
     }
 }

@@ -3,6 +3,9 @@ public import EventStreamServices
 import FoundationEssentials
 import Glibc
 public import Logging
+import Metrics
+import Postgres
+import Prometheus
 public import ServiceLifecycle
 import UnixSignals
 
@@ -24,36 +27,63 @@ extension SettingsReader {
 }
 
 /// Whether a connection string has a password in it.
-public func holdsPassword(_ url: String) -> Bool {
-    if url.contains("password=") { return true }
-    guard let scheme = url.firstRange(of: "://"), let at = url.lastIndex(of: "@"), scheme.upperBound <= at else { return false }
-    return url[scheme.upperBound..<at].contains(":")
-}
+public func holdsPassword(_ url: String) -> Bool { ConnectionOptions(url).holdsPassword }
 
 /// Every connection takes a descriptor: as many as the system allows, not the few it gives by default.
-private func raiseDescriptorLimit() {
+///
+/// - Returns: how many there are.
+private func raiseDescriptorLimit() -> Int {
     var limit = rlimit()
-    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return .max }
     limit.rlim_cur = limit.rlim_max
     setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    return Int(clamping: limit.rlim_cur)
 }
 
-/// Runs services until SIGTERM or SIGINT, then stops them; a second signal ends the process at once.
+/// With fewer, libraries below end the process as soon as they get none, with words that nobody understands.
+private let fewestDescriptors = 64
+
+/// Runs services until SIGTERM or SIGINT, then stops them; a second signal ends the process at once. SIGHUP makes those that
+/// can read their files again.
 ///
 /// The process ends with status 0 after a clean stop, 1 if a service failed.
-public func runServices(_ settings: SettingsReader, label: String, _ make: (Logger) throws -> [any Service]) async throws {
+///
+/// - Parameters:
+///   - label: names the process in its log.
+///   - roles: what it is; at least one.
+public func runServices(
+    _ settings: SettingsReader, label: String, as roles: [Role], _ make: (Logger) throws -> [any Service & Monitored]
+) async throws {
     let json = try settings.logsJSON()
     let level = try settings.logLevel()
     LoggingSystem.bootstrap { LineLogHandler(label: $0, json: json, level: level) }
-    raiseDescriptorLimit()
     keepFreedMemory()
     let logger = Logger(label: label)
+    for name in settings.unknown { logger.warning("there is no such setting; is it misspelt?", metadata: ["name": "\(name)"]) }
+    let descriptors = raiseDescriptorLimit()
+    guard descriptors >= fewestDescriptors else {
+        logger.critical(
+            "too few files may be open at once: raise the limit (ulimit -n, LimitNOFILE=)",
+            metadata: ["limit": "\(descriptors)", "least": "\(fewestDescriptors)"])
+        throw ExitCode.failure
+    }
+    let metrics = PrometheusRegistry(
+        help: Dictionary(Metric.all.map { ($0.name, $0.help) }, uniquingKeysWith: { $1 }), seriesLimit: 10_000)
+    MetricsSystem.bootstrap(metrics)
     let services: [any Service]
     do {
-        services = try make(logger)
+        let made = try make(logger)
+        let endpoint = try roles.first.flatMap { try settings.metricsBind($0) }
+        services = made + [Observation(of: made.flatMap(\.monitors), metrics: metrics, endpoint: endpoint, logger: logger)]
     } catch let error as ConfigurationError {
         throw ValidationError(error.message)
     }
+    let hangups = Task {
+        for await _ in await UnixSignalsSequence(trapping: .sighup) {
+            for case let service as any Reloadable in services { service.reload() }
+        }
+    }
+    defer { hangups.cancel() }
     var quiet = Logger(label: label)
     quiet.logLevel = .critical
     var configuration = ServiceGroupConfiguration(

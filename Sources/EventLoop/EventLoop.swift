@@ -18,6 +18,7 @@ public final class EventLoop: SerialExecutor, @unchecked Sendable {
         var jobs: [Work] = []
         var sleeping = false
         var stopping = false
+        var hasEnded = false
     }
 
     private enum Work {
@@ -65,7 +66,7 @@ public final class EventLoop: SerialExecutor, @unchecked Sendable {
 
     // MARK: Any thread
 
-    /// Runs a closure on the loop, soon.
+    /// Runs a closure on the loop, soon; not at all once the loop has ended.
     public func execute(_ work: @escaping @Sendable () -> Void) { submit(.closure(work)) }
 
     public func enqueue(_ job: consuming ExecutorJob) { submit(.job(UnownedJob(job))) }
@@ -80,6 +81,8 @@ public final class EventLoop: SerialExecutor, @unchecked Sendable {
 
     private func submit(_ work: Work) {
         let mustWake = shared.withLock { shared in
+            // Nobody would ever run it, nor let go of what it holds.
+            guard !shared.hasEnded else { return false }
             shared.jobs.append(work)
             defer { shared.sleeping = false }
             return shared.sleeping
@@ -156,8 +159,12 @@ public final class EventLoop: SerialExecutor, @unchecked Sendable {
                 source.dispatch()
                 dispatched = true
             }
-            if !poll(block: !busy && !dispatched) { return }
+            if !poll(block: !busy && !dispatched) { break }
         }
+        // Their handlers may hold those who hold the loop, and those may want to remove them.
+        let dropped = (watches, sources, timers)
+        (watches, sources, timers) = ([], [], TimerQueue())
+        withExtendedLifetime(dropped) {}
     }
 
     /// Returns whether more work is waiting already.
@@ -182,7 +189,8 @@ public final class EventLoop: SerialExecutor, @unchecked Sendable {
         let (mayBlock, ended) = shared.withLock { shared in
             let idle = shared.jobs.isEmpty
             shared.sleeping = block && idle
-            return (block && idle, shared.stopping && idle)
+            shared.hasEnded = shared.stopping && idle
+            return (block && idle, shared.hasEnded)
         }
         if ended { return false }
         // Of ppoll(2), because poll(2) knows only milliseconds.
@@ -224,6 +232,6 @@ public final class EventLoop: SerialExecutor, @unchecked Sendable {
             let events = pollDescriptors[firstWatch + index]
             if events.revents != 0 { ready.append((watch, Readiness(pollEvents: events.revents))) }
         }
-        for (watch, readiness) in ready where !watch.isCancelled { watch.handler(readiness) }
+        for (watch, readiness) in ready { watch.fire(readiness) }
     }
 }

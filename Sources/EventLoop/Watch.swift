@@ -24,9 +24,9 @@ public struct Readiness: OptionSet, Sendable {
 /// A descriptor being watched by an ``EventLoop``. Belongs to the loop's thread.
 public final class Watch {
     let descriptor: Int32
-    let handler: (Readiness) -> Void
+    /// None once cancelled: it may hold whoever holds the watch.
+    private var handler: ((Readiness) -> Void)?
     private unowned let loop: EventLoop
-    private(set) var isCancelled = false
 
     /// What is waited for; may be changed at any time.
     public var interest: Readiness {
@@ -42,10 +42,14 @@ public final class Watch {
 
     /// Ends the watch; the handler is not called again. Cancelling twice does nothing.
     public func cancel() {
-        guard !isCancelled else { return }
-        isCancelled = true
+        guard let handler else { return }
+        self.handler = nil
         loop.remove(self)
+        // What it holds may go with it, and cancel once more.
+        withExtendedLifetime(handler) {}
     }
+
+    func fire(_ readiness: Readiness) { handler?(readiness) }
 }
 
 /// Something with a descriptor whose readiness cannot be read from the descriptor alone.

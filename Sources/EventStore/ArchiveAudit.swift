@@ -44,10 +44,16 @@ public struct ArchiveAudit: Sendable {
     private static let blocksAtOnce: Int64 = 16
 
     // The same text on every server: not what depends on its encoding, its byte order or the session's date style.
-    static let rowSum = """
-        ('x' || encode(substr(sha256(int8send(id) || timestamp_send(ts) || convert_to(type || ' ' || data::text, 'UTF8')), 1, 8),
-            'hex'))::bit(64)::bigint
-        """
+    static let rowSum = rowSum(of: nil)
+
+    /// - Parameter table: the row's table, where columns need it.
+    static func rowSum(of table: String?) -> String {
+        let row = table.map { "\($0)." } ?? ""
+        return """
+            ('x' || encode(substr(sha256(int8send(\(row)id) || timestamp_send(\(row)ts)
+                || convert_to(\(row)type || ' ' || \(row)data::text, 'UTF8')), 1, 8), 'hex'))::bit(64)::bigint
+            """
+    }
 
     private func rows(_ table: TableName) -> String {
         "\(table.sql) WHERE id >= $1::bigint AND id <= $2::bigint AND ($3::text[] IS NULL OR type = ANY ($3::text[]))"

@@ -32,6 +32,9 @@ public struct ArchiveVerifier: Sendable {
         public var verified = 0
         /// Findings other than ``Finding/unknown``.
         public var wrong = 0
+        /// What was archived up to here, past the archiver's position, is of an earlier generation of the stream: what is extra
+        /// there is set aside when the next event is archived. Nil if there is no such thing.
+        public var doubtful: EventID?
         public init(verified: Int = 0, wrong: Int = 0) { (self.verified, self.wrong) = (verified, wrong) }
     }
 
@@ -49,6 +52,7 @@ public struct ArchiveVerifier: Sendable {
         }
         let due = max(standing.position, EventID(confirmed.int(0, 0) ?? 0))
         var summary = Summary()
+        if standing.hasDoubtful { summary.doubtful = standing.doubtful }
         func tell(_ finding: Finding) {
             if case .unknown = finding {} else { summary.wrong += 1 }
             report(finding)

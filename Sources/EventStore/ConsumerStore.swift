@@ -7,7 +7,8 @@ public import Postgres
 /// the present epoch, so a pusher that was paused and resumed cannot move what has passed to another.
 public struct ConsumerStore: Sendable {
     public enum Claim: Hashable, Sendable {
-        case claimed(position: EventID, epoch: Int64)
+        /// - Parameter common: up to here this generation of the stream and earlier ones have the same events for it.
+        case claimed(position: EventID, epoch: Int64, common: EventID)
         case busy
         case notRegistered
     }
@@ -24,6 +25,7 @@ public struct ConsumerStore: Sendable {
     private let claimStatement: Statement
     private let releaseStatement: Statement
     private let resumeStatement: Statement
+    private let wantStatement: Statement
     private let storeStatement: Statement
     private let confirmStatement: Statement
     private let newestStatement: Statement
@@ -32,24 +34,37 @@ public struct ConsumerStore: Sendable {
         let tables = info.tables
         let consumers = tables.consumers.sql
         let now = "(now() AT TIME ZONE 'UTC')"
+        // What was learned in another generation, or from a table that has been replaced since, is not stored.
+        func isOf(_ generation: String) -> String {
+            """
+            EXISTS (SELECT FROM \(tables.state.sql) WHERE generation = \(generation)::text::uuid
+                AND \(quotedLiteral(tables.events.sql))::regclass::oid::bigint = \(info.tableOID))
+            """
+        }
         // Asked first: an INSERT draws an id before it sees the conflict, and a smallserial has only 32 767 of them.
         registerStatement = Statement(
             """
-            INSERT INTO \(consumers) (ident, last_evt_id, reg_time, last_time)
-            SELECT $1::text, 0, \(now), \(now)
-            WHERE NOT EXISTS (SELECT FROM \(consumers) WHERE ident = $1::text)
-            ON CONFLICT (ident) DO NOTHING
+            WITH mine AS MATERIALIZED (SELECT count(*) AS count FROM \(consumers) WHERE starts_with(ident, $2::text || ':')),
+            new AS (
+                INSERT INTO \(consumers) (ident, last_evt_id, reg_time, last_time)
+                SELECT $1::text, 0, \(now), \(now) FROM mine
+                WHERE count < $3::bigint AND NOT EXISTS (SELECT FROM \(consumers) WHERE ident = $1::text)
+                ON CONFLICT (ident) DO NOTHING)
+            SELECT count < $3::bigint OR EXISTS (SELECT FROM \(consumers) WHERE ident = $1::text) FROM mine
             """, name: "evt_register")
-        // A pusher holds the advisory lock of its own id for as long as its connection lives.
+        // A pusher holds the advisory lock of its own id for as long as its connection lives. The epoch grows by a random
+        // number: a database that went back must not give one out again that a stale pusher still has.
         claimStatement = Statement(
             """
             WITH claimed AS (
-                UPDATE \(consumers) SET session_owner = $2::bigint, session_epoch = session_epoch + 1, last_time = \(now)
-                WHERE ident = $1::text AND (session_owner IS NULL OR session_owner = $2::bigint
+                UPDATE \(consumers) SET session_owner = $2::bigint, session_epoch = session_epoch + $4::bigint, last_time = \(now)
+                WHERE ident = $1::text AND \(isOf("$5")) AND (session_owner IS NULL OR session_owner = $2::bigint
                     OR session_owner = ANY ($3::bigint[]) OR pg_try_advisory_xact_lock_shared(session_owner))
-                RETURNING last_evt_id, session_epoch)
+                RETURNING last_evt_id, session_epoch, began_evt_id, reg_time)
             SELECT (SELECT last_evt_id FROM claimed), (SELECT session_epoch FROM claimed),
-                EXISTS (SELECT FROM \(consumers) WHERE ident = $1::text)
+                EXISTS (SELECT FROM \(consumers) WHERE ident = $1::text),
+                (SELECT CASE WHEN reg_time >= generation_since AT TIME ZONE 'UTC' THEN discarded ELSE began_evt_id END
+                    FROM claimed, \(tables.state.sql))
             """, name: "evt_claim")
         releaseStatement = Statement(
             """
@@ -61,6 +76,11 @@ public struct ConsumerStore: Sendable {
             UPDATE \(consumers) SET session_owner = $2::bigint
             WHERE ident = $1::text AND session_epoch = $3::bigint AND (session_owner IS NULL OR session_owner = $2::bigint)
             """, name: "evt_resume")
+        wantStatement = Statement(
+            """
+            UPDATE \(consumers) SET want = $3::text[]
+            WHERE ident = $1::text AND session_epoch = $2::bigint AND want IS DISTINCT FROM $3::text[]
+            """, name: "evt_want")
         // SKIP LOCKED: one consumer whose row somebody has locked must not hold up the others.
         storeStatement = Statement(
             """
@@ -68,7 +88,7 @@ public struct ConsumerStore: Sendable {
                 SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS w (ident, epoch, position)),
             free AS (
                 SELECT c.ident, w.position FROM \(consumers) c JOIN wanted w ON w.ident = c.ident
-                WHERE c.session_epoch = w.epoch FOR UPDATE OF c SKIP LOCKED),
+                WHERE c.session_epoch = w.epoch AND \(isOf("$4")) FOR UPDATE OF c SKIP LOCKED),
             stored AS (
                 UPDATE \(consumers) c SET last_evt_id = GREATEST(c.last_evt_id, free.position), last_time = \(now)
                 FROM free WHERE c.ident = free.ident RETURNING c.ident)
@@ -77,8 +97,10 @@ public struct ConsumerStore: Sendable {
             """, name: "evt_store")
         confirmStatement = Statement(
             """
-            UPDATE \(consumers) SET last_evt_id = GREATEST(last_evt_id, $2::bigint), last_time = \(now)
-            WHERE ident = $1::text RETURNING last_evt_id
+            WITH confirmed AS (
+                UPDATE \(consumers) SET last_evt_id = GREATEST(last_evt_id, $2::bigint), last_time = \(now), want = $4::text[]
+                WHERE ident = $1::text AND \(isOf("$3")) RETURNING last_evt_id)
+            SELECT (SELECT last_evt_id FROM confirmed), EXISTS (SELECT FROM \(consumers) WHERE ident = $1::text)
             """, name: "evt_confirm")
         newestStatement = Statement(
             "SELECT id FROM \(tables.events.sql) WHERE id > $1::bigint ORDER BY id DESC LIMIT 1", name: "evt_newest")
@@ -86,24 +108,32 @@ public struct ConsumerStore: Sendable {
 
     /// Registers a consumer; doing it again changes nothing. It starts with the oldest event still in the table.
     public func register(
-        _ consumer: ConsumerIdentity, on connection: Connection, completion: @escaping (Result<Void, PostgresError>) -> Void
+        _ consumer: ConsumerIdentity, limit: Int, on connection: Connection,
+        completion: @escaping (Result<Bool, PostgresError>) -> Void
     ) {
-        connection.submit(registerStatement, [.text(consumer.description)]) { completion($0.map { _ in }) }
+        connection.submit(
+            registerStatement, [.text(consumer.description), .text(consumer.user), .int8(Int64(limit))]
+        ) { completion($0.map { $0.bool(0, 0) == true }) }
     }
 
     /// Claims a consumer's session for a pusher.
     ///
     /// - Parameter dead: pushers that have shown no sign of life for too long; their sessions may be taken over.
     public func claim(
-        _ consumer: ConsumerIdentity, for pusher: Int64, dead: [Int64], on connection: Connection,
+        _ consumer: ConsumerIdentity, of generation: StreamGeneration, for pusher: Int64, dead: [Int64],
+        on connection: Connection,
         completion: @escaping (Result<Claim, PostgresError>) -> Void
     ) {
-        let parameters: [Parameter] = [.text(consumer.description), .int8(pusher), .int8Array(dead)]
+        let parameters: [Parameter] = [
+            .text(consumer.description), .int8(pusher), .int8Array(dead), .int8(.random(in: 1...1 << 31)),
+            .text(generation.generation),
+        ]
         connection.submit(claimStatement, parameters) { result in
             completion(
                 result.map { rows in
                     if let position = rows.int(0, 0), let epoch = rows.int(0, 1) {
-                        return .claimed(position: EventID(position), epoch: epoch)
+                        return .claimed(
+                            position: EventID(position), epoch: epoch, common: EventID(rows.int(0, 3) ?? 0))
                     }
                     return rows.bool(0, 2) == true ? .busy : .notRegistered
                 })
@@ -128,14 +158,19 @@ public struct ConsumerStore: Sendable {
         connection.submit(resumeStatement, parameters) { completion($0.map { $0.affected == 1 }) }
     }
 
+    /// Notes what a session wants, for whoever asks how far the consumer is behind.
+    public func note(want: EventFilter, of consumer: ConsumerIdentity, epoch: Int64, on connection: Connection) {
+        connection.submit(wantStatement, [.text(consumer.description), .int8(epoch), .types(want)]) { _ in }
+    }
+
     /// Stores positions, forward only, in one statement.
     public func store(
-        _ entries: [PositionBook.Entry], on connection: Connection,
+        _ entries: [PositionBook.Entry], of generation: StreamGeneration, on connection: Connection,
         completion: @escaping (Result<[ConsumerIdentity: Stored], PostgresError>) -> Void
     ) {
         let parameters: [Parameter] = [
             .strings(entries.map(\.consumer.description)), .int8Array(entries.map(\.epoch)),
-            .int8Array(entries.map(\.position.rawValue)),
+            .int8Array(entries.map(\.position.rawValue)), .text(generation.generation),
         ]
         connection.submit(storeStatement, parameters) { result in
             completion(
@@ -151,15 +186,23 @@ public struct ConsumerStore: Sendable {
         }
     }
 
-    /// Confirms everything up to `position` for a consumer that polls.
+    /// Confirms everything up to `position` for a consumer that polls, and notes what it wants.
     ///
     /// - Returns: to the completion: the stored position, or nil if the consumer is not registered.
     public func confirm(
-        _ consumer: ConsumerIdentity, through position: EventID, on connection: Connection,
-        completion: @escaping (Result<EventID?, PostgresError>) -> Void
+        _ consumer: ConsumerIdentity, through position: EventID, want: EventFilter, of generation: StreamGeneration,
+        on connection: Connection, completion: @escaping (Result<EventID?, PostgresError>) -> Void
     ) {
-        connection.submit(confirmStatement, [.text(consumer.description), .int8(position.rawValue)]) { result in
-            completion(result.map { rows in rows.count == 0 ? nil : rows.int(0, 0).map { EventID($0) } })
+        let parameters: [Parameter] = [
+            .text(consumer.description), .int8(position.rawValue), .text(generation.generation), .types(want),
+        ]
+        connection.submit(confirmStatement, parameters) { result in
+            completion(
+                result.flatMap { rows in
+                    if let position = rows.int(0, 0) { return .success(EventID(position)) }
+                    guard rows.bool(0, 1) == true else { return .success(nil) }
+                    return .failure(PostgresError(.connectionLost, "a new generation of the stream has begun"))
+                })
         }
     }
 

@@ -15,13 +15,32 @@ public struct HistoryStore: Sendable {
         /// The newest event past the position that is there nevertheless, of whatever type, if there is one: from a restore,
         /// an archiver of before, or one that shares the table.
         public var newest: EventID?
+        /// The life of the active database the position belongs to; nil for a position of before there were any.
+        public var generation: StreamGeneration?
+        /// What was archived in an earlier generation and not compared with this one yet: after the first and up to the second of
+        /// these ids. It may be in this generation, too, or lost.
+        public var doubtfulAfter = EventID.none
+        public var doubtful = EventID.none
+        public var hasDoubtful: Bool { doubtful > doubtfulAfter }
     }
 
     public enum Appended: Hashable, Sendable {
-        /// So many events were new.
-        case copied(Int)
-        /// Nothing was written: the position is not the one that was given, but this.
-        case moved(EventID)
+        /// So many events were new; so many of an earlier generation are not in this one and were set aside.
+        case copied(Int, lost: Int)
+        /// Nothing was written: the archiver does not stand where it believed to, but here.
+        case moved(Standing)
+    }
+
+    /// The events are of a generation that is over: whoever sends them reads a database that was given up.
+    public struct PastGeneration: Error, CustomStringConvertible {
+        public let generation: StreamGeneration
+        public var description: String {
+            """
+            the events are of the generation \(generation), which is over: the pusher reads a database that was given up, such as the \
+            primary of before a fail-over. Stop that one, or take it out of the pusher's EVT_DATABASE_URL; if it is the one to keep, \
+            `evt generation --renew` on it
+            """
+        }
     }
 
     /// Looks the archive up and checks that its schema is the one this program knows.
@@ -46,6 +65,28 @@ public struct HistoryStore: Sendable {
         return HistoryStore(tables: qualified, archiver: archiver)
     }
 
+    /// Binary COPY writes bytes: into a column of another type it could write something else without an error.
+    ///
+    /// - Throws: ``StoreError`` if the history's columns are not of the types they were made with.
+    public func checkColumns(on connection: Connection) async throws {
+        let rows = try await connection.query(
+            Statement(
+                """
+                SELECT c.name, c.types[1], format_type(a.atttypid, NULL)
+                FROM (VALUES ('id', ARRAY['bigint']), ('type', ARRAY['character varying', 'text', 'character']), ('data', ARRAY['json']),
+                    ('ts', ARRAY['timestamp without time zone'])) c (name, types)
+                    LEFT JOIN pg_attribute a ON a.attrelid = \(quotedLiteral(tables.history.sql))::regclass AND a.attname = c.name
+                        AND NOT a.attisdropped
+                WHERE a.attname IS NULL OR format_type(a.atttypid, NULL) <> ALL (c.types)
+                """, name: "evt_history_columns"))
+        guard rows.count > 0, let name = rows.string(0, 0), let expected = rows.string(0, 1) else { return }
+        throw StoreError(
+            """
+            \(tables.history): the column \(name) is \(rows.string(0, 2) ?? "gone"), not \(expected) as `evt migrate` made it; nothing \
+            is archived until that is put right
+            """)
+    }
+
     // MARK: Positions
 
     /// Takes up the archiver's work, and tells where it goes on.
@@ -57,11 +98,91 @@ public struct HistoryStore: Sendable {
                     "INSERT INTO \(tables.positions.sql) (ident, want) VALUES ($1, $2::text[]) ON CONFLICT (ident) DO NOTHING"),
                 [.text(archiver.description), .types(want)])
         }
-        let position = try await position(on: connection)
+        var standing = try await present(on: connection)
         let newest = try await connection.query(
             Statement("SELECT id FROM \(tables.history.sql) WHERE id > $1::bigint ORDER BY id DESC LIMIT 1"),
-            [.int8(position.rawValue)])
-        return Standing(position: position, want: want, newest: newest.int(0, 0).map { EventID($0) })
+            [.int8(standing.position.rawValue)])
+        standing.want = want
+        standing.newest = newest.int(0, 0).map { EventID($0) }
+        return standing
+    }
+
+    private func otherStream(_ name: String, than origin: StreamOrigin) -> StoreError {
+        StoreError(
+            """
+            \(tables.history) holds another stream, \(name), than the pusher sends, \(origin.generation.stream): nothing is archived. \
+            Give each stream a history table of its own, or correct EVT_PUSHER_CONNECT
+            """)
+    }
+
+    /// What was compared with events that are lost proves nothing: their part is taken out of the sums.
+    private func trimSums(to id: EventID, on connection: Connection) async throws(PostgresError) {
+        let parameters: [Parameter] = [.text(archiver.description), .int8(id.rawValue)]
+        try await connection.query(
+            Statement("DELETE FROM \(tables.sums.sql) WHERE ident = $1 AND first_id > $2::bigint"), parameters)
+        try await connection.query(
+            Statement(
+                """
+                UPDATE \(tables.sums.sql) s SET last_id = $2::bigint, events = s.events - gone.events, checksum = s.checksum - gone.sum
+                FROM (SELECT s.first_id AS first, count(h.id) AS events, COALESCE(sum(\(ArchiveAudit.rowSum(of: "h"))), 0) AS sum
+                    FROM \(tables.sums.sql) s LEFT JOIN \(tables.history.sql) h ON h.id > $2::bigint AND h.id <= s.last_id
+                        AND (s.want IS NULL OR h.type = ANY (s.want))
+                    WHERE s.ident = $1 AND s.first_id <= $2::bigint AND s.last_id > $2::bigint GROUP BY 1) gone
+                WHERE s.ident = $1 AND s.first_id = gone.first
+                """), parameters)
+    }
+
+    /// - Throws: ``StoreError`` if this archiver has never been at work here.
+    func present(on connection: Connection) async throws -> Standing {
+        guard let standing = try await standing(on: connection) else {
+            throw StoreError("the position of \(archiver) is gone from \(tables.positions)")
+        }
+        return standing
+    }
+
+    /// Takes note of the generation that events are now of. Where it is another one than the position's, the position goes
+    /// back to where the active database has it, and what was archived after that is doubtful.
+    ///
+    /// - Returns: how the archiver stands now.
+    /// - Throws: ``StoreError`` if the history is of another stream, ``PastGeneration`` if that one is over; nothing is changed then.
+    public func follow(_ origin: StreamOrigin, from standing: Standing, on connection: Connection) async throws -> Standing {
+        let known = standing.generation
+        guard known != origin.generation else { return standing }
+        let parameters: [Parameter] = [
+            .text(archiver.description), .text(origin.generation.stream), .text(origin.generation.generation),
+            .optional(known?.generation), .int8(origin.generation.start.rawValue), .int8(origin.after.rawValue),
+            .int8(origin.common.rawValue),
+        ]
+        return try await connection.transaction {
+            let others = try await connection.query(
+                Statement("SELECT stream FROM \(tables.positions.sql) WHERE stream <> $1::text::uuid"),
+                [.text(origin.generation.stream)])
+            if let other = others.string(0, 0) { throw otherStream(other, than: origin) }
+            if let present = try await self.standing(on: connection)?.generation, origin.generation.isBefore(present) {
+                throw PastGeneration(generation: origin.generation)
+            }
+            let set = """
+                UPDATE \(tables.positions.sql) SET stream = $2::text::uuid, generation = $3::text::uuid,
+                    generation_start = $5::bigint
+                """
+            let unless = "WHERE ident = $1 AND generation IS NOT DISTINCT FROM $4::text::uuid"
+            if known == nil {
+                try await connection.query(Statement("\(set) \(unless)"), Array(parameters.dropLast(2)))
+            } else {
+                let moved = try await connection.query(
+                    Statement(
+                        """
+                        \(set), last_evt_id = LEAST(last_evt_id, $6::bigint), last_time = now(),
+                            doubtful_after = $7::bigint,
+                            doubtful_id = GREATEST(doubtful_id, last_evt_id, (SELECT max(id) FROM \(tables.history.sql)))
+                        \(unless)
+                        """), parameters)
+                if moved.affected == 1 { try await trimSums(to: origin.common, on: connection) }
+            }
+            var now = try await present(on: connection)
+            (now.want, now.newest) = (standing.want, standing.newest.map { max($0, now.doubtful) } ?? now.doubtful)
+            return now
+        }
     }
 
     /// Whether some events of these types are there already, in [first, last].
@@ -77,24 +198,27 @@ public struct HistoryStore: Sendable {
         ).count > 0
     }
 
-    /// - Throws: ``StoreError`` if this archiver has never been at work here.
-    func position(on connection: Connection) async throws -> EventID {
-        guard let standing = try await standing(on: connection) else {
-            throw StoreError("the position of \(archiver) is gone from \(tables.positions)")
-        }
-        return standing.position
-    }
-
     /// How the archiver stands; nil if it has never been at work here.
     public func standing(on connection: Connection) async throws -> Standing? {
         let rows = try await connection.query(
-            Statement("SELECT last_evt_id, array_to_string(want, ',') FROM \(tables.positions.sql) WHERE ident = $1"),
+            Statement(
+                """
+                SELECT last_evt_id, array_to_string(want, ','), stream, generation, doubtful_id, doubtful_after,
+                    generation_start
+                FROM \(tables.positions.sql) WHERE ident = $1
+                """),
             [.text(archiver.description)])
         guard let position = rows.int(0, 0) else { return nil }
         guard let want = EventFilter(list: rows.string(0, 1)) else {
             throw StoreError("\(tables.positions): what \(archiver) wants, \(rows.string(0, 1) ?? ""), is no list of event types")
         }
-        return Standing(position: EventID(position), want: want)
+        var generation: StreamGeneration?
+        if let stream = rows.string(0, 2), let number = rows.string(0, 3) {
+            generation = StreamGeneration(stream: stream, generation: number, start: EventID(rows.int(0, 6) ?? 0))
+        }
+        return Standing(
+            position: EventID(position), want: want, generation: generation, doubtfulAfter: EventID(rows.int(0, 5) ?? 0),
+            doubtful: EventID(rows.int(0, 4) ?? 0))
     }
 
     /// Sets the position back, so that events are sent and compared again.
@@ -108,151 +232,6 @@ public struct HistoryStore: Sendable {
                 WHERE ident = $1
                 """), [.text(archiver.description), .int8(position.rawValue)])
         guard moved.affected == 1 else { throw StoreError("\(archiver) has never archived into \(tables.history)") }
-    }
-
-    // MARK: Events
-
-    /// Copies events and moves the position, in one transaction: each event is in the archive exactly once.
-    ///
-    /// - Parameters:
-    ///   - events: in id order, with microseconds, all past the position.
-    ///   - want: what this archiver copies; it is noted with the position.
-    ///   - position: where the archiver believes to be.
-    ///   - comparing: whether some may be there already. They are accepted if they are the same, and made exact where
-    ///     an archiver of before wrote whole seconds and JSON of its own.
-    /// - Throws: ``StoreError`` if an event is there already but differs; nothing is changed then.
-    ///   ``PostgresError`` with state 55P03 if another archiver of this name is at it for longer than `lock_timeout`.
-    public func append(
-        _ events: ArraySlice<Event>, _ want: EventFilter, after position: EventID, comparing: Bool, on connection: Connection
-    ) async throws -> Appended {
-        guard let last = events.last?.id else { return .copied(0) }
-        guard !comparing else { return try await compareAndAppend(events, want, after: position, on: connection) }
-        do {
-            return try await connection.transaction {
-                guard try await move(from: position, to: last, want, on: connection) else {
-                    return .moved(try await self.position(on: connection))
-                }
-                return .copied(
-                    try await connection.copyIn(
-                        "COPY \(tables.history.sql) (id, type, data, ts) FROM STDIN (FORMAT binary)", from: CopySource(events)))
-            }
-        } catch let error as PostgresError where error.sqlState == "23505" {
-            return try await compareAndAppend(events, want, after: position, on: connection)
-        }
-    }
-
-    /// Ends a transaction of this name's in which nothing has come from the client for so long: a frozen process, or one whose
-    /// machine is gone, would keep the position locked for as long as its connection lives.
-    public func endSilentHolder(silentFor patience: Duration, on connection: Connection) async throws(PostgresError) {
-        try await connection.query(
-            Statement(
-                """
-                SELECT pg_terminate_backend(a.pid)
-                FROM \(tables.positions.sql) p
-                    JOIN pg_locks l ON l.locktype = 'transactionid' AND l.transactionid = p.xmax AND l.granted
-                    JOIN pg_stat_activity a ON a.pid = l.pid
-                WHERE p.ident = $1 AND a.wait_event = 'ClientRead'
-                    AND a.state_change < clock_timestamp() - $2::bigint * interval '1 millisecond'
-                """), [.text(archiver.description), .int8(Int64(patience / .milliseconds(1)))])
-    }
-
-    /// False if the position is another. Whoever else archives under this name waits here, and then finds it moved.
-    private func move(
-        from position: EventID, to last: EventID, _ want: EventFilter, on connection: Connection
-    ) async throws(PostgresError) -> Bool {
-        try await connection.query(
-            Statement(
-                """
-                UPDATE \(tables.positions.sql) SET last_evt_id = $3::bigint, want = $4::text[], last_time = now()
-                WHERE ident = $1 AND last_evt_id = $2::bigint
-                """, name: "evt_move_position"),
-            [.text(archiver.description), .int8(position.rawValue), .int8(last.rawValue), .types(want)]
-        ).affected == 1
-    }
-
-    private func compareAndAppend(
-        _ events: ArraySlice<Event>, _ want: EventFilter, after position: EventID, on connection: Connection
-    ) async throws -> Appended {
-        guard let first = events.first?.id, let last = events.last?.id else { return .copied(0) }
-        // The range keeps the planner from reading all of the history.
-        let both = "evt_arriving a JOIN \(tables.history.sql) h ON h.id = a.id AND h.id BETWEEN \(first) AND \(last)"
-        let isInexact = "(h.ts <> a.ts OR h.data::text <> a.data::text)"
-        return try await connection.transaction {
-            guard try await move(from: position, to: last, want, on: connection) else {
-                return .moved(try await self.position(on: connection))
-            }
-            try await connection.script("CREATE TEMP TABLE evt_arriving (LIKE \(tables.history.sql)) ON COMMIT DROP")
-            try await connection.copyIn(
-                "COPY evt_arriving (id, type, data, ts) FROM STDIN (FORMAT binary)", from: CopySource(events))
-            try await connection.script("ANALYZE evt_arriving")
-            let different = try await ids(
-                """
-                FROM \(both) WHERE h.type <> a.type OR h.ts NOT IN (a.ts, date_trunc('second', a.ts))
-                    OR CASE WHEN h.data::text = a.data::text THEN false ELSE h.data::jsonb <> a.data::jsonb END
-                """, orIncomparable: "FROM \(both) WHERE h.data::text <> a.data::text", on: connection)
-            guard different.isEmpty else {
-                throw StoreError(
-                    "the archive \(tables.history) already has other events under the ids \(different): it belongs to another "
-                        + "stream, or rows were changed; nothing was written. If these are wrong, delete them there")
-            }
-            if try await connection.query(Statement("SELECT FROM \(both) WHERE \(isInexact) LIMIT 1")).count > 0 {
-                try await connection.query(
-                    Statement(
-                        """
-                        UPDATE \(tables.history.sql) h SET data = a.data, ts = a.ts FROM evt_arriving a
-                        WHERE h.id = a.id AND h.id BETWEEN \(first) AND \(last) AND \(isInexact)
-                        """))
-            }
-            return .copied(
-                try await connection.query(
-                    Statement(
-                        """
-                        INSERT INTO \(tables.history.sql) (id, type, data, ts) SELECT id, type, data, ts FROM evt_arriving
-                        WHERE id NOT IN (SELECT a.id FROM \(both))
-                        """)
-                ).affected)
-        }
-    }
-
-    /// - Returns: the first ids of a query, as a list for people; empty if there are none.
-    private func ids(_ query: String, orIncomparable other: String, on connection: Connection) async throws -> String {
-        func list(_ query: String) async throws(PostgresError) -> String {
-            let rows = try await connection.query(Statement("SELECT a.id \(query) ORDER BY a.id LIMIT 10"))
-            return (0..<rows.count).compactMap { rows.string($0, 0) }.joined(separator: ", ")
-        }
-        try await connection.query("SAVEPOINT evt_comparing")
-        do {
-            return try await list(query)
-        } catch {
-            guard ["22P02", "22P05", "22003"].contains(error.sqlState) else { throw error }
-            // Legal JSON that jsonb cannot hold: \u0000, a lone surrogate, a number too large.
-            try await connection.query("ROLLBACK TO evt_comparing")
-            return try await list(other)
-        }
-    }
-
-    /// Makes the partitions for this month and the next three, and for those of the times given, as far as they are of the
-    /// last two years; events of other times go into the default partition.
-    ///
-    /// - Returns: how many were made.
-    @discardableResult
-    public func makePartitions(for times: [EventTimestamp] = [], on connection: Connection) async throws -> Int {
-        let utc = "(now() AT TIME ZONE 'UTC')"
-        let months =
-            (0...3).map { "\(utc) + interval '\($0) months'" }
-            + times.map {
-                "GREATEST(\(utc) - interval '2 years', to_timestamp(\($0.microseconds / 1_000_000)) AT TIME ZONE 'UTC')"
-            }
-        var made = 0
-        // Each in a transaction of its own: locks are held for a moment only.
-        for month in months {
-            let rows = try await connection.query(
-                Statement(
-                    "SELECT \(tables.partitions.sql)(d, d) FROM (SELECT LEAST(\(month), \(utc) + interval '3 months')::date AS d) m"
-                ))
-            made += Int(rows.int(0, 0) ?? 0)
-        }
-        return made
     }
 }
 

@@ -13,16 +13,13 @@ public enum Migrator {
                 "the database's encoding is SQL_ASCII: text in it may be anything, and JSON is UTF-8; make it a database with "
                     + "ENCODING 'UTF8'")
         }
-        let schema = try await currentSchema(of: tables.events, on: connection)
-        let consumers = tables.consumers.qualified(in: try await currentSchema(of: tables.consumers, on: connection))
-        let qualified = StreamTables(events: tables.events.qualified(in: schema), consumers: consumers)
+        let qualified = try await qualified(tables, on: connection)
         return try await apply(qualified.migrationSQL, recordedIn: qualified.migrations, on: connection)
     }
 
     /// Applies what is missing of the warehouse database's schema.
     public static func migrateWarehouse(_ tables: ArchiveTables, on connection: Connection) async throws -> [Migration] {
-        let schema = try await currentSchema(of: tables.history, on: connection)
-        let qualified = ArchiveTables(history: tables.history.qualified(in: schema))
+        let qualified = try await qualified(tables, on: connection)
         return try await apply(qualified.migrationSQL, recordedIn: qualified.migrations, on: connection)
     }
 
@@ -47,6 +44,16 @@ public enum Migrator {
             throw StoreError(
                 "the database's schema is at step \(number), this program knows \(newest): install the newer program")
         }
+    }
+
+    static func qualified(_ tables: StreamTables, on connection: Connection) async throws -> StreamTables {
+        let schema = try await currentSchema(of: tables.events, on: connection)
+        let consumers = tables.consumers.qualified(in: try await currentSchema(of: tables.consumers, on: connection))
+        return StreamTables(events: tables.events.qualified(in: schema), consumers: consumers)
+    }
+
+    static func qualified(_ tables: ArchiveTables, on connection: Connection) async throws -> ArchiveTables {
+        ArchiveTables(history: tables.history.qualified(in: try await currentSchema(of: tables.history, on: connection)))
     }
 
     /// Where a name without a schema is, or will be.

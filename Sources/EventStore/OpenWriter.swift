@@ -19,6 +19,8 @@ public struct OpenWriter: Sendable, CustomStringConvertible {
     public let age: Double
     /// When its present or last statement began; UTC; empty for a prepared one.
     public let queryStart: String
+    /// The statement, or the beginning of it; empty for a prepared one, and where the role may not see it.
+    public let query: String
 
     public var description: String {
         if let prepared { return "prepared transaction '\(prepared)' (user \(user), prepared \(since))" }
@@ -49,7 +51,8 @@ public struct OpenWriter: Sendable, CustomStringConvertible {
                 """
                 SELECT l.virtualtransaction, l.pid, p.gid, COALESCE(a.application_name, ''), COALESCE(a.usename, p.owner, ''),
                     CASE WHEN l.pid IS NULL THEN 'prepared' ELSE COALESCE(a.state, '') END, \(utc("COALESCE(a.xact_start, p.prepared)")),
-                    EXTRACT(EPOCH FROM clock_timestamp() - COALESCE(a.xact_start, p.prepared)), \(utc("a.query_start"))
+                    EXTRACT(EPOCH FROM clock_timestamp() - COALESCE(a.xact_start, p.prepared)), \(utc("a.query_start")),
+                    left(a.query, 200)
                 FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
                     LEFT JOIN pg_locks t ON l.pid IS NULL AND t.locktype = 'transactionid' AND t.pid IS NULL
                         AND t.virtualtransaction = l.virtualtransaction
@@ -66,7 +69,8 @@ public struct OpenWriter: Sendable, CustomStringConvertible {
             return OpenWriter(
                 transaction: text(0), processID: rows.int(row, 1).map { Int($0) }, prepared: rows.string(row, 2),
                 application: text(3), user: text(4), state: text(5), since: text(6), age: Double(text(7)) ?? 0,
-                queryStart: text(8))
+                queryStart: text(8),
+                query: text(5).isEmpty ? "" : text(9))
         }
     }
 }

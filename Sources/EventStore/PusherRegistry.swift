@@ -3,33 +3,44 @@ public import Postgres
 
 /// The pushers at work on one database, and their signs of life.
 public struct PusherRegistry: Sendable {
-    private let tables: StreamTables
+    private let info: StreamInfo
+    private var tables: StreamTables { info.tables }
     private let beatStatement: Statement
 
-    public init(_ tables: StreamTables) {
-        self.tables = tables
+    public init(_ info: StreamInfo) {
+        self.info = info
+        let tables = info.tables
+        // What was stored before is told as it was: where the database went back, nothing must be stored that was learned before.
         beatStatement = Statement(
             """
             WITH mine AS (UPDATE \(tables.pushers.sql) SET beat = beat + 1 WHERE id = $1::bigint RETURNING id),
-                settled AS (UPDATE \(tables.state.sql) SET settled = $2::bigint WHERE settled < $2::bigint)
+                settled AS (
+                    UPDATE \(tables.state.sql) SET settled = $2::bigint
+                    WHERE settled < $2::bigint AND settled >= $3::bigint AND generation = $4::text::uuid)
             SELECT id, beat, EXISTS (SELECT FROM mine), NULL FROM \(tables.pushers.sql)
             UNION ALL
             SELECT session_epoch, NULL, NULL, ident FROM \(tables.consumers.sql) WHERE session_owner = $1::bigint
+            UNION ALL
+            SELECT NULL, settled, generation = $4::text::uuid AND settled >= $3::bigint
+                AND \(quotedLiteral(tables.events.sql))::regclass::oid::bigint = \(info.tableOID), NULL
+            FROM \(tables.state.sql)
             """, name: "evt_beat")
     }
 
     /// Takes the lock that tells others this pusher's connection lives, and enters it in the table.
     ///
     /// - Returns: false while an earlier connection of the same pusher still has the lock.
-    public func enter(_ pusher: Int64, application: String, on connection: Connection) async throws(PostgresError) -> Bool {
+    public func enter(
+        _ pusher: Int64, application: String, interval: Duration, on connection: Connection
+    ) async throws(PostgresError) -> Bool {
         let locked = try await connection.query("SELECT pg_try_advisory_lock($1::bigint)", [.int8(pusher)])
         guard locked.bool(0, 0) == true else { return false }
         try await connection.query(
             Statement(
                 """
-                INSERT INTO \(tables.pushers.sql) (id, application) VALUES ($1::bigint, $2::text)
+                INSERT INTO \(tables.pushers.sql) (id, application, beat_interval) VALUES ($1::bigint, $2::text, $3::float8)
                 ON CONFLICT (id) DO UPDATE SET beat = \(tables.pushers.sql).beat + 1
-                """), [.int8(pusher), .text(application)])
+                """), [.int8(pusher), .text(application), .text("\(interval / .seconds(1))")])
         // Whoever is gone for good is forgotten: nobody holds its lock.
         try await connection.query(
             Statement(
@@ -52,19 +63,32 @@ public struct PusherRegistry: Sendable {
         public fileprivate(set) var owned: [ConsumerIdentity: Int64] = [:]
         /// Whether others still count on this pusher.
         public fileprivate(set) var isAlive = false
+        /// The settled id that is stored now; nil if the database is not the one it was: restored, or somebody found that it
+        /// went back.
+        public fileprivate(set) var stored: EventID?
     }
 
     /// Gives a sign of life, stores how far the stream is settled, and looks around.
+    ///
+    /// - Parameters:
+    ///   - settled: up to here the stream is settled.
+    ///   - stored: what an earlier sign of life has stored of this.
     public func beat(
-        _ pusher: Int64, settled: EventID, on connection: Connection,
+        _ pusher: Int64, settled: EventID, stored: EventID, generation: StreamGeneration, on connection: Connection,
         completion: @escaping (Result<Pulse, PostgresError>) -> Void
     ) {
-        connection.submit(beatStatement, [.int8(pusher), .int8(settled.rawValue)]) { result in
+        let parameters: [Parameter] = [
+            .int8(pusher), .int8(settled.rawValue), .int8(stored.rawValue), .text(generation.generation),
+        ]
+        connection.submit(beatStatement, parameters) { result in
             completion(
                 result.map { rows in
                     var pulse = Pulse()
                     for row in 0..<rows.count {
-                        if rows.isNull(row, 3) {
+                        if rows.isNull(row, 0) {
+                            guard rows.bool(row, 2) == true else { continue }
+                            pulse.stored = max(settled, EventID(rows.int(row, 1) ?? 0))
+                        } else if rows.isNull(row, 3) {
                             pulse.beats[rows.int(row, 0) ?? 0] = rows.int(row, 1) ?? 0
                             pulse.isAlive = pulse.isAlive || rows.bool(row, 2) == true
                         } else if let consumer = rows.string(row, 3).flatMap({ ConsumerIdentity($0) }) {

@@ -101,6 +101,11 @@ public struct QueueRows {
         return bytes >= limits.bytes
     }
 
+    /// The rows as they are remembered.
+    public func traces(first count: Int) -> [StreamMemory.Trace] {
+        (0..<count).map { .init(id: EventID(rows.binaryInt8($0, 0)), time: rows.binaryInt8($0, 3)) }
+    }
+
     public var ids: [EventID] { (0..<count).map { EventID(rows.binaryInt8($0, 0)) } }
 
     /// All of them as a page.

@@ -25,19 +25,29 @@ public struct StreamInfo: Hashable, Sendable {
     public var discardKey: Int64 { 1_163_285_572 << 32 | Int64(tableOID) }
     /// The advisory lock of the one discarder at work.
     public var discarderKey: Int64 { 1_163_285_573 << 32 | Int64(tableOID) }
+    /// The advisory lock of whoever moves the sequence of ids.
+    public var sequenceKey: Int64 { 1_163_285_588 << 32 | Int64(tableOID) }
     /// The channel that says: there are new events.
     public var channel: String { "evt_\(tableOID)" }
 
     /// Looks the stream up and checks that its schema is the one this program knows.
-    public static func load(_ tables: StreamTables, from connection: Connection) async throws -> StreamInfo {
+    ///
+    /// - Parameter writing: whether a server that can only be read is of no use.
+    public static func load(_ tables: StreamTables, from connection: Connection, writing: Bool = false) async throws -> StreamInfo
+    {
         let found = try await connection.query(
             """
             SELECT to_regclass($1)::oid::bigint, current_setting('max_prepared_transactions') <> '0'
                 AND COALESCE(current_setting('eventstream.notify', true), '') <> 'on',
                 (SELECT nspname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE c.oid = to_regclass($1)),
                 (SELECT nspname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE c.oid = to_regclass($2)),
-                to_regclass($3) IS NOT NULL
+                to_regclass($3) IS NOT NULL, pg_is_in_recovery()
             """, [.text(tables.events.sql), .text(tables.consumers.sql), .text(tables.migrations.sql)])
+        guard !writing || found.bool(0, 5) == false else {
+            throw StoreError(
+                "the server at \(connection.host) is a standby, which can only be read: name the primary in EVT_DATABASE_URL, or all"
+            )
+        }
         guard let oid = found.int(0, 0), let eventSchema = found.string(0, 2), let consumerSchema = found.string(0, 3),
             found.bool(0, 4) == true
         else {

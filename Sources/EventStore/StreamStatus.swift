@@ -3,92 +3,163 @@ public import Postgres
 
 /// How a stream stands, read from its tables.
 public struct StreamStatus: Sendable {
+    /// Events of the active table, counted together.
+    public struct Waiting: Hashable, Sendable {
+        public fileprivate(set) var events = 0
+        /// Bytes of their data.
+        public fileprivate(set) var bytes = 0
+        /// When the oldest of them was recorded; UTC, as an ISO 8601 text; empty if there are none.
+        public fileprivate(set) var since = ""
+        /// Its age; 0 if there are none.
+        public fileprivate(set) var seconds = 0.0
+
+        fileprivate mutating func add(_ other: Waiting) {
+            events += other.events
+            bytes += other.bytes
+            if since.isEmpty || other.seconds > seconds { (since, seconds) = (other.since, other.seconds) }
+        }
+    }
+
     public struct Consumer: Sendable {
         public let consumer: String
         public let position: EventID
-        /// Events after the position: they are kept because of it.
-        public var lag = 0
-        /// Bytes of their data.
-        public var lagBytes = 0
-        /// When the oldest of them was recorded; UTC, as an ISO 8601 text; empty if there are none.
-        public var since = ""
-        /// Its age, in seconds; 0 if there are none.
-        public var lagSeconds = 0.0
+        /// Event types it asked for when it was last served.
+        public let want: EventFilter
+        /// What it wants and has not confirmed.
+        public fileprivate(set) var lag = Waiting()
+        /// All after its position, wanted or not: kept because of it.
+        public fileprivate(set) var held = Waiting()
         /// UTC, as an ISO 8601 text.
         public let lastSeen: String
-        /// Whether a pusher has a session for it.
+        public let lastSeenSeconds: Double
+        /// Whether a pusher that is there has a session for it.
         public let isServed: Bool
+        /// Of a required archiver: up to here its archive was seen to hold the events.
+        public let verified: EventID
     }
 
     /// The newest event's id, 0 if there is none.
     public let head: EventID
     /// Events in the active table.
-    public let backlog: Int
-    /// Bytes of their data.
-    public let backlogBytes: Int
+    public let backlog: Waiting
     /// Up to which id events were discarded.
     public let discarded: EventID
+    /// Which life of the stream the database holds.
+    public let generation: StreamGeneration
+    /// When it began; UTC, as an ISO 8601 text.
+    public let generationSince: String
+    /// Why, in words for people; nil for the first one.
+    public let generationReason: String?
     /// Why confirmed events are kept nevertheless; nil if they are not.
     public let refusal: String?
     /// By name.
     public let consumers: [Consumer]
     /// Those open for more than a second, the oldest first.
     public let writers: [OpenWriter]
+    public let pushers: [PusherStatus]
+    /// What was recorded after the event that was asked for, by type. What has been discarded already is not
+    /// among it.
+    public let recorded: [EventType: Int]
+
+    public var hasPusher: Bool { pushers.contains(where: \.isConnected) }
 
     /// The consumer that holds most events back, if any does.
-    public var slowest: Consumer? { consumers.filter { $0.lag > 0 }.min { $0.position < $1.position } }
+    public var slowest: Consumer? { consumers.filter { $0.held.events > 0 }.min { $0.position < $1.position } }
 
     private static let iso = "'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'"
 
-    public static func load(_ info: StreamInfo, from connection: Connection) async throws -> StreamStatus {
-        let events = info.tables.events.sql
+    /// - Parameter since: what was recorded after this event is counted, too; nil for not.
+    public static func load(
+        _ info: StreamInfo, since: EventID? = nil, from connection: Connection
+    ) async throws -> StreamStatus {
         let known = info.tables.consumers.sql
         // One snapshot: the figures fit each other.
         try await connection.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         let state = try await connection.query(
             Statement(
                 """
-                SELECT GREATEST((SELECT max(id) FROM \(events)), discarded, 0), discarded, refusal FROM \(info.tables.state.sql)
+                SELECT GREATEST((SELECT max(id) FROM \(info.tables.events.sql)), discarded, 0), discarded, refusal, stream,
+                    generation, to_char(generation_since AT TIME ZONE 'UTC', \(iso)), generation_reason, leap
+                FROM \(info.tables.state.sql)
                 """))
         let rows = try await connection.query(
             Statement(
                 """
-                SELECT ident, last_evt_id, to_char(last_time, \(iso)), session_owner IS NOT NULL FROM \(known) ORDER BY ident
+                SELECT ident, last_evt_id, to_char(last_time, \(iso)),
+                    EXTRACT(EPOCH FROM (clock_timestamp() AT TIME ZONE 'UTC') - last_time), array_to_string(want, ','),
+                    EXISTS (SELECT FROM pg_locks l WHERE \(isAdvisoryLock("l", of: "session_owner"))), verified_evt_id
+                FROM \(known) ORDER BY ident
                 """))
-        // Each event is looked at once, however many consumers there are: counted between the positions.
-        let counts = try await connection.query(
-            Statement(
-                """
-                SELECT width_bucket(id, ARRAY(SELECT DISTINCT last_evt_id + 1 FROM \(known) ORDER BY 1)), count(*), sum(bytes),
-                    to_char(min(ts), \(iso)), EXTRACT(EPOCH FROM (clock_timestamp() AT TIME ZONE 'UTC') - min(ts))
-                FROM \(events) GROUP BY 1 ORDER BY 1 DESC
-                """))
+        let counts = try await counts(info, on: connection)
+        let recorded = if let since { try await countByType(info, after: since, on: connection) } else { [EventType: Int]() }
         try await connection.query("COMMIT")
         var consumers = (0..<rows.count).map { row in
             Consumer(
                 consumer: rows.string(row, 0) ?? "", position: EventID(rows.int(row, 1) ?? 0),
-                lastSeen: rows.string(row, 2) ?? "", isServed: rows.bool(row, 3) ?? false)
+                want: EventFilter(list: rows.string(row, 4)) ?? .all, lastSeen: rows.string(row, 2) ?? "",
+                lastSeenSeconds: max(0, rows.double(row, 3)), isServed: rows.bool(row, 5) ?? false,
+                verified: EventID(rows.int(row, 6) ?? 0))
         }
         let positions = Set(consumers.map(\.position)).sorted()
-        var (backlog, backlogBytes) = (0, 0)
-        for row in 0..<counts.count {
-            backlog += Int(counts.int(row, 1) ?? 0)
-            backlogBytes += Int(counts.int(row, 2) ?? 0)
-            // The events of this bucket and of all above lie behind the positions up to the bucket's.
-            let bucket = Int(counts.int(row, 0) ?? 0)
-            guard bucket > 0 else { continue }
-            for index in consumers.indices where consumers[index].position <= positions[bucket - 1] {
-                consumers[index].lag += Int(counts.int(row, 1) ?? 0)
-                consumers[index].lagBytes += Int(counts.int(row, 2) ?? 0)
-                let age = counts.string(row, 4).flatMap { Double($0) } ?? 0
-                guard consumers[index].since.isEmpty || age > consumers[index].lagSeconds else { continue }
-                consumers[index].since = counts.string(row, 3) ?? ""
-                consumers[index].lagSeconds = max(0, age)
+        let following = Dictionary(grouping: consumers.indices) { consumers[$0].position }
+        let buckets = Dictionary(grouping: counts, by: \.bucket)
+        var backlog = Waiting()
+        for count in counts { backlog.add(count.waiting) }
+        // From the newest on: what lies behind a position is its bucket and all above.
+        var behind: [EventType?: Waiting] = [:]
+        for (index, position) in positions.enumerated().reversed() {
+            for count in buckets[index + 1] ?? [] { behind[count.type, default: Waiting()].add(count.waiting) }
+            for consumer in following[position] ?? [] {
+                for (type, waiting) in behind {
+                    consumers[consumer].held.add(waiting)
+                    if type.map({ consumers[consumer].want.wants($0) }) ?? true { consumers[consumer].lag.add(waiting) }
+                }
             }
         }
         return StreamStatus(
-            head: EventID(state.int(0, 0) ?? 0), backlog: backlog, backlogBytes: backlogBytes,
-            discarded: EventID(state.int(0, 1) ?? 0), refusal: state.string(0, 2), consumers: consumers,
-            writers: try await OpenWriter.load(info, from: connection, olderThan: 1))
+            head: EventID(state.int(0, 0) ?? 0), backlog: backlog, discarded: EventID(state.int(0, 1) ?? 0),
+            generation: StreamGeneration(
+                stream: state.string(0, 3) ?? "", generation: state.string(0, 4) ?? "", start: EventID(state.int(0, 7) ?? 0)),
+            generationSince: state.string(0, 5) ?? "", generationReason: state.string(0, 6), refusal: state.string(0, 2),
+            consumers: consumers,
+            writers: try await OpenWriter.load(info, from: connection, olderThan: 1),
+            pushers: try await PusherStatus.load(info, from: connection), recorded: recorded)
     }
+
+    private static func countByType(
+        _ info: StreamInfo, after id: EventID, on connection: Connection
+    ) async throws -> [EventType: Int] {
+        let rows = try await connection.query(
+            Statement("SELECT type, count(*) FROM \(info.tables.events.sql) WHERE id > $1::bigint GROUP BY 1"),
+            [.int8(id.rawValue)])
+        return Dictionary(
+            (0..<rows.count).compactMap { row in
+                rows.string(row, 0).flatMap { EventType($0) }.map { ($0, Int(rows.int(row, 1) ?? 0)) }
+            }, uniquingKeysWith: { $1 })
+    }
+
+    /// Each event is looked at once, however many consumers there are: counted by type between the positions.
+    private static func counts(
+        _ info: StreamInfo, on connection: Connection
+    ) async throws -> [(bucket: Int, type: EventType?, waiting: Waiting)] {
+        let rows = try await connection.query(
+            Statement(
+                """
+                SELECT width_bucket(id, ARRAY(SELECT DISTINCT last_evt_id + 1 FROM \(info.tables.consumers.sql) ORDER BY 1)), type,
+                    count(*), sum(bytes), to_char(min(ts), \(iso)),
+                    EXTRACT(EPOCH FROM (clock_timestamp() AT TIME ZONE 'UTC') - min(ts))
+                FROM \(info.tables.events.sql) GROUP BY 1, 2
+                """))
+        return (0..<rows.count).map { row in
+            let waiting = Waiting(
+                events: Int(rows.int(row, 2) ?? 0), bytes: Int(rows.int(row, 3) ?? 0), since: rows.string(row, 4) ?? "",
+                seconds: max(0, rows.double(row, 5)))
+            return (Int(rows.int(row, 0) ?? 0), rows.string(row, 1).flatMap { EventType($0) }, waiting)
+        }
+    }
+}
+
+extension Rows {
+    /// A number's text; 0 for NULL.
+    func double(_ row: Int, _ column: Int) -> Double { string(row, column).flatMap { Double($0) } ?? 0 }
 }

@@ -11,12 +11,17 @@ public struct TailQueries: Sendable {
 
     public init(_ info: StreamInfo) {
         self.info = info
-        // One statement does for both: its snapshot, which the newest id is of, is taken before it looks at the locks.
+        let sequence = "\(quotedLiteral(info.tables.sequence.sql))::regclass"
+        // One statement does for all: its snapshot, which the newest id is of, is taken before it looks at the sequence and
+        // the locks. The table by its name: one restored under our hands is another.
         holdersStatement = Statement(
             """
-            SELECT NULL, NULL, (SELECT id FROM \(info.tables.events.sql) WHERE id > $1::bigint ORDER BY id DESC LIMIT 1)
+            SELECT NULL, NULL, (SELECT id FROM \(info.tables.events.sql) WHERE id > $1::bigint ORDER BY id DESC LIMIT 1),
+                CASE WHEN has_sequence_privilege(\(sequence), 'USAGE, SELECT')
+                THEN COALESCE(pg_sequence_last_value(\(sequence)), 0) END
             UNION ALL
-            SELECT virtualtransaction, pid, NULL FROM pg_locks WHERE locktype = 'relation' AND relation = \(info.tableOID)
+            SELECT virtualtransaction, pid, NULL, NULL FROM pg_locks
+            WHERE locktype = 'relation' AND relation = \(quotedLiteral(info.tables.events.sql))::regclass
                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
                 AND mode = 'RowExclusiveLock' AND granted
             """, name: "evt_holders")
@@ -31,8 +36,11 @@ public struct TailQueries: Sendable {
         public let newest: EventID
         /// Who holds RowExclusiveLock on the event table.
         public let holders: Set<SettledHorizon.Holder>
+        /// The last id that was drawn; nil if the role may not know.
+        public let drawn: EventID?
 
         init(_ rows: Rows, after settled: EventID) {
+            drawn = (0..<rows.count).lazy.compactMap { rows.int($0, 3) }.first.map { EventID($0) }
             newest = (0..<rows.count).lazy.compactMap { rows.int($0, 2) }.first.map { EventID($0) } ?? settled
             holders = Set(
                 (0..<rows.count).compactMap { row in

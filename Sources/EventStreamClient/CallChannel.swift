@@ -16,6 +16,8 @@ final class CallChannel {
     private let loop: EventLoop
     private let context: Context
     private let endpoints: [String]
+    private let keys: ClientKeys?
+    private let patience: Duration
     private var endpointIndex = 0
     private var socket: Socket?
     private var source: SocketSource?
@@ -24,6 +26,11 @@ final class CallChannel {
     private var outgoing: [(rid: UInt64?, payload: [UInt8])] = []
     private var lastRid: UInt64 = 0
     private(set) var isConnected = false
+    /// The handshake has failed since there was a connection last.
+    private var isRefused = false
+    private var connectedAt: MonotonicTime?
+    /// Connections lost before they were of use, since one was.
+    private var fruitless = 0
     private var retryTimer: Timer?
     private var connectTimer: Timer?
 
@@ -35,8 +42,13 @@ final class CallChannel {
     /// The connection was lost; a new one is being made.
     var onDisconnect: () -> Void = {}
 
-    /// - Parameter endpoints: where the server is, one or several alternatives; not empty.
-    init(_ endpoints: [String], loop: EventLoop) {
+    /// - Parameters:
+    ///   - endpoints: where the server is, one or several alternatives; not empty.
+    ///   - keys: nil for a server without keys.
+    ///   - patience: a server not heard of for two thirds of it is given up.
+    init(_ endpoints: [String], keys: ClientKeys?, patience: Duration = .seconds(15), loop: EventLoop) {
+        self.keys = keys
+        self.patience = patience
         self.endpoints = endpoints.isEmpty ? [""] : endpoints
         self.loop = loop
         context = Context()
@@ -45,19 +57,33 @@ final class CallChannel {
     /// Where the present connection goes.
     var endpoint: String { endpoints[endpointIndex % endpoints.count] }
 
+    /// Why there is no connection, as far as can be told.
+    var absence: String {
+        guard isRefused else { return "nobody answers at \(endpoint)" }
+        return keys == nil
+            ? "\(endpoint) does not speak with peers without keys: set EVT_CURVE_KEY and EVT_SERVER_KEY"
+            : "\(endpoint) refuses: is EVT_SERVER_KEY its public key, and is ours among its authorized keys, with the right to this?"
+    }
+
     /// Connects, in the background.
     func open() throws(ZeroMQError) {
         let socket = try Socket(
             .dealer, in: context,
             options: [
-                .immediate(true), .linger(.milliseconds(200)), .reconnect(first: .milliseconds(50), longest: .seconds(1)),
-                .heartbeat(interval: .seconds(3), timeout: .seconds(10)), .maxMessageSize(32 << 20), .ipv6(true),
-            ])
+                // What may wait is bounded by the server's window; libzmq's own limit is a danger (``InboundBacklog``).
+                .immediate(true), .receiveHighWaterMark(0), .linger(.milliseconds(200)),
+                .reconnect(first: .milliseconds(50), longest: .seconds(1)),
+                .heartbeat(interval: patience / 5, timeout: patience * 2 / 3), .maxMessageSize(32 << 20), .ipv6(true),
+            ] + (keys?.options ?? []))
         let monitor = try Monitor(socket, name: "channel-\(UInt64.random(in: 0...UInt64.max))") { [unowned self] event in
+            // After a loss the same turn may bring what libzmq has done since; it counts no more.
+            guard self.socket != nil else { return }
             switch event {
             case .ready: self.connected()
-            case .disconnected: self.reset(because: "the connection to the server was lost")
-            case .connected, .handshakeFailed: break
+            case .disconnected: self.reset(because: self.isConnected ? "the connection to the server was lost" : self.absence)
+            // One that refuses does so at once; one that is frozen lets the time of the handshake pass.
+            case .handshakeFailed: self.isRefused = self.connectedAt.map { .now - $0 < .seconds(3) } ?? true
+            case .connected: self.connectedAt = .now
             }
         }
         let source = SocketSource(socket) { [unowned self] in self.received($0) }
@@ -99,6 +125,7 @@ final class CallChannel {
     /// Gives the connection up and begins a new one, to the next endpoint.
     func reset(because reason: String) {
         guard socket != nil else { return }
+        if !isConnected { fruitless += 1 }
         closeSocket()
         endpointIndex += 1
         failAll(reason)
@@ -108,7 +135,8 @@ final class CallChannel {
     }
 
     private func openLater() {
-        retryTimer = loop.schedule(after: .milliseconds(50)) { [weak self] in
+        // A server that refuses us does so the next time, too, as a rule.
+        retryTimer = loop.schedule(after: min(.milliseconds(50) * (1 << min(fruitless, 5)), .seconds(1))) { [weak self] in
             guard let self else { return }
             // Out of descriptors, perhaps; that may pass.
             do { try self.open() } catch { self.openLater() }
@@ -136,7 +164,7 @@ final class CallChannel {
             guard let self else { return }
             guard let late = self.pending.removeValue(forKey: rid) else { return }
             self.outgoing.removeAll { $0.rid == rid }
-            let known = late.isSent ? "it is not known whether the call was carried out" : "nobody answers at \(self.endpoint)"
+            let known = late.isSent ? "it is not known whether the call was carried out" : self.absence
             late.completion(.failure(.timeout("no answer within \(timeout); \(known)")))
         }
         pending[rid] = Pending(completion: completion, timer: timer, isSent: false)
@@ -170,6 +198,7 @@ final class CallChannel {
 
     private func connected() {
         isConnected = true
+        (isRefused, fruitless) = (false, 0)
         flush()
         onConnect()
     }

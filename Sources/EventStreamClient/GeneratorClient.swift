@@ -21,14 +21,15 @@ public actor GeneratorClient {
 
     /// - Parameters:
     ///   - endpoints: the generator's endpoint, or several alternatives.
+    ///   - keys: for a generator that has keys.
     ///   - timeout: how long an answer may take.
     /// - Throws: ``ZeroMQError`` for an endpoint that is none.
     public init(
-        _ endpoints: [String] = [], timeout: Duration = .seconds(30), loop: EventLoop = .clients
+        _ endpoints: [String] = [], keys: ClientKeys? = nil, timeout: Duration = .seconds(30), loop: EventLoop = .clients
     ) async throws(ZeroMQError) {
         self.loop = loop
         self.timeout = timeout
-        let channel = CallChannel(endpoints.isEmpty ? [GeneratorClient.standardEndpoint] : endpoints, loop: loop)
+        let channel = CallChannel(endpoints.isEmpty ? [GeneratorClient.standardEndpoint] : endpoints, keys: keys, loop: loop)
         self.channel = channel
         atEnd = AtEnd(on: loop) { [box = Unchecked(channel)] in box.value.close() }
         try channel.open()

@@ -23,11 +23,11 @@ public actor PollClient {
     private let timeout: Duration
 
     public init(
-        _ endpoints: [String] = [], timeout: Duration = .seconds(30), loop: EventLoop = .clients
+        _ endpoints: [String] = [], keys: ClientKeys? = nil, timeout: Duration = .seconds(30), loop: EventLoop = .clients
     ) async throws(ZeroMQError) {
         self.loop = loop
         self.timeout = timeout
-        let channel = CallChannel(endpoints.isEmpty ? [PollClient.standardEndpoint] : endpoints, loop: loop)
+        let channel = CallChannel(endpoints.isEmpty ? [PollClient.standardEndpoint] : endpoints, keys: keys, loop: loop)
         self.channel = channel
         atEnd = AtEnd(on: loop) { [box = Unchecked(channel)] in box.value.close() }
         try channel.open()
@@ -45,12 +45,15 @@ public actor PollClient {
     ///   - last: confirms this event and all before it. Nil, or ``EventID/none``, confirms nothing.
     ///   - want: only these types; nil for all.
     ///   - precise: whether timestamps have microseconds.
+    ///   - generation: which generation of the stream `last` is of (``StreamOrigin``); one that is over is an error. Nil for the
+    ///     present one.
     /// - Throws: `NotRegistered`, and what any call may throw.
     public func pollEvents(
-        _ component: String, after last: EventID?, want: [String]? = nil, precise: Bool = false
+        _ component: String, after last: EventID?, want: [String]? = nil, precise: Bool = false, generation: String? = nil
     ) async throws(FutoInError) -> [Event] {
         let call = Call.pollEvents(
-            try .named(component), after: last == EventID.none ? nil : last, want: try EventFilter(types: want), precise: precise)
+            try .named(component), after: last == EventID.none ? nil : last, want: try EventFilter(types: want), precise: precise,
+            generation: generation)
         return try Event.list(decoding: try await channel.call(call, timeout: timeout))
     }
 

@@ -31,6 +31,9 @@ final class ReceiverEngine {
     /// The most groups that were here at the same time in this session: as many as the pusher sends without an answer.
     private var mostGroups = 1
     private var gathering: Timer?
+    /// Which stream the session's events are of, and what they follow; nil if the server does not tell.
+    private(set) var origin: StreamOrigin?
+    private var generation: String?
 
     init(
         _ configuration: ReceiverConfiguration, component: ConsumerComponent, loop: EventLoop,
@@ -40,7 +43,9 @@ final class ReceiverEngine {
         self.component = component
         self.loop = loop
         self.emit = emit
-        channel = CallChannel(configuration.endpoints, loop: loop)
+        channel = CallChannel(
+            configuration.endpoints, keys: configuration.keys, patience: configuration.sessionTimeout, loop: loop)
+        generation = configuration.generation
         progress = ReceiverProgress(processed: configuration.processed, mayHaveGaps: component.isLive)
     }
 
@@ -55,7 +60,8 @@ final class ReceiverEngine {
             self.keepAlive?.cancel()
             self.retry?.cancel()
             guard case .stopped = self.state else {
-                if case .ready = self.state { self.emit(.workerError(.communicationError("the connection was lost"))) }
+                guard case .ready = self.state else { return }
+                self.emit(.workerError(.communicationError("the connection was lost")))
                 self.state = .starting
                 self.expectContact(within: .seconds(2))
                 return
@@ -71,13 +77,19 @@ final class ReceiverEngine {
         }
     }
 
+    func lag(timeout: Duration) async throws(FutoInError) -> ConsumerLag {
+        let answer = try await channel.call(.lag(component), timeout: timeout)
+        guard let lag = ConsumerLag(answer) else { throw .communicationError("the answer tells no lag: \(answer)") }
+        return lag
+    }
+
     /// Without a connection nothing else would tell why nothing comes.
     private func expectContact(within patience: Duration) {
         contact?.cancel()
         contact = loop.schedule(after: patience) { [weak self] in
             guard let self, case .starting = self.state else { return }
             if !self.channel.isConnected {
-                self.emit(.workerError(.communicationError("nobody answers at \(self.channel.endpoint)")))
+                self.emit(.workerError(.communicationError(self.channel.absence)))
             }
             self.expectContact(within: .seconds(30))
         }
@@ -149,24 +161,42 @@ final class ReceiverEngine {
         }
     }
 
-    private var readyCall: Call { .readyToReceive(component, want: configuration.want, precise: configuration.precise) }
+    private var readyCall: Call {
+        .readyToReceive(component, want: configuration.want, precise: configuration.precise, origin: true)
+    }
 
     private func getReady() {
         guard case .starting = state else { return }
         channel.call(readyCall, timeout: configuration.sessionTimeout) { [unowned self] result in
             guard case .starting = self.state else { return }
             switch result {
-            case .success:
+            case .success(let answer):
                 self.failures = 0
                 self.state = .ready
                 // The answer comes before the session's first group.
                 self.progress.sessionStarted()
+                self.follow(StreamOrigin(answer))
                 self.emit(.ready)
                 self.scheduleKeepAlive()
             case .failure(let error): self.failed(error)
             }
         }
     }
+
+    /// Where the database went back, ids that were processed may come again with other events.
+    private func follow(_ origin: StreamOrigin?) {
+        guard let origin else { return }
+        self.origin = origin
+        let new = origin.generation.generation
+        guard generation != new else { return }
+        if generation != nil {
+            progress.streamWentBack()
+            emit(.newGeneration(new))
+        }
+        generation = new
+    }
+
+    func moveOn(because reason: String) { channel.reset(because: reason) }
 
     private func failed(_ error: FutoInError) {
         guard case .starting = state else { return }
@@ -184,12 +214,14 @@ final class ReceiverEngine {
 
     private func scheduleKeepAlive() {
         keepAlive?.cancel()
-        keepAlive = loop.schedule(after: configuration.keepAlive) { [weak self] in
+        keepAlive = loop.schedule(after: min(configuration.keepAlive, configuration.sessionTimeout / 3)) { [weak self] in
             guard let self else { return }
             self.channel.call(self.readyCall, timeout: self.configuration.sessionTimeout) { [unowned self] result in
                 guard case .ready = self.state else { return }
                 switch result {
-                case .success: self.scheduleKeepAlive()
+                case .success(let answer):
+                    self.follow(StreamOrigin(answer))
+                    self.scheduleKeepAlive()
                 case .failure(let error):
                     self.emit(.workerError(error))
                     self.channel.reset(because: "the session was lost: \(error)")

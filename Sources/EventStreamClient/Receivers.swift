@@ -6,6 +6,8 @@ public import ZeroMQ
 public struct ReceiverConfiguration: Sendable {
     /// The pusher's endpoint, or those of several pushers; the next one is tried when one is lost.
     public var endpoints: [String]
+    /// For a pusher that has keys.
+    public var keys: ClientKeys?
     public var want: EventFilter
     /// Whether timestamps have microseconds.
     public var precise = false
@@ -17,9 +19,11 @@ public struct ReceiverConfiguration: Sendable {
     public var gathering = Duration.zero
     /// The newest event processed in an earlier life, if the application knows; it and older ones are dropped.
     public var processed = EventID.none
-    /// How often the pusher gets a sign of life; at most a third of the pusher's session timeout.
+    /// The generation of the stream that event was of (``StreamOrigin``): an id of another one says nothing about this one.
+    public var generation: String?
+    /// How often the pusher gets a sign of life, if a third of ``sessionTimeout`` is not less.
     public var keepAlive = Duration.seconds(5)
-    /// A pusher that does not answer for so long is given up.
+    /// The pusher's `EVT_SESSION_TIMEOUT`: one that is not heard of for so long is given up, and so is a receiver.
     public var sessionTimeout = Duration.seconds(15)
 
     public init(endpoints: [String] = [PollClient.standardEndpoint], want: EventFilter = .all) {
@@ -40,6 +44,9 @@ public enum ReceiverSignal: Sendable {
     case workerError(FutoInError)
     /// A group could not be read or processed.
     case receiverError(FutoInError)
+    /// The database went back: events that were received may be lost there, and their ids may come again with other events. The
+    /// receiver goes on from the position the database has, and takes nothing for processed.
+    case newGeneration(String)
 }
 
 /// Receives every event a registered consumer wants, at least once, in order.
@@ -111,21 +118,35 @@ public actor ReliableReceiver {
 
     func next() async -> EventBatch? {
         guard engine.startOrReport() else { return nil }
-        let events: [Event]? = await withTaskCancellationHandler {
+        // The origin as it is when the batch goes out: an answer that comes meanwhile may tell of another one.
+        let batch: ([Event], StreamOrigin?)? = await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
-                engine.next { continuation.resume(returning: $0?.events) }
+                engine.next { [engine] batch in continuation.resume(returning: batch.map { ($0.events, engine.origin) }) }
             }
         } onCancel: {
             Task { await self.stop() }
         }
         handedOut += 1
-        return events.map { EventBatch(events: $0, number: handedOut, receiver: self) }
+        return batch.map { EventBatch(events: $0.0, origin: $0.1, number: handedOut, receiver: self) }
     }
 
     /// The number of the batch that is out; a report about any other comes too late.
     private var handedOut = 0
 
     func succeeded(_ batch: EventBatch) { if batch.number == handedOut { engine.succeeded(batch.events.count) } }
+    /// Gives the connection up and goes on with the next endpoint.
+    package func moveOn(because reason: String) { engine.moveOn(because: reason) }
+
+    /// How far the consumer is behind, as the pusher counts it.
+    ///
+    /// - Throws: `NotRegistered`, `NotImplemented` by an older pusher, and what any call may throw.
+    public func lag(timeout: Duration = .seconds(10)) async throws(FutoInError) -> ConsumerLag {
+        try await engine.lag(timeout: timeout)
+    }
+
+    /// Whether a batch is of the generation the stream is in.
+    func isPresent(_ batch: EventBatch) -> Bool { engine.origin?.generation == batch.origin?.generation }
+
     func failed(_ batch: EventBatch, _ reason: String) { if batch.number == handedOut { engine.failed(.internalError(reason)) } }
 }
 
@@ -147,11 +168,16 @@ public struct EventBatches: AsyncSequence, Sendable {
 public struct EventBatch: Sendable {
     /// In id order, at least one, none confirmed before.
     public let events: [Event]
+    /// Which stream they are of, and what the session they came in followed; nil if the pusher is too old to tell.
+    public let origin: StreamOrigin?
     let number: Int
     let receiver: ReliableReceiver
 
     /// They have been processed: they will not come again. Only the first report about a batch counts.
     public func confirm() async { await receiver.succeeded(self) }
+
+    /// Whether they are still of the stream there is: not after the database went back.
+    package var isPresent: Bool { get async { await receiver.isPresent(self) } }
 
     /// They could not be processed: the pusher sends them again after a pause, and logs the reason.
     public func reject(because reason: String) async { await receiver.failed(self, reason) }

@@ -5,7 +5,7 @@ public import ServiceLifecycle
 ///
 ///     let app = EventStreamApp(generator: .init(bind: …), pusher: …, archiver: nil, discarder: …, logger: logger)
 ///     try await app.run()          // until the surrounding ServiceGroup stops, or the task is cancelled
-public struct EventStreamApp: Service {
+public struct EventStreamApp: Service, Reloadable, Monitored {
     private let services: [any Service]
     private let logger: Logger
 
@@ -28,6 +28,10 @@ public struct EventStreamApp: Service {
         ]
         services = roles.compactMap { $0 }
     }
+
+    public var monitors: [RoleMonitor] { services.compactMap { $0 as? any Monitored }.flatMap(\.monitors) }
+
+    public func reload() { for case let service as any Reloadable in services { service.reload() } }
 
     /// Runs the roles until they are told to stop; the first failure stops all.
     public func run() async throws {

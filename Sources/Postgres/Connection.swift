@@ -23,6 +23,9 @@ public final class Connection {
     private var pendingCopy: CopySource?
     private var isReading = false
     private var ended: PostgresError?
+    /// When a byte last came, a command was sent to a server that owed nothing, or a piece of a COPY went out.
+    private(set) var lastProgress = ContinuousClock.now
+    var silence: Silence?
 
     /// Called for every NOTIFY on a channel this connection listens to.
     public var onNotification: ((Notification) -> Void)?
@@ -44,12 +47,17 @@ public final class Connection {
     deinit {
         guard ended == nil else { return }
         watch?.cancel()
+        silence?.timer?.cancel()
         PQfinish(pg)
     }
 
     public var isOpen: Bool { ended == nil }
     /// The server's process id for this connection, as in `pg_stat_activity.pid`.
     public var backendProcessID: Int32 { isOpen ? PQbackendPID(pg) : 0 }
+    /// Which of the hosts that were given this connection leads to, with its port.
+    public var host: String {
+        isOpen ? "\(PQhost(pg).map { String(cString: $0) } ?? "") port \(PQport(pg).map { String(cString: $0) } ?? "")" : ""
+    }
     /// The server's version as libpq gives it: 150004 is 15.4.
     public var serverVersion: Int { isOpen ? Int(PQserverVersion(pg)) : 0 }
     /// Commands submitted and not yet completed.
@@ -87,6 +95,8 @@ public final class Connection {
         guard ended == nil else { return }
         ended = error
         watch?.cancel()
+        silence?.timer?.cancel()
+        silence = nil
         // Not at once: a caller up the stack may be at work with it.
         loop.execute { [handle = Unchecked(pg)] in PQfinish(handle.value) }
         pendingCopy = nil
@@ -102,6 +112,11 @@ public final class Connection {
         onLost = nil
         onNotification = nil
     }
+
+    /// Whether the server has been asked for something that it has not answered; not while it is being sent a COPY.
+    var owesAnswer: Bool { !inFlight.isEmpty && pendingCopy == nil }
+
+    func giveUp(_ reason: String) { end(PostgresError(.connectionLost, reason), notify: true) }
 
     private func lost(_ fallback: String) {
         var message = PostgresError.trimmed(PQerrorMessage(pg))
@@ -124,6 +139,7 @@ public final class Connection {
                 }
             }
             waiting.removeFirst()
+            if inFlight.isEmpty { lastProgress = .now }
             inFlight.append(command)
             guard send(command) else {
                 lost("the command could not be sent")
@@ -184,6 +200,7 @@ public final class Connection {
     private func read() {
         guard ended == nil, !isReading else { return }
         isReading = true
+        lastProgress = .now
         let alive = PQconsumeInput(pg) == 1
         while ended == nil, PQisBusy(pg) == 0, receive() {}
         isReading = false

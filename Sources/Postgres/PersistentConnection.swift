@@ -16,7 +16,8 @@ public protocol PersistentConnectionDelegate: AnyObject {
 public final class PersistentConnection {
     private enum State {
         case idle
-        case connecting
+        case connecting(ConnectionAttempt)
+        case preparing(Connection)
         case open(Connection)
         case pausing(Timer)
         case stopped
@@ -49,11 +50,16 @@ public final class PersistentConnection {
         connect()
     }
 
-    /// Closes the connection and stays closed.
+    /// Closes the connection, also one that is not ready yet, and stays closed.
     public func stop() {
-        if case .open(let connection) = state { connection.close() }
-        if case .pausing(let timer) = state { timer.cancel() }
+        let last = state
         state = .stopped
+        switch last {
+        case .connecting(let attempt): attempt.cancel()
+        case .preparing(let connection), .open(let connection): connection.close()
+        case .pausing(let timer): timer.cancel()
+        case .idle, .stopped: break
+        }
     }
 
     /// Gives the present connection up and connects anew, as if it had been lost.
@@ -64,13 +70,13 @@ public final class PersistentConnection {
     }
 
     private func connect() {
-        state = .connecting
         let attempt: ConnectionAttempt
         do {
             attempt = try ConnectionAttempt(options, loop: loop)
         } catch {
             return failed(error)
         }
+        state = .connecting(attempt)
         attempt.start { result in
             guard case .connecting = self.state else { return }
             switch result {
@@ -81,6 +87,7 @@ public final class PersistentConnection {
     }
 
     private func prepare(_ connection: Connection) {
+        state = .preparing(connection)
         let home = LoopActor(loop: loop)
         let transfer = Transfer(keeper: self, connection: connection)
         Task { await home.run { _ in await transfer.keeper.finishSetUp(transfer.connection) } }
@@ -97,10 +104,10 @@ public final class PersistentConnection {
             try await delegate?.prepare(connection, of: self)
         } catch {
             connection.close()
-            guard case .connecting = state else { return }
+            guard case .preparing = state else { return }
             return failed(error)
         }
-        guard case .connecting = state else { return connection.close() }
+        guard case .preparing = state else { return connection.close() }
         guard connection.isOpen else { return failed(PostgresError(.connectionLost, "the connection was lost")) }
         backoff.reset()
         connection.onLost = { [weak self] error in self?.lost(error) }

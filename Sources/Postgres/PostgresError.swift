@@ -45,7 +45,8 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible {
     public var description: String {
         var text = message
         if let sqlState { text += " (SQLSTATE \(sqlState))" }
-        if let detail { text += "; \(detail)" }
+        // With these states the detail is the row itself: what is in it is nobody's business who reads logs.
+        if let detail, !["23502", "23514"].contains(sqlState) { text += "; \(detail)" }
         if let hint { text += "; hint: \(hint)" }
         return text
     }

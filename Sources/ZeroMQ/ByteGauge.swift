@@ -13,20 +13,14 @@ public final class ByteGauge: Sendable {
 
 /// A payload in libzmq's hands; every subscriber's queue shares it.
 final class GaugedPayload: Sendable {
-    private let total: ByteGauge
-    private let part: ByteGauge?
+    private let gauges: [ByteGauge]
     private let count: Int
 
-    init(_ count: Int, _ total: ByteGauge, _ part: ByteGauge?) {
-        self.total = total
-        self.part = part
+    init(_ count: Int, _ gauges: [ByteGauge]) {
+        self.gauges = gauges
         self.count = count
-        total.add(count)
-        part?.add(count)
+        for gauge in gauges { gauge.add(count) }
     }
 
-    deinit {
-        total.subtract(count)
-        part?.subtract(count)
-    }
+    deinit { for gauge in gauges { gauge.subtract(count) } }
 }

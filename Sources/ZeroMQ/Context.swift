@@ -12,10 +12,15 @@ public final class Context: @unchecked Sendable {
     ///     events and its messages come in one order.
     ///   - maxSockets: connections are not counted, sockets are.
     public init(ioThreads: Int32 = 1, maxSockets: Int32 = 1023) {
+        _ = Context.seed
         handle = zmq_ctx_new()!
         zmq_ctx_set(handle, ZMQ_IO_THREADS, ioThreads)
         zmq_ctx_set(handle, ZMQ_MAX_SOCKETS, maxSockets)
     }
+
+    /// libzmq numbers the routing ids it gives to peers from a random number on, and ends the process if a peer has chosen one
+    /// that it comes to (`router.cpp`); with rand(3) never seeded anybody could tell which.
+    private static let seed: Void = srand(.random(in: 0...UInt32.max))
 
     deinit {
         // Every socket has been closed: each holds its context. Only lingering messages are waited for.

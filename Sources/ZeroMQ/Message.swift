@@ -6,10 +6,19 @@ public struct Message: Sendable {
     public var frames: [[UInt8]]
     /// The descriptor of the peer's connection, as the socket's monitor names it; -1 where unknown.
     public var connection: Int32
+    /// Bytes it had on the wire: a frame has 2 or 9 besides its contents (ZMTP 3.1, RFC 37), and 33 with keys (CURVE, RFC 26). The
+    /// routing id was not there.
+    public func wireSize(isKeyed: Bool) -> Int {
+        let box = isKeyed ? 33 : 0
+        return frames.dropFirst().reduce(0) { $0 + $1.count + box + ($1.count + box < 256 ? 2 : 9) }
+    }
+    /// What the ``Authenticator`` calls the peer; nil where there is none.
+    public var user: String?
 
-    public init(frames: [[UInt8]], connection: Int32 = -1) {
+    public init(frames: [[UInt8]], connection: Int32 = -1, user: String? = nil) {
         self.frames = frames
         self.connection = connection
+        self.user = user
     }
 }
 
@@ -44,7 +53,10 @@ extension Socket {
                     [UInt8](UnsafeRawBufferPointer(start: zmq_msg_data(&part), count: Int(size))))
             }
             let more = zmq_msg_more(&part) != 0
-            if !more { message.connection = zmq_msg_get(&part, ZMQ_SRCFD) }
+            if !more {
+                message.connection = zmq_msg_get(&part, ZMQ_SRCFD)
+                if isAuthenticated { message.user = zmq_msg_gets(&part, "User-Id").map { String(cString: $0) } }
+            }
             zmq_msg_close(&part)
             if !more { return message }
         }
@@ -53,18 +65,17 @@ extension Socket {
     /// Sends all frames or none.
     ///
     /// - Parameters:
-    ///   - gauge: counts the last frame for as long as libzmq has it.
-    ///   - part: counts it as well: of several, say, the peer's own.
+    ///   - gauges: count the last frame for as long as libzmq has it.
     ///   - overhead: bytes to be counted besides the frame's own.
     public func send(
-        _ frames: [[UInt8]], gauge: ByteGauge? = nil, part: ByteGauge? = nil, overhead: Int = 0
+        _ frames: [[UInt8]], gauges: [ByteGauge] = [], overhead: Int = 0
     ) throws(ZeroMQError) -> SendOutcome {
         for (index, frame) in frames.enumerated() {
             let isLast = index == frames.count - 1
             let flags = ZMQ_DONTWAIT | (isLast ? 0 : ZMQ_SNDMORE)
             let status: Int32
-            if isLast, let gauge, !frame.isEmpty {
-                status = send(frame, flags, GaugedPayload(frame.count + overhead, gauge, part))
+            if isLast, !gauges.isEmpty, !frame.isEmpty {
+                status = send(frame, flags, GaugedPayload(frame.count + overhead, gauges))
             } else {
                 status = send(frame, flags)
             }

@@ -16,6 +16,19 @@ public struct PeerConnection: Hashable, Sendable {
         return evt_unsent_bytes(descriptor, &count) == 0 ? Int(count) : nil
     }
 
+    /// Bytes the system has received over it, whoever has read them; nil if it is gone, or not over TCP.
+    public var receivedBytes: Int? {
+        // `struct tcp_info` of linux/tcp.h, which has grown at its end; glibc's own lacks what is needed.
+        let (size, offset) = (256, 128)
+        return withUnsafeTemporaryAllocation(byteCount: size, alignment: 8) { info in
+            var length = socklen_t(size)
+            guard getsockopt(descriptor, Int32(IPPROTO_TCP), TCP_INFO, info.baseAddress, &length) == 0,
+                Int(length) >= offset + 8
+            else { return nil }
+            return Int(clamping: info.load(fromByteOffset: offset, as: UInt64.self))
+        }
+    }
+
     /// Ends it; libzmq drops what waits for the peer, which may connect again.
     public func cut() { shutdown(descriptor, Int32(SHUT_RDWR)) }
 }

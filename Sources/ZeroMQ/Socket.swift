@@ -42,10 +42,23 @@ public final class Socket {
         case ipv6(Bool)
         /// Only queue for connections that are complete: sending without a peer fails instead of piling up.
         case immediate(Bool)
+        /// Asks the context's ``Authenticator`` about each peer, under this name; without one nobody is admitted.
+        case authenticated(domain: String)
+        /// Admits only peers that prove a key (CURVE, ZeroMQ RFC 26), and encrypts; the secret key, 32 bytes.
+        case curveServer(secretKey: [UInt8])
+        /// Connects only to the server that proves to have this key; each 32 bytes.
+        case curveClient(serverKey: [UInt8], publicKey: [UInt8], secretKey: [UInt8])
+        /// Every subscription is reported (``Socket/receiveSubscription()``), not only the first of its kind (XPUB).
+        case verboseSubscriptions
+        /// None takes effect by itself: ``subscribe(_:)`` and ``unsubscribe(_:)`` are for the peer whose request was received
+        /// last (XPUB). Never use them for a peer that may be gone: libzmq 4.3.4 does not check.
+        case manualSubscriptions
     }
 
     let handle: UnsafeMutableRawPointer
     public let context: Context
+    /// Whether messages tell whose they are.
+    private(set) var isAuthenticated = false
 
     /// - Throws: if the context's socket limit or the process's descriptor limit is reached.
     public init(_ kind: Kind, in context: Context, options: [Option] = []) throws(ZeroMQError) {
@@ -80,8 +93,24 @@ public final class Socket {
         case .unsubscribe(let value): try set(ZMQ_UNSUBSCRIBE, bytes: value)
         case .ipv6(let value): try set(ZMQ_IPV6, Int32(value ? 1 : 0))
         case .immediate(let value): try set(ZMQ_IMMEDIATE, Int32(value ? 1 : 0))
+        case .authenticated(let domain):
+            try set(ZMQ_ZAP_DOMAIN, bytes: Array(domain.utf8))
+            try set(Socket.zapEnforceDomain, Int32(1))
+            isAuthenticated = true
+        case .curveServer(let secretKey):
+            try set(ZMQ_CURVE_SERVER, Int32(1))
+            try set(ZMQ_CURVE_SECRETKEY, bytes: secretKey)
+        case .curveClient(let serverKey, let publicKey, let secretKey):
+            try set(ZMQ_CURVE_SERVERKEY, bytes: serverKey)
+            try set(ZMQ_CURVE_PUBLICKEY, bytes: publicKey)
+            try set(ZMQ_CURVE_SECRETKEY, bytes: secretKey)
+        case .verboseSubscriptions: try set(ZMQ_XPUB_VERBOSER, Int32(1))
+        case .manualSubscriptions: try set(ZMQ_XPUB_MANUAL, Int32(1))
         }
     }
+
+    /// `ZMQ_ZAP_ENFORCE_DOMAIN`, which zmq.h has among its drafts: without it everyone is admitted when nobody can be asked.
+    private static let zapEnforceDomain: Int32 = 93
 
     private func set<Value: FixedWidthInteger>(_ option: Int32, _ value: Value) throws(ZeroMQError) {
         var value = value
@@ -100,8 +129,15 @@ public final class Socket {
 
     /// Binds, and returns the endpoint actually bound: a port of `*` or 0 is chosen by the system.
     @discardableResult
-    public func bind(_ endpoint: String) throws(ZeroMQError) -> String {
-        guard zmq_bind(handle, endpoint) == 0 else { throw ZeroMQError("binding \(endpoint)") }
+    ///
+    /// - Parameter mode: the permissions of an `ipc://` endpoint's file.
+    public func bind(_ endpoint: String, mode: UInt32 = 0o600) throws(ZeroMQError) -> String {
+        // The file must at no time be open to others (unix(7): connecting needs write permission).
+        let before = endpoint.hasPrefix("ipc://") ? umask(~mode & 0o777) : nil
+        let status = zmq_bind(handle, endpoint)
+        let error = ZeroMQError("binding \(endpoint)")
+        if let before { umask(before) }
+        guard status == 0 else { throw error }
         var buffer = [CChar](repeating: 0, count: 1024)
         var size = buffer.count
         guard zmq_getsockopt(handle, ZMQ_LAST_ENDPOINT, &buffer, &size) == 0 else { return endpoint }

@@ -6,12 +6,18 @@ public final class SocketSource: PollSource {
     public let descriptor: Int32
     private let perTurn: Int
     private let handler: (Message) -> Void
+    private let drained: () -> Void
 
-    /// - Parameter perTurn: messages taken before others get their turn; at least 1.
-    public init(_ socket: Socket, perTurn: Int = 64, handler: @escaping (Message) -> Void) {
+    /// - Parameters:
+    ///   - perTurn: messages taken before others get their turn; at least 1.
+    ///   - drained: called when nothing is left.
+    public init(
+        _ socket: Socket, perTurn: Int = 64, handler: @escaping (Message) -> Void, drained: @escaping () -> Void = {}
+    ) {
         self.socket = socket
         self.perTurn = perTurn
         self.handler = handler
+        self.drained = drained
         descriptor = socket.descriptor
     }
 
@@ -19,7 +25,7 @@ public final class SocketSource: PollSource {
 
     public func dispatch() {
         for _ in 0..<perTurn {
-            guard let message = try? socket.receive() else { return }
+            guard let message = try? socket.receive() else { return drained() }
             handler(message)
         }
     }

@@ -10,13 +10,15 @@ struct ArchiverCommand: AsyncParsableCommand {
         discussion: "Settings come from flags, then the environment, then a file, then the defaults.")
 
     @OptionGroup var common: CommonOptions
+    @OptionGroup var process: ProcessOptions
     @OptionGroup var archive: ArchiveOptions
     @OptionGroup var archiver: ArchiverOptions
+    @OptionGroup var keys: KeyOptions
     @OptionGroup var connect: ConnectOptions
 
     func run() async throws {
-        let settings = try await SettingsReader(common, archive, archiver, connect)
-        try await runServices(settings, label: "evt-archiver") { logger in
+        let settings = try await SettingsReader(common, process, archive, archiver, keys, connect)
+        try await runServices(settings, label: "evt-archiver", as: [.archiver]) { logger in
             [Archiver(try settings.archiver(), logger: logger)]
         }
     }

@@ -12,6 +12,7 @@ final class BuiltProcess: Sendable {
         process.executableURL = Bundle.main.executableURL!.deletingLastPathComponent().appending(path: name)
         var environment = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("EVT_") }
         environment["EVT_LOG_LEVEL"] = "warning"
+        environment["EVT_METRICS_BIND"] = ""
         environment.merge(settings) { $1 }
         process.environment = environment
         process.standardInput = FileHandle.nullDevice

@@ -34,9 +34,26 @@ enum HistoryMeasure {
         }
     }
 
+    /// The same with keys, against without.
+    static func keyedRow(_ server: String, runs: Int) async throws -> Row {
+        try await Database.with(server) { database in
+            try await database.fill(events)
+            return try await BenchKeys.with { keys in
+                let (plain, keyed) = try await medians(of: runs) { run in
+                    let plain = try await push(database, component: "PLAIN\(run)")
+                    return (plain, try await push(database, component: "KEYED\(run)", keys: keys))
+                }
+                let (baseline, result) = (Double(events) / plain, Double(events) / keyed)
+                return Row(
+                    measure: "the same with CURVE", baseline: "without \(baseline.rate)", result: result.rate,
+                    ratio: (result / baseline).text(2), mark: ">= 0.60", isGood: result / baseline >= 0.6)
+            }
+        }
+    }
+
     /// From the call for the session to the last answer.
-    private static func push(_ database: Database, component: String) async throws -> Double {
-        try await Receiver.with(component, in: database) { _, receiver in
+    private static func push(_ database: Database, component: String, keys: BenchKeys? = nil) async throws -> Double {
+        try await Receiver.with(component, in: database, keys: keys) { _, receiver in
             let start = ContinuousClock.now
             await receiver.wait(for: events)
             return (ContinuousClock.now - start).seconds

@@ -4,9 +4,12 @@ struct PusherProcess: Sendable {
     let endpoint: String
 
     /// Runs one while `body` runs.
-    static func with<Value>(_ database: Database, _ body: (PusherProcess) async throws -> Value) async throws -> Value {
+    static func with<Value>(
+        _ database: Database, keys: BenchKeys? = nil, _ body: (PusherProcess) async throws -> Value
+    ) async throws -> Value {
         let endpoint = "tcp://127.0.0.1:\(Int.random(in: 20_000..<32_000))"
         let settings = ["EVT_DATABASE_URL": database.url, "EVT_PUSHER_BIND": endpoint, "EVT_LIVE_BIND": ""]
+            .merging(keys?.settings ?? [:]) { $1 }
         return try await BuiltProcess.with("evt-pusher", settings) { process in
             try await body(PusherProcess(process: process, endpoint: endpoint))
         }

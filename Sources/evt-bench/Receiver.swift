@@ -12,19 +12,21 @@ actor Receiver {
 
     private var handler: @Sendable (Event) -> Void = { _ in }
 
-    init(_ component: String, _ endpoint: String, registers: Bool = false) throws {
+    init(_ component: String, _ endpoint: String, keys: ClientKeys? = nil, registers: Bool = false) throws {
         var configuration = ReceiverConfiguration(endpoints: [endpoint])
+        configuration.keys = keys
         configuration.registers = registers
         receiver = try ReliableReceiver(component, configuration)
     }
 
     /// Starts a pusher and a receiver of a registered component, and runs `body` once the session has begun.
     static func with<Value>(
-        _ component: String, in database: Database, _ body: (PusherProcess, Receiver) async throws -> Value
+        _ component: String, in database: Database, keys: BenchKeys? = nil,
+        _ body: (PusherProcess, Receiver) async throws -> Value
     ) async throws -> Value {
         try await database.register(component)
-        return try await PusherProcess.with(database) { pusher in
-            let receiver = try Receiver(component, pusher.endpoint)
+        return try await PusherProcess.with(database, keys: keys) { pusher in
+            let receiver = try Receiver(component, pusher.endpoint, keys: keys?.client)
             try await receiver.start()
             await receiver.waitUntilReady()
             let value = try await body(pusher, receiver)

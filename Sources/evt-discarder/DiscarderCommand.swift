@@ -10,13 +10,14 @@ struct DiscarderCommand: AsyncParsableCommand {
         discussion: "Settings come from flags, then the environment, then a file, then the defaults.")
 
     @OptionGroup var common: CommonOptions
+    @OptionGroup var process: ProcessOptions
     @OptionGroup var database: DatabaseOptions
     @OptionGroup var archive: ArchiveOptions
     @OptionGroup var discarder: DiscarderOptions
 
     func run() async throws {
-        let settings = try await SettingsReader(common, database, archive, discarder)
-        try await runServices(settings, label: "evt-discarder") { logger in
+        let settings = try await SettingsReader(common, process, database, archive, discarder)
+        try await runServices(settings, label: "evt-discarder", as: [.discarder]) { logger in
             [Discarder(try settings.discarder(), logger: logger)]
         }
     }

@@ -10,13 +10,15 @@ struct GeneratorCommand: AsyncParsableCommand {
         discussion: "Settings come from flags, then the environment, then a file, then the defaults.")
 
     @OptionGroup var common: CommonOptions
+    @OptionGroup var process: ProcessOptions
     @OptionGroup var database: DatabaseOptions
     @OptionGroup var generator: GeneratorOptions
+    @OptionGroup var keys: KeyOptions
     @OptionGroup var socket: SocketOptions
 
     func run() async throws {
-        let settings = try await SettingsReader(common, database, generator, socket)
-        try await runServices(settings, label: "evt-generator") { logger in
+        let settings = try await SettingsReader(common, process, database, generator, keys, socket)
+        try await runServices(settings, label: "evt-generator", as: [.generator]) { logger in
             [Generator(try settings.generator(), logger: logger)]
         }
     }

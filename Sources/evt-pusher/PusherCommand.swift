@@ -10,13 +10,15 @@ struct PusherCommand: AsyncParsableCommand {
         discussion: "Settings come from flags, then the environment, then a file, then the defaults.")
 
     @OptionGroup var common: CommonOptions
+    @OptionGroup var process: ProcessOptions
     @OptionGroup var database: DatabaseOptions
     @OptionGroup var pusher: PusherOptions
+    @OptionGroup var keys: KeyOptions
     @OptionGroup var socket: SocketOptions
 
     func run() async throws {
-        let settings = try await SettingsReader(common, database, pusher, socket)
-        try await runServices(settings, label: "evt-pusher") { logger in
+        let settings = try await SettingsReader(common, process, database, pusher, keys, socket)
+        try await runServices(settings, label: "evt-pusher", as: [.pusher]) { logger in
             [Pusher(try settings.pusher(), logger: logger)]
         }
     }

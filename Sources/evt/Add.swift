@@ -13,6 +13,7 @@ struct Add: AsyncParsableCommand {
             """)
 
     @OptionGroup var common: CommonOptions
+    @OptionGroup var keys: KeyOptions
     @OptionGroup var connect: ConnectOptions
     @Argument(help: "The event's type: 1 to 16 of A-Z and _.") var type: String?
     @Argument(help: "Its data, one JSON value.") var data: String = "null"
@@ -24,8 +25,8 @@ struct Add: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let settings = try await SettingsReader(common, connect)
-        let generator = try await GeneratorClient(settings.generatorConnect().list)
+        let settings = try await SettingsReader(common, keys, connect)
+        let generator = try await GeneratorClient(settings.generatorConnect().list, keys: settings.clientKeys())
         if let type {
             print(try await generator.addEvent(type, RawJSON(data)))
         } else {

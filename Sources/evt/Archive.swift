@@ -56,6 +56,9 @@ struct Archive: AsyncParsableCommand {
                     from: first, through: last, active: active.connection, warehouse: warehouse.connection
                 ) { print(Verify.line($0)) }
             }
+            if let doubtful = summary.doubtful {
+                print("doubtful up to \(doubtful): the active database went back; what is extra is set aside with the next event")
+            }
             print("\(summary.verified) events verified, \(summary.wrong) findings")
             guard summary.wrong == 0 else { throw ExitCode.failure }
         }

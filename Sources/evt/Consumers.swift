@@ -43,7 +43,7 @@ struct Consumers: AsyncParsableCommand {
             let status = try await withConnection(to: database.url) { connection in
                 try await StreamStatus.load(try await StreamInfo.load(database.tables, from: connection), from: connection)
             }
-            printConsumers(status.consumers)
+            print(status.consumers.table(.standard))
         }
     }
 
@@ -107,24 +107,5 @@ struct Consumers: AsyncParsableCommand {
                 "\(ident) is at \(result.position)"
                     + (result.someDiscarded ? "; some events after that are discarded already" : ""))
         }
-    }
-}
-
-func printConsumers(_ consumers: [StreamStatus.Consumer]) {
-    printTable(
-        ["CONSUMER", "POSITION", "LAG", "LAG BYTES", "LAG TIME", "LAST SEEN", "SERVED"],
-        consumers.map {
-            [
-                $0.consumer, "\($0.position)", "\($0.lag)", "\($0.lagBytes)", timeText($0.lagSeconds), $0.lastSeen,
-                $0.isServed ? "yes" : "no",
-            ]
-        }, numeric: [1, 2, 3, 4])
-}
-
-func timeText(_ seconds: Double) -> String {
-    switch seconds {
-    case ..<60: return "\((seconds * 10).rounded() / 10)s"
-    case ..<3600: return "\(Int(seconds) / 60)m\(Int(seconds) % 60)s"
-    default: return "\(Int(seconds) / 3600)h\(Int(seconds) / 60 % 60)m"
     }
 }

@@ -12,11 +12,18 @@ struct Migrate: AsyncParsableCommand {
         discussion: """
             Works on the active database (EVT_DATABASE_URL) and on the warehouse (EVT_ARCHIVE_URL), whichever is set. An \
             existing futoin-eventstream database is adopted: its rows, positions and grants are kept. Run again, it does nothing.
+
+            With --roles it also makes the group roles evt_app, evt_generator, evt_pusher, evt_archiver, evt_discarder and \
+            evt_monitor where they are missing, and gives each what it needs, and no more. Whoever runs it owns the tables or is \
+            a superuser, and has CREATEROLE or finds the roles made. Run it again after each upgrade.
+
+            CREATE ROLE my_pusher LOGIN IN ROLE evt_pusher
             """)
 
     @OptionGroup var common: CommonOptions
     @OptionGroup var database: DatabaseOptions
     @OptionGroup var archive: ArchiveOptions
+    @Flag(help: "Make group roles with the least rights for each process, too.") var roles = false
     @Flag(help: "Print the SQL instead of running it.") var print = false
     @Option(help: "The schema that printed names without one are in.") var schema = "public"
 
@@ -29,28 +36,56 @@ struct Migrate: AsyncParsableCommand {
                 events: tables.events.qualified(in: schema), consumers: tables.consumers.qualified(in: schema))
             let history = ArchiveTables(history: archiveTables.history.qualified(in: schema))
             Swift.print("-- The active database\n" + Migrator.script(stream.migrationSQL, recordedIn: stream.migrations))
+            if roles { Swift.print("-- Roles in the active database\n" + Migrator.script(stream.roleGrants)) }
             Swift.print("-- The warehouse database\n" + Migrator.script(history.migrationSQL, recordedIn: history.migrations))
+            if roles { Swift.print("-- Roles in the warehouse database\n" + Migrator.script(history.roleGrants)) }
             return
         }
-        let active = try? settings.database().url
-        guard active != nil || settings.archiveURL() != nil else {
+        let (active, warehouse) = (try settings.databaseURL(), try settings.archiveURL())
+        guard active != nil || warehouse != nil else {
             throw ValidationError("set EVT_DATABASE_URL for the active database, EVT_ARCHIVE_URL for the warehouse, or both")
         }
         if let active {
-            try await migrate("active database", active) { try await Migrator.migrateActive(tables, on: $0) }
+            try await migrate("active database", active) {
+                try await Migrator.migrateActive(tables, on: $0)
+            } grant: {
+                try await Migrator.grantActive(tables, on: $0)
+            }
+            guard !roles else { return try await migrateWarehouse(warehouse, archiveTables) }
+            let missing = try await withConnection(to: active) { try await Migrator.missingRights(tables, on: $0) }
+            if !missing.isEmpty {
+                printError(
+                    "active database: the group roles lack what is new: run evt migrate --roles, or \(missing.joined(separator: "; "))"
+                )
+            }
         }
-        if let url = settings.archiveURL() {
-            try await migrate("warehouse", url) { try await Migrator.migrateWarehouse(archiveTables, on: $0) }
+        try await migrateWarehouse(warehouse, archiveTables)
+    }
+
+    private func migrateWarehouse(_ warehouse: String?, _ archiveTables: ArchiveTables) async throws {
+        if let warehouse {
+            try await migrate("warehouse", warehouse) {
+                try await Migrator.migrateWarehouse(archiveTables, on: $0)
+            } grant: {
+                try await Migrator.grantWarehouse(archiveTables, on: $0)
+            }
         }
     }
 
     private func migrate(
-        _ what: String, _ url: String, _ work: @Sendable (Connection) async throws -> [Migration]
+        _ what: String, _ url: String, _ work: @Sendable (Connection) async throws -> [Migration],
+        grant: @Sendable (Connection) async throws -> Migrator.RoleReport
     ) async throws {
+        let roles = roles
         try await withConnection(to: url) { connection in
             let applied = try await work(connection)
             for migration in applied { Swift.print("\(what): applied step \(migration.number), \(migration.name)") }
             if applied.isEmpty { Swift.print("\(what): up to date") }
+            guard roles else { return }
+            let report = try await grant(connection)
+            for role in report.created { Swift.print("\(what): created the role \(role)") }
+            Swift.print("\(what): granted what they need to \(report.roles.map(\.rawValue).joined(separator: ", "))")
+            for advice in report.advice { printError("\(what): \(advice)") }
         }
     }
 }

@@ -22,17 +22,3 @@ func printLines(_ events: [Event]) {
         rest.removeFirst(written)
     }
 }
-
-/// A table with aligned columns; numbers to the right.
-func printTable(_ header: [String], _ rows: [[String]], numeric: Set<Int>) {
-    let widths = header.indices.map { column in ([header] + rows).map { $0[column].count }.max() ?? 0 }
-    for row in [header] + rows {
-        let cells = row.enumerated().map { column, text in
-            let space = String(repeating: " ", count: widths[column] - text.count)
-            return numeric.contains(column) ? space + text : text + space
-        }
-        var line = cells.joined(separator: "  ")
-        while line.last == " " { line.removeLast() }
-        print(line)
-    }
-}

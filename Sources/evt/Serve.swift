@@ -3,28 +3,34 @@ import CommandLineSupport
 import EventStreamServices
 
 struct Serve: AsyncParsableCommand {
-    enum Role: String, CaseIterable, ExpressibleByArgument { case generator, pusher, archiver, discarder }
-
     static let configuration = CommandConfiguration(
         abstract: "Runs any of the four roles in one process.",
-        discussion: "Without --role it runs all; the archiver only if EVT_ARCHIVE_URL is set.")
+        discussion: "Without --role it runs all; the archiver only if EVT_ARCHIVE_URL or EVT_ARCHIVE_URL_FILE is set.")
 
     @OptionGroup var common: CommonOptions
+    @OptionGroup var process: ProcessOptions
     @OptionGroup var database: DatabaseOptions
     @OptionGroup var archive: ArchiveOptions
     @OptionGroup var generator: GeneratorOptions
     @OptionGroup var pusher: PusherOptions
     @OptionGroup var archiver: ArchiverOptions
     @OptionGroup var discarder: DiscarderOptions
+    @OptionGroup var keys: KeyOptions
     @OptionGroup var sockets: SocketOptions
     @OptionGroup var connect: ConnectOptions
-    @Option(help: "A role to run; may be given several times.") var role: [Role] = []
+    @Option(
+        help: "A role to run: generator, pusher, archiver or discarder; may be given several times.",
+        transform: {
+            guard let role = Role(rawValue: $0) else { throw ValidationError("\($0) is no role") }
+            return role
+        }) var role: [Role] = []
 
     func run() async throws {
         let settings = try await SettingsReader(
-            common, database, archive, generator, pusher, archiver, discarder, sockets, connect)
-        let roles = Swift.Set(role.isEmpty ? Role.allCases.filter { $0 != .archiver || settings.archiveURL() != nil } : role)
-        try await runServices(settings, label: "evt") { logger in
+            common, process, database, archive, generator, pusher, archiver, discarder, keys, sockets, connect)
+        let hasWarehouse = try settings.archiveURL() != nil
+        let roles = Swift.Set(role.isEmpty ? Role.allCases.filter { $0 != .archiver || hasWarehouse } : role)
+        try await runServices(settings, label: "evt", as: Role.allCases.filter { roles.contains($0) }) { logger in
             [
                 EventStreamApp(
                     generator: roles.contains(.generator) ? try settings.generator() : nil,

@@ -6,64 +6,161 @@ import EventStreamServices
 
 struct Status: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Shows how the stream stands: head, backlog, and how far each consumer is.")
+        abstract: "Shows how the stream stands: head, backlog, and how far each consumer is.",
+        discussion: """
+            LAG is what a consumer wants and has not confirmed; HELD, what is kept because of it, wanted or not. SEEN is how long \
+            ago its position was stored or its session began or ended; SERVED, whether a pusher has a session for it.
+            """)
 
     @OptionGroup var common: CommonOptions
     @OptionGroup var database: DatabaseOptions
     @Flag(help: "Print JSON, for scripts.") var json = false
+    @Flag(help: "Go on showing it, until interrupted.") var watch = false
+    @Option(help: "With --watch: how often.") var interval = "2s"
 
     func run() async throws {
+        let (json, watch, pause) = (json, watch, try duration(interval, of: "--interval"))
+        try await StatusReader.with(common, database) { read in
+            while true {
+                let status = try await read(nil)
+                let text = json ? status.json : status.page(.standard)
+                guard watch else { return print(text) }
+                Terminal.replace(with: text)
+                try await Task.sleep(for: pause)
+            }
+        }
+    }
+}
+
+/// Reads the status over one connection.
+enum StatusReader {
+    /// - Parameter body: gets a function that reads; its argument asks for what was recorded after that event, too.
+    static func with(
+        _ common: CommonOptions, _ database: DatabaseOptions,
+        _ body:
+            nonisolated(nonsending) @Sendable (
+                (EventID?) async throws -> StreamStatus
+            ) async throws -> Void
+    ) async throws {
         let database = try await SettingsReader(common, database).database()
-        let status = try await withConnection(to: database.url) { connection in
-            try await StreamStatus.load(try await StreamInfo.load(database.tables, from: connection), from: connection)
-        }
-        if json { print(Status.json(status)) } else { Status.show(status) }
-    }
-
-    private static func show(_ status: StreamStatus) {
-        print("head     \(status.head)")
-        print("backlog  \(status.backlog) events, \(status.backlogBytes) bytes of data")
-        for writer in status.writers {
-            print("waiting  for \(writer): events recorded after its own wait until it ends")
-            print("         \(writer.advice)")
-        }
-        if let slowest = status.slowest {
-            print(
-                "held     by \(slowest.consumer): \(slowest.lag) events, \(slowest.lagBytes) bytes of data, "
-                    + "the oldest recorded \(slowest.since)")
-        }
-        if let refusal = status.refusal { print("kept     \(refusal)") }
-        print("")
-        if status.consumers.isEmpty {
-            print("no consumers are registered: nothing is discarded")
-        } else {
-            printConsumers(status.consumers)
+        try await withConnection(to: database.url) { connection in
+            let info = try await StreamInfo.load(database.tables, from: connection)
+            try await body { since in try await StreamStatus.load(info, since: since, from: connection) }
         }
     }
+}
 
-    private static func json(_ status: StreamStatus) -> String {
-        func object(_ members: [(String, String)]) -> String {
-            "{" + members.map { "\(jsonQuoted($0.0)):\($0.1)" }.joined(separator: ",") + "}"
+/// Reads `2s`, `500ms`.
+func duration(_ text: String, of flag: String) throws -> Duration {
+    guard let duration = Duration(text: text), duration >= .milliseconds(100), duration <= .seconds(3600) else {
+        throw ValidationError("\(flag) is a time such as 2s or 500ms, 100ms to 1h, not \(text)")
+    }
+    return duration
+}
+
+extension StreamStatus {
+    /// For people.
+    func page(_ style: Style) -> String {
+        var lines = [
+            row("head", style.text("\(head)", .bold), style),
+            row("backlog", "\(events(backlog.events)), \(sizeText(backlog.bytes)) of data", style),
+        ]
+        for trouble in pusherTroubles { lines.append(row("pusher", style.text(trouble, .bad), style)) }
+        for writer in writers {
+            lines.append(
+                row("waiting", style.text("for \(writer): events recorded after its own wait until it ends", .bad), style))
+            lines.append(row("", writer.advice, style))
         }
-        let consumers = status.consumers.map {
-            object([
-                ("consumer", jsonQuoted($0.consumer)), ("position", "\($0.position)"), ("lag", "\($0.lag)"),
-                ("lag_bytes", "\($0.lagBytes)"), ("lag_since", $0.since.isEmpty ? "null" : jsonQuoted($0.since)),
-                ("lag_seconds", "\($0.lagSeconds)"), ("last_seen", jsonQuoted($0.lastSeen)), ("served", "\($0.isServed)"),
+        if let slowest {
+            lines.append(
+                row(
+                    "held",
+                    "by \(slowest.consumer): \(events(slowest.held.events)), \(sizeText(slowest.held.bytes)) of data, "
+                        + "the oldest recorded \(slowest.held.since)", style))
+        }
+        if let refusal { lines.append(row("kept", style.text(refusal, .bad), style)) }
+        if let generationReason {
+            lines.append(
+                row(
+                    "began",
+                    "anew \(generationSince), because the database went back, or may have: \(generationReason)", style))
+        }
+        lines.append("")
+        lines.append(consumers.isEmpty ? "no consumers are registered: nothing is discarded" : consumers.table(style))
+        return lines.joined(separator: "\n")
+    }
+
+    /// Why SERVED may not mean that anything is delivered.
+    var pusherTroubles: [String] {
+        guard hasPusher else { return ["none is connected: nothing is delivered"] }
+        return pushers.filter(\.isSilent).map {
+            "no sign of life for \(timeText($0.silence ?? 0)) from the \($0.name): nothing is delivered to those it serves"
+        }
+    }
+
+    private func row(_ label: String, _ text: String, _ style: Style) -> String {
+        style.text(label + String(repeating: " ", count: max(0, 9 - label.count)), .dim) + text
+    }
+
+    /// For scripts; the keys are for good.
+    var json: String {
+        let consumers = consumers.map { consumer in
+            jsonObject([
+                ("consumer", jsonQuoted(consumer.consumer)), ("position", "\(consumer.position)"),
+                ("lag", "\(consumer.lag.events)"), ("lag_bytes", "\(consumer.lag.bytes)"),
+                ("lag_since", jsonText(consumer.lag.since)), ("lag_seconds", "\(consumer.lag.seconds)"),
+                ("held", "\(consumer.held.events)"), ("held_bytes", "\(consumer.held.bytes)"),
+                ("want", consumer.want.types.map { types in jsonList(types.map { jsonQuoted("\($0)") }.sorted()) } ?? "null"),
+                ("last_seen", jsonQuoted(consumer.lastSeen)), ("last_seen_seconds", "\(consumer.lastSeenSeconds)"),
+                ("served", "\(consumer.isServed)"),
             ])
         }
-        let writers = status.writers.map {
-            object([
-                ("pid", $0.processID.map { "\($0)" } ?? "null"), ("prepared", $0.prepared.map { jsonQuoted($0) } ?? "null"),
-                ("application", jsonQuoted($0.application)), ("user", jsonQuoted($0.user)), ("state", jsonQuoted($0.state)),
-                ("since", jsonQuoted($0.since)), ("age_seconds", "\($0.age)"), ("query_start", jsonQuoted($0.queryStart)),
-            ])
-        }
-        return object([
-            ("head", "\(status.head)"), ("backlog", "\(status.backlog)"), ("backlog_bytes", "\(status.backlogBytes)"),
-            ("discarded", "\(status.discarded)"), ("held_by", status.slowest.map { jsonQuoted($0.consumer) } ?? "null"),
-            ("refusal", status.refusal.map { jsonQuoted($0) } ?? "null"),
-            ("consumers", "[\(consumers.joined(separator: ","))]"), ("waiting_for", "[\(writers.joined(separator: ","))]"),
+        return jsonObject([
+            ("head", "\(head)"), ("backlog", "\(backlog.events)"), ("backlog_bytes", "\(backlog.bytes)"),
+            ("discarded", "\(discarded)"), ("held_by", jsonText(slowest?.consumer)), ("stream", jsonQuoted(generation.stream)),
+            ("generation", jsonQuoted(generation.generation)), ("generation_since", jsonQuoted(generationSince)),
+            ("generation_reason", jsonText(generationReason)), ("refusal", jsonText(refusal)),
+            ("consumers", jsonList(consumers)), ("pushers", jsonList(pushers.map(\.json))),
+            ("waiting_for", jsonList(writers.map(\.json))),
         ])
+    }
+}
+
+extension PusherStatus {
+    fileprivate var json: String {
+        jsonObject([
+            ("id", "\(id)"), ("connected", "\(isConnected)"), ("backend", backend.map { "\($0)" } ?? "null"),
+            ("address", jsonText(address)), ("silent_seconds", silence.map { "\($0)" } ?? "null"),
+        ])
+    }
+}
+
+extension OpenWriter {
+    fileprivate var json: String {
+        jsonObject([
+            ("pid", processID.map { "\($0)" } ?? "null"), ("prepared", jsonText(prepared)),
+            ("application", jsonQuoted(application)), ("user", jsonQuoted(user)), ("state", jsonQuoted(state)),
+            ("since", jsonQuoted(since)), ("age_seconds", "\(age)"), ("query_start", jsonQuoted(queryStart)),
+            ("query", jsonQuoted(query)),
+        ])
+    }
+}
+
+extension [StreamStatus.Consumer] {
+    func table(_ style: Style) -> String {
+        var table = TextTable(
+            ["CONSUMER", "POSITION", "LAG", "TIME", "BYTES", "HELD", "SEEN", "SERVED"], numeric: [1, 2, 3, 4, 5, 6])
+        for consumer in self {
+            let isWaiting = consumer.lag.events > 0 && !consumer.isServed
+            let look: Style.Look = isWaiting ? .warning : .plain
+            let served: Style.Look = consumer.isServed ? .good : isWaiting ? .bad : .dim
+            let cells: [TextTable.Cell] = [
+                .init(consumer.consumer, .bold), .init("\(consumer.position)"), .init("\(consumer.lag.events)", look),
+                .init(timeText(consumer.lag.seconds), look), .init("\(consumer.lag.bytes)"), .init("\(consumer.held.events)"),
+                .init(timeText(consumer.lastSeenSeconds)), .init(consumer.isServed ? "yes" : "no", served),
+            ]
+            table.add(cells)
+        }
+        return table.text(style)
     }
 }

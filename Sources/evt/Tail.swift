@@ -20,15 +20,18 @@ struct Tail: AsyncParsableCommand {
             """)
 
     @OptionGroup var common: CommonOptions
+    @OptionGroup var keys: KeyOptions
     @OptionGroup var connect: ConnectOptions
     @OptionGroup var wanted: WantOptions
     @Option(help: "Receive reliably, as this component.") var component: String?
     @Option(help: "End after so many events.") var count: Int?
 
     func run() async throws {
-        let settings = try await SettingsReader(common, connect)
+        let settings = try await SettingsReader(common, keys, connect)
         var configuration = ReceiverConfiguration(endpoints: try settings.pusherConnect().list, want: try wanted.filter())
+        configuration.keys = try settings.clientKeys()
         configuration.precise = wanted.precise
+        configuration.sessionTimeout = try settings.sessionTimeout()
         configuration.batchLimit = count.map { min($0, 1000) } ?? 1000
         var left = count ?? .max
         if let component {
@@ -49,7 +52,7 @@ struct Tail: AsyncParsableCommand {
             }
             await receiver.stop()
             if let unconfirmed {
-                let poller = try await PollClient(settings.pusherConnect().list)
+                let poller = try await PollClient(settings.pusherConnect().list, keys: settings.clientKeys())
                 _ = try await poller.pollEvents(component, after: unconfirmed)
                 await poller.close()
             }
@@ -76,6 +79,8 @@ struct Tail: AsyncParsableCommand {
                 guard error.description != last else { continue }
                 last = error.description
                 printError("evt tail: \(error); trying again")
+            case .newGeneration:
+                printError("evt tail: the database went back, or may have: events that were printed may be lost there")
             case .newEvents, .processedEvents: break
             }
         }
@@ -87,6 +92,7 @@ struct Poll: AsyncParsableCommand {
         abstract: "Asks for the events that follow, and prints them, one JSON object a line.")
 
     @OptionGroup var common: CommonOptions
+    @OptionGroup var keys: KeyOptions
     @OptionGroup var connect: ConnectOptions
     @OptionGroup var wanted: WantOptions
     @Argument(help: "A registered component, or LIVE.") var component: String
@@ -94,13 +100,13 @@ struct Poll: AsyncParsableCommand {
     @Flag(help: "Register the component first.") var register = false
 
     func run() async throws {
-        let settings = try await SettingsReader(common, connect)
+        let settings = try await SettingsReader(common, keys, connect)
         let last = try lastID.map { text in
             guard let id = EventID(text) else { throw ValidationError("--last-id: \(text) is no event id") }
             return id
         }
         let types = try wanted.filter().types.map { $0.map(\.description).sorted() }
-        let client = try await PollClient(settings.pusherConnect().list)
+        let client = try await PollClient(settings.pusherConnect().list, keys: settings.clientKeys())
         if register { try await client.registerConsumer(component) }
         printLines(try await client.pollEvents(component, after: last, want: types, precise: wanted.precise))
         await client.close()

@@ -5,7 +5,9 @@ Run them with etc/test, which starts a PostgreSQL cluster of its own and sets
   EVT_TEST_BIN       the directory of the built programs.
 
 Each module has one stream (database, generator, pusher); its tests keep apart by using event types and
-components of their own. A module that needs other settings than the defaults names them in SETTINGS.
+components of their own. A module that needs other settings than the defaults names them in SETTINGS. One about keys
+names users and their rights in USERS, and connects as one of them. With EVT_TEST_KEYS=1 all others have keys as well,
+and every peer is the user `local`, but for modules that say PLAIN.
 """
 
 from __future__ import annotations
@@ -17,9 +19,11 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("database", "expect", "pipeline", "verbatim", "wire")
+pytest.register_assert_rewrite("database", "expect", "keyring", "pipeline", "verbatim", "wire")
 
 from database import Cluster  # noqa: E402
+import wire  # noqa: E402
+from keyring import Keyring  # noqa: E402
 from pipeline import Stream  # noqa: E402
 from wire import Caller, Peer, Subscriber  # noqa: E402
 
@@ -56,11 +60,32 @@ def binaries() -> Path:
 def stream(request, cluster, binaries, tmp_path_factory):
     """The module's stream, with the module's SETTINGS."""
     logs = tmp_path_factory.mktemp(request.module.__name__)
-    stream = Stream(cluster, binaries, logs, getattr(request.module, "SETTINGS", {}))
-    _streams.append(stream)
-    yield stream
-    _streams.remove(stream)
-    stream.close()
+    settings = getattr(request.module, "SETTINGS", {})
+    keys = None
+    if hasattr(request.module, "USERS"):
+        keyring = request.getfixturevalue("keyring")
+        settings, keys = {**keyring.settings, **settings}, keyring.keys("local")
+    elif os.environ.get("EVT_TEST_KEYS") and not getattr(request.module, "PLAIN", False):
+        keyring = Keyring(binaries / "evt", logs / "keys")
+        keyring.authorize(keyring.line("local", "gen poll push live"))
+        settings, wire.standard_keys = {**keyring.settings, **settings}, keyring.keys("local")
+    try:
+        stream = Stream(cluster, binaries, logs, settings, keys)
+        _streams.append(stream)
+        yield stream
+        _streams.remove(stream)
+        stream.close()
+    finally:
+        wire.standard_keys = None
+
+
+@pytest.fixture(scope="module")
+def keyring(request, binaries, tmp_path_factory):
+    """The module's USERS with their keys; `local` may do everything."""
+    keyring = Keyring(binaries / "evt", tmp_path_factory.mktemp("keys"))
+    users = {"local": "gen poll push live", **request.module.USERS}
+    keyring.authorize(*(keyring.line(user, rights) for user, rights in users.items()))
+    return keyring
 
 
 @pytest.fixture(autouse=True)

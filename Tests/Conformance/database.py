@@ -42,6 +42,13 @@ def with_database(conninfo: str, name: str) -> str:
     return " ".join([f"{key}={value}" for key, value in pairs if key != "dbname"] + [f"dbname={name}"])
 
 
+def with_user(conninfo: str, user: str) -> str:
+    """The same connection string, for another role."""
+    if not re.match(r"postgres(?:ql)?://", conninfo):
+        return f"{conninfo} user={user}"
+    return f"{conninfo}{'&' if '?' in conninfo else '?'}user={user}"
+
+
 class Session:
     """One open psql, and so one database session: a transaction can stay open between statements."""
 

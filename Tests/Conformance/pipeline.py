@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from database import Cluster
+from database import Cluster, with_user
 from wire import PATIENCE, PING, NoMessage, Peer
 
 DEFAULTS = {
@@ -58,6 +58,10 @@ class Process:
     def is_running(self) -> bool:
         return self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def log_tail(self, lines: int = 40) -> str:
         text = self.log.read_text(errors="replace").splitlines()[-lines:]
         return "\n".join([f"--- {self.name} (pid {self._process.pid}, status {self._process.poll()})", *text])
@@ -72,6 +76,15 @@ class Process:
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"{self.name} did not stop within {STOP_SECONDS} s\n{self.log_tail()}") from None
+
+    def reload(self) -> None:
+        """Lets the process read its files again, and waits until it has."""
+        before = self.log.read_text(errors="replace").count("authorized keys ")
+        self._process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + PATIENCE
+        while self.log.read_text(errors="replace").count("authorized keys ") == before:
+            assert time.monotonic() < deadline, f"SIGHUP had no effect\n{self.log_tail()}"
+            time.sleep(0.01)
 
     def kill(self) -> None:
         """Ends the process without warning."""
@@ -92,8 +105,9 @@ class Server:
 class Stream:
     """A database of its own, and the processes that serve it."""
 
-    def __init__(self, cluster: Cluster, binaries: Path, logs: Path, settings: dict[str, str]):
+    def __init__(self, cluster: Cluster, binaries: Path, logs: Path, settings: dict[str, str], keys=None):
         self.database = cluster.create_database()
+        self._keys = keys
         self.processes: list[Process] = []
         self._binaries, self._logs = binaries, logs
         self._settings = {**DEFAULTS, **settings, "EVT_DATABASE_URL": self.database.conninfo}
@@ -108,31 +122,39 @@ class Stream:
             raise
 
     def _migrate(self) -> None:
-        done = subprocess.run([self._binaries / "evt", "migrate"], env=environment(self._settings),
+        done = subprocess.run([self._binaries / "evt", "migrate", "--roles"], env=environment(self._settings),
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
         assert done.returncode == 0, f"evt migrate failed\n{done.stdout.decode(errors='replace')}"
+        for role in ("generator", "pusher", "archiver", "discarder"):
+            if self.database.value("SELECT (SELECT count(*) FROM pg_roles WHERE rolname = 'evt_{0}') "
+                                   "- (SELECT count(*) FROM pg_roles WHERE rolname = '{1}')".format(role, _login(role))) == "1":
+                self.database.values(f"CREATE ROLE {_login(role)} LOGIN IN ROLE evt_{role}")
 
-    def _start(self, name: str, settings: dict[str, str]) -> Process:
+    def start(self, name: str, settings: dict[str, str]) -> Process:
+        """Starts one of the programs. It logs in as a role that may do no more than it needs."""
         log = self._logs / f"{len(self.processes)}-{name}.log"
-        process = Process(self._binaries / name, {**self._settings, **settings}, log)
+        settings = {"EVT_METRICS_BIND": "", **self._settings, **settings}
+        for url in settings.keys() & {"EVT_DATABASE_URL", "EVT_ARCHIVE_URL"}:
+            settings[url] = with_user(settings[url], _login(name.removeprefix("evt-")))
+        process = Process(self._binaries / name, settings, log)
         self.processes.append(process)
         return process
 
     def start_generator(self, **settings: str) -> Server:
         """Starts a generator, on a free port unless told otherwise, and waits until it answers."""
         settings = {"EVT_GENERATOR_BIND": free_endpoint(), **settings}
-        process = self._start("evt-generator", settings)
+        process = self.start("evt-generator", settings)
         endpoint = settings["EVT_GENERATOR_BIND"].split(",")[0]
-        wait_until_served(process, endpoint)
+        wait_until_served(process, endpoint, self._keys)
         return Server(process, endpoint)
 
     def start_pusher(self, **settings: str) -> Server:
         """Starts a pusher, on free ports unless told otherwise, and waits until it answers."""
         settings = {"EVT_PUSHER_BIND": free_endpoint(), "EVT_LIVE_BIND": free_endpoint(), **settings}
-        process = self._start("evt-pusher", settings)
+        process = self.start("evt-pusher", settings)
         endpoint = settings["EVT_PUSHER_BIND"].split(",")[0]
         if endpoint:
-            wait_until_served(process, endpoint)
+            wait_until_served(process, endpoint, self._keys)
         return Server(process, endpoint, settings["EVT_LIVE_BIND"].split(",")[0])
 
     def position(self, component: str) -> int:
@@ -165,9 +187,14 @@ class Stream:
         return "\n".join(process.log_tail() for process in self.processes)
 
 
-def wait_until_served(process: Process, endpoint: str) -> None:
+def _login(role: str) -> str:
+    """Who logs in for this process."""
+    return f"evt_conformance_{role}"
+
+
+def wait_until_served(process: Process, endpoint: str, keys=None) -> None:
     """ZeroMQ connects lazily, so a ping that is answered is the sign of readiness."""
-    peer = Peer(endpoint)
+    peer = Peer(endpoint, keys=keys)
     try:
         rid = peer.request(f"{PING}:ping", {"echo": 1})
         deadline = time.monotonic() + PATIENCE

@@ -7,7 +7,7 @@ import zmq
 
 from database import add_sql
 from expect import eventually
-from wire import GEN, NoMessage
+from wire import GEN, NoMessage, new_socket
 
 
 def test_an_event_is_two_frames_the_type_and_the_event(stream, source, subscribe, event_type):
@@ -96,7 +96,7 @@ def test_events_recorded_with_sql_are_broadcast(stream, source, subscribe, event
 
 
 def test_a_slow_subscriber_is_noticed_by_nobody(stream, source, subscribe, peer, consumer, event_type):
-    slow = zmq.Context.instance().socket(zmq.SUB)
+    slow = new_socket(zmq.SUB)
     try:
         slow.setsockopt(zmq.RCVHWM, 1)
         slow.setsockopt(zmq.SUBSCRIBE, b"")
@@ -116,7 +116,7 @@ def test_a_slow_subscriber_is_noticed_by_nobody(stream, source, subscribe, peer,
 def test_a_subscriber_that_comes_and_goes_disturbs_nobody(stream, source, subscribe, event_type):
     staying = subscribe(stream, source, event_type)
     for _ in range(20):
-        passing = zmq.Context.instance().socket(zmq.SUB)
+        passing = new_socket(zmq.SUB)
         passing.setsockopt(zmq.SUBSCRIBE, b"")
         passing.connect(stream.pusher.live)
         source.add_event(event_type)

@@ -5,7 +5,7 @@ The lease is far longer than these tests, so that none of them wins by waiting f
 
 import pytest
 
-from expect import QUIET, ready_when_free, refused, separate_groups
+from expect import QUIET, eventually, ready_when_free, refused, separate_groups
 from wire import Peer
 
 
@@ -55,6 +55,21 @@ def test_the_position_is_stored_at_once_when_the_session_ends(stream, source, pe
     peer.accept(groups[1])
     peer.stop(consumer)
     assert groups[1].ids[-1] <= stream.position(consumer) < groups[2].ids[0]
+
+
+def test_a_position_whose_row_is_locked_when_the_session_ends_is_stored_afterwards(
+        stream, source, peer, consumer, event_type):
+    peer.ready(consumer, [event_type])
+    groups = separate_groups(source, peer, event_type, 2)
+    session = stream.database.open_session()
+    session.run("BEGIN")
+    session.run(f"SELECT FROM evt_consumers WHERE ident LIKE '%:{consumer}' FOR UPDATE")
+    for group in groups:
+        peer.accept(group)
+    peer.stop(consumer)
+    session.run("ROLLBACK")
+    session.close()
+    eventually(lambda: stream.position(consumer) >= groups[-1].ids[-1], "the position")
 
 
 def test_what_the_first_had_not_answered_comes_to_the_next(source, peer, rival, consumer, event_type):

@@ -35,6 +35,18 @@ PATIENCE = 20.0
 """Seconds to wait for something that must happen; far more than it should ever take."""
 
 
+standard_keys = None
+"""What sockets use that are not given keys of their own (`keyring.Keys`); None for none."""
+
+
+def new_socket(kind: int, keys=None) -> zmq.Socket:
+    """A socket with these keys, or the standard ones."""
+    socket = zmq.Context.instance().socket(kind)
+    if keys or standard_keys:
+        (keys or standard_keys).set_on(socket)
+    return socket
+
+
 class CallError(Exception):
     """An error answer. `name` is the protocol's error name, `text` the explanation for people."""
 
@@ -103,17 +115,18 @@ class Peer:
 
     `delimiter` puts an empty frame before each request, as a REQ socket would. A `routing_id`
     of one's own keeps a session over a reconnect. `receive_limit` is the receive high-water mark.
+    `keys` are those of a user (`keyring.Keys`), where the server has keys.
     """
 
     def __init__(self, endpoint: str, *, routing_id: bytes | None = None,
-                 delimiter: bool = False, receive_limit: int | None = None):
+                 delimiter: bool = False, receive_limit: int | None = None, keys=None):
         self.delimiter = delimiter
         self.received: list[Message] = []
         """Everything that has come, in order of arrival."""
         self._answers: list[Message] = []
         self._groups: list[Group] = []
         self._numbers = itertools.count(1)
-        self.socket = zmq.Context.instance().socket(zmq.DEALER)
+        self.socket = new_socket(zmq.DEALER, keys)
         self.socket.setsockopt(zmq.SNDTIMEO, int(PATIENCE * 1000))
         if routing_id is not None:
             self.socket.setsockopt(zmq.ROUTING_ID, routing_id)
@@ -243,6 +256,10 @@ class Peer:
         """Starts (or renews) a session: from now on the pusher calls us with groups of events."""
         return self.call(f"{PUSH}:readyToReceive", component=component, want=want, **more)
 
+    def lag(self, component: str, interface: str = PUSH) -> dict:
+        """How far the consumer is behind."""
+        return self.call(f"{interface}:lag", component=component)
+
     def stop(self, component: str) -> bool:
         """Ends the session at once."""
         return self.call(f"{PUSH}:stopReceiving", component=component)
@@ -252,7 +269,7 @@ class Caller:
     """A plain REQ socket: one call at a time."""
 
     def __init__(self, endpoint: str):
-        self.socket = zmq.Context.instance().socket(zmq.REQ)
+        self.socket = new_socket(zmq.REQ)
         self.socket.connect(endpoint)
 
     def exchange(self, payload: str | bytes) -> Message:
@@ -269,8 +286,8 @@ class Caller:
 class Subscriber:
     """A plain SUB socket on the live broadcast; `prefixes` are event types or their beginnings."""
 
-    def __init__(self, endpoint: str, *prefixes: str):
-        self.socket = zmq.Context.instance().socket(zmq.SUB)
+    def __init__(self, endpoint: str, *prefixes: str, keys=None):
+        self.socket = new_socket(zmq.SUB, keys)
         self.socket.setsockopt(zmq.RCVHWM, 0)
         for prefix in prefixes:
             self.socket.setsockopt(zmq.SUBSCRIBE, prefix.encode("ascii"))

@@ -100,12 +100,12 @@ import Testing
                 "INSERT INTO evt_history SELECT 1, 'ODD', ' \(data)'::json, '\(try await ts(pipeline))'", on: pipeline.warehouse)
             try await TestDatabase.connected(to: pipeline.warehouse) { connection in
                 let store = try await HistoryStore.load(.standard, archiver: pipeline.required().consumer, from: connection)
-                _ = try await store.begin(.all, on: connection)
+                let standing = try await store.begin(.all, on: connection)
                 let event = Event(
                     id: EventID(1), type: EventType("ODD")!, data: try RawJSON(data),
                     timestamp: EventTimestamp(microseconds: Int64(try await micros(pipeline))))
                 do {
-                    _ = try await store.append([event], .all, after: .none, comparing: true, on: connection)
+                    _ = try await store.append([event], from: standing, comparing: true, on: connection)
                     Issue.record("it was taken")
                 } catch let error as StoreError {
                     #expect(error.message.contains("under the ids 1:"))

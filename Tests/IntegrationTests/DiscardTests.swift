@@ -175,7 +175,7 @@ import Testing
             try await TestDatabase.execute(
                 """
                 CREATE TABLE truth (id bigint PRIMARY KEY, type text, data text, ts timestamp);
-                CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
+                CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
                 BEGIN
                     INSERT INTO public.truth VALUES (NEW.id, NEW.type, NEW.data::text, NEW.ts);
                     RETURN NULL;

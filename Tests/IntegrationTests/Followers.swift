@@ -106,7 +106,7 @@ extension Pipeline {
             for await signal in receiver.signals {
                 switch signal {
                 case .workerError(let error), .receiverError(let error): await collector.failed(error)
-                case .ready, .newEvents, .processedEvents: break
+                case .ready, .newEvents, .processedEvents, .newGeneration: break
                 }
             }
         }

@@ -80,7 +80,10 @@ import Testing
                         ts timestamp NOT NULL);
                     INSERT INTO evt_history VALUES (0, 'BEFORE', '1', '2020-01-01')
                     """, on: warehouse)
-                try await TestDatabase.connected(to: warehouse) { _ = try await Migrator.migrateWarehouse(.standard, on: $0) }
+                try await TestDatabase.connected(to: warehouse) {
+                    _ = try await Migrator.migrateWarehouse(.standard, on: $0)
+                    _ = try await Migrator.grantWarehouse(.standard, on: $0)
+                }
                 try await ScratchDirectory.with { directory in
                     let pipeline = Pipeline(active: active, warehouse: warehouse, directory: directory)
                     try await pipeline.record("SEED", ["{\"a\": 1}", "2", "3"])

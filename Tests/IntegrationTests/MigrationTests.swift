@@ -95,6 +95,20 @@ import Testing
                 "SET ROLE \(owner); INSERT INTO evt_queue (type, data, ts) VALUES ('MINE', '{}', now())", on: url)
             let count = try await TestDatabase.number("SELECT count(*) FROM evt_queue", on: url)
             #expect(count == 1)
+            // Who records an event lends his own trigger no rights of whoever migrated.
+            try await TestDatabase.execute(
+                """
+                SET ROLE \(owner);
+                CREATE TABLE worker (name text); GRANT ALL ON worker TO PUBLIC;
+                CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
+                BEGIN
+                    INSERT INTO public.worker VALUES (current_user);
+                    RETURN NULL;
+                END $$;
+                CREATE TRIGGER mine AFTER INSERT ON evt_queue FOR EACH STATEMENT EXECUTE FUNCTION note();
+                RESET ROLE; SELECT evt_add('MINE', '1');
+                """, on: url)
+            #expect(try await TestDatabase.rows("SELECT name FROM worker", on: url) == [[owner]])
             try await TestDatabase.execute("DROP OWNED BY \(owner) CASCADE; DROP ROLE \(owner)", on: url)
         }
     }

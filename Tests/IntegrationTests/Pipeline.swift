@@ -8,7 +8,8 @@ import Postgres
 import ServiceLifecycle
 import TestSupport
 
-/// A stream with databases of its own, and the roles that serve it, in this process, over unix sockets.
+/// A stream with databases of its own, and the roles that serve it, in this process, over unix sockets. Each logs in as a role
+/// that may do no more than it needs.
 struct Pipeline: Sendable {
     let active: String
     let warehouse: String
@@ -39,19 +40,20 @@ struct Pipeline: Sendable {
         archiver: (inout Archiver.Configuration) -> Void = { _ in },
         discarder: (inout Discarder.Configuration) -> Void = { _ in }, _ body: () async throws -> Void
     ) async throws {
-        let database = DatabaseConfiguration(url: active)
+        func database(_ login: TestLogin) -> DatabaseConfiguration { .init(url: TestDatabase.url(active, as: login)) }
         var pusher = Pusher.Configuration(
-            database: database, bind: Endpoints([pusherEndpoint]), liveBind: Endpoints([liveEndpoint]))
+            database: database(.pusher), bind: Endpoints([pusherEndpoint]), liveBind: Endpoints([liveEndpoint]))
         pusher.head.latch.longestSleep = .milliseconds(200)
         configure(&pusher)
-        var archiving = Archiver.Configuration(url: warehouse, connect: Endpoints([pusherEndpoint]))
+        var archiving = Archiver.Configuration(
+            url: TestDatabase.url(warehouse, as: .archiver), connect: Endpoints([pusherEndpoint]))
         archiver(&archiving)
-        var discarding = Discarder.Configuration(database: database)
+        var discarding = Discarder.Configuration(database: database(.discarder))
         discarding.pollPeriod = .milliseconds(100)
         discarder(&discarding)
         let app = EventStreamApp(
             generator: roles.contains(.generator)
-                ? .init(bind: Endpoints([generatorEndpoint]), database: database) : nil,
+                ? .init(bind: Endpoints([generatorEndpoint]), database: database(.generator)) : nil,
             pusher: roles.contains(.pusher) ? pusher : nil,
             archiver: roles.contains(.archiver) ? archiving : nil,
             discarder: roles.contains(.discarder) ? discarding : nil,
@@ -59,6 +61,10 @@ struct Pipeline: Sendable {
         let running = Task { try await app.run() }
         let outcome: Result<Void, any Error>
         do {
+            // A machine that is busy may need longer than a call waits for the database; where it is not there, bodies go on.
+            for monitor in app.monitors where monitor.role == .pusher {
+                _ = try? await eventually("the pusher", within: .seconds(10)) { await monitor.readiness().isReady }
+            }
             outcome = .success(try await body())
         } catch {
             outcome = .failure(error)
@@ -83,7 +89,7 @@ struct Pipeline: Sendable {
     /// Records events with `evt_add`, one transaction, and returns their ids.
     @discardableResult
     func record(_ type: String, _ data: [String] = ["null"]) async throws -> [EventID] {
-        try await TestDatabase.connected(to: active) { connection in
+        try await TestDatabase.connected(to: TestDatabase.url(active, as: .app)) { connection in
             let rows = try await connection.query(
                 "SELECT evt_add($1, d::json) FROM unnest($2::text[]) WITH ORDINALITY AS x (d, n) ORDER BY n",
                 [.text(type), .strings(data)])
@@ -104,15 +110,17 @@ struct Pipeline: Sendable {
 
     /// The archive of a component that must hold events before they go.
     func required(_ component: String = "ARCHIVER") -> RequiredArchive {
-        RequiredArchive(consumer: ConsumerIdentity(component: ConsumerComponent(component)!), url: warehouse)
+        RequiredArchive(
+            consumer: ConsumerIdentity(component: ConsumerComponent(component)!),
+            url: TestDatabase.url(warehouse, as: .discarder))
     }
 
     /// What `evt archive verify` finds.
     func verify(
         _ component: String = "ARCHIVER", from first: EventID = EventID(1), through last: EventID = EventID(.max)
     ) async throws -> (findings: [ArchiveVerifier.Finding], summary: ArchiveVerifier.Summary) {
-        try await TestDatabase.connected(to: active) { connection in
-            let other = try await Connection.open(warehouse, on: connection.loop)
+        try await TestDatabase.connected(to: TestDatabase.url(active, as: .monitor)) { connection in
+            let other = try await Connection.open(TestDatabase.url(warehouse, as: .monitor), on: connection.loop)
             defer { other.close() }
             let info = try await StreamInfo.load(.standard, from: connection)
             let history = try await HistoryStore.load(.standard, archiver: required(component).consumer, from: other)

@@ -130,8 +130,13 @@ import ZeroMQ
     private func touchConsumers(of pipeline: Pipeline) async throws {
         try await TestDatabase.connected(to: pipeline.active) { connection in
             try await connection.query("SET default_transaction_isolation = 'read committed'")
+            // In one order, or they would stand in each other's way.
+            let touch = """
+                UPDATE evt_consumers SET reg_time = reg_time
+                FROM (SELECT id FROM evt_consumers ORDER BY id FOR UPDATE) locked WHERE evt_consumers.id = locked.id
+                """
             while !Task.isCancelled {
-                try await connection.query(.init("UPDATE evt_consumers SET reg_time = reg_time", name: "touch"))
+                try await connection.query(.init(touch, name: "touch"))
                 // Others get at the rows as well.
                 try await connection.query(.init("SELECT pg_sleep(0.002)", name: "pause"))
             }

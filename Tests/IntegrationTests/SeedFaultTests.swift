@@ -65,7 +65,7 @@ import Testing
 
     private static let noteEarlyDiscards = """
         CREATE TABLE discarded_early (id bigint);
-        CREATE FUNCTION note_early_discard() RETURNS trigger LANGUAGE plpgsql AS $$
+        CREATE FUNCTION note_early_discard() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
         BEGIN
             IF OLD.id > (SELECT min(last_evt_id) FROM evt_consumers) THEN
                 INSERT INTO discarded_early VALUES (OLD.id);

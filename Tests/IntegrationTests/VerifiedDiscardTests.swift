@@ -242,7 +242,7 @@ import Testing
         try await Pipeline.with([]) { pipeline in
             func share(_ component: String, _ type: String) -> (inout Archiver.Configuration) -> Void {
                 {
-                    $0.component = ConsumerComponent(component)!
+                    $0.consumer = ConsumerIdentity(component)!
                     $0.want = EventFilter([EventType(type)!])!
                 }
             }

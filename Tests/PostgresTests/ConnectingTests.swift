@@ -120,6 +120,36 @@ import Testing
         }
     }
 
+    @Test(arguments: [1, 2]) func theNextHostIsTriedWhenOneSaysNothing(silent count: Int) async throws {
+        try await TestDatabase.with(.empty) { url in
+            let home = try await TestDatabase.rows(
+                "SELECT coalesce(host(inet_server_addr()), ''), current_setting('port'),"
+                    + " split_part(current_setting('unix_socket_directories'), ',', 1)", on: url)
+            let address = home[0].map { $0 ?? "" }
+            let live = address[0].isEmpty ? address[2] : address[0]
+            try await onLoop { loop in
+                let dead = (0..<count).map { _ in LocalServer(.silent, on: loop) }
+                let hosts = (dead.map { _ in "127.0.0.1" } + [live]).joined(separator: ",")
+                let ports = (dead.map { "\($0.port)" } + [address[1]]).joined(separator: ",")
+                let connection = try await Connection.open(
+                    ConnectionOptions("\(url) host=\(hosts) port=\(ports)", connectTimeout: .milliseconds(300)), on: loop)
+                try await connection.expectUsable()
+            }
+        }
+    }
+
+    @Test func allHostsThatSayNothingAreNamed() async throws {
+        try await onLoop { loop in
+            let dead = (0..<2).map { _ in LocalServer(.silent, on: loop) }
+            let error = await Self.error(
+                connectingTo: "host=127.0.0.1,127.0.0.1 port=\(dead[0].port),\(dead[1].port) user=me sslmode=disable",
+                timeout: .milliseconds(50), on: loop)
+            for server in dead {
+                #expect(error?.message.contains("no answer within 0.05 seconds from 127.0.0.1 port \(server.port)") == true)
+            }
+        }
+    }
+
     @Test func manyAttemptsAtOnceDoNotDisturbEachOther() async throws {
         try await TestDatabase.with(.empty) { url in
             try await onLoop { loop in

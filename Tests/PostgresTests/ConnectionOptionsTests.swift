@@ -52,6 +52,38 @@ import Testing
         }
     }
 
+    static let limits = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout"]
+
+    @Test(arguments: limits) func aLimitSetForTheWholeDatabaseIsNotMeantForUs(limit: String) async throws {
+        try await TestDatabase.with(.empty) { url in
+            let name = try await TestDatabase.rows("SELECT current_database()", on: url)[0][0]!
+            try await TestDatabase.execute("ALTER DATABASE \(name) SET \(limit) = '100ms'", on: url)
+            let ours = try await Self.setting(limit, with: ConnectionOptions(url))
+            #expect(ours == "0")
+        }
+    }
+
+    @Test(arguments: limits.dropLast()) func aLimitMeantForUsCounts(limit: String) async throws {
+        try await TestDatabase.with(.empty) { url in
+            let theirs = ConnectionOptions("\(url) options='-c \(limit)=1min'")
+            let given = try await Self.setting(limit, with: theirs)
+            #expect(given == "1min")
+            let set = try await Self.setting(limit, with: ConnectionOptions(url, settings: [limit: "2s"]))
+            #expect(set == "2s")
+        }
+    }
+
+    /// The locks of a client that is gone must not outlive it by hours.
+    @Test func theServerIsToldToProbeTheConnection() async throws {
+        try await TestDatabase.with(.empty) { url in
+            let idle = try await Self.setting("tcp_keepalives_idle", with: ConnectionOptions(url))
+            #expect(idle == "10")
+            let theirs = ConnectionOptions("\(url) options='-c tcp_keepalives_idle=60'")
+            let given = try await Self.setting("tcp_keepalives_idle", with: theirs)
+            #expect(given == "60")
+        }
+    }
+
     @Test func aSettingTheServerRefusesIsAFailedConnection() async throws {
         try await TestDatabase.with(.empty) { url in
             let error = await failure {
@@ -78,6 +110,29 @@ import Testing
     ])
     func theDescriptionTellsWhereButNotThePassword(string: String, description: String) {
         #expect(ConnectionOptions(string).description == description)
+    }
+
+    /// A password that was not encoded is not taken for a host, a port or a database, which are told to everybody.
+    @Test(arguments: [
+        "postgresql://me:pass@s3cret@db1/app", "postgresql://me:pass/s3cret@db1/app", "postgresql://me:s3cret/?host=x@db1/app",
+        "postgres://me:s3cret", "postgresql://me:x@db1:s3cret/app", "dbname=postgresql://me:s3cret@db1/app",
+        "host=db1 password=pass s3cret", "host=db1 password='s3cret", "postgresql://me:pass%s3cret@db1/app",
+    ])
+    func whatMayBeAPartOfAPasswordIsNotRead(string: String) {
+        let error = #expect(throws: PostgresError.self) { try ConnectionOptions(string).validate() }
+        #expect(error?.code == .invalidInput && error?.message.contains("s3cret") == false)
+        #expect(ConnectionOptions(string).description == "(unreadable connection string)")
+        #expect(ConnectionOptions(string).holdsPassword)
+    }
+
+    @Test(arguments: [
+        ("host=db1 password = x", true), ("postgresql://me:x@db1", true), ("postgresql://db1/?pass%77ord=x", true),
+        ("host=db1 sslpassword=x", true), ("host=db1 passfile=/x user=me", false),
+        ("postgresql://me@db1:5432,db2:5433/app", false),
+        ("postgresql://db1/app?user=me@realm&application_name=a@b", false), ("tcp://127.0.0.1:5570,ipc:///a", false), ("", false),
+    ])
+    func aPasswordIsFoundWhereverItIs(string: String, holds: Bool) {
+        #expect(ConnectionOptions(string).holdsPassword == holds)
     }
 
     @Test(arguments: ["", "dbname=app", "postgresql://", "postgresql://me@db1,db2:5433/app", "host=/tmp port=5432"])

@@ -1,4 +1,5 @@
 import EventLoop
+import Glibc
 import Synchronization
 import TestSupport
 import Testing
@@ -63,6 +64,17 @@ struct EventLoopTests {
         #expect(!home.loop.isOnLoop)
     }
 
+    @Test func whatIsWaitedForIsLookedAtOnTheThread() async throws {
+        try await onLoop { loop in
+            let asked = Log<Bool>()
+            try await eventually("the condition has been asked a few times") {
+                asked.add(loop.isOnLoop)
+                return asked.count == 3
+            }
+            #expect(asked.entries == [true, true, true])
+        }
+    }
+
     @Test func actorsOfOneLoopShareItsThread() async throws {
         let loop = EventLoop()
         defer { loop.stop() }
@@ -110,7 +122,9 @@ struct EventLoopTests {
             observed = loop
             let ready = Mutex(false)
             loop.execute {
-                loop.schedule(after: .seconds(3600)) {}
+                // What is still to come may hold the loop itself.
+                loop.schedule(after: .seconds(3600)) { loop.assertOnLoop() }
+                _ = loop.watch(STDIN_FILENO, for: []) { _ in loop.assertOnLoop() }
                 ready.withLock { $0 = true }
             }
             try await eventually("the timer is pending") { ready.withLock { $0 } }
@@ -118,5 +132,27 @@ struct EventLoopTests {
         }
         // The thread holds the loop as long as it runs.
         try await eventually("the thread has ended") { observed == nil }
+    }
+
+    @Test func workSubmittedTooLateIsLetGoOf() async throws {
+        final class Held: Sendable {}
+        struct Observed: Sendable { weak var held: Held? }
+        let loop = EventLoop()
+        let pending = Mutex<Observed?>(nil)
+        loop.execute {
+            let held = Held()
+            pending.withLock { $0 = Observed(held: held) }
+            loop.schedule(after: .seconds(3600)) { withExtendedLifetime(held) {} }
+            loop.stop()
+        }
+        // Timers go last.
+        try await eventually("the loop has ended") { pending.withLock { $0.map { $0.held == nil } ?? false } }
+        weak var late: Held?
+        do {
+            let held = Held()
+            late = held
+            loop.execute { withExtendedLifetime(held) {} }
+        }
+        #expect(late == nil)
     }
 }

@@ -119,6 +119,21 @@ import Testing
         }
     }
 
+    @Test func stoppedWhileConnectingItDoesNotWaitForTheServer() async throws {
+        try await onLoop { loop in
+            let server = LocalServer(.silent, on: loop)
+            weak var observed: PersistentConnection?
+            do {
+                let keeper = PersistentConnection(
+                    ConnectionOptions("host=127.0.0.1 port=\(server.port) user=me sslmode=disable"), on: loop)
+                observed = keeper
+                keeper.start()
+                keeper.stop()
+            }
+            #expect(observed == nil)
+        }
+    }
+
     @Test func stoppedWhilePausingItStaysStopped() async throws {
         try await withKeeper { keeper, owner, _ in
             owner.refusals = .max

@@ -6,6 +6,8 @@ import Testing
 @Suite(.serialized) struct PipelineTests {
     @Test func hundredsSubmittedAtOnceCompleteInOrder() async throws {
         try await withConnection { connection, _ in
+            // What a new connection sends by itself.
+            try await connection.query("SELECT 1")
             let answers = Log<String?>()
             for number in 0..<800 {
                 connection.submit("SELECT $1::bigint", [.int8(Int64(number))]) { answers.add($0.text) }

@@ -79,6 +79,24 @@ struct WatchTests {
         }
     }
 
+    @Test func aCancelledWatchHoldsNothing() async throws {
+        final class Owner {
+            var watch: Watch?
+            deinit { watch?.cancel() }
+        }
+        try await onLoop { loop in
+            let pipe = Pipe()
+            weak var observed: Owner?
+            do {
+                let owner = Owner()
+                observed = owner
+                owner.watch = loop.watch(pipe.reading, for: .readable) { _ in withExtendedLifetime(owner) {} }
+                owner.watch?.cancel()
+            }
+            #expect(observed == nil)
+        }
+    }
+
     @Test func aWatchCancelledByAnotherInTheSameTurnIsNotCalled() async throws {
         try await onLoop { loop in
             let pipes = (0..<5).map { _ in Pipe() }

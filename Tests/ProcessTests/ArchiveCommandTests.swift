@@ -35,10 +35,10 @@ import Testing
                 status.text.contains("kept     events past 0 are kept: of ids 1 to 9 the archive of local:ARCHIVER"),
                 "\(status.text)")
 
-            let busy = try await deployment.evt("archive", "rewind", "2")
+            let busy = try await deployment.evtAsOwner("archive", "rewind", "2")
             #expect(busy.status != 0 && busy.text.contains("stop it first"), "\(busy.text)")
             #expect(try await archiver.terminate().status == 0)
-            let rewound = try await deployment.evt("archive", "rewind", "2")
+            let rewound = try await deployment.evtAsOwner("archive", "rewind", "2")
             #expect(rewound.status == 0 && rewound.text == "local:ARCHIVER goes on after 2\n", "\(rewound.text)")
             try await TestDatabase.execute("DELETE FROM evt_history WHERE id IN (5, 77)", on: deployment.warehouse)
             archiver = try deployment.start("evt-archiver")
@@ -59,10 +59,10 @@ import Testing
 
     @Test func whoHoldsEventsBackIsNamed() async throws {
         try await Deployment.with { deployment in
-            _ = try await deployment.evt("consumers", "register", "SLOW")
-            _ = try await deployment.evt("consumers", "register", "FAST")
+            _ = try await deployment.evtAsOwner("consumers", "register", "SLOW")
+            _ = try await deployment.evtAsOwner("consumers", "register", "FAST")
             for number in 1...12 { try await deployment.record("HELD", "\(number)") }
-            _ = try await deployment.evt("consumers", "set", "FAST", "12")
+            _ = try await deployment.evtAsOwner("consumers", "set", "FAST", "12")
             let discarder = try deployment.start("evt-discarder", [], ["EVT_DISCARD_WARN_EVENTS": "10"])
             try await eventually("a warning") { discarder.output.contains("holds events back") }
             #expect(
@@ -70,7 +70,7 @@ import Testing
                 "\(discarder.output)")
             let status = try await deployment.evt("status")
             #expect(
-                status.text.contains("held     by local:SLOW: 12 events, 15 bytes of data, the oldest recorded 20"),
+                status.text.contains("held     by local:SLOW: 12 events, 15 B of data, the oldest recorded 20"),
                 "\(status.text)")
             #expect(try await discarder.terminate().status == 0)
         }

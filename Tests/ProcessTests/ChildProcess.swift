@@ -49,6 +49,7 @@ final class ChildProcess: Sendable {
 
     var output: String { (try? String(contentsOfFile: outputPath, encoding: .utf8)) ?? "" }
     var isRunning: Bool { process.isRunning }
+    var id: Int32 { process.processIdentifier }
 
     func signal(_ number: Int32) { kill(process.processIdentifier, number) }
 

@@ -1,6 +1,8 @@
+import Glibc
 import TestSupport
+import Testing
 
-/// The four processes with databases and sockets of their own.
+/// The four processes with databases and sockets of their own. Each logs in as a role that may do no more than it needs.
 struct Deployment: Sendable {
     let active: String
     let warehouse: String
@@ -20,25 +22,119 @@ struct Deployment: Sendable {
             "EVT_PUSHER_BIND": "ipc://\(directory)/push", "EVT_LIVE_BIND": "ipc://\(directory)/live",
             "EVT_GENERATOR_CONNECT": "ipc://\(directory)/gen", "EVT_PUSHER_CONNECT": "ipc://\(directory)/push",
             "EVT_LIVE_CONNECT": "ipc://\(directory)/live", "EVT_DISCARD_POLL_PERIOD": "100ms",
+            "EVT_METRICS_BIND": "", "EVT_METRICS_CONNECT": "",
         ]
     }
 
     func start(_ program: String, _ arguments: [String] = [], _ more: [String: String] = [:]) throws -> ChildProcess {
-        try ChildProcess(program, arguments, environment: environment.merging(more) { $1 })
+        let environment = Self.environment(environment.merging(more) { $1 }, as: Self.login(of: program, arguments))
+        return try ChildProcess(program, arguments, environment: environment)
     }
 
+    /// Logs in as a role that may only look.
     func evt(_ arguments: String..., input: String? = nil) async throws -> ChildProcess.Output {
+        try await ChildProcess.run("evt", arguments, environment: Self.environment(environment, as: .monitor), input: input)
+    }
+
+    /// Logs in as the tables' owner: for what changes something.
+    func evtAsOwner(_ arguments: String..., input: String? = nil) async throws -> ChildProcess.Output {
         try await ChildProcess.run("evt", arguments, environment: environment, input: input)
+    }
+
+    /// Makes tables and roles in databases that have none.
+    func migrate() async throws {
+        let made = try await evtAsOwner("migrate", "--roles")
+        guard made.status == 0 else { throw Refused(description: made.text) }
+        for url in [active, warehouse] { try await TestLogin.make(on: url) }
+    }
+
+    struct Refused: Error, CustomStringConvertible {
+        let description: String
+    }
+
+    /// Nil for what is no part of the pipeline, and works as the owner.
+    private static func login(of program: String, _ arguments: [String]) -> TestLogin? {
+        program == "evt" ? (arguments.first == "serve" ? .serve : .monitor) : TestLogin(rawValue: String(program.dropFirst(4)))
+    }
+
+    private static func environment(_ settings: [String: String], as login: TestLogin?) -> [String: String] {
+        guard let login else { return settings }
+        var settings = settings
+        for name in ["EVT_DATABASE_URL", "EVT_ARCHIVE_URL"] {
+            if let url = settings[name] { settings[name] = TestDatabase.url(url, as: login) }
+        }
+        return settings
     }
 
     @discardableResult
     func record(_ type: String, _ data: String = "null") async throws -> Int {
-        try await TestDatabase.number("SELECT evt_add('\(type)', '\(data)')", on: active)
+        try await TestDatabase.number("SELECT evt_add('\(type)', '\(data)')", on: TestDatabase.url(active, as: .app))
     }
 
     func archived() async throws -> Int { try await TestDatabase.number("SELECT count(*) FROM evt_history", on: warehouse) }
     func backlog() async throws -> Int { try await TestDatabase.number("SELECT count(*) FROM evt_queue", on: active) }
     func position(of component: String) async throws -> Int {
         try await TestDatabase.number("SELECT last_evt_id FROM evt_consumers WHERE ident = 'local:\(component)'", on: active)
+    }
+
+    /// The newest event's id; of a type, if one is given.
+    func newest(_ type: String? = nil) async throws -> Int {
+        let filter = type.map { "WHERE type = '\($0)'" } ?? ""
+        return try await TestDatabase.number("SELECT max(id) FROM evt_queue \(filter)", on: active)
+    }
+
+    /// Waits until an event that is recorded now has been received, and all before it.
+    func goesOn(_ receiver: PersistentReceiver, _ when: String) async throws {
+        let id = try await record(receiver.want ?? "AFTER")
+        try await eventually("events for \(receiver.name) \(when)") { await receiver.log.newest >= id }
+    }
+
+    /// Keeps a copy of every event from now on, in a table `truth`: discarding does not touch it.
+    func noteTruth() async throws {
+        try await TestDatabase.execute(
+            """
+            CREATE TABLE truth (id bigint PRIMARY KEY, type text, data json, ts timestamp);
+            CREATE FUNCTION note_truth() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+            BEGIN
+                INSERT INTO public.truth VALUES (NEW.id, NEW.type, NEW.data, NEW.ts);
+                RETURN NULL;
+            END $$;
+            CREATE TRIGGER note_truth AFTER INSERT ON evt_queue FOR EACH ROW EXECUTE FUNCTION note_truth();
+            """, on: active)
+    }
+
+    /// Waits until all of the truth is in the archive, and compares the ids.
+    func checkArchive() async throws {
+        let truth = try await TestDatabase.number("SELECT max(id) FROM truth", on: active)
+        try await eventually("the archive") {
+            try await TestDatabase.number("SELECT max(id) FROM evt_history", on: warehouse) == truth
+        }
+        let ids = "SELECT count(*), md5(string_agg(id::text, ',' ORDER BY id)) FROM"
+        let archived = try await TestDatabase.rows("\(ids) evt_history", on: warehouse)
+        #expect(try await TestDatabase.rows("\(ids) truth", on: active) == archived)
+    }
+
+    /// Starts the four processes, known by their names.
+    func startRoles(_ more: [String: String] = [:]) throws -> [String: ChildProcess] {
+        try PipelineTests.roles.reduce(into: [:]) { $0[$1] = try start($1, [], more) }
+    }
+}
+
+extension [String: ChildProcess] {
+    /// Each stops cleanly.
+    func stop() async throws {
+        for process in values { process.signal(SIGTERM) }
+        for (name, process) in self {
+            let end = try await process.ended()
+            #expect(end.status == 0, "\(name): \(end.text.suffix(1000))")
+        }
+    }
+
+    /// None has written more lines of its log than so many: what goes on for long is not told again and again.
+    func expectLog(lines limit: Int) {
+        for (name, process) in self {
+            let lines = process.output.split(separator: "\n")
+            #expect(lines.count <= limit, "\(name): \(lines.count) lines, such as \(lines.suffix(5).joined(separator: "\n"))")
+        }
     }
 }

@@ -8,8 +8,10 @@ import Testing
             // Transactions may be prepared here, and one that has notified cannot be.
             let quiet = ["EVT_DATABASE_URL": deployment.active + " options='-c eventstream.notify=off'"]
             let pusher = try deployment.start("evt-pusher", [], quiet)
-            let mix = try await deployment.start("evt-load", ["mix", "--writers", "8", "--seconds", "5"], quiet)
-                .ended(within: .seconds(300))
+            let mix = try await deployment.start(
+                "evt-load", ["mix", "--writers", "8", "--seconds", "5", "--delay-limit", "60000"], quiet
+            )
+            .ended(within: .seconds(300))
             #expect(mix.status == 0, "\(mix.text)\n\(pusher.output)")
             #expect(!mix.text.contains("left out"), "\(mix.text)")
             // Nothing of it stays.

@@ -61,18 +61,18 @@ import Testing
     @Test func consumersAreListedAndChanged() async throws {
         try await Deployment.with { deployment in
             for number in 1...5 { try await deployment.record("C", "\(number)") }
-            #expect(try await deployment.evt("consumers", "register", "APP").text == "registered local:APP\n")
-            #expect(try await deployment.evt("consumers", "set", "APP", "3").status == 0)
+            #expect(try await deployment.evtAsOwner("consumers", "register", "APP").text == "registered local:APP\n")
+            #expect(try await deployment.evtAsOwner("consumers", "set", "APP", "3").status == 0)
             #expect(try await deployment.position(of: "APP") == 3)
-            #expect(try await deployment.evt("consumers", "set", "APP", "head").status == 0)
+            #expect(try await deployment.evtAsOwner("consumers", "set", "APP", "head").status == 0)
             #expect(try await deployment.position(of: "APP") == 5)
-            #expect(try await deployment.evt("consumers", "set", "APP", "6").status != 0)
-            #expect(try await deployment.evt("consumers", "rename", "local:APP", "other:APP").status == 0)
+            #expect(try await deployment.evtAsOwner("consumers", "set", "APP", "6").status != 0)
+            #expect(try await deployment.evtAsOwner("consumers", "rename", "local:APP", "other:APP").status == 0)
             #expect(try await deployment.evt("consumers", "list").text.contains("other:APP"))
-            #expect(try await deployment.evt("consumers", "remove", "other:APP").status == 0)
-            let gone = try await deployment.evt("consumers", "remove", "other:APP")
+            #expect(try await deployment.evtAsOwner("consumers", "remove", "other:APP").status == 0)
+            let gone = try await deployment.evtAsOwner("consumers", "remove", "other:APP")
             #expect(gone.status != 0 && gone.text.contains("there is no consumer"))
-            #expect(try await deployment.evt("consumers", "register", "LIVE").status != 0)
+            #expect(try await deployment.evtAsOwner("consumers", "register", "LIVE").status != 0)
         }
     }
 
@@ -93,8 +93,8 @@ import Testing
         }
         try await Deployment.with { deployment in
             for number in 1...7 { try await deployment.record("S", "\(number)") }
-            _ = try await deployment.evt("consumers", "register", "A")
-            _ = try await deployment.evt("consumers", "set", "A", "4")
+            _ = try await deployment.evtAsOwner("consumers", "register", "A")
+            _ = try await deployment.evtAsOwner("consumers", "set", "A", "4")
             let json = try await deployment.evt("status", "--json")
             let status = try JSONDecoder().decode(Status.self, from: Data(json.text.utf8))
             #expect(status.head == 7)

@@ -69,7 +69,8 @@ import Testing
             try await eventually("a word about it") { pusher.output.contains("does not exist") }
             try await TestDatabase.execute("CREATE DATABASE \(name)", on: TestDatabase.url(of: "postgres"))
             try await eventually("advice") { pusher.output.contains("evt migrate") }
-            let migrated = try await ChildProcess.run("evt", ["migrate"], environment: ["EVT_DATABASE_URL": late])
+            let migrated = try await ChildProcess.run(
+                "evt", ["migrate", "--roles"], environment: ["EVT_DATABASE_URL": late])
             #expect(migrated.status == 0, "\(migrated.text)")
             try await eventually("service") { pusher.output.contains("following the stream") }
             #expect(try await pusher.terminate().status == 0)

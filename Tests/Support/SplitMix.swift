@@ -1,3 +1,5 @@
+import Foundation
+
 /// A seed gives the same run everywhere: Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators".
 public struct SplitMix: RandomNumberGenerator, Sendable {
     private var state: UInt64
@@ -14,4 +16,9 @@ public struct SplitMix: RandomNumberGenerator, Sendable {
 
     /// One in `times`, on average.
     public mutating func oneIn(_ times: UInt64) -> Bool { next() % times == 0 }
+
+    /// The seed of a run: of `EVT_SIMULATION_SEED`, to see a run again, or any.
+    public static func seedOfRun() -> UInt64 {
+        ProcessInfo.processInfo.environment["EVT_SIMULATION_SEED"].flatMap { UInt64($0) } ?? .random(in: 0...UInt64.max)
+    }
 }

@@ -10,9 +10,9 @@ public import Postgres
 public enum TestDatabase {
     public enum Template: String, Sendable {
         case empty
-        /// The active database, migrated.
+        /// The active database, migrated, with group roles and their rights.
         case active
-        /// The warehouse database, migrated.
+        /// The warehouse database, in the same way.
         case warehouse
     }
 
@@ -94,11 +94,16 @@ private actor Templates {
             try await TestDatabase.execute("CREATE DATABASE \(name)", on: TestDatabase.url(of: "postgres"))
             try await TestDatabase.connected(to: TestDatabase.url(of: name)) { connection in
                 switch template {
-                case .active: _ = try await Migrator.migrateActive(.standard, on: connection)
-                case .warehouse: _ = try await Migrator.migrateWarehouse(.standard, on: connection)
+                case .active:
+                    _ = try await Migrator.migrateActive(.standard, on: connection)
+                    _ = try await Migrator.grantActive(.standard, on: connection)
+                case .warehouse:
+                    _ = try await Migrator.migrateWarehouse(.standard, on: connection)
+                    _ = try await Migrator.grantWarehouse(.standard, on: connection)
                 case .empty: break
                 }
             }
+            try await TestLogin.make(on: TestDatabase.url(of: name))
             return name
         }
         made[template] = task

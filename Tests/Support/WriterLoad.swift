@@ -67,18 +67,14 @@ public struct WriterLoad: Sendable {
                         .init("SELECT evt_add($1, \(data)) FROM generate_series(1, $2::bigint) n", name: "add"),
                         [.text(type), .int8(Int64(random.next() % largest) + 1)])
                     // The ids are drawn, and others commit meanwhile.
-                    if random.oneIn(8) { try await connection.pause(random.next() % open) }
+                    if random.oneIn(8) { await pause(random.next() % open) }
                 }
                 try await connection.query(random.oneIn(8) ? "ROLLBACK" : "COMMIT")
-                if idle > 0 { try await connection.pause(random.next() % idle) }
+                if idle > 0 { await pause(random.next() % idle) }
             }
         }
     }
 }
 
-extension Connection {
-    /// The database does nothing for so many milliseconds.
-    fileprivate func pause(_ milliseconds: UInt64) async throws {
-        try await query(.init("SELECT pg_sleep($1::bigint / 1000.0)", name: "pause"), [.int8(Int64(milliseconds))])
-    }
-}
+/// Does nothing for so many milliseconds. Not in the database, whose clock may be wrong.
+private func pause(_ milliseconds: UInt64) async { try? await Task.sleep(for: .milliseconds(milliseconds)) }

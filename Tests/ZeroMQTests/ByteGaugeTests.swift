@@ -9,7 +9,7 @@ struct ByteGaugeTests {
         try await onLoop { _ in
             let couple = try await Couple()
             let (total, part) = (ByteGauge(), ByteGauge())
-            #expect(try couple.router.send([bytes("dealer"), megabyte], gauge: total, part: part) == .sent)
+            #expect(try couple.router.send([bytes("dealer"), megabyte], gauges: [total, part]) == .sent)
             let message = try await couple.dealer.next()
             #expect(message.frames == [megabyte])
             try await waiting(until: "it is counted no more") { total.bytes == 0 && part.bytes == 0 }
@@ -20,7 +20,7 @@ struct ByteGaugeTests {
         try await onLoop { _ in
             let couple = try await Couple(dealer: [.receiveHighWaterMark(1)])
             let (total, part) = (ByteGauge(), ByteGauge())
-            for _ in 0..<64 { #expect(try couple.router.send([bytes("dealer"), megabyte], gauge: total, part: part) == .sent) }
+            for _ in 0..<64 { #expect(try couple.router.send([bytes("dealer"), megabyte], gauges: [total, part]) == .sent) }
             #expect(total.bytes > 16 << 20)
             #expect(part.bytes > 0)
             for _ in 0..<64 { _ = try await couple.dealer.next() }
@@ -32,7 +32,7 @@ struct ByteGaugeTests {
         try await onLoop { _ in
             let couple = try await Couple()
             let gauge = ByteGauge()
-            #expect(try couple.router.send([bytes("stranger"), megabyte], gauge: gauge) == .unreachable)
+            #expect(try couple.router.send([bytes("stranger"), megabyte], gauges: [gauge]) == .unreachable)
             #expect(gauge.bytes == 0)
         }
     }
@@ -54,7 +54,7 @@ struct ByteGaugeTests {
                 }
             }
             let gauge = ByteGauge()
-            for _ in 0..<32 { _ = try publisher.send([bytes("T"), megabyte], gauge: gauge) }
+            for _ in 0..<32 { _ = try publisher.send([bytes("T"), megabyte], gauges: [gauge]) }
             #expect(gauge.bytes <= 32 << 20)
             for subscriber in subscribers {
                 var large = 0
@@ -83,7 +83,7 @@ struct ByteGaugeTests {
             }
             let connection = PeerConnection(descriptor)
             let gauge = ByteGauge()
-            for _ in 0..<64 { _ = try publisher.send([bytes("T"), megabyte], gauge: gauge) }
+            for _ in 0..<64 { _ = try publisher.send([bytes("T"), megabyte], gauges: [gauge]) }
             try await waiting(until: "the system's queue is full") { (connection.unsentBytes ?? 0) > 0 }
             #expect(gauge.bytes > 0)
             connection.cut()

@@ -23,11 +23,13 @@ def call(function: str, **parameters) -> None:
 def ask() -> None:
     """Asks for events; again, it is the sign of life that keeps the session."""
     call("registerConsumer", component=component)
-    call("readyToReceive", component=component, want=want)
+    call("readyToReceive", component=component, want=want, origin=True)
 
 
 ask()
-last_id = 0  # of the newest event processed; kept with your data, it makes processing exact across restarts
+# The newest event processed, and the generation of the stream it is of; kept with your data, they make processing exact
+# across restarts.
+last_id, generation = 0, None
 while True:
     if not socket.poll(5000):
         ask()
@@ -36,6 +38,9 @@ while True:
     if "e" in message:
         # Another receiver has the consumer, or the pusher has no database: the next sign of life asks again.
         print(f"{message['e']}: {message.get('edesc', '')}", file=sys.stderr, flush=True)
+    if isinstance(message.get("r"), dict) and message["r"]["generation"] != generation:
+        # The database failed over or was restored: ids may come again with other events.
+        last_id, generation = 0, message["r"]["generation"]
     if message.get("f") != "futoin.evt.receiver:1.1:onEvents":
         continue  # an answer to one of our calls
     for event in message["p"]["events"]:

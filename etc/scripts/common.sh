@@ -17,14 +17,16 @@ as_root() {
     fi
 }
 
-# Debian packages and Python modules; nothing is done where they are there already.
+# install_packages [PROGRAM=PACKAGE …]: Debian packages, also of further programs; nothing is done where they are there already.
 install_packages() {
     command -v swift >/dev/null || die "Swift 6.2 or newer is needed: https://www.swift.org/install/linux"
-    local missing=()
+    local missing=() program
     [ -e /usr/include/zmq.h ] || missing+=(libzmq3-dev)
     [ -e /usr/include/postgresql/libpq-fe.h ] || [ -e /usr/include/libpq-fe.h ] || missing+=(libpq-dev)
     command -v pg_config >/dev/null && [ -x "$(pg_config --bindir)/initdb" ] || missing+=(libpq-dev postgresql)
+    command -v openssl >/dev/null || missing+=(openssl)
     python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
+    for program in "$@"; do command -v "${program%%=*}" >/dev/null || missing+=("${program##*=}"); done
     if [ ${#missing[@]} -gt 0 ]; then
         say "installing ${missing[*]}"
         as_root apt-get update -qq
@@ -37,12 +39,36 @@ install_packages() {
     [ -x "$pg_bin/initdb" ] || die "no PostgreSQL server programs in $pg_bin"
 }
 
+# Unpacked, not installed: Debian's package starts a server.
+install_promtool() {
+    command -v promtool >/dev/null && return
+    local unpacked=$state/prometheus
+    if [ ! -x "$unpacked/usr/bin/promtool" ]; then
+        say "unpacking promtool"
+        as_root apt-get update -qq
+        mkdir -p "$unpacked"
+        (cd "$unpacked" && apt-get download -qq prometheus && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb)
+    fi
+    export PATH=$PATH:$unpacked/usr/bin
+}
+
 # A Python of our own with what the arguments name.
 install_python() {
     local venv=$state/venv
     [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
     python=$venv/bin/python
+}
+
+# build_release PRODUCT …: builds programs for use, and sets where they are: release.
+build_release() {
+    say "building; the first time takes some minutes (tail -f $state/build.log)"
+    local product
+    for product in "$@"; do
+        swift build -c release --product "$product" >"$state/build.log" 2>&1 ||
+            { cat "$state/build.log"; die "the build of $product failed"; }
+    done
+    release=$(swift build -c release --show-bin-path)
 }
 
 # PostgreSQL refuses to run as root.

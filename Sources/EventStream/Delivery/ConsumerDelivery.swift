@@ -89,6 +89,8 @@ public struct ConsumerDelivery: Sendable {
         let unanswered = inFlight.reduce(0) { $0 + ($1.state == .answered ? 0 : 1) }
         return max(0, min(configuration.requestMax - unanswered, configuration.requestMax * 16 - inFlight.count))
     }
+    /// The number of the first group that is in flight; of the next one if none is.
+    public var firstInFlight: UInt64 { inFlight.first?.sequence ?? nextSequence }
     public var eventsInFlight: Int { inFlight.reduce(0) { $0 + $1.count } }
 
     /// A group was put together out of what comes after ``cursor``.

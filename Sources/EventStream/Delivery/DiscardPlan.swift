@@ -144,7 +144,8 @@ private struct Pace: Sendable {
     private var movedAt: MonotonicTime?
 
     mutating func saw(_ id: EventID, _ now: MonotonicTime) {
-        guard let last, id >= last.id else {
+        // Nobody writes several segments between two looks: ids have leapt.
+        guard let last, id >= last.id, id.rawValue - last.id.rawValue < 4 << Int64(StreamTables.segmentBits) else {
             (last, perSecond, movedAt) = ((id, now), 0, now)
             return
         }

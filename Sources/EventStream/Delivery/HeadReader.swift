@@ -1,7 +1,7 @@
 /// Reads the head of the stream, turn by turn: ``SettledHorizon`` says what may be delivered, ``SleepLatch`` when to read.
 ///
 /// A turn begins when the latch says so (``SleepLatch/Action/read(_:)``): ``begin(isAsked:at:)`` names the first query,
-/// ``sawHolders(_:newest:took:at:)`` and ``sawRows(_:isCut:at:)`` take the answers, ``end(latched:isAsked:at:)`` says what comes
+/// ``sawHolders(_:newest:drawn:took:at:)`` and ``sawRows(_:isCut:at:)`` take the answers, ``end(latched:isAsked:at:)`` says what comes
 /// next. The order of the queries is what keeps events safe, so it is decided here and not by the driver: holders first,
 /// then rows with a snapshot taken after that.
 ///
@@ -13,6 +13,8 @@ public struct HeadReader: Sendable {
         case holders
         /// The rows past this id, in id order.
         case rows(after: EventID)
+        /// The sequence must go on beyond this id, which it has not given; then ask for the holders again.
+        case advance(beyond: EventID)
     }
 
     public struct Configuration: Sendable {
@@ -81,11 +83,14 @@ public struct HeadReader: Sendable {
 
     /// - Parameters:
     ///   - newest: the newest id visible before the locks were looked at.
+    ///   - drawn: the last id the sequence has given, as far as it is known. An id beyond was supplied by hand: those drawn
+    ///     later would come before it, so nothing is delivered across it before the sequence has moved on.
     ///   - took: how long the query took.
     /// - Returns: the next query; nil ends the turn.
     public mutating func sawHolders(
-        _ present: Set<SettledHorizon.Holder>, newest: EventID, took: Duration, at now: MonotonicTime
+        _ present: Set<SettledHorizon.Holder>, newest: EventID, drawn: EventID? = nil, took: Duration, at now: MonotonicTime
     ) -> Query? {
+        if let drawn, newest > drawn { return .advance(beyond: newest) }
         hasLooked = true
         nextLook = now + took * configuration.lookShare
         return horizon.holders(present, newest: newest) ? .rows(after: settled) : nil

@@ -49,6 +49,12 @@ public struct PositionBook: Sendable {
     /// Whether this consumer has a position that is not stored yet.
     public func isPending(_ consumer: ConsumerIdentity) -> Bool { dirty[consumer] != nil || storing[consumer] != nil }
 
-    /// Its session is over and fenced.
-    public mutating func forget(_ consumer: ConsumerIdentity) { dirty[consumer] = nil }
+    /// What waits to be stored for a consumer, or is being stored: the newest.
+    public func entry(of consumer: ConsumerIdentity) -> Entry? { dirty[consumer] ?? storing[consumer] }
+
+    /// This was stored, or may not be stored any more, and with it all that came before.
+    public mutating func forget(_ entry: Entry) {
+        guard let known = dirty[entry.consumer], (known.epoch, known.position) <= (entry.epoch, entry.position) else { return }
+        dirty[entry.consumer] = nil
+    }
 }

@@ -15,6 +15,7 @@ public struct ReceiverProgress: Sendable {
         fileprivate let sequences: ClosedRange<UInt64>
         fileprivate let session: Int
         fileprivate let last: EventID
+        fileprivate let generation: Int
     }
 
     public enum Arrival: Hashable, Sendable {
@@ -37,6 +38,7 @@ public struct ReceiverProgress: Sendable {
     /// The number of the group to hand out next.
     private var next: UInt64 = 0
     private var session = 0
+    private var generation = 0
     /// Which events came under the recent numbers.
     private var contents: [UInt64: ClosedRange<EventID>] = [:]
     private var untrusted: [RequestID?] = []
@@ -62,6 +64,13 @@ public struct ReceiverProgress: Sendable {
         untrusted = []
         next = 0
         current?.rids = [:]
+    }
+
+    /// The stream is of another generation: what was processed says nothing about the events of this one. A new session.
+    public mutating func streamWentBack() {
+        sessionStarted()
+        generation += 1
+        processed = .none
     }
 
     /// A call arrived.
@@ -125,7 +134,8 @@ public struct ReceiverProgress: Sendable {
         guard !rids.isEmpty else { return nil }
         if contents.count > 2 * window { contents = contents.filter { $0.key + window >= next } }
         let batch = Batch(
-            events: events, sequences: first...(next - 1), session: session, last: events.last?.id ?? processed)
+            events: events, sequences: first...(next - 1), session: session, last: events.last?.id ?? processed,
+            generation: generation)
         current = (batch, rids)
         return batch
     }
@@ -151,7 +161,7 @@ public struct ReceiverProgress: Sendable {
     public mutating func succeeded() -> [RequestID?] {
         guard let (batch, rids) = current else { return [] }
         current = nil
-        processed = max(processed, batch.last)
+        if batch.generation == generation { processed = max(processed, batch.last) }
         return rids.sorted { $0.key < $1.key }.map(\.value)
     }
 

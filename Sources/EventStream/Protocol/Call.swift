@@ -19,9 +19,12 @@ public enum Call: Hashable, Sendable {
     case ping(echo: RawJSON)
     case addEvent(type: EventType, data: RawJSON)
     case registerConsumer(ConsumerComponent)
-    case pollEvents(ConsumerComponent, after: EventID?, want: EventFilter, precise: Bool)
-    case readyToReceive(ConsumerComponent, want: EventFilter, precise: Bool)
+    case pollEvents(ConsumerComponent, after: EventID?, want: EventFilter, precise: Bool, generation: String? = nil)
+    /// - Parameter origin: whether the answer is to tell which stream this is, and from where on (``StreamOrigin``).
+    case readyToReceive(ConsumerComponent, want: EventFilter, precise: Bool, origin: Bool = false)
     case stopReceiving(ConsumerComponent)
+    /// How far the consumer is behind (``ConsumerLag``).
+    case lag(ConsumerComponent)
 
     /// Reads a request for one of the interfaces a process offers.
     ///
@@ -51,11 +54,13 @@ public enum Call: Hashable, Sendable {
         case (.poll, "pollEvents"), (.push, "pollEvents"):
             self = .pollEvents(
                 try parameters.component(), after: try parameters.eventID("last_id"), want: try parameters.want(),
-                precise: try parameters.bool("precise"))
+                precise: try parameters.bool("precise"), generation: try parameters.text("generation"))
         case (.push, "readyToReceive"):
             self = .readyToReceive(
-                try parameters.component(), want: try parameters.want(), precise: try parameters.bool("precise"))
+                try parameters.component(), want: try parameters.want(), precise: try parameters.bool("precise"),
+                origin: try parameters.bool("origin"))
         case (.push, "stopReceiving"): self = .stopReceiving(try parameters.component())
+        case (.poll, "lag"), (.push, "lag"): self = .lag(try parameters.component())
         default: throw .notImplemented("\(interface.rawValue) has no function \(parts[2].prefix(100))")
         }
         try parameters.finish()
@@ -77,17 +82,18 @@ public enum Call: Hashable, Sendable {
                 parameters: ["type": quoted(type.description), "data": data], rid: rid)
         case .registerConsumer(let component):
             return .init(function: function(.push, "registerConsumer"), parameters: consumer(component), rid: rid)
-        case .pollEvents(let component, let after, let want, let precise):
+        case .pollEvents(let component, let after, let want, let precise, let generation):
             let last = after.map { quoted($0.description) } ?? .null
-            return .init(
-                function: function(.push, "pollEvents"),
-                parameters: consumer(component, ["last_id": last, "want": want.json, "precise": json(precise)]), rid: rid)
-        case .readyToReceive(let component, let want, let precise):
+            var more = ["last_id": last, "want": want.json, "precise": json(precise)]
+            if let generation { more["generation"] = quoted(generation) }
+            return .init(function: function(.push, "pollEvents"), parameters: consumer(component, more), rid: rid)
+        case .readyToReceive(let component, let want, let precise, let origin):
             return .init(
                 function: function(.push, "readyToReceive"),
-                parameters: consumer(component, ["want": want.json, "precise": json(precise)]), rid: rid)
+                parameters: consumer(component, ["want": want.json, "precise": json(precise), "origin": json(origin)]), rid: rid)
         case .stopReceiving(let component):
             return .init(function: function(.push, "stopReceiving"), parameters: consumer(component), rid: rid)
+        case .lag(let component): return .init(function: function(.push, "lag"), parameters: consumer(component), rid: rid)
         }
     }
 }
@@ -138,11 +144,17 @@ private struct Parameters {
     }
 
     mutating func bool(_ name: String) throws(FutoInError) -> Bool {
-        switch optional(name)?.description {
-        case nil, "false": return false
-        case "true": return true
-        default: throw .invalidRequest("\(name) must be true or false")
+        guard let value = optional(name), value != json(false) else { return false }
+        guard value == json(true) else { throw .invalidRequest("\(name) must be true or false") }
+        return true
+    }
+
+    mutating func text(_ name: String) throws(FutoInError) -> String? {
+        guard let value = optional(name) else { return nil }
+        guard let text = string(value), text.utf8.count <= 64 else {
+            throw .invalidRequest("\(name) must be a string of at most 64 bytes")
         }
+        return text
     }
 
     mutating func eventType(_ name: String) throws(FutoInError) -> EventType {

@@ -117,8 +117,9 @@ public struct ConsumerIdentity: Hashable, Sendable, CustomStringConvertible {
     ///
     /// The whole is at most 64 bytes, as the table's column is.
     public init?(_ text: String) {
+        guard text.utf8.count <= 64 else { return nil }
         let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
-        guard let component = ConsumerComponent(parts.last!), text.utf8.count <= 64 else { return nil }
+        guard let component = ConsumerComponent(parts.last!) else { return nil }
         self.init(user: parts.count == 2 ? parts[0] : ConsumerIdentity.localUser, component: component)
         guard !user.isEmpty else { return nil }
     }

@@ -92,7 +92,8 @@ struct EventDecoder {
         case 4 where isKey("data"): return .data
         default: break
         }
-        guard key.contains(UInt8(ascii: "\\")) else { return .other }
+        // None of them is longer in escapes.
+        guard key.count <= 24, key.contains(UInt8(ascii: "\\")) else { return .other }
         switch JSONText.unescape(key) {
         case "id": return .id
         case "ts": return .ts

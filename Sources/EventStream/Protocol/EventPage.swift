@@ -6,8 +6,7 @@ public final class EventPage: Sendable {
     package struct Entry: Sendable {
         package let id: EventID
         package let type: EventType
-        /// Microseconds of the second of `ts`.
-        package let fraction: Int32
+        package let timestamp: EventTimestamp
         /// Where the event's JSON ends in the buffer; it starts where the one before ends.
         package let end: Int
     }
@@ -62,7 +61,7 @@ public final class EventPage: Sendable {
         for index in range {
             output.append(contentsOf: buffer[start(of: index)..<(entries[index].end - 2)])
             output.append(contentsOf: ",\"us\":".utf8)
-            output.append(decimal: Int64(entries[index].fraction))
+            output.append(decimal: entries[index].timestamp.fraction)
             output.append(contentsOf: "},".utf8)
         }
     }
@@ -105,7 +104,7 @@ public struct EventPageBuilder {
         }
         buffer.append(contentsOf: lastTimestamp)
         buffer.append(contentsOf: "\"},".utf8)
-        entries.append(.init(id: id, type: eventType, fraction: Int32(timestamp.fraction), end: buffer.count))
+        entries.append(.init(id: id, type: eventType, timestamp: timestamp, end: buffer.count))
     }
 
     /// - Parameter through: up to where the rows are complete; at least the last row's id.
@@ -122,6 +121,8 @@ public struct EventGroup: Sendable {
     /// Bytes of the whole as an EventList, at most.
     public private(set) var bytes = 0
     public private(set) var first: EventID?
+    /// When the first one was recorded.
+    public private(set) var firstTimestamp: EventTimestamp?
     public private(set) var last: EventID?
     /// Everything up to here has been looked at: what is not in the group was not wanted.
     public private(set) var through: EventID
@@ -194,7 +195,7 @@ extension EventGroup {
         bytes += size
         count += 1
         let id = page.entries[index].id
-        if first == nil { first = id }
+        if first == nil { (first, firstTimestamp) = (id, page.entries[index].timestamp) }
         last = id
         if let run = runs.last, run.page === page, run.range.upperBound == index {
             runs[runs.count - 1].range = run.range.lowerBound..<(index + 1)

@@ -10,6 +10,12 @@ public struct FutoInError: Error, Hashable, Sendable, CustomStringConvertible {
 
     public var description: String { text.isEmpty ? name : "\(name): \(text)" }
 
+    /// What servers answer with.
+    public static let serverNames = [
+        "UnknownInterface", "NotSupportedVersion", "NotImplemented", "InvalidRequest", "Unauthorized", "SecurityError",
+        "DefenseRejected", "InternalError", "NotRegistered", "LiveNotAllowed", "ConsumerBusy",
+    ]
+
     // FTN3 1.9.1
     public static func unknownInterface(_ text: String) -> Self { .init(name: "UnknownInterface", text: text) }
     public static func notSupportedVersion(_ text: String) -> Self { .init(name: "NotSupportedVersion", text: text) }
@@ -17,6 +23,8 @@ public struct FutoInError: Error, Hashable, Sendable, CustomStringConvertible {
     public static func invalidRequest(_ text: String) -> Self { .init(name: "InvalidRequest", text: text) }
     public static func unauthorized(_ text: String) -> Self { .init(name: "Unauthorized", text: text) }
     public static func securityError(_ text: String) -> Self { .init(name: "SecurityError", text: text) }
+    /// Too much at once; the same later may do.
+    public static func defenseRejected(_ text: String) -> Self { .init(name: "DefenseRejected", text: text) }
     public static func internalError(_ text: String) -> Self { .init(name: "InternalError", text: text) }
     /// The server could not be reached, or went silent, before it answered; made by clients only.
     public static func communicationError(_ text: String) -> Self { .init(name: "CommError", text: text) }

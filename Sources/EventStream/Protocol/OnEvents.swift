@@ -51,6 +51,7 @@ public struct OnEvents: Hashable, Sendable {
     private static func scan(_ bytes: UnsafeBufferPointer<UInt8>) throws -> (UInt64, [Event], RequestID?)? {
         var scanner = JSONScanner(bytes)
         var isCall = false
+        var hasParameters = false
         var sequence: UInt64?
         var events: [Event]?
         var rid: RequestID?
@@ -60,11 +61,13 @@ public struct OnEvents: Hashable, Sendable {
             let key = bytes[try scanner.string()]
             try scanner.expect(UInt8(ascii: ":"))
             scanner.skipWhitespace()
-            if key.elementsEqual("f".utf8) {
-                isCall = bytes[try scanner.string()].elementsEqual(function.utf8)
+            if key.elementsEqual("f".utf8), !isCall {
+                guard bytes[try scanner.string()].elementsEqual(function.utf8) else { return nil }
+                isCall = true
             } else if key.elementsEqual("rid".utf8), rid == nil {
                 rid = RequestID(contents: Array(bytes[try scanner.string()]))
-            } else if key.elementsEqual("p".utf8), events == nil {
+            } else if key.elementsEqual("p".utf8), !hasParameters {
+                hasParameters = true
                 try scanner.expect(UInt8(ascii: "{"))
                 repeat {
                     scanner.skipWhitespace()
@@ -72,6 +75,7 @@ public struct OnEvents: Hashable, Sendable {
                     try scanner.expect(UInt8(ascii: ":"))
                     if name.elementsEqual("seq".utf8), sequence == nil {
                         sequence = UInt64(String(decoding: bytes[try scanner.value()], as: UTF8.self))
+                        guard sequence != nil else { return nil }
                     } else if name.elementsEqual("events".utf8), events == nil {
                         var decoder = EventDecoder(scanner)
                         events = try decoder.list()

@@ -87,11 +87,13 @@ extension WireMessage {
         guard found["rid"] == nil || rid != nil else { throw invalid("rid must be a string") }
 
         if found["f"] != nil {
-            guard let function = string("f") else { throw invalid("f must be a string", rid) }
+            guard let function = string("f").map({ JSONText.unescape($0) }), function.utf8.count <= functionLimit else {
+                throw invalid("f must be a string of at most \(functionLimit) bytes", rid)
+            }
             if let unknown = found.keys.sorted().first(where: { !["f", "p", "rid", "forcersp", "sec", "obf"].contains($0) }) {
                 throw invalid("unknown key \(unknown) in the request", rid)
             }
-            var request = Request(function: JSONText.unescape(function), rid: rid)
+            var request = Request(function: function, rid: rid)
             if let range = found["p"] {
                 do {
                     request.parameters = try parameters(Array(bytes[range]))
@@ -117,7 +119,7 @@ private func parameters(_ bytes: [UInt8]) throws(FutoInError) -> [String: RawJSO
     do {
         members = try bytes.withUnsafeBufferPointer { bytes throws(JSONScanner.Failure) in try objectMembers(bytes) }
     } catch {
-        throw .invalidRequest("p must be an object")
+        throw .invalidRequest("p must be an object: \(error.reason)")
     }
     var parameters: [String: RawJSON] = [:]
     for (key, range) in members {
@@ -128,6 +130,12 @@ private func parameters(_ bytes: [UInt8]) throws(FutoInError) -> [String: RawJSO
     return parameters
 }
 
+/// Bytes the key of an object of ours may have, and `f`.
+///
+/// Comparing strings takes the square of their length where they hold many combining marks: only short ones are compared.
+private let keyLimit = 64
+private let functionLimit = 256
+
 /// The keys of an object that is the whole text, and where their values stand.
 func objectMembers(_ bytes: UnsafeBufferPointer<UInt8>) throws(JSONScanner.Failure) -> [(key: String, value: Range<Int>)] {
     var scanner = JSONScanner(bytes)
@@ -137,8 +145,10 @@ func objectMembers(_ bytes: UnsafeBufferPointer<UInt8>) throws(JSONScanner.Failu
         repeat {
             scanner.skipWhitespace()
             let key = try scanner.string()
+            let name = JSONText.unescape(bytes[key])
+            guard name.utf8.count <= keyLimit else { throw .init(offset: key.lowerBound, reason: "too long a key") }
             try scanner.expect(UInt8(ascii: ":"))
-            members.append((JSONText.unescape(bytes[key]), try scanner.value()))
+            members.append((name, try scanner.value()))
         } while scanner.take(UInt8(ascii: ","))
         try scanner.expect(UInt8(ascii: "}"))
     }

@@ -6,6 +6,9 @@ extension Migration {
         Migration(number: 3, name: "add", template: add),
         Migration(number: 4, name: "registration", template: registration),
         Migration(number: 5, name: "discard", template: discard),
+        Migration(number: 6, name: "generation", template: generation),
+        Migration(number: 7, name: "owner", template: owner),
+        Migration(number: 8, name: "want", template: want),
     ]
 
     /// Tables. Existing futoin-eventstream tables are adopted: rows, positions, sequence and grants are kept.
@@ -183,5 +186,77 @@ extension Migration {
         -- What an adopted database has not got any more was discarded before.
         UPDATE {{state}} SET discarded = GREATEST(discarded, LEAST(settled,
             COALESCE((SELECT min(id) - 1 FROM {{events}}), settled)));
+        """#
+
+    /// In an adopted table of another owner: what he lets a trigger do there, it does with no more rights than his own.
+    private static let owner = #"""
+        DO $$
+        BEGIN
+            EXECUTE format('ALTER FUNCTION %s(text, json) OWNER TO %I', {{'add}},
+                (SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = to_regclass({{'events}})));
+        END $$;
+        """#
+
+    /// What is not wanted does not wait, and who beats rarely is not dead: without this nobody but the pusher could tell.
+    private static let want = #"""
+        ALTER TABLE {{consumers}} ADD COLUMN IF NOT EXISTS want text[];
+        ALTER TABLE {{pushers}} ADD COLUMN beat_interval double precision NOT NULL DEFAULT 3;
+        COMMENT ON COLUMN {{pushers}}.beat_interval IS 'How often it gives a sign of life, in seconds';
+        COMMENT ON COLUMN {{consumers}}.want IS 'Event types it asked for when it was last served; NULL is all';
+        """#
+
+    /// What shows that a database went back, and keeps it from doing harm.
+    private static let generation = #"""
+        ALTER TABLE {{state}}
+            ADD COLUMN stream uuid NOT NULL DEFAULT gen_random_uuid(),
+            ADD COLUMN generation uuid NOT NULL DEFAULT gen_random_uuid(),
+            ADD COLUMN generation_since timestamptz NOT NULL DEFAULT now(),
+            ADD COLUMN generation_reason text,
+            ADD COLUMN leap bigint NOT NULL DEFAULT 0,
+            ADD COLUMN place text;
+        ALTER TABLE {{consumers}} ADD COLUMN IF NOT EXISTS began_evt_id bigint NOT NULL DEFAULT 0;
+        COMMENT ON COLUMN {{consumers}}.began_evt_id IS 'What it had confirmed, or was discarded, when the generation began';
+        COMMENT ON COLUMN {{state}}.stream IS 'Names this stream for ever, also in copies of the database';
+        COMMENT ON COLUMN {{state}}.generation IS 'Another one since the database may lack events that were delivered';
+        COMMENT ON COLUMN {{state}}.leap IS 'Ids up to here may be of an earlier generation; those drawn in this one are beyond';
+        COMMENT ON COLUMN {{state}}.place IS 'The server, its timeline and the table this generation was begun in';
+
+        -- Up to here events have been delivered. A sequence, because writers can look at it without reading a table.
+        CREATE SEQUENCE {{mark}} AS bigint MAXVALUE 999999999999999999 CACHE 1;
+        GRANT SELECT ON SEQUENCE {{mark}} TO PUBLIC;
+        DO $$
+        DECLARE
+            owner name := (SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = to_regclass({{'state}}));
+        BEGIN
+            IF owner <> current_user THEN
+                EXECUTE format('ALTER SEQUENCE %s OWNER TO %I', {{'mark}}, owner);
+            END IF;
+        END $$;
+        ALTER SEQUENCE {{mark}} OWNED BY {{state}}.settled;
+
+        CREATE OR REPLACE FUNCTION {{wake}}() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            -- What others have been told of must not vanish: the commit waits for the disk, and for a synchronous standby.
+            IF current_setting('synchronous_commit') IN ('off', 'local') THEN
+                PERFORM set_config('synchronous_commit', 'on', true);
+            END IF;
+            -- An event with an id that has been passed would reach nobody.
+            IF pg_sequence_last_value({{'sequence}}::regclass) < pg_sequence_last_value({{'mark}}::regclass) THEN
+                RAISE EXCEPTION 'the sequence % stands at %, but events up to % have been delivered', {{'sequence}},
+                    pg_sequence_last_value({{'sequence}}::regclass), pg_sequence_last_value({{'mark}}::regclass)
+                    USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format(
+                        'it was set back; the pusher sets it right, or you: SELECT setval(%L, (SELECT last_value FROM %s))',
+                        {{'sequence}}, {{'mark}});
+            END IF;
+            -- Held to the end of the transaction: while someone has it shared, the reader does not go to sleep.
+            IF NOT pg_try_advisory_xact_lock_shared((1163285587::bigint << 32) | TG_RELID::bigint) THEN
+                -- A transaction that has notified cannot be prepared; where any may be, the reader polls instead.
+                IF current_setting('max_prepared_transactions') = '0'
+                    OR current_setting('eventstream.notify', true) = 'on' THEN
+                    PERFORM pg_notify('evt_' || TG_RELID, '');
+                END IF;
+            END IF;
+            RETURN NULL;
+        END $$;
         """#
 }

@@ -21,7 +21,7 @@ extension StreamTables {
         precondition(events.schema != nil && consumers.schema != nil, "qualify the tables first")
         var names = [
             "events": events.sql, "consumers": consumers.sql, "state": state.sql, "pushers": pushers.sql,
-            "sequence": sequence.sql, "add": add.sql, "wake": events.with(suffix: "_wake").sql,
+            "sequence": sequence.sql, "mark": mark.sql, "add": add.sql, "wake": events.with(suffix: "_wake").sql,
             "registering": consumers.with(suffix: "_registering").sql,
             "adopted": events.with(suffix: "_adopted").sql,
             "adopted_name": TableName(schema: nil, name: events.name + "_adopted").sql,
@@ -38,7 +38,7 @@ extension ArchiveTables {
     public var migrationSQL: [(migration: Migration, sql: String)] {
         precondition(history.schema != nil, "qualify the tables first")
         let names = [
-            "history": history.sql, "positions": positions.sql, "sums": sums.sql, "partitions": partitions.sql,
+            "history": history.sql, "positions": positions.sql, "sums": sums.sql, "lost": lost.sql, "partitions": partitions.sql,
             "default": history.with(suffix: "_default").sql, "schema": TableName(schema: nil, name: history.schema!).sql,
             "name": TableName(schema: nil, name: history.name).sql,
         ]

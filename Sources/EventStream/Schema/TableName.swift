@@ -52,6 +52,8 @@ public struct StreamTables: Hashable, Sendable {
     public var pushers: TableName { events.with(suffix: "_pushers") }
     public var migrations: TableName { events.with(suffix: "_migrations") }
     public var sequence: TableName { events.with(suffix: "_id_seq") }
+    /// A sequence that nothing is drawn from: up to its value events have been delivered.
+    public var mark: TableName { events.with(suffix: "_settled") }
     /// The function applications call: `evt_add` for the standard table, `<table>_add` for any other.
     public var add: TableName {
         events.name == "evt_queue" ? TableName(schema: events.schema, name: "evt_add") : events.with(suffix: "_add")
@@ -75,6 +77,8 @@ public struct ArchiveTables: Hashable, Sendable {
     public var positions: TableName { history.with(suffix: "_positions") }
     /// Ranges of ids that were compared with the active database: how many events, and their checksum.
     public var sums: TableName { history.with(suffix: "_sums") }
+    /// Events that were archived, and that a fail-over or a restore of the active database has lost.
+    public var lost: TableName { history.with(suffix: "_lost") }
     /// The function that makes the history's partitions.
     public var partitions: TableName { history.with(suffix: "_partitions") }
     public var migrations: TableName { history.with(suffix: "_migrations") }

@@ -4,6 +4,7 @@ extension Migration {
         Migration(number: 1, name: "history", template: history),
         Migration(number: 2, name: "partitions", template: partitions),
         Migration(number: 3, name: "sums", template: sums),
+        Migration(number: 4, name: "generation", template: generation),
     ]
 
     /// An existing history table, as futoin-eventstream made it, is used as it is.
@@ -137,5 +138,28 @@ extension Migration {
             PRIMARY KEY (ident, first_id)
         );
         COMMENT ON TABLE {{sums}} IS 'Ranges of ids in which the archive was equal to the active table before events were discarded there';
+        """#
+
+    /// Which life of the active database a position belongs to, and what earlier ones have left.
+    private static let generation = #"""
+        ALTER TABLE {{positions}}
+            ADD COLUMN stream uuid,
+            ADD COLUMN generation uuid,
+            ADD COLUMN generation_start bigint NOT NULL DEFAULT 0,
+            ADD COLUMN doubtful_after bigint NOT NULL DEFAULT 0,
+            ADD COLUMN doubtful_id bigint NOT NULL DEFAULT 0;
+        COMMENT ON COLUMN {{positions}}.generation_start IS 'Greater with each generation: nothing of an earlier one is archived any more';
+        COMMENT ON COLUMN {{positions}}.doubtful_id IS 'Events after doubtful_after and up to here were archived in an earlier generation';
+
+        CREATE TABLE {{lost}} (
+            id bigint NOT NULL,
+            type varchar(16) NOT NULL,
+            data json NOT NULL,
+            ts timestamp NOT NULL,
+            ident varchar(64) NOT NULL,
+            generation uuid NOT NULL,
+            moved timestamptz NOT NULL DEFAULT now()
+        );
+        COMMENT ON TABLE {{lost}} IS 'Events that were archived, and are not in the active database since this generation';
         """#
 }

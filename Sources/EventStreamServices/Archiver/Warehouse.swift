@@ -17,16 +17,22 @@ final class Warehouse {
     private var standing: HistoryStore.Standing?
     /// Whether nothing is missing before what the pusher sends, as far as it can know.
     private var isComplete = false
+    /// Why there is no connection; nil if there is one.
+    private(set) var trouble: String?
+    private let reconnects = Metric.reconnects.counter()
     private var backoff = Backoff()
+    private var told = TroubleLog()
     /// Months, as `2026-11`, whose partitions have been seen to.
     private var months: Set<String> = []
     private var partitionsMade: ContinuousClock.Instant?
+    /// When the history was last seen to have the columns it should have.
+    private var checked: ContinuousClock.Instant?
 
     init(_ configuration: Archiver.Configuration, loop: EventLoop, logger: Logger) {
         self.configuration = configuration
         self.loop = loop
         self.logger = logger
-        identity = ConsumerIdentity(component: configuration.component)
+        identity = configuration.consumer
     }
 
     /// Connects until it succeeds; nil if told to stop before.
@@ -36,7 +42,9 @@ final class Warehouse {
                 let (_, _, standing) = try await connected()
                 return standing.position
             } catch {
-                logger.warning("no warehouse; trying again", metadata: [.error: "\(error)"])
+                if told.isNews("\(error)") {
+                    logger.warning("no warehouse; trying again", metadata: [.error: "\(error)"])
+                }
                 guard await pause() else { return nil }
             }
         }
@@ -44,67 +52,118 @@ final class Warehouse {
 
     /// Copies what the warehouse does not have yet.
     ///
+    /// - Parameter origin: which stream the events are of, and what they follow.
     /// - Returns: how many events were new.
-    func append(_ events: [Event]) async throws -> Int {
+    func append(_ events: [Event], of origin: StreamOrigin?) async throws -> Int {
         guard let first = events.first?.id else { return 0 }
         var count = 0
         while true {
-            let (connection, _, _) = try await connected()
-            if isComplete { return try await count + copy(events, over: connection) }
-            count += try await complete(before: first)
+            let (connection, store, standing) = try await connected()
+            if let origin, origin.generation != standing.generation {
+                try await follow(origin, from: standing, store, on: connection)
+            }
+            if isComplete { return try await count + copy(events, of: origin, over: connection) }
+            count += try await complete(before: first, of: origin)
             isComplete = connection.isOpen
         }
     }
 
-    private func copy(_ events: [Event], over original: Connection) async throws -> Int {
+    private func follow(
+        _ origin: StreamOrigin, from standing: HistoryStore.Standing, _ store: HistoryStore, on connection: Connection
+    ) async throws {
+        let now = try await store.follow(origin, from: standing, on: connection)
+        self.standing = now
+        // Another archiver of this name may have done that already; and of a fail-over that lost nothing the pusher tells.
+        guard now.hasDoubtful, now != standing else { return }
+        logger.warning(
+            """
+            the active database went back, or may have: events after the position it has are compared with the archive; those it \
+            lacks are set aside
+            """,
+            metadata: [
+                .position: "\(now.position)", .last: "\(now.doubtful)", .generation: "\(origin.generation)",
+                "lost": "\(store.tables.lost)",
+            ])
+    }
+
+    private func copy(_ events: [Event], of origin: StreamOrigin?, over original: Connection) async throws -> Int {
         while true {
             let (connection, store, standing) = try await connected()
             guard connection === original else { throw StoreError("the connection to the warehouse was lost") }
-            let new = events.drop { $0.id <= standing.position }
-            guard let first = new.first, let last = new.last else { return 0 }
+            guard origin == nil || origin?.generation == standing.generation else {
+                throw StoreError("another archiver of this name follows another generation of the stream")
+            }
+            guard let first = events.first, let last = events.last else { return 0 }
+            if checked.map({ .now - $0 > .seconds(1) }) ?? true {
+                try await store.checkColumns(on: connection)
+                checked = .now
+            }
             await makePartitions(for: [first.timestamp, last.timestamp], store, on: connection)
-            switch try await append(new, store, standing, on: connection) {
-            case .copied(let count):
-                self.standing?.position = last.id
+            switch try await append(events[...], store, standing, on: connection) {
+            case .copied(let count, let lost):
+                self.standing?.position = max(standing.position, last.id)
+                self.standing?.doubtfulAfter = max(standing.doubtfulAfter, last.id)
+                if lost > 0 {
+                    logger.error(
+                        "events that were archived are not in the active database any more; they were set aside",
+                        metadata: [
+                            .events: "\(lost)", .position: "\(standing.doubtfulAfter)",
+                            .last: "\(min(last.id, standing.doubtful))",
+                            "lost": "\(store.tables.lost)",
+                        ])
+                }
                 backoff.reset()
                 return count
             // Another archiver of this name has been at work.
-            case .moved(let position): self.standing?.position = position
+            case .moved(let now): moved(to: now)
             }
         }
     }
 
     /// Copies what the pusher does not send because it was confirmed, and the warehouse has not got nevertheless: it was
     /// restored, or replaced by one that lags. Asked once over every connection to it.
-    private func complete(before first: EventID) async throws -> Int {
+    private func complete(before first: EventID, of origin: StreamOrigin?) async throws -> Int {
         let (connection, store, _) = try await connected()
         guard let found = try await store.standing(on: connection) else { return 0 }
-        standing?.position = found.position
-        let poller = try await PollClient(configuration.connect.list, loop: loop)
-        do {
-            let count = try await complete(before: first, after: found.position, asking: poller, over: connection)
-            await poller.close()
-            return count
-        } catch let error as FutoInError where ["SecurityError", "Unauthorized"].contains(error.name) {
-            logger.notice(
-                "cannot ask whether the warehouse lacks earlier events: polling is not allowed", metadata: [.error: "\(error)"])
-            await poller.close()
-            return 0
-        } catch {
-            await poller.close()
-            throw error
+        moved(to: found)
+        var failure: any Error = StoreError("there is no pusher to ask")
+        // Not every pusher need read the same database.
+        for endpoint in configuration.connect.list {
+            let poller = try await PollClient([endpoint], keys: configuration.keys, loop: loop)
+            do {
+                let count = try await complete(before: first, of: origin, after: found.position, asking: poller, over: connection)
+                await poller.close()
+                return count
+            } catch let error as FutoInError {
+                await poller.close()
+                guard !["SecurityError", "Unauthorized"].contains(error.name) else {
+                    logger.notice(
+                        "cannot ask whether the warehouse lacks earlier events: polling is not allowed",
+                        metadata: [.error: "\(error)"])
+                    return 0
+                }
+                failure = error
+            } catch {
+                await poller.close()
+                throw error
+            }
         }
+        throw failure
     }
 
-    private func complete(before first: EventID, after position: EventID, asking poller: PollClient, over connection: Connection)
-        async throws -> Int
-    {
+    private func complete(
+        before first: EventID, of origin: StreamOrigin?, after position: EventID, asking poller: PollClient,
+        over connection: Connection
+    ) async throws -> Int {
         var (count, next, isMore) = (0, position, true)
-        while isMore, !Task.isShuttingDownGracefully {
+        while isMore {
+            // Half of it would be a hole.
+            guard !Task.isShuttingDownGracefully else { throw CancellationError() }
             var missing: [Event] = []
             while isMore, missing.count < Warehouse.missingAtOnce {
                 let answer = try await poller.pollEvents(
-                    "LIVE", after: next, want: configuration.want.types?.map(\.description), precise: true)
+                    "LIVE", after: next, want: configuration.want.types?.map(\.description), precise: true,
+                    generation: origin?.generation.generation)
                 missing += answer.prefix { $0.id < first }
                 next = answer.last?.id ?? next
                 isMore = answer.last.map { $0.id < first } ?? false
@@ -116,9 +175,15 @@ final class Warehouse {
                 now; what was discarded since is not in this warehouse
                 """,
                 metadata: [.position: "\(position)", .first: "\(oldest)", .last: "\(newest)"])
-            count += try await copy(missing, over: connection)
+            count += try await copy(missing, of: origin, over: connection)
         }
         return count
+    }
+
+    private func moved(to found: HistoryStore.Standing) {
+        var now = found
+        (now.want, now.newest) = (configuration.want, standing?.newest)
+        standing = now
     }
 
     private static let missingAtOnce = 5000
@@ -127,12 +192,13 @@ final class Warehouse {
         _ events: ArraySlice<Event>, _ store: HistoryStore, _ standing: HistoryStore.Standing, on connection: Connection
     ) async throws -> HistoryStore.Appended {
         do {
-            var comparing = false
-            if let first = events.first?.id, let last = events.last?.id, let newest = standing.newest, first <= newest {
+            // What has been archived before and comes again is compared, too: nothing else would show that it is another event.
+            var comparing = standing.hasDoubtful || events.first.map { $0.id <= standing.position } ?? false
+            if !comparing, let first = events.first?.id, let last = events.last?.id, let newest = standing.newest, first <= newest
+            {
                 comparing = try await store.holdsAny(standing.want, from: first, through: last, on: connection)
             }
-            return try await store.append(
-                events, standing.want, after: standing.position, comparing: comparing, on: connection)
+            return try await store.append(events, from: standing, comparing: comparing, on: connection)
         } catch let error as PostgresError where error.sqlState == "55P03" {
             // The session is ours: the other has not given a sign of life for three times as long as it should.
             try? await store.endSilentHolder(silentFor: configuration.keepAlive * 3, on: connection)
@@ -144,12 +210,24 @@ final class Warehouse {
 
     private func connected() async throws -> (Connection, HistoryStore, HistoryStore.Standing) {
         if let connection, let store, let standing, connection.isOpen { return (connection, store, standing) }
+        do {
+            let found = try await connect()
+            trouble = nil
+            return found
+        } catch {
+            reconnects.add()
+            trouble = "the warehouse cannot be used: \(error)"
+            throw error
+        }
+    }
+
+    private func connect() async throws -> (Connection, HistoryStore, HistoryStore.Standing) {
         let connection = try await Connection.open(
             ConnectionOptions(configuration.url, applicationName: "evt-archiver", settings: settings), on: loop)
         do {
             let store = try await HistoryStore.load(configuration.tables, archiver: identity, from: connection)
             let found = try await store.begin(configuration.want, on: connection)
-            (months, partitionsMade, isComplete) = ([], nil, false)
+            (months, partitionsMade, checked, isComplete) = ([], nil, nil, false)
             (self.connection, self.store, standing) = (connection, store, found)
             return (connection, store, found)
         } catch {

@@ -10,23 +10,15 @@ extension SettingsReader {
         ArchiveTables(history: try table(Settings.historyTable))
     }
 
-    public func database() throws(ConfigurationError) -> DatabaseConfiguration {
-        DatabaseConfiguration(url: try required(Settings.databaseURL), tables: try streamTables())
-    }
-
-    /// The warehouse's connection string; nil if none is set.
-    public func archiveURL() -> String? { optional(Settings.archiveURL).flatMap { $0.isEmpty ? nil : $0 } }
-
-    /// The warehouse's connection string, where one is needed.
-    public func archive() throws(ConfigurationError) -> String { try required(Settings.archiveURL) }
-
     /// The archiver as a consumer.
     public func archiverIdentity() throws(ConfigurationError) -> ConsumerIdentity {
         let name = try required(Settings.archiverComponent)
-        guard let component = ConsumerComponent(name), !component.isLive else {
-            throw ConfigurationError("EVT_ARCHIVER_COMPONENT: \"\(name)\" is no component name: 1 to 16 of A-Z, a-z, 0-9 and _")
+        guard let consumer = ConsumerIdentity(name), !consumer.component.isLive else {
+            throw ConfigurationError(
+                "EVT_ARCHIVER_COMPONENT: \(shown(name)) is no component name: 1 to 16 of A-Z, a-z, 0-9 and _, with keys after "
+                    + "the user's name and a colon")
         }
-        return ConsumerIdentity(component: component)
+        return consumer
     }
 
     public func generatorConnect() throws(ConfigurationError) -> Endpoints {
@@ -40,8 +32,9 @@ extension SettingsReader {
     }
 
     public func generator() throws(ConfigurationError) -> Generator.Configuration {
-        var configuration = Generator.Configuration(
-            bind: try endpoints(Settings.generatorBind, optional(Settings.generatorBind) ?? ""), database: try database())
+        var configuration = Generator.Configuration(bind: try bound(Settings.generatorBind), database: try database())
+        configuration.keys = try serverKeys()
+        configuration.limits = try peerLimits()
         configuration.maxRequestBytes = try int(Settings.maxRequestBytes, in: 1024...67_108_864)
         configuration.insecure = try bool(Settings.insecure)
         return configuration
@@ -49,8 +42,9 @@ extension SettingsReader {
 
     public func pusher() throws(ConfigurationError) -> Pusher.Configuration {
         var configuration = Pusher.Configuration(
-            database: try database(), bind: try endpoints(Settings.pusherBind, optional(Settings.pusherBind) ?? ""),
-            liveBind: try endpoints(Settings.liveBind, optional(Settings.liveBind) ?? ""))
+            database: try database(), bind: try bound(Settings.pusherBind), liveBind: try bound(Settings.liveBind))
+        configuration.keys = try serverKeys()
+        configuration.limits = try peerLimits()
         configuration.allowReliable = try bool(Settings.allowReliable)
         configuration.allowPolling = try bool(Settings.allowPolling)
         configuration.maxChunkEvents = try int(Settings.maxChunkEvents, in: 1...1000)
@@ -74,14 +68,18 @@ extension SettingsReader {
         return configuration
     }
 
+    /// How long receivers and pushers wait for each other.
+    public func sessionTimeout() throws(ConfigurationError) -> Duration {
+        try duration(Settings.sessionTimeout, in: .milliseconds(500) ... .seconds(3600))
+    }
+
     public func archiver() throws(ConfigurationError) -> Archiver.Configuration {
         var configuration = Archiver.Configuration(
-            url: try required(Settings.archiveURL), tables: try archiveTables(), connect: try pusherConnect())
-        configuration.component = try archiverIdentity().component
+            url: try archive(), tables: try archiveTables(), connect: try pusherConnect())
+        configuration.keys = try clientKeys()
+        configuration.consumer = try archiverIdentity()
         configuration.transactionMax = try int(Settings.archiverBatch, in: 1...1_000_000)
-        configuration.keepAlive = min(
-            configuration.keepAlive,
-            try duration(Settings.sessionTimeout, in: .milliseconds(500) ... .seconds(3600)) / 3)
+        configuration.keepAlive = min(configuration.keepAlive, try sessionTimeout() / 3)
         if let types = optional(Settings.archiverWant), !types.isEmpty {
             configuration.want = try eventFilter(types, of: Settings.archiverWant.name)
         }
@@ -109,21 +107,22 @@ extension SettingsReader {
                 let service = name[name.index(after: at)...]
                 guard !service.isEmpty,
                     service.utf8.allSatisfy({ $0 > 0x20 && $0 != UInt8(ascii: "'") && $0 != UInt8(ascii: "\\") })
-                else { throw ConfigurationError("\(setting.name): \"\(entry)\" names no service; it is \(setting.meaning)") }
+                else { throw ConfigurationError("\(setting.name): \(shown(entry)) names no service; it is \(setting.meaning)") }
                 url = "service=\(service)"
                 name = name[..<at]
             }
             if let equals = name.firstIndex(of: "=") {
                 guard let table = TableName(String(name[name.index(after: equals)...])) else {
-                    throw ConfigurationError("\(setting.name): \"\(entry)\" names no table; an entry is COMPONENT=schema.table")
+                    throw ConfigurationError(
+                        "\(setting.name): \(shown(entry)) names no table; an entry is COMPONENT=schema.table")
                 }
                 tables = ArchiveTables(history: table)
                 name = name[..<equals]
             }
             guard let consumer = ConsumerIdentity(String(name)), !consumer.component.isLive else {
-                throw ConfigurationError("\(setting.name): \"\(entry)\" names no component; it is \(setting.meaning)")
+                throw ConfigurationError("\(setting.name): \(shown(entry)) names no component; it is \(setting.meaning)")
             }
-            if url == nil { url = try required(Settings.archiveURL) }
+            if url == nil { url = try archive() }
             archives.append(.init(consumer: consumer, url: url!, tables: tables))
         }
         return archives
@@ -134,7 +133,7 @@ extension SettingsReader {
 public func eventFilter(_ text: String, of name: String) throws(ConfigurationError) -> EventFilter {
     let types = text.split(separator: ",").map { $0.trimmed }.map { EventType($0) }
     guard let filter = EventFilter(Set(types.compactMap { $0 })), !types.contains(nil) else {
-        throw ConfigurationError("\(name): \"\(text)\" is no list of event types, each 1 to 16 of A-Z and _")
+        throw ConfigurationError("\(name): \(shown(text)) is no list of event types, each 1 to 16 of A-Z and _")
     }
     return filter
 }

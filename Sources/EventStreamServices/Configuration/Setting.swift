@@ -20,6 +20,10 @@ public enum Settings {
         meaning: "the active database: libpq URI or key=value string; put passwords in the environment, a file or ~/.pgpass")
     public static let archiveURL = Setting(
         name: "EVT_ARCHIVE_URL", standard: nil, meaning: "the warehouse database: libpq URI or key=value string")
+    public static let databaseURLFile = Setting(
+        name: "EVT_DATABASE_URL_FILE", standard: nil, meaning: "instead of EVT_DATABASE_URL, a file that holds it, on one line")
+    public static let archiveURLFile = Setting(
+        name: "EVT_ARCHIVE_URL_FILE", standard: nil, meaning: "instead of EVT_ARCHIVE_URL, a file that holds it, on one line")
     public static let generatorBind = Setting(
         name: "EVT_GENERATOR_BIND", standard: "tcp://127.0.0.1:5570",
         meaning: "where the generator listens; several endpoints separated by commas; empty turns it off")
@@ -84,7 +88,8 @@ public enum Settings {
         name: "EVT_ARCHIVER_BATCH", standard: "10000",
         meaning: "events one transaction in the warehouse has at most; groups that wait are merged up to this: 1 to 1000000")
     public static let archiverComponent = Setting(
-        name: "EVT_ARCHIVER_COMPONENT", standard: "ARCHIVER", meaning: "the archiver's name as a consumer")
+        name: "EVT_ARCHIVER_COMPONENT", standard: "ARCHIVER",
+        meaning: "the archiver's name as a consumer; with keys user:component, as the pusher's authorized keys call it")
     public static let archiverWant = Setting(
         name: "EVT_ARCHIVER_WANT", standard: nil, meaning: "event types to archive, separated by commas; all unless set")
     public static let windowBytes = Setting(
@@ -96,17 +101,56 @@ public enum Settings {
     public static let groupBytes = Setting(
         name: "EVT_GROUP_BYTES", standard: "524288",
         meaning: "bytes one group has at most, a single larger event aside: 1024 to 8380416")
+    public static let curveKey = Setting(
+        name: "EVT_CURVE_KEY", standard: nil,
+        meaning: "the file of one's own secret certificate, as `evt keygen` makes it: sockets are encrypted, and peers prove who "
+            + "they are")
+    public static let authorizedKeys = Setting(
+        name: "EVT_AUTHORIZED_KEYS", standard: nil,
+        meaning: "for servers with EVT_CURVE_KEY: the file that says who may connect, and do what; SIGHUP reads it again")
+    public static let serverKey = Setting(
+        name: "EVT_SERVER_KEY", standard: nil,
+        meaning: "for clients with EVT_CURVE_KEY: the servers' public key, 40 characters of Z85 or the file of its certificate")
+    public static let ipcMode = Setting(
+        name: "EVT_IPC_MODE", standard: "600", meaning: "the permissions of ipc:// sockets, in octal: 0 to 777")
+    public static let maxConnections = Setting(
+        name: "EVT_MAX_CONNECTIONS", standard: "10000",
+        meaning: "connections of one socket; past it those that say nothing are cut: 1 to 1000000")
+    public static let userConnections = Setting(
+        name: "EVT_USER_CONNECTIONS", standard: "250", meaning: "connections of one user to one socket: 1 to 1000000")
+    public static let userSessions = Setting(
+        name: "EVT_USER_SESSIONS", standard: "250",
+        meaning: "sessions of one user at one pusher, without keys of one connection: 1 to 1000000")
+    public static let userConsumers = Setting(
+        name: "EVT_USER_CONSUMERS", standard: "1000",
+        meaning: "consumers one user may register by calls, without keys all together: 1 to 1000000")
+    public static let userRequests = Setting(
+        name: "EVT_USER_REQUESTS", standard: "100000",
+        meaning: "requests of one user a second, without keys of one connection: 1 to 100000000")
+    public static let userBytes = Setting(
+        name: "EVT_USER_BYTES", standard: "4194304",
+        meaning: "bytes that may wait to be sent to one user, without keys over one connection: 65536 to 17179869184")
     public static let insecure = Setting(
         name: "EVT_INSECURE", standard: "false", meaning: "allow endpoints other machines can reach, without keys: true or false")
+    public static let metricsBind = Setting(
+        name: "EVT_METRICS_BIND", standard: nil,
+        meaning: "host:port for /metrics, /livez and /readyz: 127.0.0.1:9570 for the generator unless set, :9571 for the pusher, "
+            + ":9572 for the archiver, :9573 for the discarder; empty turns it off")
+    public static let metricsConnect = Setting(
+        name: "EVT_METRICS_CONNECT", standard: "127.0.0.1:9570,127.0.0.1:9571,127.0.0.1:9572,127.0.0.1:9573",
+        meaning: "where `evt doctor` finds these of the processes, separated by commas; empty asks none")
     public static let logLevel = Setting(
         name: "EVT_LOG_LEVEL", standard: "info", meaning: "trace, debug, info, notice, warning, error or critical")
     public static let logFormat = Setting(name: "EVT_LOG_FORMAT", standard: "text", meaning: "text or json")
 
     public static let all = [
-        databaseURL, archiveURL, generatorBind, pusherBind, liveBind, generatorConnect, pusherConnect, liveConnect,
+        databaseURL, databaseURLFile, archiveURL, archiveURLFile, generatorBind, pusherBind, liveBind, generatorConnect,
+        pusherConnect, liveConnect,
         eventTable, consumerTable, historyTable, allowReliable, allowPolling, maxChunkEvents, requestMax, queueMax,
         sleepMin, sleepMax, sleepStep, ackTimeout, sessionTimeout, maxRequestBytes, groupBytes, windowBytes, sendBytes,
         discardPollPeriod, discardLimit, discardRequire, discardWarnEvents, archiverComponent, archiverWant, archiverBatch,
-        insecure, logLevel, logFormat,
+        curveKey, authorizedKeys, serverKey, ipcMode, maxConnections, userConnections, userSessions, userConsumers, userRequests,
+        userBytes,
+        metricsBind, metricsConnect, insecure, logLevel, logFormat,
     ]
 }

@@ -1,6 +1,8 @@
 import Configuration
 import EventStream
+import FoundationEssentials
 public import Logging
+import Postgres
 import SystemPackage
 
 /// Reads settings: flags first, then the environment, then a file, then the standard values.
@@ -8,6 +10,8 @@ import SystemPackage
 /// Every method throws ``ConfigurationError`` for a value that does not fit, naming the setting and what it may be.
 public struct SettingsReader: Sendable {
     private let config: ConfigReader
+    /// Names in the environment and the file that look like settings and are none: misspelt, perhaps.
+    public let unknown: [String]
 
     /// - Parameters:
     ///   - flags: values given on the command line, by the setting's name.
@@ -25,6 +29,17 @@ public struct SettingsReader: Sendable {
             }
         }
         config = ConfigReader(providers: providers)
+        let known = Set(Settings.all.map(\.name) + ["EVT_ENV_FILE"])
+        let names = (environment ?? ProcessInfo.processInfo.environment).keys + (file.map { SettingsReader.names(in: $0) } ?? [])
+        unknown = Set(names.filter { $0.hasPrefix("EVT_") && !known.contains($0) }).sorted()
+    }
+
+    /// The names of a file's `NAME=value` lines.
+    private static func names(in file: String) -> [String] {
+        let text = (try? Data(contentsOf: URL(filePath: file))).map { String(decoding: $0, as: UTF8.self) } ?? ""
+        return text.split(whereSeparator: \.isNewline).compactMap { line in
+            line.firstIndex(of: "=").map { line[..<$0].trimmed }
+        }
     }
 
     /// The value, or the standard one; nil if there is neither. An empty value is a value.
@@ -33,8 +48,8 @@ public struct SettingsReader: Sendable {
         return config.string(forKey: key) ?? setting.standard
     }
 
-    private func mismatch(_ setting: Setting, _ value: String) -> ConfigurationError {
-        ConfigurationError("\(setting.name): \"\(value)\" does not fit; it is \(setting.meaning)")
+    func mismatch(_ setting: Setting, _ value: String) -> ConfigurationError {
+        ConfigurationError("\(setting.name): \(shown(value)) does not fit; it is \(setting.meaning)")
     }
 
     func required(_ setting: Setting) throws(ConfigurationError) -> String {
@@ -76,7 +91,7 @@ public struct SettingsReader: Sendable {
         let endpoints = Endpoints(value)
         for endpoint in endpoints.list where !["tcp://", "ipc://", "inproc://"].contains(where: { endpoint.hasPrefix($0) }) {
             throw ConfigurationError(
-                "\(setting.name): \"\(endpoint)\" is no endpoint; one is like tcp://127.0.0.1:5571 or ipc:///run/evt")
+                "\(setting.name): \(shown(endpoint)) is no endpoint; one is like tcp://127.0.0.1:5571 or ipc:///run/evt")
         }
         guard !endpoints.isEmpty || value.isEmpty else { throw mismatch(setting, value) }
         return endpoints
@@ -93,6 +108,11 @@ public struct SettingsReader: Sendable {
         guard ["text", "json"].contains(value) else { throw mismatch(Settings.logFormat, value) }
         return value == "json"
     }
+}
+
+/// A value in quotes, for people; not where a connection string with a password was put into the wrong setting.
+func shown(_ value: String) -> String {
+    ConnectionOptions(value).holdsPassword ? "what holds a password, and is not shown," : "\"\(value)\""
 }
 
 extension Duration {

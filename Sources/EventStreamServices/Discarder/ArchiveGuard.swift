@@ -32,6 +32,9 @@ final class ArchiveGuard {
 
     var consumer: ConsumerIdentity { required.consumer }
 
+    /// Whether that is for what the archive holds, or does not: it could be asked.
+    private(set) var lacksEvents = false
+
     func close() { connection?.close() }
 
     /// Compares the archive with what is to go.
@@ -47,7 +50,7 @@ final class ArchiveGuard {
         if let refused, .now - refused.at < patience { return max(verified ?? .none, discarded) }
         // All of the range again, not only its beginning.
         let target = max(target, refused?.through ?? .none)
-        (refusal, refused) = (nil, nil)
+        (refusal, refused, lacksEvents) = (nil, nil, false)
         do {
             return try await compare(through: target, after: discarded, active: active)
         } catch {
@@ -64,6 +67,7 @@ final class ArchiveGuard {
         guard let confirmed = try await discards.position(of: consumer, on: active),
             let standing = try await store.standing(on: warehouse)
         else {
+            lacksEvents = true
             return refuse(
                 start, of: target, "\(required.consumer) is to archive them (EVT_DISCARD_REQUIRE), but has never done so here")
         }
@@ -85,7 +89,7 @@ final class ArchiveGuard {
             if let wrong {
                 let differences = try await audit.differences(in: wrong, active: active, warehouse: warehouse)
                 let last = max(done, EventID(wrong.first.rawValue - 1))
-                verified = last
+                (verified, lacksEvents) = (last, true)
                 return refuse(last, of: wrong.last, describe(differences, in: wrong, position: standing.position, confirmed))
             }
             done = found.through

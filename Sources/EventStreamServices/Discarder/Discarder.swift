@@ -6,7 +6,7 @@ import Postgres
 public import ServiceLifecycle
 
 /// Keeps the active table small: removes events that every registered consumer has confirmed.
-public struct Discarder: Service {
+public struct Discarder: Service, Monitored {
     public struct Configuration: Sendable {
         public var database: DatabaseConfiguration
         /// How often single events are discarded; segments that are complete are emptied sooner.
@@ -23,6 +23,8 @@ public struct Discarder: Service {
 
     private let configuration: Configuration
     private let logger: Logger
+    private let monitor = RoleMonitor(.discarder)
+    public var monitors: [RoleMonitor] { [monitor] }
 
     public init(_ configuration: Configuration, logger: Logger) {
         self.configuration = configuration
@@ -30,8 +32,11 @@ public struct Discarder: Service {
     }
 
     public func run() async throws {
-        let (configuration, logger) = (configuration, logger)
+        let (configuration, logger, monitor) = (configuration, logger, monitor)
         try await ServiceRunner.run { loop in
+            let health = DiscarderHealth()
+            monitor.attach(loop) { health.readiness }
+            defer { monitor.detach() }
             logger.info(
                 "discarding",
                 metadata: [
@@ -39,16 +44,23 @@ public struct Discarder: Service {
                     "required": "\(configuration.required.map(\.consumer.description).joined(separator: ", "))",
                 ])
             var backoff = Backoff(first: .milliseconds(500), longest: .seconds(30))
+            var trouble = TroubleLog()
             while !Task.isShuttingDownGracefully, !Task.isCancelled {
                 do {
-                    let work = try await DiscarderWork.open(configuration, loop: loop, logger: logger)
+                    let work = try await DiscarderWork.open(configuration, loop: loop, health: health, logger: logger)
                     defer { work.close() }
-                    try await work.run { backoff.reset() }
+                    try await work.run {
+                        backoff.reset()
+                        health.works()
+                    }
                 } catch is CancellationError {
                     break
                 } catch {
                     let pause = backoff.next()
-                    logger.warning("nothing discarded; trying again", metadata: [.error: "\(error)", .retryIn: "\(pause)"])
+                    health.failed(error)
+                    if trouble.isNews("\(error)") {
+                        logger.warning("nothing discarded; trying again", metadata: [.error: "\(error)"])
+                    }
                     try? await cancelWhenGracefulShutdown { try await Task.sleep(for: pause) }
                 }
             }
@@ -71,14 +83,17 @@ final class DiscarderWork {
     private var refusal: String?
     private var isNoted = false
     private var isWaiting = false
+    private let health: DiscarderHealth
     private var discarded = 0
     private var reported: ContinuousClock.Instant?
     /// Rows deleted in each segment since it was vacuumed or emptied.
     private var dead: [Int: Int] = [:]
 
     private init(
-        _ configuration: Discarder.Configuration, _ info: StreamInfo, _ connection: Connection, loop: EventLoop, logger: Logger
+        _ configuration: Discarder.Configuration, _ info: StreamInfo, _ connection: Connection, loop: EventLoop,
+        health: DiscarderHealth, logger: Logger
     ) {
+        self.health = health
         self.configuration = configuration
         self.logger = logger
         self.connection = connection
@@ -89,7 +104,7 @@ final class DiscarderWork {
     }
 
     static func open(
-        _ configuration: Discarder.Configuration, loop: EventLoop, logger: Logger
+        _ configuration: Discarder.Configuration, loop: EventLoop, health: DiscarderHealth, logger: Logger
     ) async throws -> DiscarderWork {
         let connection = try await Connection.open(
             configuration.database.options(
@@ -103,8 +118,8 @@ final class DiscarderWork {
                     "max_parallel_workers_per_gather": "0", "vacuum_cost_delay": "2ms", "statement_timeout": "0",
                 ]), on: loop)
         do {
-            let info = try await StreamInfo.load(configuration.database.tables, from: connection)
-            return DiscarderWork(configuration, info, connection, loop: loop, logger: logger)
+            let info = try await StreamInfo.load(configuration.database.tables, from: connection, writing: true)
+            return DiscarderWork(configuration, info, connection, loop: loop, health: health, logger: logger)
         } catch {
             connection.close()
             throw error
@@ -122,9 +137,11 @@ final class DiscarderWork {
         while try await !store.takeRole(on: connection) {
             if !isWaiting { logger.info("another discarder is at work; standing by") }
             isWaiting = true
+            health.doing = "standing by: another discarder is at work"
             progress()
             try await sleep(min(configuration.pollPeriod, .seconds(1)))
         }
+        health.doing = "discarding"
         // What an earlier one has left there. A required archive's is noted anew.
         if guards.isEmpty { try await store.note(refusal: nil, on: connection) }
         while !Task.isShuttingDownGracefully, !Task.isCancelled {
@@ -139,7 +156,7 @@ final class DiscarderWork {
                 let start = ContinuousClock.now
                 let count = try await store.delete(
                     segment, from: from, through: through, limit: isGentle ? max(1, limit / 8) : limit, on: connection)
-                self.discarded += count ?? 0
+                removed(count ?? 0)
                 dead[segment, default: 0] += count ?? 0
                 if isGentle { try await sleep(min((.now - start) * 9, .milliseconds(50))) }
             case .rest(let pause):
@@ -166,12 +183,17 @@ final class DiscarderWork {
         guard try await mayGo(through: through, after: discarded) else { return }
         let allowed = guards.isEmpty ? EventID(.max) : through
         guard let refusal = try await store.empty(segment, through: through, allowed: allowed, on: connection) else {
-            self.discarded += count
+            removed(count)
             dead[segment] = nil
             return
         }
         logger.debug("a segment could not be emptied", metadata: ["segment": "\(segment)", .reason: "\(refusal)"])
         plan.refused(refusal, through: through, now: .now)
+    }
+
+    private func removed(_ count: Int) {
+        discarded += count
+        health.discarded.add(count)
     }
 
     /// Beside writers in small steps and part of the time: their commits write and flush what deleting logs, too.
@@ -194,6 +216,7 @@ final class DiscarderWork {
             if let refusal { logger.error("not discarded", metadata: [.reason: "\(refusal)"]) }
             try await store.note(refusal: refusal, on: connection)
         }
+        health.keeps(because: refusal, lacksEvents: guards.contains(where: \.lacksEvents))
         allowed = bound < through ? bound : EventID(.max)
         return bound >= through
     }

@@ -1,6 +1,5 @@
 import EventStore
 import Logging
-import Metrics
 import Postgres
 
 /// Tells who keeps events in the active table: in metrics, and in a warning where it is too many.
@@ -16,7 +15,7 @@ final class HeldBackReport {
     private var counting: HeldBackCount?
     private var lastAt: ContinuousClock.Instant?
     private var warnAt: ContinuousClock.Instant?
-    private var gauges: (consumer: String, events: Gauge, bytes: Gauge, since: Gauge)?
+    private var gauges: (consumer: String, events: GaugeMetric, bytes: GaugeMetric, since: GaugeMetric)?
 
     init(_ info: StreamInfo, warnEvents: Int, period: Duration, logger: Logger) {
         self.info = info
@@ -70,14 +69,15 @@ final class HeldBackReport {
     private func show(_ held: HeldBack) {
         if gauges?.consumer != held.consumer {
             forget()
-            func gauge(_ what: String) -> Gauge {
-                Gauge(label: "evt_discarder_held_\(what)", dimensions: [("consumer", held.consumer)])
-            }
-            gauges = (held.consumer, gauge("events"), gauge("bytes"), gauge("since_seconds"))
+            let label = ("consumer", held.consumer)
+            gauges = (
+                held.consumer, Metric.discarderHeldEvents.gauge(label), Metric.discarderHeldBytes.gauge(label),
+                Metric.discarderHeldSince.gauge(label)
+            )
         }
-        gauges?.events.record(held.events)
-        gauges?.bytes.record(held.bytes)
-        gauges?.since.record(held.since ?? 0)
+        gauges?.events.set(held.events)
+        gauges?.bytes.set(held.bytes)
+        gauges?.since.set(held.since ?? 0)
     }
 
     private func forget() {

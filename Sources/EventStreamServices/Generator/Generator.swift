@@ -11,7 +11,7 @@ import ZeroMQ
 ///
 /// Requests that arrive while a commit is under way are committed together by the next one. Each is answered after its
 /// commit, so an id that was answered is durable.
-public struct Generator: Service {
+public struct Generator: Service, Reloadable, Monitored {
     public struct Configuration: Sendable {
         /// Where to listen; none turns the service off.
         public var bind: Endpoints
@@ -20,11 +20,16 @@ public struct Generator: Service {
         public var maxRequestBytes = 65_536
         /// Events one commit may have; at least 1.
         public var commitMax = 1000
-        /// Events waiting for a commit at most; past it requests are turned away.
+        /// Of one user while others wait, too.
+        public var commitShare = 32
+        /// Events waiting for a commit at most, half of them of one user; past it requests are turned away.
         public var queueMax = 100_000
         /// Bytes of their data at most.
         public var queueBytes = 64 << 20
-        /// Allows endpoints that other machines can reach.
+        /// What makes the socket keyed; nil for a plain one.
+        public var keys: ServerKeys?
+        public var limits = PeerLimits()
+        /// Allows endpoints that other machines can reach, without keys.
         public var insecure = false
 
         public init(bind: Endpoints, database: DatabaseConfiguration) {
@@ -35,19 +40,31 @@ public struct Generator: Service {
 
     private let configuration: Configuration
     private let logger: Logger
+    private let monitor = RoleMonitor(.generator)
+    public var monitors: [RoleMonitor] { [monitor] }
 
     public init(_ configuration: Configuration, logger: Logger) {
         self.configuration = configuration
         self.logger = logger
     }
 
+    public func reload() { configuration.keys?.authorized.reload(logger: logger) }
+
     public func run() async throws {
-        try configuration.bind.requireLocal(setting: "EVT_GENERATOR_BIND", insecure: configuration.insecure)
-        let (configuration, logger) = (configuration, logger)
+        try configuration.bind.requireLocal(
+            setting: "EVT_GENERATOR_BIND", allowed: configuration.insecure || configuration.keys != nil)
+        let (configuration, logger, monitor) = (configuration, logger, monitor)
         try await ServiceRunner.run { loop in
             let engine = try GeneratorEngine(configuration, loop: loop, logger: logger)
             engine.start()
+            monitor.attach(loop) { [weak engine] in
+                engine?.readiness ?? .stopping
+            } collect: { [weak engine] completion in
+                engine?.collect()
+                completion()
+            }
             await ServiceRunner.untilShutdown()
+            monitor.detach()
             await engine.stop()
         }
     }
@@ -64,33 +81,45 @@ final class GeneratorEngine {
     private let configuration: Generator.Configuration
     private let loop: EventLoop
     private let logger: Logger
+    private let access: AccessControl
     private let server: RequestServer?
     private let database: PersistentConnection
     private var recorder: Recorder?
-    private var waiting: Deque<Pending> = []
-    private var waitingBytes = 0
+    private var waiting = FairQueue<Account, Pending>()
+    /// Of a batch that failed: to be committed before anything newer.
+    private var again: Deque<[Pending]> = []
     private var committing = false
     private var patience: Timer?
+    private var trouble = TroubleLog()
+    private var progress = Progress()
+    private var lastError: String?
+    private let events = Metric.generatorEvents.counter()
+    private let commits = Metric.generatorCommit.durations()
+    private let waitingGauge = Metric.generatorWaiting.gauge()
+    private let reconnects = Metric.reconnects.counter()
     private var onIdle: (() -> Void)?
 
     init(_ configuration: Generator.Configuration, loop: EventLoop, logger: Logger) throws {
         self.configuration = configuration
         self.loop = loop
         self.logger = logger
+        let context = Context()
+        access = try AccessControl(configuration.keys, context: context, loop: loop, logger: logger)
         server =
             configuration.bind.isEmpty
             ? nil
             : try RequestServer(
-                binding: configuration.bind.list, context: Context(), loop: loop, sizeLimit: configuration.maxRequestBytes,
-                name: "generator", sendLimit: Int32(clamping: configuration.queueMax),
-                budget: SendBudget(limit: 16 << 20), logger: logger)
+                .generator, binding: configuration.bind, offering: [.generator, .ping], access: access,
+                limits: configuration.limits, context: context, loop: loop, sizeLimit: configuration.maxRequestBytes,
+                sendLimit: Int32(clamping: configuration.queueMax), budget: SendBudget(limit: 16 << 20), logger: logger)
         database = PersistentConnection(configuration.database.options(application: "evt-generator"), on: loop)
     }
 
     func start() {
-        server?.onRequest = { [unowned self] in self.received($1, from: $0) }
+        server?.onCall = { [unowned self] in self.received($1, rid: $2, from: $0) }
         database.delegate = self
         database.start()
+        access.start()
         server?.start()
         logger.info("listening", metadata: [.endpoints: "\(server?.endpoints.joined(separator: ",") ?? "nowhere")"])
     }
@@ -98,6 +127,7 @@ final class GeneratorEngine {
     /// Commits and answers what has been received, then closes.
     func stop() async {
         server?.stop()
+        access.stop()
         commitNext()
         if committing {
             await withCheckedContinuation { continuation in
@@ -112,32 +142,42 @@ final class GeneratorEngine {
         logger.info("stopped")
     }
 
+    func collect() { waitingGauge.set(waiting.count) }
+
+    var readiness: Readiness {
+        guard database.current != nil else { return .notReady(because: lastError ?? "the database cannot be reached") }
+        if let trouble = progress.trouble("\(waiting.count) events wait for a commit", at: .now) {
+            return .notReady(because: trouble)
+        }
+        return .ready("recording events")
+    }
+
     private func idle() {
         let onIdle = onIdle
         self.onIdle = nil
         onIdle?()
     }
 
-    private func received(_ request: WireMessage.Request, from peer: Peer) {
-        do {
-            switch try Call(request, offering: [.generator, .ping]) {
-            case .ping(let echo): server?.answer(peer, request.rid, RawJSON.object("echo", echo))
-            case .addEvent(let type, let data): try add(.init(type: type, data: data), for: peer, rid: request.rid)
-            default: throw FutoInError.notImplemented("not offered here")
+    private func received(_ call: Call, rid: RequestID?, from peer: Peer) {
+        do throws(FutoInError) {
+            switch call {
+            case .ping(let echo): server?.answer(peer, rid, RawJSON.object("echo", echo))
+            case .addEvent(let type, let data): try add(.init(type: type, data: data), for: peer, rid: rid)
+            default: throw .notImplemented("not offered here")
             }
-        } catch let error as FutoInError {
-            server?.answer(peer, request.rid, error)
         } catch {
-            server?.answer(peer, request.rid, .internalError("\(error)"))
+            server?.answer(peer, rid, error)
         }
     }
 
     private func add(_ draft: Recorder.Draft, for peer: Peer, rid: RequestID?) throws(FutoInError) {
-        guard waiting.count < configuration.queueMax, waitingBytes < configuration.queueBytes else {
-            throw .internalError("the event was not recorded: \(waiting.count) others are waiting already")
-        }
-        waiting.append(Pending(peer: peer, rid: rid, draft: draft))
-        waitingBytes += draft.data.bytes.count
+        let (mine, bytes) = (waiting.count(of: peer.account), waiting.weight(of: peer.account))
+        // Of what there is room for, half is for the others.
+        guard mine <= configuration.queueMax / 2, bytes <= configuration.queueBytes / 2, waiting.count < configuration.queueMax,
+            waiting.weight < configuration.queueBytes
+        else { throw .defenseRejected("the event was not recorded: too many are waiting already, \(mine) of them yours") }
+        waiting.append(
+            Pending(peer: peer, rid: rid, draft: draft), of: peer.account, weight: draft.data.bytes.count)
         // Whatever else has arrived by now goes into the same commit.
         if database.current == nil { return waitForDatabase() }
         if !committing { loop.execute { [box = Unchecked(self)] in box.value.commitNext() } }
@@ -154,27 +194,32 @@ final class GeneratorEngine {
 
     private func commitNext() {
         guard !committing else { return }
-        guard !waiting.isEmpty, let connection = database.current, let recorder else {
-            for pending in waiting {
+        guard !waiting.isEmpty || !again.isEmpty, let connection = database.current, let recorder else {
+            for pending in again.joined() + waiting.takeAll() {
                 server?.answer(
                     pending.peer, pending.rid, .internalError("the event was not recorded: the database cannot be reached"))
             }
-            waiting.removeAll()
-            waitingBytes = 0
+            again.removeAll()
             return idle()
         }
-        let batch = Array(waiting.prefix(configuration.commitMax))
-        waiting.removeFirst(batch.count)
-        waitingBytes -= batch.reduce(0) { $0 + $1.draft.data.bytes.count }
+        var batch = again.popFirst() ?? waiting.take(configuration.commitMax, share: configuration.commitShare)
+        // Of somebody who may not record any more, what waits is not recorded either.
+        batch.removeAll { !access.isCurrent($0.peer.caller) }
+        guard !batch.isEmpty else { return commitNext() }
         commit(batch, with: recorder, on: connection)
     }
 
     private func commit(_ batch: [Pending], with recorder: Recorder, on connection: Connection) {
         committing = true
+        progress.waits()
+        let begun = MonotonicTime.now
         recorder.record(batch.map(\.draft), on: connection) { [unowned self] result in
             self.committing = false
             switch result {
             case .success(let ids):
+                self.events.add(ids.count)
+                self.commits.record(.now - begun)
+                self.progress.moved(more: false)
                 for (pending, id) in zip(batch, ids) {
                     self.server?.answer(pending.peer, pending.rid, RawJSON.string(id.description))
                 }
@@ -184,6 +229,13 @@ final class GeneratorEngine {
                     let middle = batch.count / 2
                     return self.commitInTurn([Array(batch[..<middle]), Array(batch[middle...])], recorder, connection)
                 }
+                self.progress.moved(more: false)
+                if !GeneratorEngine.isEventAtFault(error) {
+                    self.progress.failed("events could not be recorded: \(error)")
+                    if self.trouble.isNews("\(error)") {
+                        self.logger.warning("events could not be recorded", metadata: [.error: "\(error)"])
+                    }
+                }
                 for pending in batch { self.server?.answer(pending.peer, pending.rid, GeneratorEngine.explain(error)) }
             }
             if self.database.current == nil { self.waitForDatabase() } else { self.commitNext() }
@@ -192,8 +244,7 @@ final class GeneratorEngine {
 
     /// Puts the parts back in front, to be committed one by one before anything newer.
     private func commitInTurn(_ parts: [[Pending]], _ recorder: Recorder, _ connection: Connection) {
-        waiting.prepend(contentsOf: parts.dropFirst().joined())
-        waitingBytes += parts.dropFirst().joined().reduce(0) { $0 + $1.draft.data.bytes.count }
+        again.prepend(contentsOf: parts.dropFirst())
         commit(parts[0], with: recorder, on: connection)
     }
 
@@ -217,15 +268,21 @@ final class GeneratorEngine {
 
 extension GeneratorEngine: PersistentConnectionDelegate {
     func prepare(_ connection: Connection, of keeper: PersistentConnection) async throws {
-        recorder = Recorder(try await StreamInfo.load(configuration.database.tables, from: connection).tables)
+        recorder = Recorder(try await StreamInfo.load(configuration.database.tables, from: connection, writing: true).tables)
     }
 
     func opened(_ connection: Connection, of keeper: PersistentConnection) {
-        logger.info("connected to the database", metadata: [.database: "\(configuration.database)"])
+        progress.moved(more: !waiting.isEmpty)
+        if trouble.isGoodNews() {
+            logger.info("connected to the database", metadata: [.database: "\(configuration.database)"])
+        }
         commitNext()
     }
 
     func failed(_ error: any Error, retryingIn pause: Duration, of keeper: PersistentConnection) {
-        logger.warning("no database", metadata: [.error: "\(error)", .retryIn: "\(pause)"])
+        reconnects.add()
+        lastError = "\(error)"
+        guard trouble.isNews("\(error)") else { return }
+        logger.warning("no database; trying again", metadata: [.error: "\(error)"])
     }
 }

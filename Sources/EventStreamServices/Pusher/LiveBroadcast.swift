@@ -12,22 +12,25 @@ final class LiveBroadcast {
     private let socket: Socket
     private let loop: EventLoop
     private let logger: Logger
+    private var reserve: DescriptorReserve
     private let byteLimit: Int
     private let holdLimit: Int
-    private var source: SocketSource?
+    private let subscribers: Subscribers
     private var monitor: Monitor?
-    /// The present connections: without any, nothing is put together.
-    private var connections: Set<Int32> = []
     private var buffer: [UInt8] = []
     /// Bytes that wait; what several subscribers wait for is there once.
     private let waiting = ByteGauge()
     /// Pages that are held back; they are in the window, too, so that holding them takes no memory of its own.
     private var held: [EventPage] = []
     private var heldBytes = 0
+    /// Of what was broadcast.
+    private var newest = EventID.none
     private var stuck = StuckConnections<PeerConnection>(looks: 21)
     private var nextLook = MonotonicTime.now
     private var timer: Timer?
     private(set) var endpoints: [String] = []
+    var onDropped: (Int) -> Void = { _ in }
+    var subscriberCount: Int { subscribers.count }
 
     /// Messages that may wait for one subscriber; more are dropped for this one.
     private static let longestQueue: Int32 = 100_000
@@ -39,49 +42,54 @@ final class LiveBroadcast {
     ///   - byteLimit: bytes that may wait, all subscribers together.
     ///   - holdLimit: bytes that may be held back before the oldest are dropped.
     init(
-        binding endpoints: [String], context: Context, loop: EventLoop, byteLimit: Int, holdLimit: Int, logger: Logger
+        binding endpoints: Endpoints, access: AccessControl, limits: PeerLimits, context: Context, loop: EventLoop,
+        byteLimit: Int, holdLimit: Int, logger: Logger
     ) throws {
         self.loop = loop
         self.logger = logger
+        reserve = DescriptorReserve(logger: logger)
         self.byteLimit = byteLimit
         self.holdLimit = holdLimit
         socket = try Socket(
             .xpub, in: context,
             options: [
-                .sendHighWaterMark(LiveBroadcast.longestQueue), .ipv6(endpoints.contains { $0.contains("[") }),
-                .heartbeat(interval: .seconds(5), timeout: .seconds(15)),
-                .maxMessageSize(1024),
-            ])
+                .sendHighWaterMark(LiveBroadcast.longestQueue), .ipv6(endpoints.list.contains { $0.contains("[") }),
+                .heartbeat(interval: .seconds(5), timeout: .seconds(15)), .handshakeTimeout(.seconds(5)),
+                .maxMessageSize(access.isKeyed ? 512 : 128), .receiveHighWaterMark(0),
+                access.isKeyed ? .manualSubscriptions : .verboseSubscriptions,
+            ] + access.options(for: .live))
+        subscribers = Subscribers(of: socket, access: access, limits: limits, logger: logger)
         monitor = try Monitor(socket, name: "live") { [unowned self] event in
             switch event {
-            case .connected(let connection): self.connections.insert(connection)
-            case .disconnected(let connection): self.connections.remove(connection)
+            case .connected(let connection):
+                self.reserve.protect(from: connection)
+                self.subscribers.connected(connection)
+            case .disconnected(let connection): self.subscribers.disconnected(connection)
             case .ready, .handshakeFailed: break
             }
         }
-        for endpoint in endpoints { self.endpoints.append(try socket.bind(endpoint)) }
+        subscribers.lookAtConnections = { [unowned self] in self.monitor?.dispatch() }
+        for endpoint in endpoints.list { self.endpoints.append(try socket.bind(endpoint, mode: endpoints.ipcMode)) }
     }
 
     func start() {
-        guard let monitor, source == nil else { return }
-        // Subscriptions are the socket's own affair; what it tells of them is not needed.
-        let source = SocketSource(socket) { _ in }
-        self.source = source
+        guard let monitor else { return }
         loop.add(monitor)
-        loop.add(source)
+        loop.add(subscribers)
     }
 
     func stop() {
         timer?.cancel()
-        if let source { loop.remove(source) }
+        loop.remove(subscribers)
+        subscribers.stop()
         if let monitor { loop.remove(monitor) }
-        (source, monitor) = (nil, nil)
+        monitor = nil
     }
 
     func send(_ page: EventPage) {
         // Whoever connected before this page counts for it.
         monitor?.dispatch()
-        guard !connections.isEmpty else { return }
+        guard subscribers.count > 0 else { return }
         held.append(page)
         heldBytes += page.byteCount
         sendHeld()
@@ -99,12 +107,15 @@ final class LiveBroadcast {
     }
 
     private func broadcast(_ page: EventPage) {
-        for index in 0..<page.count {
+        // After a fail-over the stream begins anew a little before where it was: subscribers get each event once, in order.
+        for index in 0..<page.count where page.entries[index].id > newest {
+            newest = page.entries[index].id
+            subscribers.willBroadcast(page.entries[index].type)
             buffer.removeAll(keepingCapacity: true)
             page.append(index..<(index + 1), precise: false, to: &buffer)
             buffer.removeLast()
             _ = try? socket.send(
-                [page.entries[index].type.utf8, buffer], gauge: waiting, overhead: LiveBroadcast.slot * connections.count)
+                [page.entries[index].type.utf8, buffer], gauges: [waiting], overhead: LiveBroadcast.slot * subscribers.count)
         }
     }
 
@@ -125,7 +136,7 @@ final class LiveBroadcast {
 
     private func cutTheSlowest() {
         var unsent: [PeerConnection: Int] = [:]
-        for connection in connections.map({ PeerConnection($0) }) { unsent[connection] = connection.unsentBytes }
+        for connection in subscribers.connections.map({ PeerConnection($0) }) { unsent[connection] = connection.unsentBytes }
         var slow = stuck.look(unsent)
         if slow.isEmpty, heldBytes > holdLimit / 2, let worst = unsent.max(by: { $0.value < $1.value }), worst.value > 0 {
             slow = [worst.key]
@@ -145,6 +156,7 @@ final class LiveBroadcast {
             heldBytes -= page.byteCount
             dropped += page.count
         }
+        onDropped(dropped)
         logger.warning("live subscribers do not keep up: events were dropped for all of them", metadata: [.events: "\(dropped)"])
     }
 }

@@ -6,7 +6,7 @@ public import ServiceLifecycle
 /// The `futoin.evt.push` and `futoin.evt.poll` service, and the live broadcast.
 ///
 /// Every event is read once and encoded once, whoever gets it. Any number of pushers may work on one database.
-public struct Pusher: Service {
+public struct Pusher: Service, Reloadable, Monitored {
     public struct Configuration: Sendable {
         public var database: DatabaseConfiguration
         /// Where receivers and pollers connect; none turns the service off.
@@ -36,7 +36,10 @@ public struct Pusher: Service {
         public var sendBytes = 16 << 20
         /// How long a stop waits for the groups in flight to be answered.
         public var drainTimeout = Duration.seconds(2)
-        /// Allows endpoints that other machines can reach.
+        /// What makes the sockets keyed; nil for plain ones.
+        public var keys: ServerKeys?
+        public var limits = PeerLimits()
+        /// Allows endpoints that other machines can reach, without keys.
         public var insecure = false
 
         public init(database: DatabaseConfiguration, bind: Endpoints, liveBind: Endpoints) {
@@ -48,20 +51,31 @@ public struct Pusher: Service {
 
     private let configuration: Configuration
     private let logger: Logger
+    private let monitor = RoleMonitor(.pusher)
+    public var monitors: [RoleMonitor] { [monitor] }
 
     public init(_ configuration: Configuration, logger: Logger) {
         self.configuration = configuration
         self.logger = logger
     }
 
+    public func reload() { configuration.keys?.authorized.reload(logger: logger) }
+
     public func run() async throws {
-        try configuration.bind.requireLocal(setting: "EVT_PUSHER_BIND", insecure: configuration.insecure)
-        try configuration.liveBind.requireLocal(setting: "EVT_LIVE_BIND", insecure: configuration.insecure)
-        let (configuration, logger) = (configuration, logger)
+        let isOpen = configuration.insecure || configuration.keys != nil
+        try configuration.bind.requireLocal(setting: "EVT_PUSHER_BIND", allowed: isOpen)
+        try configuration.liveBind.requireLocal(setting: "EVT_LIVE_BIND", allowed: isOpen)
+        let (configuration, logger, monitor) = (configuration, logger, monitor)
         try await ServiceRunner.run { loop in
             let engine = try PusherEngine(configuration, loop: loop, logger: logger)
             engine.start()
+            monitor.attach(loop) { [weak engine] in
+                engine?.readiness ?? .stopping
+            } collect: { [weak engine] completion in
+                if let engine { engine.collect(completion) } else { completion() }
+            }
             await ServiceRunner.untilShutdown()
+            monitor.detach()
             await engine.stop()
         }
     }

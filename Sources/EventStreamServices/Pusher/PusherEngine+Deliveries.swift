@@ -44,6 +44,7 @@ extension PusherEngine {
             session.neededRoom = 0
             let taken = delivery.took(last: last, count: group.count, through: group.through, at: .now)
             session.kind = .reliable(delivery, epoch: epoch)
+            if let time = group.firstTimestamp { session.took(taken.sequence, recordedAt: time) }
             send(taken, group, to: session)
         }
         readHistory(session)
@@ -175,20 +176,20 @@ extension PusherEngine {
 
     // MARK: Answers
 
-    func answered(_ response: WireMessage.Response, by peer: Peer) {
+    /// - Returns: whether it answers something.
+    func answered(_ response: WireMessage.Response, by peer: Peer) -> Bool {
         let now = MonotonicTime.now
-        let number = response.rid?.contents.first == UInt8(ascii: "S") ? response.rid?.number : nil
-        heard(peer)
-        guard let number else { return }
-        for session in sessions.sessions(of: peer.identity) { answered(session, number, response.outcome, at: now) }
+        guard response.rid?.contents.first == UInt8(ascii: "S"), let number = response.rid?.number else { return false }
+        let own = sessions.sessions(of: peer.identity).filter { $0.peer.caller.isSameUser(as: peer.caller) }
+        return own.map { answered($0, number, response.outcome, at: now) }.contains(true)
     }
 
     private func answered(
         _ session: Session, _ rid: UInt64, _ outcome: Result<RawJSON, FutoInError>, at now: MonotonicTime
-    ) {
+    ) -> Bool {
         switch session.kind {
         case .live(var delivery):
-            guard delivery.answered(rid) else { return }
+            guard delivery.answered(rid) else { return false }
             session.kind = .live(delivery)
             pump(session)
         case .reliable(var delivery, let epoch):
@@ -197,17 +198,34 @@ extension PusherEngine {
             case .success(let result): answer = result == .true ? .processed : .failed("answered \(result), not true")
             case .failure(let error): answer = .failed(error.description)
             }
+            let before = delivery.eventsInFlight
             let result = delivery.answered(rid, answer, at: now)
             session.kind = .reliable(delivery, epoch: epoch)
             switch result {
             case .confirmed(let position):
+                measure(session, confirmed: before - delivery.eventsInFlight, before: delivery.firstInFlight)
                 store.note(session.consumer, epoch: epoch, position: position)
                 pump(session)
             case .retry(let group, let pause):
                 keepTime(within: pause)
                 reportFailure(of: group, answer, session, at: now)
-            case .waiting, .unknown: break
+            case .waiting: break
+            case .unknown: return false
             }
+        }
+        return true
+    }
+
+    func metrics(of consumer: ConsumerIdentity) -> PusherMetrics.OfConsumer {
+        metrics.of(consumer) { self.sessions.reliable($0) != nil }
+    }
+
+    private func measure(_ session: Session, confirmed count: Int, before sequence: UInt64) {
+        let figures = metrics(of: session.consumer)
+        figures.delivered.add(count)
+        let now = EventTimestamp.now
+        for time in session.confirmed(before: sequence) {
+            figures.latency.record(.microseconds(max(0, now.microseconds - time.microseconds)))
         }
     }
 
@@ -234,8 +252,8 @@ extension PusherEngine {
             while after < page.through {
                 let extent = EventGroup(
                     from: [page], after: after, want: session.want, precise: session.precise, limits: limits)
-                _ = delivery.arrived(
-                    through: extent.through, count: extent.count, bytes: extent.bytes, limits: limits)
+                metrics.liveDropped.add(
+                    delivery.arrived(through: extent.through, count: extent.count, bytes: extent.bytes, limits: limits))
                 after = extent.through
             }
             session.kind = .live(delivery)
@@ -247,7 +265,7 @@ extension PusherEngine {
         while case .live(var delivery) = session.kind {
             guard let bytes = delivery.nextBytes else { return }
             guard server.hasRoom(for: bytes, to: session.peer) else { return keepTime(within: .milliseconds(20)) }
-            let rid = nextRid()
+            let (rid, dropped) = (nextRid(), delivery.dropped)
             guard let group = delivery.next(rid: rid, at: .now) else {
                 session.kind = .live(delivery)
                 return
@@ -264,6 +282,7 @@ extension PusherEngine {
             } else {
                 delivery.lost(group, rid: rid)
             }
+            metrics.liveDropped.add(delivery.dropped - dropped)
             session.kind = .live(delivery)
         }
     }

@@ -1,4 +1,3 @@
-import DequeModule
 import EventLoop
 import EventStore
 import EventStream
@@ -13,10 +12,13 @@ final class PusherEngine {
     let configuration: Pusher.Configuration
     let loop: EventLoop
     let logger: Logger
+    let access: AccessControl
     let server: RequestServer?
     let broadcast: LiveBroadcast?
     let tail: StreamTail
     let store: PusherStore
+    let metrics = PusherMetrics()
+    let figures: StreamFigures
 
     var window: EventWindow?
     var sessions = SessionTable()
@@ -25,9 +27,13 @@ final class PusherEngine {
     /// Calls that came while the database was away for a moment, or not reached yet.
     var held = HeldCalls()
     var pollMemo = PollMemo()
-    /// Polls by peer; the first of each is under way.
-    var polls: [[UInt8]: Deque<Poll>] = [:]
-    var pollCount = 0
+    /// Calls that ask something of the database for each: whoever makes many waits for its own.
+    var turns = TurnQueue<Account, () -> Void>(ownerLimit: 1000, limit: 10_000)
+    /// Calls of `lag` under way.
+    var lagCalls: [Account: Int] = [:]
+    static let mostLagCalls = 100
+    /// How far polls of registered consumers were answered with ids that an earlier generation may have given to others.
+    var polledOut: [ConsumerIdentity: EventID] = [:]
     /// Turns at reading history.
     var history = HistoryQueue<ConsumerIdentity>()
     private var tickTimer: (timer: Timer, due: MonotonicTime)?
@@ -39,42 +45,51 @@ final class PusherEngine {
         self.loop = loop
         self.logger = logger
         let context = Context()
+        access = try AccessControl(configuration.keys, context: context, loop: loop, logger: logger)
         server =
             configuration.bind.isEmpty
             ? nil
             : try RequestServer(
-                binding: configuration.bind.list, context: context, loop: loop, sizeLimit: configuration.maxRequestBytes,
-                name: "pusher", sendLimit: 2000, budget: SendBudget(limit: configuration.sendBytes),
-                logger: logger)
+                .pusher, binding: configuration.bind, offering: [.poll, .push, .ping], access: access,
+                limits: configuration.limits, context: context, loop: loop, sizeLimit: configuration.maxRequestBytes,
+                sendLimit: 2000, budget: SendBudget(limit: configuration.sendBytes), logger: logger)
         broadcast =
             configuration.liveBind.isEmpty
             ? nil
             : try LiveBroadcast(
-                binding: configuration.liveBind.list, context: context, loop: loop, byteLimit: configuration.sendBytes,
-                holdLimit: configuration.windowBytes, logger: logger)
+                binding: configuration.liveBind, access: access, limits: configuration.limits, context: context, loop: loop,
+                byteLimit: configuration.sendBytes, holdLimit: configuration.windowBytes, logger: logger)
         tail = StreamTail(configuration, loop: loop, logger: logger)
         store = PusherStore(configuration, loop: loop, logger: logger)
+        figures = StreamFigures(configuration.database, loop: loop)
         // Numbers of an earlier run must not come again: a late answer to that run would be taken for one of ours.
         lastRid = UInt64.random(in: 1..<1 << 40) << 20
     }
 
     func start() {
-        server?.onRequest = { [unowned self] in self.received($1, from: $0) }
+        server?.onHeard = { [unowned self] in self.heard($0) }
+        server?.onCall = { [unowned self] in self.received($1, rid: $2, from: $0) }
         server?.onResponse = { [unowned self] in self.answered($1, by: $0) }
         server?.onDisconnect = { [unowned self] in self.disconnected($0) }
-        tail.onStart = { [unowned self] position in
-            if self.window == nil { self.window = EventWindow(after: position, byteLimit: self.configuration.windowBytes) }
+        server?.onRevoke = { [unowned self] in self.revoked($0) }
+        tail.onStart = { [unowned self] start in
+            if start.isAnew { self.beginAnew(after: start.position) }
+            self.store.trust(start.identity, isAnew: start.isAnew)
             self.ready()
         }
         tail.onPage = { [unowned self] page in
+            self.metrics.read.add(page.count)
             self.window?.append(page)
             self.broadcast?.send(page)
             self.liveEventsArrived(page)
             self.pumpAll()
         }
+        tail.onLost = { [unowned self] in self.store.distrust() }
         store.onFenced = { [unowned self] consumer, epoch in self.fenced(consumer, epoch: epoch) }
         store.onDeclaredDead = { [unowned self] in self.endAllSessions() }
         store.onReady = { [unowned self] in self.ready() }
+        store.onStored = { [unowned self] in self.tail.stored($0) }
+        store.onDisagreement = { [unowned self] in self.tail.lookAgain(because: $0) }
         store.settled = { [unowned self] in self.tail.settled ?? .none }
         store.sessions = { [unowned self] in
             self.sessions.all.compactMap { session in
@@ -86,10 +101,12 @@ final class PusherEngine {
         store.onOthers = { [unowned self] in self.tail.hasListeners = $0 }
         store.start()
         tail.start()
+        access.start()
         server?.start()
         broadcast?.start()
         let endpoints = (server?.endpoints ?? []) + (broadcast?.endpoints ?? [])
         logger.info("listening", metadata: [.endpoints: "\(endpoints.joined(separator: ","))"])
+        broadcast?.onDropped = { [unowned self] in self.metrics.liveDropped.add($0) }
     }
 
     /// Starts no more groups, waits a while for the answers to those in flight, stores positions, gives sessions up.
@@ -99,8 +116,10 @@ final class PusherEngine {
         server?.stop()
         tail.stop()
         for session in sessions.all { end(session, because: "the pusher stops", quietly: true) }
+        figures.forget()
         await store.stop()
         broadcast?.stop()
+        access.stop()
         logger.info("stopped")
     }
 
@@ -113,7 +132,27 @@ final class PusherEngine {
         }
     }
 
+    /// The stream is another than before, or this is the start: nothing that was read or confirmed means anything any more.
+    private func beginAnew(after position: EventID) {
+        for session in sessions.all { sessions.remove(session) }
+        window = EventWindow(after: position, byteLimit: configuration.windowBytes)
+        (pollMemo, polledOut) = (PollMemo(), [:])
+    }
+
     var mayStartGroups: Bool { !stopping }
+
+    /// Brings the gauges up to date.
+    func collect(_ completion: @escaping () -> Void) {
+        metrics.show(
+            sessions, subscribers: broadcast?.subscriberCount ?? 0, gap: tail.isConnected ? tail.head?.gap : nil, at: .now)
+        figures.refresh(completion)
+    }
+
+    var readiness: Readiness {
+        if let trouble = tail.trouble(at: .now) ?? store.trouble { return .notReady(because: trouble) }
+        guard isReady, let settled = tail.settled else { return .notReady(because: "the database cannot be reached") }
+        return .ready("following the stream at \(settled); sessions: \(sessions.all.count)")
+    }
 
     /// Whether calls that need the database can be served.
     var isReady: Bool { tail.isConnected && window != nil && store.isReady }

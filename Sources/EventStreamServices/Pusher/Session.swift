@@ -1,3 +1,4 @@
+import DequeModule
 import EventLoop
 import EventStream
 
@@ -9,9 +10,13 @@ final class Session {
     }
 
     let consumer: ConsumerIdentity
-    let peer: Peer
+    fileprivate(set) var peer: Peer
     let want: EventFilter
     let precise: Bool
+    /// It brings what comes after this event.
+    let start: EventID
+    /// Up to here earlier generations of the stream had the same events for it.
+    let common: EventID
     var lease: Lease
     var kind: Kind
     /// History read for this session alone, while it is behind the shared window.
@@ -27,17 +32,36 @@ final class Session {
     /// Calls of the peer that wait to see whether it can be taken back.
     var afterResuming: [() -> Void] = []
     var failures = FailureLog()
+    /// When the first event of each group in flight was recorded, by the group's number.
+    private var recorded: Deque<(sequence: UInt64, at: EventTimestamp)> = []
 
-    init(consumer: ConsumerIdentity, peer: Peer, want: EventFilter, precise: Bool, lease: Lease, kind: Kind) {
+    init(
+        consumer: ConsumerIdentity, peer: Peer, want: EventFilter, precise: Bool, start: EventID, common: EventID, lease: Lease,
+        kind: Kind
+    ) {
         self.consumer = consumer
         self.peer = peer
         self.want = want
         self.precise = precise
+        self.start = start
+        self.common = common
         self.lease = lease
         self.kind = kind
     }
 
     var isLive: Bool { consumer.component.isLive }
+
+    func took(_ sequence: UInt64, recordedAt time: EventTimestamp) { recorded.append((sequence, time)) }
+
+    /// When the first events were recorded of the groups that are not in flight any more.
+    func confirmed(before sequence: UInt64) -> [EventTimestamp] {
+        var times: [EventTimestamp] = []
+        while let first = recorded.first, first.sequence < sequence {
+            times.append(first.at)
+            recorded.removeFirst()
+        }
+        return times
+    }
 
     /// When something is to be sent, or sent again; nil while its peer is away.
     var nextDeadline: MonotonicTime? {
@@ -66,35 +90,54 @@ struct FailureLog {
 
 /// The sessions of one pusher, by peer and by consumer.
 struct SessionTable {
-    private struct Key: Hashable {
-        let identity: [UInt8]
-        let component: ConsumerComponent
-    }
-
-    private var sessions: [Key: Session] = [:]
+    private var everyone: [ObjectIdentifier: Session] = [:]
+    private var byPeer: [[UInt8]: [ConsumerComponent: Session]] = [:]
     private var reliable: [ConsumerIdentity: Session] = [:]
+    private var counts: [Account: Int] = [:]
 
-    var all: some Collection<Session> { sessions.values }
-    var isEmpty: Bool { sessions.isEmpty }
-    var count: Int { sessions.count }
+    var all: some Collection<Session> { everyone.values }
+    var isEmpty: Bool { everyone.isEmpty }
+    func count(of account: Account) -> Int { counts[account] ?? 0 }
 
-    func session(of identity: [UInt8], _ component: ConsumerComponent) -> Session? {
-        sessions[Key(identity: identity, component: component)]
+    /// The peer's own; another user's under the same routing id is none of it.
+    func session(of peer: Peer, _ component: ConsumerComponent) -> Session? {
+        guard let session = byPeer[peer.identity]?[component], session.peer.caller.isSameUser(as: peer.caller) else { return nil }
+        return session
     }
 
-    func sessions(of identity: [UInt8]) -> [Session] { sessions.filter { $0.key.identity == identity }.map(\.value) }
+    func sessions(of identity: [UInt8]) -> [Session] { byPeer[identity].map { Array($0.values) } ?? [] }
 
     func reliable(_ consumer: ConsumerIdentity) -> Session? { reliable[consumer] }
 
     mutating func insert(_ session: Session) {
-        sessions[Key(identity: session.peer.identity, component: session.consumer.component)] = session
+        let (identity, component) = (session.peer.identity, session.consumer.component)
+        if let before = byPeer[identity]?[component] { remove(before) }
+        byPeer[identity, default: [:]][component] = session
+        everyone[ObjectIdentifier(session)] = session
+        count(session.peer.account, 1)
         if !session.isLive { reliable[session.consumer] = session }
+    }
+
+    /// The same peer, perhaps over a new connection.
+    mutating func heard(_ session: Session, from peer: Peer) {
+        guard session.peer.caller !== peer.caller else { return }
+        count(session.peer.account, -1)
+        session.peer = Peer(identity: peer.identity, hasDelimiter: session.peer.hasDelimiter, caller: peer.caller)
+        count(session.peer.account, 1)
+    }
+
+    private mutating func count(_ account: Account, _ change: Int) {
+        let count = counts[account, default: 0] + change
+        counts[account] = count > 0 ? count : nil
     }
 
     mutating func remove(_ session: Session) {
         session.isOver = true
-        let key = Key(identity: session.peer.identity, component: session.consumer.component)
-        if sessions[key] === session { sessions[key] = nil }
+        guard everyone.removeValue(forKey: ObjectIdentifier(session)) != nil else { return }
+        let (identity, component) = (session.peer.identity, session.consumer.component)
+        if byPeer[identity]?[component] === session { byPeer[identity]?[component] = nil }
+        if byPeer[identity]?.isEmpty ?? false { byPeer[identity] = nil }
         if reliable[session.consumer] === session { reliable[session.consumer] = nil }
+        count(session.peer.account, -1)
     }
 }

@@ -4,25 +4,38 @@ import EventStream
 import Logging
 import Postgres
 
+/// A connection is given up because it may lead to another database than the others do: no trouble, and no news.
+struct LookAgain: Error, CustomStringConvertible {
+    let description: String
+}
+
 /// Reads the head of the stream, once for everyone: carries out what ``HeadReader`` decides.
 final class StreamTail {
     private let loop: EventLoop
-    private let logger: Logger
-    private let tables: StreamTables
-    private let configuration: HeadReader.Configuration
-    private let database: PersistentConnection
+    let logger: Logger
+    let tables: StreamTables
+    let configuration: HeadReader.Configuration
+    let database: PersistentConnection
     private let limits = QueueReader.Limits()
-    private var rows: QueueReader?
-    private var queries: TailQueries?
-    private var info: StreamInfo?
-    private var head: HeadReader?
-    private var timer: Timer?
+    var rows: QueueReader?
+    var queries: TailQueries?
+    var info: StreamInfo?
+    var head: HeadReader?
+    var memory = StreamMemory()
+    var generations: GenerationStore?
+    var timer: Timer?
     /// Whether reads are under way on the present connection.
-    private var isFollowing = false
+    var isFollowing = false
     private var gapLog: GapLog
+    var trouble = TroubleLog()
+    /// Why there is no connection, if there is none.
+    var lastError: String?
+    private let reconnects = Metric.reconnects.counter()
+    /// When the turn that is under way began.
+    private var turnBegan: MonotonicTime?
     /// Who waits for a read that begins after they asked.
-    private var askers: [(Bool) -> Void] = []
-    private var askersOfThisTurn: [(Bool) -> Void] = []
+    var askers: [(Bool) -> Void] = []
+    var askersOfThisTurn: [(Bool) -> Void] = []
     private var latched: Bool?
     private var lastPassedOn: MonotonicTime?
     private var passOnTimer: Timer?
@@ -33,8 +46,9 @@ final class StreamTail {
     /// How often a listener tries to get the waking role.
     private let roleInterval = Duration.seconds(1)
 
-    /// The position the tail starts from, once it is known.
-    var onStart: (EventID) -> Void = { _ in }
+    /// Reading begins over a new connection.
+    var onStart: (Start) -> Void = { _ in }
+    var onLost: () -> Void = {}
     /// Events that are settled, in order, without a gap to what came before.
     var onPage: (EventPage) -> Void = { _ in }
     /// Whether other pushers listen for wake-ups.
@@ -50,6 +64,17 @@ final class StreamTail {
             configuration.database.options(application: "evt-pusher tail", settings: QueueReader.settings), on: loop)
     }
 
+    struct Start {
+        /// Everything up to here has been reported.
+        let position: EventID
+        let identity: GenerationStore.Identity
+        /// Whether what was read before is of another generation, or nothing was.
+        let isAnew: Bool
+    }
+    /// Which stream this is, and where; once it has been found.
+    var identity: GenerationStore.Identity?
+    var announced: StreamGeneration?
+
     /// Everything up to here has been reported.
     var settled: EventID? { head?.settled }
 
@@ -64,6 +89,12 @@ final class StreamTail {
         database.stop()
     }
 
+    /// The database has acknowledged that the stream is settled up to here.
+    func stored(_ settled: EventID) { memory.stored(settled) }
+
+    /// Looks again whether the database is still the one it was.
+    func lookAgain(because reason: String) { database.restart(because: LookAgain(description: reason)) }
+
     /// Calls back when everything that was committed before this call has been reported, as far as no open transaction
     /// holds it back; with false if the database goes away meanwhile.
     func whenFresh(_ completion: @escaping (Bool) -> Void) {
@@ -74,7 +105,24 @@ final class StreamTail {
 
     var isConnected: Bool { database.current != nil }
 
-    private func takeRole(on connection: Connection) {
+    /// Why events that wait do not move, in words for people.
+    func trouble(at now: MonotonicTime) -> String? {
+        guard isConnected else { return lastError ?? "the database cannot be reached" }
+        if let turnBegan, now - turnBegan > Progress.patience {
+            return "the database has not answered a read of new events for \((now - turnBegan).components.seconds) s"
+        }
+        guard let gap = head?.gap, gap.age(at: now) > Progress.patience else { return nil }
+        let processes = (gap.holders ?? []).map { $0.processID.map { "pid \($0)" } ?? "prepared \($0.transaction)" }
+        return "events after \(gap.after) wait for an open transaction that recorded earlier ones: "
+            + processes.sorted().joined(separator: ", ")
+    }
+
+    func connectionFailed(_ error: any Error) {
+        (lastError, turnBegan) = ("\(error)", nil)
+        if !(error is LookAgain) { reconnects.add() }
+    }
+
+    func takeRole(on connection: Connection) {
         guard let info, let queries else { return }
         guard !info.writersMayPrepare else { return follow(as: .poller) }
         queries.takeWakerRole(on: connection) { [unowned self] result in
@@ -88,7 +136,7 @@ final class StreamTail {
         if let action = head?.started(as: role) { perform(action) }
     }
 
-    private func perform(_ action: SleepLatch.Action) {
+    func perform(_ action: SleepLatch.Action) {
         timer?.cancel()
         switch action {
         case .read(let operation): turn(operation)
@@ -116,6 +164,7 @@ final class StreamTail {
 
     private func turn(_ operation: SleepLatch.LatchOperation) {
         guard let connection = database.current, let queries else { return }
+        turnBegan = .now
         askersOfThisTurn += askers
         askers = []
         latched = nil
@@ -136,6 +185,7 @@ final class StreamTail {
         switch query {
         case .holders: readHolders(on: connection)
         case .rows(let after): readRows(after: after, on: connection)
+        case .advance(let id): advanceSequence(beyond: id, on: connection)
         case nil: turnEnded()
         }
     }
@@ -145,16 +195,37 @@ final class StreamTail {
         queries?.look(after: settled ?? .none, on: connection) { [unowned self] result in
             guard case .success(let look) = result else { return self.readFailed(result, connection) }
             let now = MonotonicTime.now
-            let next = self.head?.sawHolders(look.holders, newest: look.newest, took: now - begun, at: now)
+            let next = self.head?.sawHolders(
+                look.holders, newest: look.newest, drawn: look.drawn, took: now - begun, at: now)
             if next == nil { self.reportGap(on: connection) }
             self.submit(next, on: connection)
         }
+    }
+
+    private func advanceSequence(beyond id: EventID, on connection: Connection) {
+        generations?.advance(beyond: id, on: connection) { [unowned self] result in
+            guard case .success(let mayAdvance) = result else { return self.readFailed(result, connection) }
+            guard mayAdvance else { return self.readFailed(Result<Void, _>.failure(self.notPermitted(id)), connection) }
+            self.logger.warning(
+                "an event has an id that the sequence has not given; the sequence goes on after it", metadata: [.last: "\(id)"])
+            self.readHolders(on: connection)
+        }
+    }
+
+    private func notPermitted(_ id: EventID) -> PostgresError {
+        PostgresError(
+            .invalidInput,
+            """
+            event \(id) has an id that its sequence has not given, and nothing after it can be delivered before the sequence goes \
+            on beyond it; this role may not do that: GRANT USAGE, UPDATE on it, or set it yourself
+            """)
     }
 
     private func readRows(after: EventID, on connection: Connection) {
         rows?.read(on: connection, after: after, limits: limits) { [unowned self] result in
             guard case .success(let rows) = result else { return self.readFailed(result, connection) }
             let count = self.head?.sawRows(rows.ids, isCut: rows.isCut, at: .now) ?? 0
+            self.memory.read(rows.traces(first: count))
             self.turnEnded {
                 guard count > 0 else { return }
                 self.gapLog.closed()
@@ -168,6 +239,7 @@ final class StreamTail {
     ///   these rows are put into their wire form and sent.
     private func turnEnded(report: () -> Void = {}) {
         guard head != nil else { return }
+        turnBegan = nil
         let isFresh = head?.isFresh ?? false
         let ready = isFresh ? askersOfThisTurn : []
         if !isFresh { askers = askersOfThisTurn + askers }
@@ -206,35 +278,5 @@ final class StreamTail {
                 tail.gapLog.waiting(gap, for: text)
             }
         }
-    }
-}
-
-extension StreamTail: PersistentConnectionDelegate {
-    func prepare(_ connection: Connection, of keeper: PersistentConnection) async throws {
-        let info = try await StreamInfo.load(tables, from: connection)
-        let queries = TailQueries(info)
-        try await queries.listen(on: connection)
-        let floor = try await queries.settledFloor(on: connection)
-        (self.info, self.queries, rows) = (info, queries, QueueReader(info.tables))
-        // After a reconnect the tail goes on where it was.
-        if head == nil { head = HeadReader(settled: floor, configuration) }
-    }
-
-    func opened(_ connection: Connection, of keeper: PersistentConnection) {
-        connection.onNotification = { [unowned self] _ in
-            if self.isFollowing, let action = self.head?.notified() { self.perform(action) }
-        }
-        logger.info("following the stream", metadata: [.settled: "\(settled ?? .none)"])
-        onStart(settled ?? .none)
-        takeRole(on: connection)
-    }
-
-    func failed(_ error: any Error, retryingIn pause: Duration, of keeper: PersistentConnection) {
-        timer?.cancel()
-        isFollowing = false
-        logger.warning("no database", metadata: [.error: "\(error)", .retryIn: "\(pause)"])
-        let waiting = askersOfThisTurn + askers
-        (askers, askersOfThisTurn) = ([], [])
-        for asker in waiting { asker(false) }
     }
 }

@@ -1,6 +1,8 @@
 /// Where sockets bind and connect.
 public struct Endpoints: Hashable, Sendable {
     public let list: [String]
+    /// The permissions of `ipc://` endpoints' files.
+    public var ipcMode: UInt32 = 0o600
 
     public init(_ list: [String]) { self.list = list }
 
@@ -12,12 +14,15 @@ public struct Endpoints: Hashable, Sendable {
     public var isEmpty: Bool { list.isEmpty }
 
     /// Fails for an endpoint that other machines could reach: without keys only loopback and ipc are safe.
-    public func requireLocal(setting: String, insecure: Bool) throws(ConfigurationError) {
-        guard !insecure else { return }
+    ///
+    /// - Parameter allowed: others may be reached nevertheless.
+    public func requireLocal(setting: String, allowed: Bool) throws(ConfigurationError) {
+        guard !allowed else { return }
         for endpoint in list where !Endpoints.isLocal(endpoint) {
             throw ConfigurationError(
                 "\(setting): \(endpoint) can be reached from other machines, and there are no keys to keep strangers out; "
-                    + "bind to 127.0.0.1, [::1] or ipc://, or set EVT_INSECURE=true if the network is trusted")
+                    + "bind to 127.0.0.1, [::1] or ipc://, set EVT_CURVE_KEY and EVT_AUTHORIZED_KEYS, or EVT_INSECURE=true if the "
+                    + "network is trusted")
         }
     }
 

@@ -2,27 +2,35 @@ import EventLoop
 
 /// Calls that wait a moment for the database instead of failing at once: while a process starts, or reconnects.
 struct HeldCalls {
-    /// How long a call waits, and how many do at most.
+    /// How long a call waits, and how many do at most: of all, and of one account.
     static let patience = Duration.seconds(2)
     static let limit = 1000
+    static let accountLimit = 250
 
     private var calls: [() -> Void] = []
+    private var counts: [Account: Int] = [:]
     private var timer: Timer?
 
-    var isFull: Bool { calls.count >= HeldCalls.limit }
+    func hasRoom(for account: Account) -> Bool {
+        let held = counts[account] ?? 0
+        return held < HeldCalls.accountLimit && (calls.count < HeldCalls.limit || held == 0)
+    }
 
     /// - Parameters:
     ///   - call: carries the call out, or answers that it cannot be.
     ///   - expire: called once, when the patience is over.
-    mutating func hold(_ call: @escaping () -> Void, on loop: EventLoop, expire: @escaping () -> Void) {
+    mutating func hold(
+        _ call: @escaping () -> Void, of account: Account, on loop: EventLoop, expire: @escaping () -> Void
+    ) {
         calls.append(call)
+        counts[account, default: 0] += 1
         if timer == nil { timer = loop.schedule(after: HeldCalls.patience, expire) }
     }
 
     mutating func takeAll() -> [() -> Void] {
         timer?.cancel()
         timer = nil
-        defer { calls = [] }
+        defer { (calls, counts) = ([], [:]) }
         return calls
     }
 }

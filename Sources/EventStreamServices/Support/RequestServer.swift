@@ -3,70 +3,100 @@ import EventStream
 import Logging
 import ZeroMQ
 
-/// A peer of a ROUTER socket, and how it frames its messages.
-struct Peer: Hashable {
-    let identity: [UInt8]
-    /// Whether an empty frame precedes the payload, as REQ sockets send it; answers do the same.
-    let hasDelimiter: Bool
-
-    func frames(_ payload: [UInt8]) -> [[UInt8]] { hasDelimiter ? [identity, [], payload] : [identity, payload] }
-}
-
 /// Receives calls on a ROUTER socket and sends answers; tells when connections close.
 final class RequestServer {
     private let socket: Socket
     private let loop: EventLoop
     private let sizeLimit: Int
+    private let interfaces: Set<Interface>
+    private let access: AccessControl
+    private let limits: PeerLimits
     private let budget: SendBudget
-    /// Bytes that wait to be sent, by peer and together.
+    private var peers: PeerTable
+    private var connections: Connections
+    /// What comes of peers that are gone already, all together.
+    private var departed: RateMeter
+    /// Bytes that wait to be sent, to all of them.
     private let waiting = ByteGauge()
-    private var waitingByPeer: [[UInt8]: ByteGauge] = [:]
+    private let backlog: BacklogWatch
     private var stuck = StuckConnections<PeerConnection>(looks: 11)
     private var pressureTimer: Timer?
+    private var sweepTimer: Timer?
+    private var unheard: [Int32: UInt64] = [:]
     private let logger: Logger
+    private var trouble = TroubleLog()
+    private var reserve: DescriptorReserve
     private var source: SocketSource?
     private var monitor: Monitor?
     private(set) var endpoints: [String] = []
     /// Messages that could not be read, or whose answers found no room.
     private(set) var dropped = 0
-    /// Which peers were last heard over which connection.
-    private var peersByConnection: [Int32: Set<[UInt8]>] = [:]
-    private var connectionByPeer: [[UInt8]: Int32] = [:]
+    /// Calls answered with an error, by its name: one of those this side makes.
+    private var rejected: [String: CounterMetric] = [:]
 
-    var onRequest: (Peer, WireMessage.Request) -> Void = { _, _ in }
-    var onResponse: (Peer, WireMessage.Response) -> Void = { _, _ in }
+    /// A peer has sent something, whatever it is.
+    var onHeard: (Peer) -> Void = { _ in }
+    /// A call the peer may make, with what it is allowed of it.
+    var onCall: (Peer, Call, RequestID?) -> Void = { _, _, _ in }
+    /// Returns whether such an answer was waited for.
+    var onResponse: (Peer, WireMessage.Response) -> Bool = { _, _ in false }
     /// The connection this peer was last heard over has closed.
     var onDisconnect: ([UInt8]) -> Void = { _ in }
+    /// The peer may not do any more what it might, or may do more: its sessions are over.
+    var onRevoke: ([UInt8]) -> Void = { _ in }
 
     /// - Parameters:
+    ///   - interfaces: what may be called.
     ///   - sizeLimit: bytes a request may have.
     ///   - sendLimit: messages that may wait for one peer; more are dropped.
     ///   - budget: bytes that may wait.
     init(
-        binding endpoints: [String], context: Context, loop: EventLoop, sizeLimit: Int, name: String, sendLimit: Int32,
-        budget: SendBudget, logger: Logger
+        _ domain: AccessControl.Domain, binding endpoints: Endpoints, offering interfaces: Set<Interface>, access: AccessControl,
+        limits: PeerLimits, context: Context, loop: EventLoop, sizeLimit: Int, sendLimit: Int32, budget: SendBudget,
+        logger: Logger
     ) throws {
         self.loop = loop
         self.logger = logger
         self.sizeLimit = sizeLimit
+        self.access = access
+        self.interfaces = interfaces
+        self.limits = limits
         self.budget = budget
+        peers = PeerTable(rate: limits.userRequests)
+        connections = Connections(limit: limits.connections)
+        backlog = BacklogWatch(loop: loop, logger: logger)
+        for name in FutoInError.serverNames { rejected[name] = Metric.rejected.counter(("reason", name)) }
+        departed = RateMeter(rate: limits.userRequests / 10, at: .now)
+        reserve = DescriptorReserve(logger: logger)
         socket = try Socket(
             .router, in: context,
             options: [
-                .routerMandatory(true), .routerHandover(true), .sendHighWaterMark(sendLimit), .receiveHighWaterMark(100),
-                .linger(.seconds(1)),
-                .ipv6(endpoints.contains { $0.contains("[") }),
+                // A routing id stays with the connection that has it: nobody takes another's place. What is received is bounded
+                // by ``InboundBacklog``.
+                .routerMandatory(true), .routerHandover(false), .sendHighWaterMark(sendLimit),
+                .receiveHighWaterMark(0),
+                .linger(.seconds(1)), .ipv6(endpoints.list.contains { $0.contains("[") }),
                 // Larger requests are answered with an error up to here; past it the connection is closed.
                 .maxMessageSize(Int64(max(16 << 20, sizeLimit * 2))),
-                .heartbeat(interval: .seconds(5), timeout: .seconds(15)), .handshakeTimeout(.seconds(10)),
-            ])
-        monitor = try Monitor(socket, name: name) { [unowned self] in self.connectionChanged($0) }
-        for endpoint in endpoints { self.endpoints.append(try socket.bind(endpoint)) }
+                .heartbeat(interval: .seconds(5), timeout: .seconds(15)), .handshakeTimeout(.seconds(5)),
+            ] + access.options(for: domain))
+        monitor = try Monitor(socket, name: domain.rawValue) { [unowned self] in self.connectionChanged($0) }
+        for endpoint in endpoints.list { self.endpoints.append(try socket.bind(endpoint, mode: endpoints.ipcMode)) }
+        access.onChange.append { [unowned self] in self.rightsChanged() }
+        access.beforeAdmission.append { [unowned self] in
+            self.monitor?.dispatch()
+            return !self.socket.events().readable
+        }
     }
 
     func start() {
         guard let monitor, source == nil else { return }
-        let source = SocketSource(socket) { [unowned self] in self.received($0) }
+        let source = SocketSource(socket) { [unowned self] message in
+            self.backlog.took(message.wireSize(isKeyed: self.access.isKeyed), from: message.connection)
+            self.received(message)
+        } drained: { [unowned self] in
+            self.backlog.drained()
+        }
         self.source = source
         loop.add(monitor)
         loop.add(source)
@@ -75,6 +105,8 @@ final class RequestServer {
     /// Takes no more messages; what has been sent still goes out.
     func stop() {
         pressureTimer?.cancel()
+        sweepTimer?.cancel()
+        backlog.stop()
         if let source { loop.remove(source) }
         if let monitor { loop.remove(monitor) }
         source = nil
@@ -84,6 +116,7 @@ final class RequestServer {
     /// Answers, in a word if there is no room for the whole: a peer that calls must also read.
     @discardableResult
     func answer(_ peer: Peer, _ response: WireMessage.Response) -> SendOutcome {
+        if case .failure(let error) = response.outcome { count(error) }
         let error = FutoInError.internalError("too much waits to be sent already; read the answers, then ask again")
         for response in [response, .init(outcome: .failure(error), rid: response.rid)] {
             let payload = response.encoded()
@@ -93,18 +126,29 @@ final class RequestServer {
         return .full
     }
 
+    private func count(_ error: FutoInError) {
+        let counter = rejected[error.name] ?? Metric.rejected.counter(("reason", error.name))
+        rejected[error.name] = counter
+        counter.add()
+    }
+
     /// Bytes of an answer that always goes: the high-water mark bounds their number.
     private static let small = 512
 
     /// Whether so many bytes may be sent to the peer now.
     func hasRoom(for bytes: Int, to peer: Peer) -> Bool {
-        if budget.allows(bytes, waiting: waitingByPeer[peer.identity]?.bytes ?? 0, total: waiting.bytes) { return true }
+        let others = peers.waiting(for: peer.account)
+        if others == 0 || others + bytes <= limits.userBytes,
+            budget.allows(bytes, waiting: peers.waiting(for: peer), total: waiting.bytes)
+        {
+            return true
+        }
         cutStuckPeersSoon()
         return false
     }
 
     /// Whether the peer's connection is there, as far as is known.
-    func isConnected(_ peer: Peer) -> Bool { connectionByPeer[peer.identity] != nil }
+    func isConnected(_ peer: Peer) -> Bool { peers.connection(of: peer.identity) != nil }
 
     /// While there is too little room, peers that take nothing at all for a second lose their connections and with them
     /// what waits; they may come back.
@@ -113,13 +157,12 @@ final class RequestServer {
         pressureTimer = loop.schedule(after: .milliseconds(100)) { [weak self] in
             guard let self else { return }
             self.pressureTimer = nil
-            guard self.waiting.bytes > self.budget.limit / 2 else { return self.stuck.forget() }
+            let isShort =
+                self.waiting.bytes > self.budget.limit / 2 || self.peers.hasMuchWaiting(self.limits.userBytes / 2)
+            guard isShort else { return self.stuck.forget() }
             self.monitor?.dispatch()
             var unsent: [PeerConnection: Int] = [:]
-            for (connection, peers) in self.peersByConnection {
-                guard peers.contains(where: { (self.waitingByPeer[$0]?.bytes ?? 0) > 0 }) else { continue }
-                unsent[PeerConnection(connection)] = PeerConnection(connection).unsentBytes
-            }
+            for connection in self.peers.behind.map({ PeerConnection($0) }) { unsent[connection] = connection.unsentBytes }
             for connection in self.stuck.look(unsent) {
                 self.logger.notice("a peer that takes nothing was disconnected: others had no room any more")
                 connection.cut()
@@ -139,58 +182,164 @@ final class RequestServer {
     }
 
     func send(_ peer: Peer, _ payload: [UInt8]) -> SendOutcome {
-        let isCounted = payload.count > RequestServer.small
-        return
-            (try? socket.send(
-                peer.frames(payload), gauge: isCounted ? waiting : nil, part: waitingByPeer[peer.identity])) ?? .unreachable
+        guard isStillThere(peer) else { return .unreachable }
+        let gauges = payload.count > RequestServer.small ? peers.gauges(of: peer) + [waiting] : []
+        return (try? socket.send(peer.frames(payload), gauges: gauges)) ?? .unreachable
     }
 
+    /// Whether the answer reaches the user who asked: its routing id may have become another's.
+    private func isStillThere(_ peer: Peer) -> Bool {
+        monitor?.dispatch()
+        return peers.isStillThere(peer)
+    }
+
+    // MARK: What comes in
+
     private func received(_ message: Message) {
+        guard let caller = caller(of: message) else {
+            dropped += 1
+            return
+        }
         let peer: Peer
         let payload: [UInt8]
         switch message.frames.count {
-        case 2: (peer, payload) = (Peer(identity: message.frames[0], hasDelimiter: false), message.frames[1])
+        case 2: (peer, payload) = (Peer(identity: message.frames[0], hasDelimiter: false, caller: caller), message.frames[1])
         case 3 where message.frames[1].isEmpty:
-            (peer, payload) = (Peer(identity: message.frames[0], hasDelimiter: true), message.frames[2])
-        default:
-            dropped += 1
-            return
+            (peer, payload) = (Peer(identity: message.frames[0], hasDelimiter: true, caller: caller), message.frames[2])
+        default: return drop(of: caller)
         }
-        guard !payload.isEmpty else {
-            dropped += 1
-            return
+        guard !payload.isEmpty else { return drop(of: caller) }
+        // libzmq takes longer ones than ZMTP has, and handles them whole again and again.
+        guard peer.identity.count <= 255 else { return PeerConnection(message.connection).cut() }
+        guard peers.verdict(on: caller) != .ignored else { return drop(of: caller) }
+        let isPresent = note(peer)
+        if isPresent {
+            onHeard(peer)
+        } else if departed.charge(at: .now) != .allowed {
+            // Who has gone since may still have asked for something; of a flood there is too much.
+            return drop(of: caller)
         }
-        note(peer.identity, heardOver: message.connection)
         do {
             switch try WireMessage(decoding: payload, sizeLimit: sizeLimit) {
-            case .request(let request): onRequest(peer, request)
-            case .response(let response): onResponse(peer, response)
+            case .request(let request): received(request, from: peer)
+            case .response(let response): if !isPresent || !onResponse(peer, response) { drop(of: caller) }
             }
         } catch {
-            dropped += 1
+            drop(of: caller)
             answer(peer, error.rid, error.error)
         }
     }
 
-    private func note(_ identity: [UInt8], heardOver connection: Int32) {
-        guard connection >= 0, connectionByPeer[identity] != connection else { return }
+    private func received(_ request: WireMessage.Request, from peer: Peer) {
+        do throws(FutoInError) {
+            guard peers.charge(peer.caller) == .allowed else {
+                throw .defenseRejected("more than \(limits.userRequests) requests a second; slow down")
+            }
+            guard !peer.caller.isExcess else {
+                cutSoon(peer.caller)
+                throw .defenseRejected("\(peer.user) has more than \(limits.userConnections) connections")
+            }
+            onCall(peer, try peer.caller.user.rights.permitted(Call(request, offering: interfaces)), request.rid)
+        } catch {
+            answer(peer, request.rid, error)
+        }
+    }
+
+    /// After the answer, which says why.
+    private func cutSoon(_ caller: Caller) {
+        loop.schedule(after: .milliseconds(100)) { [weak self] in
+            guard let self else { return }
+            self.monitor?.dispatch()
+            if self.connections.isPresent(caller.connection, caller.id) { PeerConnection(caller.connection).cut() }
+        }
+    }
+
+    /// What is of no use counts like a request.
+    private func drop(of caller: Caller) {
+        dropped += 1
+        peers.charge(caller)
+    }
+
+    /// Who has sent it; nil if he may not send anything any more.
+    private func caller(of message: Message) -> Caller? {
+        if let known = peers.caller(on: message.connection, named: message.user) { return known }
         // Descriptors are used again: first hear of every connection that ended before this message was sent.
         monitor?.dispatch()
-        if let old = connectionByPeer.updateValue(connection, forKey: identity) {
-            peersByConnection[old]?.remove(identity)
+        guard let id = message.user.flatMap({ PeerID($0) }) else { return nil }
+        let isPresent = connections.isPresent(message.connection, id)
+        guard let user = access.user(withID: id) else {
+            if isPresent { PeerConnection(message.connection).cut() }
+            return nil
         }
-        peersByConnection[connection, default: []].insert(identity)
-        if waitingByPeer[identity] == nil { waitingByPeer[identity] = ByteGauge() }
+        let caller = Caller(user: user, connection: message.connection, id: id)
+        if isPresent {
+            peers.arrived(caller)
+            caller.isExcess = access.isKeyed && peers.connections(of: caller.account) > limits.userConnections
+            connections.heard(message.connection)
+        }
+        return caller
+    }
+
+    /// - Returns: whether the peer is still there.
+    private func note(_ peer: Peer) -> Bool {
+        let (connection, id) = (peer.caller.connection, peer.caller.id)
+        guard connections.isPresent(connection, id) else { return false }
+        guard peers.connection(of: peer.identity) != connection else { return true }
+        monitor?.dispatch()
+        guard connections.isPresent(connection, id) else { return false }
+        peers.heard(peer)
+        return true
     }
 
     private func connectionChanged(_ event: Monitor.Event) {
-        guard case .disconnected(let connection) = event,
-            let peers = peersByConnection.removeValue(forKey: connection)
-        else { return }
-        for identity in peers where connectionByPeer[identity] == connection {
-            connectionByPeer[identity] = nil
-            waitingByPeer[identity] = nil
-            onDisconnect(identity)
+        switch event {
+        case .connected(let connection):
+            reserve.protect(from: connection)
+            backlog.connected(connection)
+            guard let excess = connections.connected(connection, after: access.admitted) else { return }
+            PeerConnection(excess).cut()
+            guard trouble.isNews("connections") else { return }
+            logger.warning(
+                "there are too many connections: one that says nothing is cut for each that comes",
+                metadata: ["limit": "\(limits.connections)"])
+        case .disconnected(let connection):
+            let wasSilent = connections.disconnected(connection)
+            let identities = peers.left(connection)
+            for identity in identities { onDisconnect(identity) }
+            backlog.disconnected(connection)
+            if wasSilent || identities.contains(where: { !RequestServer.isAutomatic($0) }) { cutUnheardPeers() }
+        case .ready, .handshakeFailed: break
+        }
+    }
+
+    /// As libzmq makes routing ids for those who choose none.
+    private static func isAutomatic(_ identity: [UInt8]) -> Bool { identity.count == 5 && identity[0] == 0 }
+
+    /// A routing id is free. Who wanted it meanwhile was ignored, and libzmq ignores him for ever (`router.cpp`, "Ignore peers
+    /// with duplicate ID"): he is among those not heard of, so they have to connect again. Those who are merely slow have a while to say
+    /// something.
+    private func cutUnheardPeers() {
+        unheard.merge(connections.unheard) { $1 }
+        guard sweepTimer == nil else { return }
+        sweepTimer = loop.schedule(after: .seconds(2)) { [weak self] in
+            guard let self else { return }
+            self.sweepTimer = nil
+            self.monitor?.dispatch()
+            let present = self.connections.unheard
+            for (connection, number) in self.unheard where present[connection] == number { PeerConnection(connection).cut() }
+            self.unheard = [:]
+        }
+    }
+
+    /// Whoever may do something else than before begins anew, if he may at all.
+    private func rightsChanged() {
+        // Those who have said nothing may be anybody; they come again.
+        for connection in connections.unheard.keys { PeerConnection(connection).cut() }
+        for caller in Array(peers.all) where !access.isCurrent(caller) {
+            PeerConnection(caller.connection).cut()
+            for identity in peers.left(caller.connection) { onRevoke(identity) }
+            cutUnheardPeers()
+            logger.info("a user's rights have changed: its connection was closed", metadata: ["user": "\(caller.user.name)"])
         }
     }
 }

@@ -25,6 +25,6 @@ extension String {
     static let last: String = "last_id"
     static let attempts: String = "attempts"
     static let settled: String = "settled"
-    static let component: String = "component"
+    static let generation: String = "generation"
     static let discarded: String = "discarded"
 }

@@ -20,14 +20,15 @@ struct BankLoad: AsyncParsableCommand {
     @OptionGroup var common: CommonOptions
     @OptionGroup var database: DatabaseOptions
     @OptionGroup var archive: ArchiveOptions
+    @OptionGroup var keys: KeyOptions
     @OptionGroup var connect: ConnectOptions
     @Option(help: "How long to write; without it, until interrupted.") var seconds: Int?
     @Option(help: "pgbench's clients.") var clients = 8
 
     func run() async throws {
-        let settings = try await SettingsReader(common, database, archive, connect)
+        let settings = try await SettingsReader(common, database, archive, keys, connect)
         let bank = Bank(
-            database: try settings.database(), archiveURL: settings.archiveURL(), tables: try settings.archiveTables())
+            database: try settings.database(), archiveURL: try settings.archiveURL(), tables: try settings.archiveTables())
         var receiving = ReceiverConfiguration(endpoints: try settings.pusherConnect().list)
         receiving.precise = true
         let receiver = try ReliableReceiver("BALANCES", receiving)

@@ -142,6 +142,7 @@ extension ReceiverSignal {
     fileprivate func report(by name: String) {
         switch self {
         case .workerError(let error), .receiverError(let error): print("  \(name): \(error)")
+        case .newGeneration: print("  \(name): the database went back")
         case .ready, .newEvents, .processedEvents: break
         }
     }

@@ -11,15 +11,21 @@ struct Mix: Sendable {
     let writers: Int
     let seconds: Int
     let seed: UInt64
+    /// The most that an unrelated transaction may add to the way of an event, in milliseconds. Methods that wait for all
+    /// transactions add as long as it is open.
+    let delayLimit: Double
     let interruption: Interruption
     let pool = PreparedPool()
     let tally = MixTally()
     let probe = Probe()
     private let home = LoopActor()
 
-    init(stage: Stage, listening: [Listening], writers: Int, seconds: Int, seed: UInt64, interruption: Interruption) {
+    init(
+        stage: Stage, listening: [Listening], writers: Int, seconds: Int, seed: UInt64, delayLimit: Double,
+        interruption: Interruption
+    ) {
         (self.stage, self.listening, self.writers, self.seconds) = (stage, listening, writers, seconds)
-        (self.seed, self.interruption) = (seed, interruption)
+        (self.seed, self.delayLimit, self.interruption) = (seed, delayLimit, interruption)
     }
 
     /// Listens, writes, waits, and holds what came against what was committed.

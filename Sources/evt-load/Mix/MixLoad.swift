@@ -16,10 +16,13 @@ struct MixLoad: AsyncParsableCommand {
 
     @OptionGroup var common: CommonOptions
     @OptionGroup var database: DatabaseOptions
+    @OptionGroup var keys: KeyOptions
     @OptionGroup var connect: ConnectOptions
     @Option(help: "How many write at once, each on a connection of its own.") var writers = 16
     @Option(help: "How long to write; two quiet phases of 5 s follow.") var seconds = 60
     @Option(help: "Chooses the transactions; at random without it.") var seed: UInt64?
+    @Option(help: "Milliseconds that an unrelated transaction may add at most; more where the machine is busy.")
+    var delayLimit = 50.0
 
     func validate() throws {
         guard (1...1000).contains(writers), seconds > 0 else {
@@ -28,7 +31,7 @@ struct MixLoad: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let settings = try await SettingsReader(common, database, connect)
+        let settings = try await SettingsReader(common, database, keys, connect)
         let (pusher, live) = (try settings.pusherConnect().list, try settings.liveConnect().list)
         let interruption = Interruption()
         let watching = await interruption.watch()
@@ -40,7 +43,7 @@ struct MixLoad: AsyncParsableCommand {
         if live.isEmpty { print("subscribers left out: there is no broadcast") }
         let mix = Mix(
             stage: stage, listening: Listening.everyone(after: stage.start, pusher: pusher, live: live), writers: writers,
-            seconds: seconds, seed: seed, interruption: interruption)
+            seconds: seconds, seed: seed, delayLimit: delayLimit, interruption: interruption)
         let outcome: Result<Verdict, any Error>
         do {
             outcome = .success(try await mix.run())

@@ -6,10 +6,6 @@ struct MixReport {
     let mix: Mix
     let truth: Truth
 
-    /// The most that an unrelated transaction may add to the way of an event, in milliseconds. Methods that wait for all
-    /// transactions add as long as it is open.
-    private static let addedDelayLimit = 50.0
-
     func verdict() -> Verdict {
         var verdict = Verdict()
         print()
@@ -54,7 +50,7 @@ struct MixReport {
         }
         let added = with - without
         let text = String(format: "%.1f ms by an unrelated open write transaction (p50)", added)
-        verdict.check("added delay", text, added < MixReport.addedDelayLimit)
+        verdict.check("added delay", text, added < mix.delayLimit)
     }
 
     private func row(_ name: String, _ columns: [String]) -> String {

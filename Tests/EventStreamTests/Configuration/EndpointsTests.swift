@@ -35,10 +35,10 @@ import Testing
 
     @Test func whatOthersCouldReachIsRefusedUnlessToldOtherwise() {
         let endpoints = Endpoints("tcp://127.0.0.1:1,tcp://0.0.0.0:2")
-        #expect(throws: Never.self) { try endpoints.requireLocal(setting: "EVT_X", insecure: true) }
-        #expect(throws: Never.self) { try Endpoints("").requireLocal(setting: "EVT_X", insecure: false) }
+        #expect(throws: Never.self) { try endpoints.requireLocal(setting: "EVT_X", allowed: true) }
+        #expect(throws: Never.self) { try Endpoints("").requireLocal(setting: "EVT_X", allowed: false) }
         do {
-            try endpoints.requireLocal(setting: "EVT_X", insecure: false)
+            try endpoints.requireLocal(setting: "EVT_X", allowed: false)
             Issue.record("0.0.0.0 was taken")
         } catch {
             #expect(error.message.contains("EVT_X"))

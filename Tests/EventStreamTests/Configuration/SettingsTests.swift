@@ -1,4 +1,6 @@
 import EventStream
+import Foundation
+import TestSupport
 import Testing
 
 @testable import EventStreamServices
@@ -15,6 +17,8 @@ import Testing
         _ = (try reader.generator(), try reader.pusher(), try reader.archiver(), try reader.discarder())
         _ = (try reader.generatorConnect(), try reader.pusherConnect(), try reader.liveConnect())
         _ = (try reader.logLevel(), try reader.logsJSON())
+        for role in Role.allCases { _ = try reader.metricsBind(role) }
+        _ = try reader.metricsConnect()
     }
 
     @Test func everyDefaultIsWithinItsRange() async throws {
@@ -35,7 +39,7 @@ import Testing
         #expect(generator.bind.list == ["tcp://127.0.0.1:5570"])
         #expect(generator.database.tables == .standard)
         let archiver = try await reader().archiver()
-        #expect((archiver.component, archiver.want, archiver.tables) == (.archiver, .all, .standard))
+        #expect((archiver.consumer.component, archiver.want, archiver.tables) == (.archiver, .all, .standard))
         #expect(try await reader().discarder().pollPeriod == .seconds(600))
     }
 
@@ -76,23 +80,42 @@ import Testing
         Bound(setting: Settings.discardPollPeriod, taken: ["100ms", "7d"], refused: ["99ms", "8d"]),
         Bound(setting: Settings.allowReliable, taken: ["true", "NO", "1", "off", ""], refused: ["maybe", "2"]),
         Bound(setting: Settings.allowPolling, taken: ["yes", "0"], refused: ["-"]),
+        Bound(setting: Settings.ipcMode, taken: ["0", "600", "0660", "777"], refused: ["", "1000", "8", "-1", "rw"]),
+        Bound(setting: Settings.maxConnections, taken: ["1", "1000000"], refused: ["0", "1000001"]),
+        Bound(setting: Settings.userConnections, taken: ["1", "1000000"], refused: ["0", "1000001"]),
+        Bound(setting: Settings.userSessions, taken: ["1", "1000000"], refused: ["0", "1000001"]),
+        Bound(setting: Settings.userConsumers, taken: ["1", "1000000"], refused: ["0", "1000001"]),
+        Bound(setting: Settings.userRequests, taken: ["1", "100000000"], refused: ["0", "100000001"]),
+        Bound(setting: Settings.userBytes, taken: ["65536", "17179869184"], refused: ["65535", "17179869185"]),
+        // Alone none of them will do; more in KeySettingsTests.
+        Bound(setting: Settings.curveKey, taken: [""], refused: ["/nowhere"]),
+        Bound(setting: Settings.authorizedKeys, taken: [""], refused: ["/nowhere"]),
+        Bound(setting: Settings.serverKey, taken: [""], refused: ["JTKVSB%%)wK0E.X)V>+}o?pNmC{O&4W4b!Ni{Lh6"]),
         Bound(setting: Settings.insecure, taken: ["on", "false"], refused: ["insecure"]),
         Bound(setting: Settings.eventTable, taken: ["a.b", "Events"], refused: ["", "a.b.c", "a."]),
         Bound(setting: Settings.consumerTable, taken: ["c"], refused: ["."]),
         Bound(setting: Settings.historyTable, taken: ["h.h"], refused: ["", String(repeating: "x", count: 41)]),
-        Bound(setting: Settings.archiverComponent, taken: ["A_1"], refused: ["", "LIVE", "A-B"]),
+        Bound(setting: Settings.archiverComponent, taken: ["A_1", "archive:A_1"], refused: ["", "LIVE", "A-B", "u:LIVE", ":A"]),
         Bound(setting: Settings.archiverWant, taken: ["", "A", "A, B_"], refused: ["a", "A,,b", "A B"]),
         Bound(
             setting: Settings.discardRequire, taken: ["", "ARCHIVER", "A, B=other.history@warehouse, user:C"],
             refused: ["LIVE", "A B", "A=", "A=x.y.z", "@service", "A@", "A@x y", "A@x'y"]),
         Bound(setting: Settings.databaseURL, taken: ["host=db dbname=app"], refused: [""]),
+        Bound(setting: Settings.databaseURLFile, taken: [""], refused: ["/dev/null"]),
+        Bound(setting: Settings.archiveURLFile, taken: [""], refused: ["/dev/null"]),
         Bound(setting: Settings.archiveURL, taken: ["host=db"], refused: [""]),
-        Bound(setting: Settings.generatorBind, taken: ["", "ipc:///tmp/a,tcp://127.0.0.1:1"], refused: []),
+        Bound(setting: Settings.generatorBind, taken: ["", "ipc:///tmp/a,tcp://127.0.0.1:1"], refused: ["tcp://localhost:1"]),
         Bound(setting: Settings.pusherBind, taken: [""], refused: []),
         Bound(setting: Settings.liveBind, taken: [""], refused: []),
         Bound(setting: Settings.generatorConnect, taken: ["tcp://host:1"], refused: [""]),
         Bound(setting: Settings.pusherConnect, taken: ["tcp://a:1,tcp://b:1"], refused: [""]),
         Bound(setting: Settings.liveConnect, taken: ["tcp://host:1"], refused: [""]),
+        Bound(
+            setting: Settings.metricsBind, taken: ["", "127.0.0.1:0", "localhost:65535", "[::1]:9570", "127.8.8.8:1"],
+            refused: [
+                "9570", ":9570", "127.0.0.1", "127.0.0.1:65536", "::1:9570", "0.0.0.0:9570", "[::]:9570", "db:9570", "a b:1",
+            ]),
+        Bound(setting: Settings.metricsConnect, taken: ["", "db:9570, [::1]:9571"], refused: ["db", "db:x", "http://db:9570"]),
         Bound(setting: Settings.logLevel, taken: ["trace", "ERROR"], refused: ["", "loud"]),
         Bound(setting: Settings.logFormat, taken: ["json", "text"], refused: ["", "xml"]),
     ]
@@ -113,6 +136,16 @@ import Testing
 
     @Test func everySettingHasItsBoundsTested() {
         #expect(Set(Self.bounds.map(\.setting)) == Set(Settings.all))
+    }
+
+    @Test func namesThatAreNoSettingsAreNoticed() async throws {
+        try await ScratchDirectory.with { directory in
+            let file = "\(directory)/evt.env"
+            try Data("# EVT_COMMENT=1\nEVT_QUEUE_MAX=1\n EVT_QEUE_MAX=2\nOTHER=3\n".utf8).write(to: URL(filePath: file))
+            let reader = try await SettingsReader(
+                flags: [:], environment: ["EVT_DISCARD_REQUIRED": "x", "EVT_ENV_FILE": file, "PATH": ""], file: file)
+            #expect(reader.unknown == ["EVT_DISCARD_REQUIRED", "EVT_QEUE_MAX"])
+        }
     }
 
     @Test func flagsComeBeforeTheEnvironment() async throws {

@@ -120,8 +120,8 @@ import Testing
         }
     }
 
-    @Test func thePositionNeverPassesAnEventThatWasNotProcessed() {
-        Simulation.check(stepsEach: 300) { seed in
+    @Test func thePositionNeverPassesAnEventThatWasNotProcessed() async {
+        await Simulation.check(stepsEach: 300) { seed in
             var world = World(seed: seed)
             for _ in 0..<300 { if let broken = world.step() { return broken } }
             return world.settle()

@@ -82,8 +82,8 @@ import Testing
     }
 
     /// Reads of random sizes, failures and pages given up, against a window that moves on.
-    @Test func everyEventIsFedOnceAndInOrder() {
-        Simulation.check(stepsEach: 400) { seed in
+    @Test func everyEventIsFedOnceAndInOrder() async {
+        await Simulation.check(stepsEach: 400) { seed in
             var random = SeededGenerator(seed: seed)
             var feed = ConsumerFeed()
             var window = EventWindow(after: 0, byteLimit: random.pick(200...3000))

@@ -54,6 +54,16 @@ import Testing
         #expect(reader.isFresh)
     }
 
+    @Test func nothingIsDeliveredAcrossAnIdTheSequenceHasNotGiven() {
+        var reader = showing([12])
+        #expect(reader.begin(isAsked: true, at: start) == .holders)
+        #expect(reader.sawHolders([], newest: 12, drawn: 11, took: .zero, at: start) == .advance(beyond: 12))
+        #expect(!reader.isFresh)
+        // The sequence has moved on; whoever drew an earlier id holds the lock still.
+        #expect(reader.sawHolders([], newest: 12, drawn: 112, took: .zero, at: start) == .rows(after: 10))
+        #expect(reader.sawRows([11, 12] as [EventID], isCut: false, at: start) == 2)
+    }
+
     @Test func whileAWriterHoldsTheStreamBackRowsAreNotRead() {
         var reader = showing([12])
         #expect(reader.begin(isAsked: true, at: start) == .holders)

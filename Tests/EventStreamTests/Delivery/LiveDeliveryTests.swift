@@ -83,8 +83,8 @@ import Testing
         #expect(live.next(rid: 2, at: start)?.sequence == 1)
     }
 
-    @Test func everyEventIsEitherSentOrCountedAsDropped() {
-        Simulation.check(stepsEach: 300) { seed in
+    @Test func everyEventIsEitherSentOrCountedAsDropped() async {
+        await Simulation.check(stepsEach: 300) { seed in
             var random = SeededGenerator(seed: seed)
             let queueMax = random.pick(1...40)
             var live = delivery(requestMax: random.pick(1...4), queueMax: queueMax)

@@ -55,8 +55,19 @@ import Testing
     @Test func aForgottenConsumerIsNotStored() {
         var book = PositionBook()
         book.note(a, epoch: 1, position: 5)
-        book.forget(a)
+        book.forget(.init(consumer: a, epoch: 1, position: 5))
         #expect(!book.isPending(a))
         #expect(book.take().isEmpty)
+    }
+
+    @Test func whatIsNewerThanWhatWasStoredStays() {
+        var book = PositionBook()
+        book.note(a, epoch: 1, position: 5)
+        book.forget(.init(consumer: a, epoch: 1, position: 4))
+        #expect(book.entry(of: a)?.position == 5)
+        book.note(a, epoch: 2, position: 3)
+        book.forget(.init(consumer: a, epoch: 1, position: 5))
+        #expect(book.take().map(\.epoch) == [2])
+        #expect(book.entry(of: a)?.epoch == 2)
     }
 }

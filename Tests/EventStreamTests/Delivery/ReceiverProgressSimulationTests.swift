@@ -163,23 +163,23 @@ import Testing
         }
     }
 
-    @Test func everyEventIsProcessedInOrderThoughSessionsStartAnew() {
-        Simulation.check(stepsEach: 300) { seed in
+    @Test func everyEventIsProcessedInOrderThoughSessionsStartAnew() async {
+        await Simulation.check(stepsEach: 300) { seed in
             var world = World(seed: seed, announces: true)
             return world.run()
         }
     }
 
     /// The answer to a repeated readyToReceive does not tell that it began a new session.
-    @Test func everyEventIsProcessedInOrderThoughNobodyAnnouncesTheSessions() {
-        Simulation.check(stepsEach: 300) { seed in
+    @Test func everyEventIsProcessedInOrderThoughNobodyAnnouncesTheSessions() async {
+        await Simulation.check(stepsEach: 300) { seed in
             var world = World(seed: seed, announces: false)
             return world.run()
         }
     }
 
-    @Test func aLiveSessionWithGapsNeverGoesBack() {
-        Simulation.check(stepsEach: 100) { seed in
+    @Test func aLiveSessionWithGapsNeverGoesBack() async {
+        await Simulation.check(stepsEach: 100) { seed in
             var random = SeededGenerator(seed: seed)
             var progress = ReceiverProgress(mayHaveGaps: true)
             var (sequence, id, newest): (UInt64, Int64, Int64) = (0, 0, 0)

@@ -23,6 +23,20 @@ import Testing
         #expect(success() == [])
     }
 
+    @Test mutating func nothingIsTakenForProcessedWhenTheStreamWentBack() {
+        _ = (arrive(0, 1...2, rid: 10), arrive(1, 3...4, rid: 11))
+        #expect(batch(limit: 2) == [1, 2])
+        #expect(success() == [10])
+        #expect(batch(limit: 2) == [3, 4])
+        progress.streamWentBack()
+        #expect(arrive(0, 2...3, rid: 20) == .kept)
+        #expect(success() == [], "the session it came in is over")
+        #expect(progress.processed == 0, "what was processed was of another generation")
+        #expect(batch() == [2, 3])
+        #expect(success() == [20])
+        #expect(progress.processed == 3)
+    }
+
     @Test mutating func oneBatchIsHandedOutAtATime() {
         _ = arrive(0, 1...2, rid: 10)
         #expect(batch() == [1, 2])

@@ -86,8 +86,8 @@ import Testing
         }
     }
 
-    @Test func everyCommittedEventIsDeliveredOnceAndInOrder() {
-        Simulation.check(stepsEach: 100) { seed in
+    @Test func everyCommittedEventIsDeliveredOnceAndInOrder() async {
+        await Simulation.check(stepsEach: 100) { seed in
             var world = World(seed: seed, order: .holdersFirst)
             return world.run(turns: 100)
         }

@@ -163,8 +163,8 @@ import Testing
         }
     }
 
-    @Test func nobodySleepsOnACommittedEvent() {
-        Simulation.check(stepsEach: 300) { seed in
+    @Test func nobodySleepsOnACommittedEvent() async {
+        await Simulation.check(stepsEach: 300) { seed in
             var world = World(seed: seed)
             for _ in 0..<300 { if let broken = world.step() { return broken } }
             return nil

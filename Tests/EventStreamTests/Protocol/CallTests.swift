@@ -31,6 +31,9 @@ import Testing
             try call("futoin.evt.push:1.1:readyToReceive", #"{"component":"LIVE","want":null,"precise":null}"#)
                 == .readyToReceive(.live, want: .all, precise: false))
         #expect(try call("futoin.evt.push:1.1:stopReceiving", #"{"component":"C"}"#) == .stopReceiving(c))
+        for interface in ["poll", "push"] {
+            #expect(try call("futoin.evt.\(interface):1.1:lag", #"{"component":"C"}"#) == .lag(c))
+        }
     }
 
     @Test(arguments: ["futoin.evt.gen:1.1", "futoin.evt.poll:1.0", "futoin.evt.push:1.1"])
@@ -93,6 +96,7 @@ import Testing
         for interface in ["poll", "push"] {
             add("futoin.evt.\(interface):1.1:registerConsumer", component)
             add("futoin.evt.\(interface):1.1:pollEvents", component + want + precise + last)
+            add("futoin.evt.\(interface):1.1:lag", component)
         }
         add("futoin.evt.push:1.1:readyToReceive", component + want + precise + [#"{"component":"C","last_id":null}"#])
         add("futoin.evt.push:1.1:stopReceiving", component)
@@ -139,7 +143,8 @@ import Testing
             .ping(echo: try json("-7")), .addEvent(type: EventType("ABCDEFGHIJKLMNOP")!, data: try json("[1.00]")),
             .registerConsumer(c), .pollEvents(c, after: nil, want: .all, precise: false),
             .pollEvents(.live, after: 999_999_999_999_999_999, want: want, precise: true),
-            .readyToReceive(c, want: want, precise: false), .readyToReceive(.live, want: .all, precise: true), .stopReceiving(c),
+            .readyToReceive(c, want: want, precise: false), .readyToReceive(.live, want: .all, precise: true),
+            .readyToReceive(c, want: .all, precise: false, origin: true), .stopReceiving(c), .lag(c),
         ]
         for call in calls {
             guard case .request(let request) = try WireMessage(decoding: call.request(rid: .client(9)).encoded()) else { return }

@@ -108,6 +108,23 @@ import Testing
         #expect(errorName { _ = try OnEvents(request) } == error)
     }
 
+    @Test(
+        arguments: [
+            (#"{"rid":"S1","p":{"events":[],"seq":3},"f":"futoin.evt.receiver:1.1:onEvents"}"#, true),
+            (#"{"f":"x","f":"futoin.evt.receiver:1.1:onEvents","p":{"seq":3,"events":[]}}"#, false),
+            (#"{"f":"futoin.evt.receiver:1.1:onEvents","p":{"seq":3},"p":{"events":[]}}"#, false),
+            (#"{"f":"futoin.evt.receiver:1.1:onEvents","p":{"seq":"","seq":3,"events":[]}}"#, false),
+            (#"{"f":"futoin.evt.receiver:1.1:onEvents","p":{"seq":3,"seq":3,"events":[]}}"#, false),
+            (#"{"f":"futoin.evt.receiver:1.1:onEvents","p":{"seq":3,"events":[],"events":[]}}"#, false),
+            (#"{"f":"futoin.evt.receiver:1.1:onEvents","p":{"seq":3,"events":[]},"rid":"S1","rid":"S1"}"#, false),
+        ])
+    func bothWaysToReadACallTakeTheSame(_ text: String, _ isTaken: Bool) {
+        let frame = Array(text.utf8)
+        #expect((OnEvents(frame: frame) != nil) == isTaken)
+        guard case .request(let request) = try? WireMessage(decoding: frame) else { return #expect(!isTaken) }
+        #expect((try? OnEvents(request)) == OnEvents(frame: frame))
+    }
+
     @Test func aDraftHasTypeAndData() throws {
         let draft = try Event.draft(decoding: json(#"{"data":{"a":1.0},"type":"\u0041B"}"#))
         #expect(draft.type == "AB")

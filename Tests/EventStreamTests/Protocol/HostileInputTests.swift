@@ -66,8 +66,8 @@ import Testing
         return message
     }
 
-    @Test func mutatedMessagesGiveAMessageOrAnError() {
-        Simulation.check(stepsEach: 10) { seed in
+    @Test func mutatedMessagesGiveAMessageOrAnError() async {
+        await Simulation.check(stepsEach: 10) { seed in
             var random = SeededGenerator(seed: seed)
             var bytes = Array(Self.valid.randomElement(using: &random)!.utf8)
             for _ in 0..<10 {
@@ -93,6 +93,44 @@ import Testing
             _ = read((0..<length).map { _ in UInt8(random.below(256)) })
             _ = read(Array("{\"f\":\"".utf8) + (0..<length).map { _ in UInt8(random.below(256)) })
         }
+    }
+
+    /// What compares strings takes the square of the length of such a text: hours for these.
+    @Test(arguments: [
+        ("{\"", "\":0}"), ("{\"f\":\"x\",\"", "\":0}"), ("{\"r\":0,\"", "\":0}"), ("{\"f\":\"", "\"}"),
+        ("{\"f\":\"futoin.ping:1.0:ping\",\"p\":{\"", "\":0}}"),
+        ("{\"f\":\"futoin.evt.push:1.1:stopReceiving\",\"p\":{\"component\":\"A", "\"}}"),
+        ("{\"f\":\"futoin.evt.push:1.1:pollEvents\",\"p\":{\"component\":\"A\",\"precise\":\"", "\"}}"),
+        ("{\"f\":\"futoin.evt.push:1.1:pollEvents\",\"p\":{\"component\":\"A\",\"generation\":\"", "\"}}"),
+        ("[{\"\\u0069\\u0064", "\":0}]"),
+    ])
+    func combiningMarksDoNotTakeTheSquareOfTheirNumber(_ before: String, _ after: String) {
+        let marks = String(repeating: "\u{301}\u{323}", count: 1 << 20)
+        #expect(ConsumerIdentity(marks) == nil)
+        let bytes = Array((before + marks + after).utf8)
+        if case .request(let request) = read(bytes) {
+            #expect(errorName { _ = try Call(request, offering: Set(Interface.allCases)) } == "InvalidRequest")
+        }
+    }
+
+    /// Wherever text may stand: keys and values, what is looked at and what is not.
+    private static let texts = [
+        ("{\"", "\":0}"), ("{\"f\":\"", "\"}"), ("{\"f\":\"x\",\"rid\":\"", "\"}"), ("{\"f\":\"x\",\"sec\":[\"", "\"]}"),
+        ("{\"f\":\"x\",\"p\":{\"", "\":0}}"), ("{\"f\":\"x\",\"p\":{\"a\":\"", "\"}}"),
+        ("{\"f\":\"x\",\"p\":{\"a\":{\"", "\":0}}}"),
+        ("{\"r\":\"", "\"}"), ("{\"e\":\"", "\"}"), ("{\"e\":\"x\",\"edesc\":\"", "\"}"),
+    ]
+
+    @Test(
+        arguments: texts,
+        [
+            [0x80], [0xFF], [0xC3], [0xC0, 0x80], [0xE2, 0x82], [0xED, 0xA0, 0x80], [0xF0, 0x9F, 0x98], [0xF4, 0x90, 0x80, 0x80],
+            [0x00], [0x1F], Array("\\".utf8), Array("\\x".utf8), Array("\\u".utf8), Array("\\u12".utf8),
+            Array("\\ud83d\\ude0".utf8),
+        ] as [[UInt8]])
+    func badTextIsInvalidWhereverItStands(_ place: (String, String), _ text: [UInt8]) {
+        let bytes = Array(place.0.utf8) + text + Array(place.1.utf8)
+        #expect(errorName { _ = try WireMessage(decoding: bytes) } == "InvalidRequest")
     }
 
     @Test func everyPrefixOfAMessageGivesAnError() {

@@ -83,16 +83,21 @@ final class SimulatedStore {
 
     func claim(_ consumer: Int, _ completion: @escaping (SimulatedDatabase.Claim?) -> Void) {
         guard let connection = work.current else { return completion(nil) }
+        if let entry = book.entry(of: SimulatedDatabase.identity(of: consumer)) {
+            connection.submit({ [database, pusher] in database.store([entry], by: pusher) }) { _ in }
+        }
         let dead = beats.filter { $0.pusher != pusher && surroundings.now - $0.seen > deadAfter }.map(\.pusher)
         connection.submit({ [database, pusher] in database.claim(consumer, for: pusher, dead: dead) }, completion)
     }
 
     func release(_ consumer: Int, epoch: Int64, position: EventID) {
-        book.forget(SimulatedDatabase.identity(of: consumer))
+        note(consumer, epoch: epoch, position: position)
         guard let connection = work.current else { return }
         let entry = PositionBook.Entry(
             consumer: SimulatedDatabase.identity(of: consumer), epoch: epoch, position: position)
-        connection.submit({ [database, pusher] in database.store([entry], by: pusher) }) { _ in }
+        connection.submit({ [database, pusher] in database.store([entry], by: pusher) }) { [unowned self] outcome in
+            if let outcome, outcome[0] != .locked { self.book.forget(entry) }
+        }
         connection.submit({ [database, pusher] in database.release(consumer, of: pusher, epoch: epoch) }) { _ in }
     }
 

@@ -170,7 +170,7 @@ final class SimulatedTail {
                 // Answers come in order: by now it is known what became of the latch.
                 connection.submit({ true }) { [unowned self] done in if done != nil { self.sawRows(rows) } }
             }
-        case nil: turnEnded()
+        case .advance, nil: turnEnded()
         }
     }
 

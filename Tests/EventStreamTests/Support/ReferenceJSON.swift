@@ -1,68 +1,111 @@
-/// RFC 8259 once more, written straight from its grammar: slow and recursive, to compare the scanner with.
+/// RFC 8259 once more, written straight from its grammar, to compare the scanner with.
 struct ReferenceJSON {
-    private var rest: Substring.UnicodeScalarView
+    /// What may still come, the next of it last.
+    private enum Due { case value, member, firstElement, moreElements, firstMember, moreMembers }
 
-    static func accepts(_ text: String) -> Bool {
-        var grammar = ReferenceJSON(rest: Substring(text).unicodeScalars)
-        return grammar.element() && grammar.rest.isEmpty
+    private var bytes: [UInt8].Iterator
+    private var decoder = UTF8()
+    private var next: Unicode.Scalar?
+    private var isUTF8 = true
+
+    private init(_ bytes: [UInt8]) {
+        self.bytes = bytes.makeIterator()
+        advance()
+    }
+
+    static func accepts(_ bytes: [UInt8]) -> Bool {
+        var text = ReferenceJSON(bytes)
+        return text.isValue()
+    }
+
+    private mutating func advance() {
+        switch decoder.decode(&bytes) {
+        case .scalarValue(let scalar): next = scalar
+        case .emptyInput: next = nil
+        case .error: (next, isUTF8) = (nil, false)
+        }
     }
 
     private mutating func take(_ scalar: Unicode.Scalar) -> Bool {
-        guard rest.first == scalar else { return false }
-        rest.removeFirst()
+        guard next == scalar else { return false }
+        advance()
         return true
     }
 
-    private mutating func space() { while let next = rest.first, " \n\r\t".unicodeScalars.contains(next) { rest.removeFirst() } }
+    private mutating func space() { while next == " " || next == "\n" || next == "\r" || next == "\t" { advance() } }
 
-    private mutating func element() -> Bool {
-        space()
-        defer { space() }
-        if take("{") {
+    private mutating func isValue() -> Bool {
+        var due: [Due] = [.value]
+        while let now = due.popLast() {
             space()
-            if take("}") { return true }
-            repeat {
-                space()
+            switch now {
+            case .value:
+                if take("{") {
+                    due.append(.firstMember)
+                } else if take("[") {
+                    due.append(.firstElement)
+                } else if !scalar() {
+                    return false
+                }
+            case .member:
                 guard string() else { return false }
                 space()
-                guard take(":"), element() else { return false }
-            } while take(",")
-            return take("}")
+                guard take(":") else { return false }
+                due.append(.value)
+            case .firstElement: if !take("]") { due += [.moreElements, .value] }
+            case .moreElements: if take(",") { due += [.moreElements, .value] } else if !take("]") { return false }
+            case .firstMember: if !take("}") { due += [.moreMembers, .member] }
+            case .moreMembers: if take(",") { due += [.moreMembers, .member] } else if !take("}") { return false }
+            }
         }
-        if take("[") {
-            space()
-            if take("]") { return true }
-            repeat { guard element() else { return false } } while take(",")
-            return take("]")
+        space()
+        return next == nil && isUTF8
+    }
+
+    private mutating func scalar() -> Bool {
+        switch next {
+        case "\"": string()
+        case "t": word("true")
+        case "f": word("false")
+        case "n": word("null")
+        default: number()
         }
-        if rest.first == "\"" { return string() }
-        for word in ["true", "false", "null"] where rest.starts(with: word.unicodeScalars) {
-            rest.removeFirst(word.unicodeScalars.count)
-            return true
-        }
-        return number()
+    }
+
+    private mutating func word(_ word: StaticString) -> Bool {
+        word.withUTF8Buffer { $0.allSatisfy { take(Unicode.Scalar($0)) } }
     }
 
     private mutating func string() -> Bool {
         guard take("\"") else { return false }
-        while let next = rest.popFirst() {
-            if next == "\"" { return true }
-            if next.value < 0x20 { return false }
-            guard next == "\\" else { continue }
-            guard let escape = rest.popFirst() else { return false }
-            if escape == "u" {
-                for _ in 0..<4 { guard let digit = rest.popFirst(), digit.properties.isASCIIHexDigit else { return false } }
-            } else if !"\"\\/bfnrt".unicodeScalars.contains(escape) {
-                return false
-            }
+        while let scalar = next {
+            advance()
+            if scalar == "\"" { return true }
+            if scalar.value < 0x20 { return false }
+            if scalar == "\\", !escape() { return false }
         }
         return false
     }
 
+    private mutating func escape() -> Bool {
+        guard let scalar = next else { return false }
+        advance()
+        switch scalar {
+        case "\"", "\\", "/", "b", "f", "n", "r", "t": return true
+        case "u":
+            for _ in 0..<4 {
+                guard let digit = next, "0123456789abcdefABCDEF".unicodeScalars.contains(digit) else { return false }
+                advance()
+            }
+            return true
+        default: return false
+        }
+    }
+
     private mutating func digits() -> Bool {
-        let before = rest.count
-        while let next = rest.first, ("0"..."9").contains(next) { rest.removeFirst() }
-        return rest.count < before
+        guard let first = next, ("0"..."9").contains(first) else { return false }
+        while let digit = next, ("0"..."9").contains(digit) { advance() }
+        return true
     }
 
     private mutating func number() -> Bool {

@@ -1,0 +1,72 @@
+public import EventStreamServices
+import NIOCore
+import NIOHTTP1
+import NIOPosix
+
+/// One GET over HTTP.
+public enum HTTPFetch {
+    public struct Answer: Sendable {
+        public let status: Int
+        public let body: String
+    }
+
+    /// Somebody listens, and says nothing, or not enough.
+    public struct NoAnswer: Error {}
+
+    /// - Throws: ``NoAnswer``, or the system's error where nobody listens.
+    public static func get(_ path: String, from endpoint: MetricsEndpoint, within patience: Duration) async throws -> Answer {
+        let group = MultiThreadedEventLoopGroup.singleton
+        let patience = TimeAmount.nanoseconds(Int64(patience / .nanoseconds(1)))
+        let promise = group.next().makePromise(of: Answer.self)
+        let channel: any Channel
+        do {
+            channel = try await ClientBootstrap(group: group)
+                .connectTimeout(patience)
+                .channelInitializer { channel in
+                    channel.eventLoop.makeCompletedFuture {
+                        try channel.pipeline.syncOperations.addHTTPClientHandlers()
+                        try channel.pipeline.syncOperations.addHandler(Collector(promise))
+                    }
+                }
+                .connect(host: endpoint.host, port: endpoint.port).get()
+        } catch {
+            promise.fail(error)
+            throw error
+        }
+        let alarm = channel.eventLoop.scheduleTask(in: patience) { promise.fail(NoAnswer()) }
+        let headers: HTTPHeaders = ["Host": endpoint.description, "Connection": "close"]
+        channel.write(
+            HTTPClientRequestPart.head(.init(version: .http1_1, method: .GET, uri: path, headers: headers)), promise: nil)
+        channel.writeAndFlush(HTTPClientRequestPart.end(nil), promise: nil)
+        defer {
+            alarm.cancel()
+            channel.close(promise: nil)
+        }
+        return try await promise.futureResult.get()
+    }
+}
+
+/// Puts an answer together.
+private final class Collector: ChannelInboundHandler {
+    typealias InboundIn = HTTPClientResponsePart
+
+    private let promise: EventLoopPromise<HTTPFetch.Answer>
+    private var status = 0
+    private var body = ByteBuffer()
+    /// What comes after that is left out.
+    private static let longest = 16 << 20
+
+    init(_ promise: EventLoopPromise<HTTPFetch.Answer>) { self.promise = promise }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        switch unwrapInboundIn(data) {
+        case .head(let head): status = Int(head.status.code)
+        case .body(var bytes): if body.readableBytes < Collector.longest { body.writeBuffer(&bytes) }
+        case .end: promise.succeed(.init(status: status, body: String(buffer: body)))
+        }
+    }
+
+    // The first outcome counts.
+    func channelInactive(context: ChannelHandlerContext) { promise.fail(HTTPFetch.NoAnswer()) }
+    func errorCaught(context: ChannelHandlerContext, error: any Error) { promise.fail(error) }
+}

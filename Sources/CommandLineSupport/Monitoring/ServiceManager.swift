@@ -1,0 +1,37 @@
+import Glibc
+
+/// The service manager that has started the process and wants to hear of it (sd_notify(3)).
+struct ServiceManager {
+    private let path: String
+    /// How often it wants a sign of life, halved (sd_watchdog_enabled(3)); else how often it is told how things stand.
+    let interval: Duration
+
+    /// Nil where nobody listens.
+    init?() {
+        guard let path = getenv("NOTIFY_SOCKET").map({ String(cString: $0) }), path.hasPrefix("/") || path.hasPrefix("@"),
+            path.utf8.count < MemoryLayout.size(ofValue: sockaddr_un().sun_path)
+        else { return nil }
+        self.path = path
+        let limit = getenv("WATCHDOG_USEC").flatMap { Int64(String(cString: $0)) }
+        let isOurs = getenv("WATCHDOG_PID").map { Int32(String(cString: $0)) == getpid() } ?? true
+        interval = isOurs ? limit.map { .microseconds(max(1000, $0 / 2)) } ?? .seconds(10) : .seconds(10)
+    }
+
+    func notify(_ message: String) {
+        let socket = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        guard socket >= 0 else { return }
+        defer { close(socket) }
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+        // An abstract name begins with a zero byte.
+        if path.hasPrefix("@") { address.sun_path.0 = 0 }
+        let length = socklen_t(MemoryLayout<sa_family_t>.size + path.utf8.count)
+        let bytes = Array(message.utf8)
+        withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
+                _ = sendto(socket, bytes, bytes.count, Int32(truncatingIfNeeded: MSG_NOSIGNAL), address, length)
+            }
+        }
+    }
+}

@@ -1,0 +1,62 @@
+public import EventStream
+public import Postgres
+
+/// What an operator should know of a stream's tables and of who works on them, besides ``StreamStatus``.
+public struct StreamFacts: Sendable {
+    public struct Table: Sendable {
+        public let name: String
+        public let bytes: Int
+        public let liveRows: Int
+        public let deadRows: Int
+    }
+
+    /// How many ids a session draws at once; one is right.
+    public let sequenceCache: Int
+    public let sequenceCycles: Bool
+    /// The last id drawn; nil if the role may not know.
+    public let drawn: EventID?
+    /// Triggers that are missing or do not fire.
+    public let idleTriggers: [String]
+    /// Connections of our processes, by what they call themselves.
+    public let applications: [String: Int]
+    public let tables: [Table]
+
+    public static func load(_ info: StreamInfo, from connection: Connection) async throws -> StreamFacts {
+        let tables = info.tables
+        let sequence = "\(quotedLiteral(tables.sequence.sql))::regclass"
+        let basics = try await connection.query(
+            Statement(
+                """
+                SELECT s.seqcache, s.seqcycle,
+                    CASE WHEN has_sequence_privilege(\(sequence), 'USAGE, SELECT') THEN pg_sequence_last_value(\(sequence)) END,
+                    (SELECT string_agg(w.name, ',') FROM (VALUES (\(info.tableOID)::oid, 'wake'),
+                            (\(quotedLiteral(tables.consumers.sql))::regclass::oid, 'registering')) w (relation, name)
+                        WHERE NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = w.relation AND t.tgname = w.name
+                            AND t.tgenabled IN ('O', 'A')))
+                FROM pg_sequence s WHERE s.seqrelid = \(sequence)
+                """))
+        let leaves = (0..<StreamTables.segmentCount).map { tables.segment($0).sql } + [tables.consumers.sql]
+        let sizes = try await connection.query(
+            """
+            SELECT name, pg_total_relation_size(name::regclass), COALESCE(n_live_tup, 0), COALESCE(n_dead_tup, 0)
+            FROM unnest($1::text[]) name LEFT JOIN pg_stat_user_tables ON relid = name::regclass
+            """, [.strings(leaves)])
+        let processes = try await connection.query(
+            """
+            SELECT application_name, count(*) FROM pg_stat_activity
+            WHERE datname = current_database() AND application_name LIKE 'evt-%' GROUP BY 1
+            """)
+        return StreamFacts(
+            sequenceCache: Int(basics.int(0, 0) ?? 1), sequenceCycles: basics.bool(0, 1) ?? false,
+            drawn: basics.int(0, 2).map { EventID($0) },
+            idleTriggers: basics.string(0, 3)?.split(separator: ",").map(String.init) ?? [],
+            applications: Dictionary(
+                (0..<processes.count).map { (processes.string($0, 0) ?? "", Int(processes.int($0, 1) ?? 0)) },
+                uniquingKeysWith: { $1 }),
+            tables: (0..<sizes.count).map { row in
+                Table(
+                    name: sizes.string(row, 0) ?? "", bytes: Int(sizes.int(row, 1) ?? 0), liveRows: Int(sizes.int(row, 2) ?? 0),
+                    deadRows: Int(sizes.int(row, 3) ?? 0))
+            })
+    }
+}

@@ -1,0 +1,84 @@
+/// What a user may do (protocol, section 7).
+public struct UserRights: Hashable, Sendable {
+    public enum Right: String, Sendable, CaseIterable {
+        /// `addEvent`.
+        case gen
+        /// `pollEvents`, of ``ConsumerComponent/live`` too; and registering for it.
+        case poll
+        /// Being served as a registered consumer; and registering.
+        case push
+        /// Live sessions and the live broadcast.
+        case live
+    }
+
+    public var rights: Set<Right>
+    /// The components it may be; nil is all. `LIVE` is none of them: the right to it is ``Right/live``.
+    public var components: Set<ConsumerComponent>?
+    /// The event types it may see and, with ``Right/gen``, record.
+    public var types: EventFilter
+
+    public init(_ rights: Set<Right>, components: Set<ConsumerComponent>? = nil, types: EventFilter = .all) {
+        self.rights = rights
+        self.components = components
+        self.types = types
+    }
+
+    public static let all = UserRights(Set(Right.allCases))
+
+    public func has(_ right: Right) -> Bool { rights.contains(right) }
+
+    /// The call as it may be carried out: `want` is narrowed to the types the user may see.
+    ///
+    /// - Throws: `Unauthorized` (FTN3 1.9.1), saying what is missing.
+    public func permitted(_ call: Call) throws(FutoInError) -> Call {
+        switch call {
+        case .ping: return call
+        case .addEvent(let type, _):
+            try require(.gen)
+            guard types.wants(type) else { throw .unauthorized("this user may not record events of the type \(type)") }
+            return call
+        case .registerConsumer(let component), .lag(let component):
+            guard has(.poll) || has(.push) else { throw .unauthorized("this user has neither the right poll nor push") }
+            try require(component)
+            return call
+        case .pollEvents(let component, let after, let want, let precise, let generation):
+            try require(.poll)
+            try require(component)
+            return .pollEvents(component, after: after, want: try narrowed(want), precise: precise, generation: generation)
+        case .readyToReceive(let component, let want, let precise, let origin):
+            try require(component.isLive ? .live : .push)
+            try require(component)
+            return .readyToReceive(component, want: try narrowed(want), precise: precise, origin: origin)
+        case .stopReceiving(let component):
+            try require(component.isLive ? .live : .push)
+            try require(component)
+            return call
+        }
+    }
+
+    private func require(_ right: Right) throws(FutoInError) {
+        guard has(right) else { throw .unauthorized("this user has not the right \(right.rawValue)") }
+    }
+
+    private func require(_ component: ConsumerComponent) throws(FutoInError) {
+        guard component.isLive || components?.contains(component) ?? true else {
+            throw .unauthorized("this user may not be the component \(component)")
+        }
+    }
+
+    private func narrowed(_ want: EventFilter) throws(FutoInError) -> EventFilter {
+        guard let both = want.intersection(types) else {
+            throw .unauthorized("this user may not see any of the event types it wants")
+        }
+        return both
+    }
+}
+
+extension EventFilter {
+    /// What both want; nil if that is nothing.
+    public func intersection(_ other: EventFilter) -> EventFilter? {
+        guard let types else { return other }
+        guard let others = other.types else { return self }
+        return EventFilter(types.intersection(others))
+    }
+}

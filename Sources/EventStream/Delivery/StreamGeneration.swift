@@ -1,0 +1,152 @@
+/// Which life of a stream a database holds.
+///
+/// A fail-over to a standby that lagged, or a restore, takes a database back: it may lack events that were delivered, and
+/// gives their ids to others. From then on it is another generation of the same stream, and what somebody remembers of an
+/// earlier one (how far it has come, which ids it has seen) says nothing about this one.
+public struct StreamGeneration: Hashable, Sendable, CustomStringConvertible {
+    /// The stream's own name, a UUID: the same for ever, also in copies of the database.
+    public let stream: String
+    /// A UUID that changes with each generation.
+    public let generation: String
+    /// Ids up to here may have been given in an earlier generation; greater with each that begins, 0 for the first.
+    public let start: EventID
+
+    public init(stream: String, generation: String, start: EventID) {
+        self.stream = stream
+        self.generation = generation
+        self.start = start
+    }
+
+    /// Whether this is an earlier life of the same stream.
+    public func isBefore(_ other: StreamGeneration) -> Bool { stream == other.stream && start < other.start }
+
+    public var description: String { generation }
+}
+
+/// Where a stream's active table is: what a fail-over or a restore changes.
+public struct StreamPlace: Hashable, Sendable, CustomStringConvertible {
+    /// `pg_control_system().system_identifier`, or empty where it cannot be asked.
+    public var server: String
+    /// The WAL's timeline; empty where it cannot be asked.
+    public var timeline: String
+    /// The object ids of the database and the event table.
+    public var database: String
+    public var table: String
+
+    public init(server: String, timeline: String, database: String, table: String) {
+        self.server = server
+        self.timeline = timeline
+        self.database = database
+        self.table = table
+    }
+
+    /// As it is noted in the database: the four with slashes between.
+    public var description: String { [server, timeline, database, table].joined(separator: "/") }
+
+    public init?(_ text: String) {
+        let parts = text.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
+        guard parts.count == 4 else { return nil }
+        self.init(server: parts[0], timeline: parts[1], database: parts[2], table: parts[3])
+    }
+
+    /// What is different from an earlier place, for people; nil if nothing is. What cannot be asked is not different.
+    public func change(from earlier: StreamPlace) -> String? {
+        func differ(_ a: String, _ b: String) -> Bool { a != b && !a.isEmpty && !b.isEmpty }
+        if differ(server, earlier.server) { return "it is on another server: restored, or copied" }
+        if differ(timeline, earlier.timeline) {
+            return "it is on timeline \(timeline) and was on \(earlier.timeline): failed over, or restored to a point in time"
+        }
+        if database != earlier.database { return "it is another database on the same server: restored, or copied" }
+        return table != earlier.table ? "the event table is another one: restored" : nil
+    }
+}
+
+/// What a pusher remembers of the stream, to tell over a new connection whether the database went back.
+public struct StreamMemory: Sendable {
+    /// An event as it was read: its id, and its time to the microsecond.
+    public struct Trace: Hashable, Sendable {
+        public let id: EventID
+        public let time: Int64
+        public init(id: EventID, time: Int64) {
+            self.id = id
+            self.time = time
+        }
+    }
+
+    public private(set) var generation: StreamGeneration?
+    /// The settled id that the database has acknowledged to have stored.
+    public private(set) var stored = EventID.none
+    /// The events read last, in the order they were read.
+    public private(set) var recent: [Trace] = []
+    private static let recentLimit = 4096
+
+    public init() {}
+
+    /// A generation has been found or begun; what was known of another one is forgotten.
+    public mutating func follow(_ generation: StreamGeneration) {
+        guard self.generation != generation else { return }
+        self = StreamMemory()
+        self.generation = generation
+    }
+
+    public mutating func stored(_ settled: EventID) { stored = max(stored, settled) }
+
+    public mutating func read(_ traces: some Collection<Trace>) {
+        recent += traces.suffix(StreamMemory.recentLimit)
+        // In larger steps than one: each moves the rest.
+        if recent.count > 2 * StreamMemory.recentLimit { recent.removeFirst(recent.count - StreamMemory.recentLimit) }
+    }
+}
+
+/// What a new connection shows of the stream.
+public struct StreamSighting: Sendable {
+    public var generation: StreamGeneration
+    /// Where it is.
+    public var place: StreamPlace
+    /// Where it was when the generation began; nil if nobody has noted that yet.
+    public var noted: StreamPlace?
+    /// The settled id stored there.
+    public var stored: EventID
+    /// Events that are remembered, were not discarded, and are not there, or not the same.
+    public var missing: [EventID]
+
+    public init(
+        generation: StreamGeneration, place: StreamPlace, noted: StreamPlace?, stored: EventID, missing: [EventID]
+    ) {
+        self.generation = generation
+        self.place = place
+        self.noted = noted
+        self.stored = stored
+        self.missing = missing
+    }
+
+    public enum Verdict: Hashable, Sendable {
+        /// Everything remembered holds.
+        case same
+        /// Somebody else has found that the database went back.
+        case begun
+        /// This is the database of a generation that is over, such as the primary of before a fail-over.
+        case over
+        /// A new generation must begin: the database went back, or nobody can tell whether it did.
+        case wentBack(because: String)
+    }
+
+    /// Whether what is remembered still holds here.
+    public func verdict(remembering memory: StreamMemory) -> Verdict {
+        if let known = memory.generation, generation.isBefore(known) { return .over }
+        var reasons: [String] = []
+        if let noted, let change = place.change(from: noted) { reasons.append(change) }
+        // What an earlier generation held, this one need not.
+        if memory.generation == generation {
+            if stored < memory.stored { reasons.append("it knows events up to \(stored) only, and \(memory.stored) was stored") }
+            if !missing.isEmpty { reasons.append(lacks) }
+        }
+        guard reasons.isEmpty else { return .wentBack(because: reasons.joined(separator: "; ")) }
+        return memory.generation == nil || memory.generation == generation ? .same : .begun
+    }
+
+    private var lacks: String {
+        let list = missing.prefix(10).map(\.description).joined(separator: ", ")
+        return "events that were delivered are not there, or others: \(list)\(missing.count > 10 ? ", …" : "")"
+    }
+}

@@ -1,0 +1,189 @@
+/// A group role of PostgreSQL: what one process, or whoever looks on, may do. Roles that log in become members of it.
+public enum GroupRole: String, Hashable, CaseIterable, Sendable, CustomStringConvertible {
+    case app = "evt_app"
+    case generator = "evt_generator"
+    case pusher = "evt_pusher"
+    case archiver = "evt_archiver"
+    case discarder = "evt_discarder"
+    case monitor = "evt_monitor"
+
+    public var description: String { rawValue }
+
+    /// To see what holds the stream back in sessions of other roles.
+    static let seeingSessions: [GroupRole] = [.pusher, .monitor]
+}
+
+/// Rights on one object, for one group role.
+public struct Grant: Sendable {
+    public enum Object: Hashable, Sendable {
+        case table(TableName)
+        case sequence(TableName)
+        /// The sequence a column draws from, whatever its name; nothing if there is none.
+        case serial(TableName, column: String)
+        case function(TableName, arguments: String)
+        case schema(String)
+        /// The present one.
+        case database
+    }
+
+    let role: GroupRole
+    let rights: [String]
+    /// Only these of a table; empty for all.
+    let columns: [String]
+    let object: Object
+
+    init(_ role: GroupRole, _ rights: String..., columns: [String] = [], on object: Object) {
+        self.role = role
+        self.rights = rights
+        self.columns = columns
+        self.object = object
+    }
+
+    /// The statement that gives them.
+    var sql: String {
+        let list = columns.isEmpty ? "" : " (\(columns.joined(separator: ", ")))"
+        let given = "GRANT " + rights.map { $0 + list }.joined(separator: ", ")
+        return switch object {
+        case .table, .sequence, .function: "\(given) ON \(object.sql) TO \(role);"
+        case .schema(let name): "\(given) ON SCHEMA \(quoted(name)) TO \(role);"
+        case .serial(let table, let column):
+            """
+            DO $$
+            DECLARE
+                sequence text := pg_get_serial_sequence(\(literal(table.sql)), \(literal(column)));
+            BEGIN
+                IF sequence IS NOT NULL THEN
+                    EXECUTE format('\(given) ON SEQUENCE %s TO \(role)', sequence);
+                END IF;
+            END $$;
+            """
+        case .database:
+            """
+            DO $$
+            BEGIN
+                EXECUTE format('\(given) ON DATABASE %I TO \(role)', current_database());
+            END $$;
+            """
+        }
+    }
+
+    /// Conditions that all hold when the role has them, each with what is missing where it does not.
+    var checks: [(condition: String, missing: String)] {
+        rights.flatMap { right -> [(String, String)] in
+            switch object {
+            case .table(let table):
+                guard !columns.isEmpty else {
+                    return [("has_table_privilege('\(role)', \(literal(table.sql)), '\(right)')", missing(right, object.sql))]
+                }
+                return columns.map {
+                    (
+                        "has_column_privilege('\(role)', \(literal(table.sql)), '\($0)', '\(right)')",
+                        missing("\(right) (\($0))", object.sql)
+                    )
+                }
+            case .sequence(let sequence):
+                return [("has_sequence_privilege('\(role)', \(literal(sequence.sql)), '\(right)')", missing(right, object.sql))]
+            case .serial(let table, let column):
+                let sequence = "pg_get_serial_sequence(\(literal(table.sql)), \(literal(column)))"
+                return [
+                    (
+                        "COALESCE(has_sequence_privilege('\(role)', \(sequence), '\(right)'), true)",
+                        missing(right, "the sequence of \(table).\(column)")
+                    )
+                ]
+            case .function(let function, let arguments):
+                let signature = literal("\(function.sql)(\(arguments))")
+                return [("has_function_privilege('\(role)', \(signature), '\(right)')", missing(right, object.sql))]
+            case .schema(let name):
+                return [
+                    ("has_schema_privilege('\(role)', \(literal(name)), '\(right)')", missing(right, "SCHEMA \(quoted(name))"))
+                ]
+            case .database:
+                return [("has_database_privilege('\(role)', current_database(), '\(right)')", missing(right, "the DATABASE"))]
+            }
+        }
+    }
+
+    private func missing(_ right: String, _ object: String) -> String { "GRANT \(right) ON \(object) TO \(role)" }
+}
+
+extension Grant.Object {
+    /// For GRANT and REVOKE.
+    var sql: String {
+        switch self {
+        case .table(let table): "TABLE \(table.sql)"
+        case .sequence(let sequence): "SEQUENCE \(sequence.sql)"
+        case .function(let function, let arguments): "FUNCTION \(function.sql)(\(arguments))"
+        default: preconditionFailure("it has no name of its own")
+        }
+    }
+}
+
+/// The rights of the group roles in one database.
+public struct RoleGrants: Sendable {
+    let grants: [Grant]
+    /// All that is ours there: what the roles have of it besides is taken from them.
+    let objects: [Grant.Object]
+    public var roles: [GroupRole] { GroupRole.allCases.filter { role in grants.contains { $0.role == role } } }
+
+    /// Makes the roles that are missing. They are the whole cluster's: somebody else may make them at the same time.
+    public var creation: String {
+        """
+        DO $$
+        DECLARE
+            role text;
+        BEGIN
+            FOREACH role IN ARRAY ARRAY[\(roles.map { "'\($0)'" }.joined(separator: ", "))] LOOP
+                IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
+                    BEGIN
+                        EXECUTE format('CREATE ROLE %I NOLOGIN', role);
+                    EXCEPTION WHEN duplicate_object OR unique_violation THEN
+                        NULL;
+                    END;
+                END IF;
+            END LOOP;
+        END $$;
+        """
+    }
+
+    /// Gives each role what it needs, and takes what else it has.
+    public var rights: String {
+        let everyone = roles.map(\.rawValue).joined(separator: ", ")
+        let seeing = GroupRole.seeingSessions.filter { roles.contains($0) }
+        let lines =
+            objects.map { "REVOKE ALL ON \($0.sql) FROM \(everyone);" } + grants.map(\.sql)
+            + seeing.map {
+                """
+                DO $$
+                BEGIN
+                    IF NOT pg_has_role('\($0)', 'pg_read_all_stats', 'USAGE') THEN
+                        GRANT pg_read_all_stats TO \($0);
+                    END IF;
+                EXCEPTION WHEN insufficient_privilege OR unique_violation THEN
+                    NULL;  -- it does without
+                END $$;
+                """
+            }
+        return lines.joined(separator: "\n")
+    }
+
+    /// The statement that gives, one a row, what a role must have and has not.
+    public var missing: String {
+        let checks = grants.flatMap(\.checks).map { "(\($0.condition), \(literal($0.missing)))" }
+        return "SELECT missing FROM (VALUES \(checks.joined(separator: ",\n"))) c (granted, missing) WHERE NOT granted"
+    }
+
+    /// The same of what it can do without.
+    public var wanting: String {
+        let seeing = GroupRole.seeingSessions.filter { roles.contains($0) }
+        guard !seeing.isEmpty else { return "SELECT WHERE false" }
+        let list = seeing.map { "'\($0)'" }.joined(separator: ", ")
+        return """
+            SELECT 'GRANT pg_read_all_stats TO ' || r FROM unnest(ARRAY[\(list)]) r
+            WHERE NOT pg_has_role(r, 'pg_read_all_stats', 'USAGE')
+            """
+    }
+}
+
+private func literal(_ text: String) -> String { "'" + doublingQuotes("'", in: text) + "'" }
+private func quoted(_ name: String) -> String { TableName(schema: nil, name: name).sql }

@@ -1,0 +1,160 @@
+import EventLoop
+import EventStream
+import Logging
+import ZeroMQ
+
+/// Who is at the other end of a connection, and what it may do. Belongs to the loop's thread.
+final class Caller {
+    let user: AuthorizedKeys.User
+    let connection: Int32
+    let account: Account
+    let id: PeerID
+    /// What its messages carry.
+    let name: String
+    /// The user has too many connections with this one.
+    var isExcess = false
+
+    init(user: AuthorizedKeys.User, connection: Int32, id: PeerID) {
+        self.user = user
+        self.connection = connection
+        self.id = id
+        name = id.description
+        account = id.key == nil ? .connection(id.number) : .user(user.name)
+    }
+
+    func isSameUser(as other: Caller) -> Bool { self === other || user == other.user }
+}
+
+/// What tells a connection from every other, and whose it is: written `<number> <public key in Z85>`, or the number alone.
+struct PeerID: Hashable {
+    /// Greater with each that is admitted.
+    let number: UInt64
+    let key: CurveKey?
+
+    init(number: UInt64, key: CurveKey?) { (self.number, self.key) = (number, key) }
+
+    init?(_ text: String) {
+        let parts = text.utf8.split(separator: UInt8(ascii: " "))
+        guard (1...2).contains(parts.count), let number = UInt64(Substring(parts[0])) else { return nil }
+        self.init(number: number, key: parts.count == 2 ? CurveKey(z85: parts[1]) : nil)
+    }
+
+    var description: String { key.map { "\(number) \($0.z85)" } ?? "\(number)" }
+}
+
+/// Admits peers to the sockets of a context, and knows what each may do.
+///
+/// Without keys everybody is the user `local`, who may do everything.
+final class AccessControl {
+    private let keys: ServerKeys?
+    private let loop: EventLoop
+    private let logger: Logger
+    private let authenticator: Authenticator
+    private var users: AuthorizedKeys
+    /// The types that somebody is narrowed to.
+    private(set) var narrowedTypes: Set<EventType> = []
+    private var observer: Int?
+    private var trouble = TroubleLog()
+
+    /// What a socket is for: its name in ZAP requests.
+    enum Domain: String { case generator, pusher, live }
+
+    /// Called when the keys have changed.
+    var onChange: [() -> Void] = []
+    /// Called before somebody is admitted: for the sockets to hear that he has connected, and of all who went before. False as
+    /// long as something is left to be received: only then libzmq gives a routing id free that was somebody's who is gone.
+    var beforeAdmission: [() -> Bool] = []
+    private var waiting: [(key: CurveKey?, answer: (String?) -> Void, since: MonotonicTime)] = []
+    private static let longestWait = Duration.milliseconds(50)
+    /// How many were admitted.
+    private(set) var admitted: UInt64 = 0
+
+    init(_ keys: ServerKeys?, context: Context, loop: EventLoop, logger: Logger) throws {
+        self.keys = keys
+        self.loop = loop
+        self.logger = logger
+        users = keys?.authorized.keys ?? AuthorizedKeys([:])
+        narrowedTypes = users.narrowedTypes
+        final class Box { weak var control: AccessControl? }
+        let box = Box()
+        authenticator = try Authenticator(in: context) { box.control?.decide($0, $1) ?? $1(nil) }
+        box.control = self
+    }
+
+    /// Whether there are keys.
+    var isKeyed: Bool { keys != nil }
+
+    func options(for domain: Domain) -> [Socket.Option] {
+        let secret = keys?.certificate.secretKey.map { Socket.Option.curveServer(secretKey: $0.bytes) }
+        return [.authenticated(domain: domain.rawValue)] + [secret].compactMap { $0 }
+    }
+
+    func start() {
+        loop.add(authenticator.source)
+        guard let keys else { return }
+        observer = keys.authorized.observe { [loop, box = Unchecked(Weak(self))] in
+            loop.execute { box.value.object?.changed() }
+        }
+    }
+
+    func stop() {
+        if let observer { keys?.authorized.stopObserving(observer) }
+        observer = nil
+        loop.remove(authenticator.source)
+    }
+
+    private func changed() {
+        guard let now = keys?.authorized.keys else { return }
+        (users, narrowedTypes) = (now, now.narrowedTypes)
+        for observer in onChange { observer() }
+    }
+
+    /// Who sends messages with this id; nil for somebody who may not, any more.
+    func user(withID id: PeerID) -> AuthorizedKeys.User? {
+        guard isKeyed else { return AccessControl.local }
+        return id.key.flatMap { users[$0] }
+    }
+
+    /// Whether it may still do what it might when it was heard first, and no more.
+    func isCurrent(_ caller: Caller) -> Bool { user(withID: caller.id) == caller.user }
+
+    private static let local = AuthorizedKeys.User(name: ConsumerIdentity.localUser, rights: .all)
+
+    private func decide(_ candidate: Authenticator.Candidate, _ answer: @escaping (String?) -> Void) {
+        guard isKeyed else { return wait(for: nil, answer) }
+        guard let key = candidate.publicKey.flatMap({ CurveKey(bytes: $0) }), let user = users[key] else {
+            report("a stranger was turned away: its key is not among the authorized ones", candidate.address)
+            return answer(nil)
+        }
+        guard candidate.domain != Domain.live.rawValue || user.rights.has(.live) else {
+            report("the user \(user.name) was turned away from the live broadcast: it has not the right live", candidate.address)
+            return answer(nil)
+        }
+        wait(for: key, answer)
+    }
+
+    private func wait(for key: CurveKey?, _ answer: @escaping (String?) -> Void) {
+        waiting.append((key, answer, .now))
+        if waiting.count == 1 { admit() }
+    }
+
+    private func admit() {
+        let isCalm = beforeAdmission.map { $0() }.allSatisfy { $0 }
+        while let first = waiting.first, isCalm || .now - first.since > AccessControl.longestWait {
+            waiting.removeFirst()
+            admitted += 1
+            first.answer(PeerID(number: admitted, key: first.key).description)
+        }
+        if !waiting.isEmpty { loop.execute { [box = Unchecked(Weak(self))] in box.value.object?.admit() } }
+    }
+
+    private func report(_ words: String, _ address: String) {
+        if trouble.isNews(words) { logger.notice("\(words)", metadata: ["address": "\(address)"]) }
+    }
+}
+
+/// Does not keep what it refers to.
+struct Weak<Object: AnyObject> {
+    weak var object: Object?
+    init(_ object: Object) { self.object = object }
+}

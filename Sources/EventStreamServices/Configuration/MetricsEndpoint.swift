@@ -1,0 +1,71 @@
+/// A host and a port for HTTP.
+public struct MetricsEndpoint: Hashable, Sendable, CustomStringConvertible {
+    public let host: String
+    public let port: Int
+
+    /// Reads `host:port`, with `[…]` around an IPv6 address; nil for anything else.
+    public init?(_ text: String) {
+        guard let colon = text.lastIndex(of: ":"), let port = Int(text[text.index(after: colon)...]), (0...65_535).contains(port)
+        else { return nil }
+        var host = text[..<colon]
+        if host.hasPrefix("["), host.hasSuffix("]") {
+            host = host.dropFirst().dropLast()
+        } else if host.contains(":") {
+            return nil
+        }
+        guard !host.isEmpty, host.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F && $0 != UInt8(ascii: "/") }) else { return nil }
+        (self.host, self.port) = (String(host), port)
+    }
+
+    private init(host: String, port: Int) { (self.host, self.port) = (host, port) }
+
+    /// The same host, with another port.
+    public func with(port: Int) -> MetricsEndpoint { MetricsEndpoint(host: host, port: port) }
+
+    public var description: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
+}
+
+extension Role {
+    /// Where its metrics are unless set.
+    var standardMetricsBind: String {
+        switch self {
+        case .generator: "127.0.0.1:9570"
+        case .pusher: "127.0.0.1:9571"
+        case .archiver: "127.0.0.1:9572"
+        case .discarder: "127.0.0.1:9573"
+        }
+    }
+}
+
+extension SettingsReader {
+    /// Where a process serves its metrics; nil for nowhere.
+    ///
+    /// - Parameter role: of the process, or the first of several.
+    public func metricsBind(_ role: Role) throws(ConfigurationError) -> MetricsEndpoint? {
+        let text = optional(Settings.metricsBind) ?? role.standardMetricsBind
+        guard !text.isEmpty else { return nil }
+        let endpoint = try metricsEndpoint(text, Settings.metricsBind)
+        guard try bool(Settings.insecure) || Endpoints.isLocal("tcp://\(endpoint)") else {
+            throw ConfigurationError(
+                "EVT_METRICS_BIND: \(endpoint) can be reached from other machines, and everyone there could read it: bind to "
+                    + "127.0.0.1 or [::1], or set EVT_INSECURE=true if the network is trusted")
+        }
+        return endpoint
+    }
+
+    /// Where the processes' metrics are.
+    public func metricsConnect() throws(ConfigurationError) -> [MetricsEndpoint] {
+        var endpoints: [MetricsEndpoint] = []
+        for text in (optional(Settings.metricsConnect) ?? "").split(separator: ",").map({ $0.trimmed }) where !text.isEmpty {
+            endpoints.append(try metricsEndpoint(text, Settings.metricsConnect))
+        }
+        return endpoints
+    }
+
+    private func metricsEndpoint(_ text: String, _ setting: Setting) throws(ConfigurationError) -> MetricsEndpoint {
+        guard let endpoint = MetricsEndpoint(text) else {
+            throw ConfigurationError("\(setting.name): \(shown(text)) is no host:port; it is like 127.0.0.1:9570 or [::1]:9570")
+        }
+        return endpoint
+    }
+}

@@ -1,0 +1,35 @@
+import EventStream
+
+/// Whether work that waits goes on.
+struct Progress {
+    private(set) var waitingSince: MonotonicTime?
+    private var problem: (text: String, at: MonotonicTime)?
+
+    /// How long something may wait without anything being done, before that is a problem.
+    static let patience = Duration.seconds(15)
+    /// For how long a failure counts after which nothing was tried any more.
+    static let memory = Duration.seconds(60)
+
+    /// There is something to do.
+    mutating func waits(at now: MonotonicTime = .now) { if waitingSince == nil { waitingSince = now } }
+
+    /// Something was done.
+    ///
+    /// - Parameter more: whether something still waits.
+    mutating func moved(more: Bool, at now: MonotonicTime = .now) {
+        waitingSince = more ? now : nil
+        problem = nil
+    }
+
+    /// It was tried, and failed.
+    mutating func failed(_ text: String, at now: MonotonicTime = .now) { problem = (text, now) }
+
+    /// What is wrong, if anything is.
+    ///
+    /// - Parameter what: what waits, as in `12 events wait`.
+    func trouble(_ what: @autoclosure () -> String, at now: MonotonicTime = .now) -> String? {
+        if let problem, waitingSince != nil || now - problem.at < Progress.memory { return problem.text }
+        guard let waitingSince, now - waitingSince > Progress.patience else { return nil }
+        return "\(what()), and nothing has moved for \((now - waitingSince).components.seconds) s"
+    }
+}

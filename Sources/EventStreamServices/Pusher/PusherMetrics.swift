@@ -1,0 +1,77 @@
+import EventStream
+import Glibc
+
+/// What the pusher counts and measures.
+final class PusherMetrics {
+    struct OfConsumer {
+        let delivered: CounterMetric
+        let latency: DurationMetric
+        let inFlight: GaugeMetric
+
+        fileprivate init(_ consumer: ConsumerIdentity) {
+            let label = ("consumer", consumer.description)
+            delivered = Metric.pusherDelivered.counter(label)
+            latency = Metric.pusherLatency.durations(label)
+            inFlight = Metric.pusherInFlight.gauge(label)
+        }
+
+        fileprivate func destroy() {
+            delivered.destroy()
+            latency.destroy()
+            inFlight.destroy()
+        }
+    }
+
+    let read = Metric.pusherRead.counter()
+    let liveDropped = Metric.liveDropped.counter()
+    private let sessions = Metric.pusherSessions.gauge()
+    private let subscribers = Metric.pusherSubscribers.gauge()
+    private let gaps = Metric.pusherGaps.gauge()
+    private let gapAge = Metric.pusherGapAge.gauge()
+    private var consumers: [ConsumerIdentity: OfConsumer] = [:]
+
+    /// Consumers whose figures are kept after their sessions have ended, at most.
+    private static let kept = 1000
+
+    /// - Parameter isServed: whether there is a session for a consumer; the others' figures are dropped where there are too many.
+    func of(_ consumer: ConsumerIdentity, isServed: (ConsumerIdentity) -> Bool) -> OfConsumer {
+        if let known = consumers[consumer] { return known }
+        if consumers.count >= PusherMetrics.kept {
+            for (other, figures) in consumers where !isServed(other) {
+                figures.destroy()
+                consumers[other] = nil
+            }
+        }
+        let figures = OfConsumer(consumer)
+        consumers[consumer] = figures
+        return figures
+    }
+
+    /// Brings the gauges up to date.
+    func show(_ table: SessionTable, subscribers count: Int, gap: SettledHorizon.Gap?, at now: MonotonicTime) {
+        sessions.set(table.all.count)
+        subscribers.set(count)
+        gaps.set(gap == nil ? 0 : 1)
+        gapAge.set(gap.map { ($0.age(at: now) / .seconds(1)) } ?? 0)
+        for (consumer, figures) in consumers {
+            guard let session = table.reliable(consumer), case .reliable(let delivery, _) = session.kind else {
+                figures.inFlight.set(0)
+                continue
+            }
+            figures.inFlight.set(delivery.eventsInFlight)
+        }
+    }
+}
+
+extension SettledHorizon.Gap {
+    func age(at now: MonotonicTime) -> Duration { max(.zero, now - openedAt) }
+}
+
+extension EventTimestamp {
+    /// What the clock on the wall says.
+    static var now: EventTimestamp {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        return EventTimestamp(microseconds: Int64(time.tv_sec) * 1_000_000 + Int64(time.tv_nsec) / 1000)
+    }
+}

@@ -1,0 +1,30 @@
+import Glibc
+import Logging
+import ZeroMQ
+
+/// Keeps the last few descriptors of the process for the databases: a peer whose connection takes one of them is cut off.
+///
+/// A crowd of peers would otherwise leave none to connect to a database with, and libzmq, which cannot accept the next one,
+/// tries it again without a pause. The system gives out the lowest number that is free, so a number tells how many are taken.
+struct DescriptorReserve {
+    private static let size: Int32 = 24
+    private let logger: Logger
+    private let limit: Int32
+    private var trouble = TroubleLog()
+
+    init(logger: Logger) {
+        self.logger = logger
+        var limit = rlimit()
+        getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        self.limit = Int32(clamping: limit.rlim_cur)
+    }
+
+    mutating func protect(from connection: Int32) {
+        guard connection >= limit - DescriptorReserve.size else { return }
+        PeerConnection(connection).cut()
+        guard trouble.isNews("peers") else { return }
+        logger.warning(
+            "peers are turned away: there are too many connections; let the process open more files (ulimit -n, LimitNOFILE=)",
+            metadata: ["limit": "\(limit)"])
+    }
+}

@@ -1,0 +1,23 @@
+import EventStream
+
+/// Keeps the log short while a trouble lasts: each kind is told when it begins, and then once in a while.
+struct TroubleLog {
+    private static let interval = Duration.seconds(60)
+    private var told: [String: MonotonicTime] = [:]
+    private var isTold = true
+
+    /// Whether a trouble of these words is to be told now.
+    mutating func isNews(_ words: String, at now: MonotonicTime = .now) -> Bool {
+        told = told.filter { now - $0.value < TroubleLog.interval }
+        guard told[words] == nil else { return false }
+        told[words] = now
+        isTold = true
+        return true
+    }
+
+    /// Whether it is to be told that all is well again: at first, and after a trouble that was told.
+    mutating func isGoodNews() -> Bool {
+        defer { isTold = false }
+        return isTold
+    }
+}

@@ -1,0 +1,152 @@
+import ArgumentParser
+import CommandLineSupport
+import EventStore
+import EventStream
+import EventStreamServices
+import Postgres
+
+struct Doctor: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Looks for what is wrong, or will be, and says what to do about it.",
+        discussion: """
+            Looks at the databases, at the stream, and at the processes whose metrics it finds (EVT_METRICS_CONNECT). It changes \
+            nothing, and takes a few seconds. The exit status is 0 if all is well, 1 after warnings, 2 if something is critical.
+            """)
+
+    @OptionGroup var common: CommonOptions
+    @OptionGroup var database: DatabaseOptions
+    @OptionGroup var archive: ArchiveOptions
+    @OptionGroup var archiver: ArchiverOptions
+    @OptionGroup var discarder: DiscarderOptions
+    @Option(Settings.metricsConnect) var metricsConnect: String?
+    @Flag(help: "Print JSON, for scripts.") var json = false
+
+    func run() async throws {
+        let settings = try await SettingsReader(common, database, archive, archiver, discarder, self)
+        let examination = try Examination(settings)
+        async let processes = ProcessChecks.findings(try settings.metricsConnect())
+        async let warehouse = Doctor.within("warehouse") { await examination.warehouse() }
+        var findings = await Doctor.within("database") { await examination.active() }
+        findings += await warehouse
+        findings += try await processes
+        if json {
+            print(jsonList(findings.map(\.json)))
+        } else {
+            for finding in findings { print(finding.page(.standard)) }
+        }
+        switch findings.map(\.severity).max() {
+        case .critical: throw ExitCode(2)
+        case .warning: throw ExitCode(1)
+        default: break
+        }
+    }
+}
+
+extension Doctor {
+    /// A look takes so long at most, whatever hangs.
+    private static let patience = Duration.seconds(9)
+
+    private static func within(_ subject: String, _ look: @escaping @Sendable () async -> [Finding]) async -> [Finding] {
+        let late = Finding(
+            .critical, subject, "it has not answered within \(patience.components.seconds) s",
+            advice:
+                "is the server frozen, overloaded, or behind a firewall that says nothing? Or has somebody locked the stream's "
+                + "tables (pg_locks)?")
+        return await Answer(patience, otherwise: [late]) { answer in Task { answer(await look()) } }.value
+    }
+}
+
+extension Doctor: SettingFlags {
+    var values: [(Setting, String?)] { [(Settings.metricsConnect, metricsConnect)] }
+}
+
+/// Looks at the databases; what it finds is judged by ``ServerChecks`` and ``StreamChecks``.
+private struct Examination: Sendable {
+    private let database: DatabaseConfiguration
+    private let archive: String?
+    private let archiveTables: ArchiveTables
+    private let archiver: ConsumerIdentity
+    private let archivers: Set<String>
+    private let warnEvents: Int
+    private let limits: [String: String]
+
+    init(_ settings: SettingsReader) throws {
+        database = try settings.database()
+        archive = try settings.archiveURL()
+        archiveTables = try settings.archiveTables()
+        archiver = try settings.archiverIdentity()
+        let discarding = try settings.discarder()
+        archivers = Set((discarding.required.map(\.consumer) + [archiver]).map(\.description))
+        warnEvents = discarding.warnEvents
+        limits = ["statement_timeout": "8s", "lock_timeout": "4s"]
+    }
+
+    func active() async -> [Finding] {
+        do {
+            return try await withConnection(to: database.url, settings: limits) { connection in
+                var findings = ServerChecks(
+                    subject: "database", facts: try await ServerFacts.load(from: connection), isActive: true
+                ).findings
+                do {
+                    findings += try await stream(over: connection)
+                } catch let error as StoreError {
+                    findings.append(Finding(.critical, "schema", error.message))
+                }
+                return findings
+            }
+        } catch {
+            return [unreachable("database", error)]
+        }
+    }
+
+    private func stream(over connection: Connection) async throws -> [Finding] {
+        let info = try await StreamInfo.load(database.tables, from: connection)
+        let first = try await StreamStatus.load(info, from: connection)
+        try await wait(for: first.pushers, info, on: connection)
+        let checks = StreamChecks(
+            status: try await StreamStatus.load(info, from: connection),
+            facts: try await StreamFacts.load(info, from: connection), earlier: first, archivers: archivers,
+            warnEvents: warnEvents)
+        return checks.findings
+    }
+
+    /// Until every pusher has given a sign of life, and consumers have had a moment to confirm something.
+    private func wait(for pushers: [PusherStatus], _ info: StreamInfo, on connection: Connection) async throws {
+        let beats = Dictionary(pushers.map { ($0.id, $0.beat) }, uniquingKeysWith: { $1 })
+        let interval = pushers.filter(\.isConnected).map(\.interval).max() ?? 0
+        let begun = ContinuousClock.now
+        while .now - begun < .seconds(min(interval + 1, 6)) {
+            try await Task.sleep(for: .milliseconds(250))
+            let present = try await PusherStatus.load(info, from: connection).filter(\.isConnected)
+            if .now - begun > .seconds(2), present.allSatisfy({ beats[$0.id] != $0.beat }) { return }
+        }
+    }
+
+    func warehouse() async -> [Finding] {
+        guard let archive else { return [Finding(.note, "warehouse", "EVT_ARCHIVE_URL is not set: it was not looked at")] }
+        do {
+            return try await withConnection(to: archive, settings: limits) { connection in
+                let checks = ServerChecks(
+                    subject: "warehouse", facts: try await ServerFacts.load(from: connection), isActive: false)
+                do {
+                    let store = try await HistoryStore.load(archiveTables, archiver: archiver, from: connection)
+                    try await store.checkColumns(on: connection)
+                    return checks.findings
+                } catch let error as StoreError {
+                    return checks.findings + [Finding(.critical, "warehouse", error.message)]
+                }
+            }
+        } catch {
+            return [unreachable("warehouse", error)]
+        }
+    }
+
+    private func unreachable(_ subject: String, _ error: any Error) -> Finding {
+        let isRefused = (error as? PostgresError)?.sqlState == "42501"
+        return Finding(
+            .critical, subject, "it cannot be looked at: \(error)",
+            advice: isRefused
+                ? "log in as the tables' owner, or as a member of evt_monitor; after an upgrade evt migrate --roles once more"
+                : "is the server running, the address right, the password known? Everything waits, and goes on by itself")
+    }
+}

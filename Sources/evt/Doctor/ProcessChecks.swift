@@ -1,0 +1,44 @@
+import CommandLineSupport
+import EventStreamServices
+
+/// Asks the processes themselves how they are.
+enum ProcessChecks {
+    /// - Parameter endpoints: where their metrics are; one that nothing listens at may be no fault, for they may be elsewhere.
+    static func findings(_ endpoints: [MetricsEndpoint]) async -> [Finding] {
+        await withTaskGroup(of: (Int, Finding?).self) { group in
+            for (index, endpoint) in endpoints.enumerated() {
+                group.addTask { (index, await finding(endpoint)) }
+            }
+            var found: [(Int, Finding?)] = []
+            for await each in group { found.append(each) }
+            return found.sorted { $0.0 < $1.0 }.compactMap(\.1)
+        }
+    }
+
+    private static func finding(_ endpoint: MetricsEndpoint) async -> Finding? {
+        do {
+            let answer = try await HTTPFetch.get("/readyz", from: endpoint, within: .seconds(4))
+            guard answer.status == 200 || answer.status == 503 else {
+                return Finding(
+                    .warning, "process",
+                    "what answers at \(endpoint) is none of the stream's processes (HTTP status \(answer.status))",
+                    advice: "end it, or let the process listen elsewhere (EVT_METRICS_BIND; for evt doctor, EVT_METRICS_CONNECT)")
+            }
+            let text = answer.body.replacing("\n\t", with: " ").split(separator: "\n").joined(separator: "; ")
+            guard answer.status != 200 else { return Finding(.fine, "process", "\(endpoint): \(text)") }
+            return Finding(
+                .critical, "process", "\(endpoint): \(text)",
+                advice: "other findings may say more; it goes on by itself when that is put right, and its log has the rest")
+        } catch is HTTPFetch.NoAnswer {
+            return Finding(
+                .critical, "process",
+                "the process at \(endpoint) takes connections and does not answer: it is frozen, or has no time",
+                advice: "look at it (SIGSTOP, swapping, a debugger?); kill -9 and start it again: nothing is lost")
+        } catch {
+            return Finding(
+                .note, "process", "nothing listens at \(endpoint)",
+                advice:
+                    "if a process should run there, start it; if it runs elsewhere, or without metrics, set EVT_METRICS_CONNECT")
+        }
+    }
+}

@@ -1,0 +1,170 @@
+import EventStore
+import EventStream
+
+/// What two looks at a stream, some seconds apart, mean. Pure: facts in, findings out.
+struct StreamChecks {
+    let status: StreamStatus
+    let facts: StreamFacts
+    let earlier: StreamStatus
+    /// The archivers, as far as they are known.
+    let archivers: Set<String>
+    /// A consumer that holds back more is a grave matter.
+    let warnEvents: Int
+
+    var findings: [Finding] {
+        [schema, sequence, triggers, generation].compactMap { $0 } + writers + pushers + consumers
+            + [discarder, refusal, bloat].compactMap { $0 }
+    }
+
+    private var schema: Finding {
+        Finding(
+            .fine, "stream",
+            "head \(status.head), \(events(status.backlog.events)) in the table, \(sizeText(status.backlog.bytes)) of data")
+    }
+
+    private var sequence: Finding? {
+        if facts.sequenceCache != 1 || facts.sequenceCycles {
+            return Finding(
+                .critical, "sequence",
+                "the sequence of ids has CACHE \(facts.sequenceCache)\(facts.sequenceCycles ? " and CYCLE" : ""): ids come out of "
+                    + "order, and the stream waits or is wrong",
+                advice: "ALTER SEQUENCE … CACHE 1 NO CYCLE, on the sequence of the event table")
+        }
+        guard let drawn = facts.drawn, drawn < status.head else { return nil }
+        return Finding(
+            .critical, "sequence", "it stands at \(drawn), but there is an event \(status.head): it was set back",
+            advice: "the pusher sets it right when it runs; or setval it to \(status.head)")
+    }
+
+    private var triggers: Finding? {
+        guard !facts.idleTriggers.isEmpty else { return nil }
+        return Finding(
+            .critical, "triggers",
+            "disabled or missing: \(facts.idleTriggers.joined(separator: ", ")). Without wake events wait for the safety poll, and "
+                + "their commits may be lost; without registering events may be discarded behind a new consumer's back",
+            advice: "ALTER TABLE … ENABLE TRIGGER \(facts.idleTriggers[0]); one that is gone is in `evt migrate --print`")
+    }
+
+    private var generation: Finding? {
+        guard let reason = status.generationReason else { return nil }
+        return Finding(.note, "generation", "the stream began anew \(status.generationSince): \(reason)")
+    }
+
+    private var writers: [Finding] {
+        status.writers.map { writer in
+            let who = writer.prepared.map { "prepared transaction '\($0)'" } ?? "pid \(writer.processID ?? 0)"
+            let query =
+                writer.query.isEmpty
+                ? "" : ", last query: \(printable(writer.query))"
+            return Finding(
+                writer.age > 15 ? .critical : .warning, "transaction",
+                "\(who) (\(writer.application.isEmpty ? "no application name" : writer.application), user \(writer.user), "
+                    + "\(writer.state)) has recorded events and is open for \(timeText(writer.age)): events recorded after its own "
+                    + "wait until it ends\(query)",
+                advice: writer.advice)
+        }
+    }
+
+    private var pushers: [Finding] {
+        guard status.hasPusher else {
+            return [
+                Finding(
+                    .critical, "pusher", "no pusher is connected to the database: nothing is delivered",
+                    advice: "start evt-pusher; if it runs, its log says why it cannot connect")
+            ]
+        }
+        return status.pushers.filter(\.isConnected).map { pusher in
+            guard isSilent(pusher) else { return Finding(.fine, "pusher", "the \(pusher.name) gives signs of life") }
+            return Finding(
+                .critical, "pusher",
+                "the \(pusher.name) is connected and gives no sign of life: it is frozen, or cannot write to the database",
+                advice:
+                    "look at its process (SIGSTOP, swapping, a debugger?) and its log; kill -9 and start it again: nothing is lost, "
+                    + "and another pusher takes its consumers over")
+        }
+    }
+
+    private func isSilent(_ pusher: PusherStatus) -> Bool {
+        earlier.pushers.contains { $0.id == pusher.id && $0.beat == pusher.beat } && pusher.hasMissedABeat
+    }
+
+    private var consumers: [Finding] {
+        guard status.hasPusher, !status.pushers.contains(where: { $0.isConnected && isSilent($0) }) else {
+            return [Finding(.note, "consumers", "not judged: they can do nothing without a pusher that works")]
+        }
+        guard !status.consumers.isEmpty else {
+            return [
+                Finding(
+                    .note, "consumers", "none is registered: nothing is discarded",
+                    advice: "evt consumers register NAME, for each that relies on the stream")
+            ]
+        }
+        let before = Dictionary(earlier.consumers.map { ($0.consumer, $0) }, uniquingKeysWith: { $1 })
+        let found = status.consumers.compactMap { check($0, before: before[$0.consumer]) }
+        return found.isEmpty ? [Finding(.fine, "consumers", "all \(status.consumers.count) are served, or lack nothing")] : found
+    }
+
+    /// How long what a consumer lacks may be on its way.
+    private static let patience = 5.0
+
+    private func check(_ consumer: StreamStatus.Consumer, before: StreamStatus.Consumer?) -> Finding? {
+        let isArchiver = archivers.contains(consumer.consumer) || consumer.verified > .none
+        let holds = "it holds back \(events(consumer.held.events)), \(sizeText(consumer.held.bytes))"
+        let waits = "\(events(consumer.lag.events)) wait for it, the oldest for \(timeText(consumer.lag.seconds))"
+        if consumer.lag.events == 0 {
+            guard !consumer.isServed, consumer.held.events > warnEvents else { return nil }
+            return Finding(
+                .warning, isArchiver ? "archiver" : "consumer",
+                "\(consumer.consumer) is not served, and \(holds) that it does not want",
+                advice: "start its receiver, or evt consumers remove \(consumer.consumer)")
+        }
+        let severity: Finding.Severity = isArchiver || consumer.held.events > warnEvents ? .critical : .warning
+        let moves = before.map { $0.position != consumer.position } ?? true
+        // One that polls has no session; and what has just been recorded is on its way.
+        guard !moves, consumer.lag.seconds > StreamChecks.patience else { return nil }
+        if !consumer.isServed {
+            return isArchiver
+                ? Finding(
+                    severity, "archiver", "\(consumer.consumer) is stopped: \(waits); \(holds)",
+                    advice:
+                        "start evt-archiver; if it runs, its log and /readyz say what keeps it from the pusher or the warehouse")
+                : Finding(
+                    severity, "consumer",
+                    "\(consumer.consumer) has no receiver: \(waits), last seen \(consumer.lastSeen); \(holds)",
+                    advice: "start its receiver; if it is not needed any more, evt consumers remove \(consumer.consumer)")
+        }
+        // What waits for an open transaction waits for all.
+        guard status.writers.isEmpty else { return nil }
+        return Finding(
+            severity, isArchiver ? "archiver" : "consumer",
+            "\(consumer.consumer) is served and confirms nothing: \(waits); \(holds)",
+            advice: isArchiver
+                ? "see evt-archiver's log: is the warehouse there, has it room?"
+                : "look at its receiver: it hangs, or answers with errors; the pusher's log has them")
+    }
+
+    private var discarder: Finding? {
+        guard facts.applications["evt-discarder"] == nil else { return Finding(.fine, "discarder", "it is connected") }
+        return Finding(
+            .warning, "discarder", "none is connected to the database: the event table grows",
+            advice: "start evt-discarder; if it runs, its log says why it cannot connect")
+    }
+
+    private var refusal: Finding? {
+        status.refusal.map {
+            Finding(
+                .critical, "archive", "confirmed events are kept: \($0)",
+                advice: "evt archive verify; the README says how to put an archive right")
+        }
+    }
+
+    private var bloat: Finding? {
+        let worst = facts.tables.filter { $0.deadRows > 100_000 && $0.deadRows > $0.liveRows * 4 }.max {
+            $0.deadRows < $1.deadRows
+        }
+        guard let worst else { return nil }
+        return Finding(
+            .warning, "bloat", "\(worst.name) has \(countText(worst.deadRows)) dead rows, and takes \(sizeText(worst.bytes))",
+            advice: "look for old transactions and replication slots that keep VACUUM from its work, then VACUUM \(worst.name)")
+    }
+}

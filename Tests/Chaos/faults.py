@@ -1,0 +1,194 @@
+"""Carrying out what the schedule says."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import psycopg
+
+from deployment import Deployment
+from schedule import TRACKS, Fault
+
+
+@dataclass
+class Ended:
+    """A fault that is over."""
+
+    fault: Fault
+    at: float
+    """By the clock of the events' times."""
+
+
+class Faults:
+    """Carries faults out, each track in a thread of its own."""
+
+    def __init__(self, deployment: Deployment):
+        self._deployment = deployment
+        self._findings = deployment.findings
+        self.ended: list[Ended] = []
+        self._threads: list[threading.Thread] = []
+        self._for_good = ExitStack()
+
+    def start(self, schedule: list[Fault]) -> None:
+        begin = time.monotonic()
+        for track in TRACKS:
+            faults = [fault for fault in schedule if fault.track == track.name]
+            self._threads.append(threading.Thread(target=self._run, args=(faults, begin), daemon=True))
+            self._threads[-1].start()
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join()
+
+    def close(self) -> None:
+        """Ends also those that were for good."""
+        self._for_good.close()
+
+    def _run(self, faults: list[Fault], begin: float) -> None:
+        for fault in faults:
+            time.sleep(max(0, begin + fault.at - time.monotonic()))
+            self._findings.say(f"{fault}")
+            over = Ended(fault, 0)
+            try:
+                getattr(self, f"_{fault.kind}")(fault, over)
+            except psycopg.Error as error:
+                # Another fault has hit the database meanwhile.
+                self._findings.say(f"{fault.kind} cut short: {str(error).splitlines()[0]}")
+            except Exception as error:
+                self._findings.violation("harness", f"{fault}: {error!r}")
+            over.at = over.at or time.time()
+            self.ended.append(over)
+
+    # Processes
+
+    def _victims(self, fault: Fault):
+        return [self._deployment.supervisor.children[name] for name in fault.victims]
+
+    def _kill(self, fault: Fault, over: Ended) -> None:
+        for child in self._victims(fault):
+            child.kill()
+
+    def _freeze(self, fault: Fault, over: Ended) -> None:
+        for child in self._victims(fault):
+            child.freeze()
+        time.sleep(fault.seconds)
+        for child in self._victims(fault):
+            child.thaw()
+
+    def _stop(self, fault: Fault, over: Ended) -> None:
+        for child in self._victims(fault):
+            child.stop()
+
+    def _rolling(self, fault: Fault, over: Ended) -> None:
+        for child in self._victims(fault):
+            child.stop()
+            time.sleep(1)
+
+    # The active database
+
+    def _active(self, fault: Fault, over: Ended) -> None:
+        active = self._deployment.active
+        with self._deployment.network.fault("refuse", f"*>{active.primary.name}"):
+            active.restart_primary(fault.seconds)
+
+    def _standby(self, fault: Fault, over: Ended) -> None:
+        self._deployment.active.restart_standby(fault.seconds)
+
+    def _failover(self, fault: Fault, over: Ended) -> None:
+        deployment = self._deployment
+        old = deployment.active.primary
+        begin = time.monotonic()
+        with deployment.network.fault("refuse", f"*>{old.name}"):
+            # Its machine is gone: nobody even says so.
+            with deployment.network.fault("blackhole" if fault.seconds else "refuse", f"*>{old.name}"):
+                deployment.active.fail_over()
+                self._findings.say(f"failover: {deployment.active.primary.name} has taken over")
+                time.sleep(max(0, begin + fault.seconds - time.monotonic()))
+            over.at = time.time()
+            deployment.active.add_standby()
+        self._findings.say("failover: a new standby follows")
+
+    def _lost_host(self, fault: Fault, over: Ended) -> None:
+        active, network = self._deployment.active, self._deployment.network
+        links = f"*>{active.primary.name}"
+        # To the end of the run, and while all is to be delivered.
+        self._for_good.enter_context(network.fault("blackhole", links))
+        active.fail_over()
+        # What the proxy has swallowed TCP would not have seen acknowledged.
+        time.sleep(3)
+        network.expire(links)
+
+    def _terminate(self, fault: Fault, over: Ended) -> None:
+        self._terminate_backends(self._deployment.active.primary, "evt", fault.detail)
+
+    def _terminate_backends(self, server, database: str, application: str = "%") -> None:
+        with server.connect("postgres") as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND application_name LIKE %s "
+                "AND pid <> pg_backend_pid()", [database, application])
+
+    def _settings(self, fault: Fault, over: Ended) -> None:
+        self._with_setting(self._deployment.active.primary, "evt", fault)
+
+    def _with_setting(self, server, database: str, fault: Fault) -> None:
+        with server.connect("postgres") as connection:
+            connection.execute(f"ALTER DATABASE {database} SET {fault.detail}")
+        try:
+            # Only new sessions have it.
+            self._terminate_backends(server, database)
+            time.sleep(fault.seconds)
+        finally:
+            self._eventually(lambda: server.run(f"ALTER DATABASE {database} RESET ALL"))
+            self._terminate_backends(server, database)
+
+    def _eventually(self, action) -> None:
+        """Also if the server is down at this moment."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                return action()
+            except psycopg.Error:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+    # The warehouse
+
+    def _warehouse(self, fault: Fault, over: Ended) -> None:
+        warehouse = self._deployment.warehouse
+        with self._deployment.network.fault("refuse", "*>warehouse"):
+            warehouse.kill()
+            time.sleep(fault.seconds)
+            warehouse.start()
+
+    _outage = _warehouse
+
+    def _warehouse_settings(self, fault: Fault, over: Ended) -> None:
+        self._with_setting(self._deployment.warehouse, "evt_archive", fault)
+
+    def _history_lock(self, fault: Fault, over: Ended) -> None:
+        with self._deployment.warehouse.connect("evt_archive") as connection, connection.transaction():
+            connection.execute(f"LOCK TABLE evt_history IN {fault.detail} MODE")
+            time.sleep(fault.seconds)
+
+    # Locks
+
+    def _row_lock(self, fault: Fault, over: Ended) -> None:
+        with self._deployment.active.primary.connect("evt") as connection, connection.transaction():
+            connection.execute("SELECT FROM evt_consumers WHERE ident = ANY(%s) FOR UPDATE",
+                               [[f"local:{name}" for name in fault.victims]])
+            time.sleep(fault.seconds)
+
+    # The network
+
+    def _reset(self, fault: Fault, over: Ended) -> None:
+        self._deployment.network.reset(*fault.victims)
+
+    def _network_fault(self, fault: Fault, over: Ended) -> None:
+        with self._deployment.network.fault(fault.kind, *fault.victims):
+            time.sleep(fault.seconds)
+
+    _refuse = _blackhole = _stall = _delay = _network_fault

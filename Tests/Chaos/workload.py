@@ -1,0 +1,218 @@
+"""Those who record events: transactions of every kind, and callers of the generators."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+
+import psycopg
+
+from connection import GENERATOR, Connection, Lost
+from findings import Findings
+
+TYPES = ["ALPHA", "BETA", "GAMMA", "DELTA_", "E", "F_LONGEST_TYPE_X"]
+LAST_TYPE = "ALPHA"
+
+
+def event_data(draw: random.Random, key: str) -> str:
+    """JSON with a key that no other event has; written so that whoever rewrites it is found out."""
+    match draw.randrange(20):
+        case 0:
+            filler = ',"text":"' + "ä \\u00e4\\n" * draw.randrange(400) + '"'
+        case 1 | 2 | 3:
+            filler = f', "n" : {draw.randrange(1 << 63)}.50e+3,  "n":null'
+        case _:
+            filler = ""
+    return f'{{"k":"{key}"{filler}}}'
+
+
+class Writer(threading.Thread):
+    """One application: a transaction after the other over one connection; a lost one is made anew."""
+
+    def __init__(self, name: str, url: str, draw: random.Random, findings: Findings, pace: float):
+        super().__init__(name=name, daemon=True)
+        self.counts: Counter[str] = Counter()
+        self.rolled_back: set[str] = set()
+        """Keys of events that nobody may ever see."""
+        self._url, self._draw, self._findings, self._pace = url, draw, findings, pace
+        self._number = 0
+        self._is_stopping = threading.Event()
+
+    def run(self) -> None:
+        while not self._is_stopping.is_set():
+            try:
+                with psycopg.connect(self._url, application_name=self.name, connect_timeout=2, autocommit=True) as connection:
+                    while not self._is_stopping.is_set() and not connection.closed:
+                        self._transaction(connection)
+                        self._is_stopping.wait(self._draw.expovariate(1 / self._pace))
+            except psycopg.Error:
+                self._is_stopping.wait(0.1)
+            except Exception as error:
+                self._findings.violation("writer", repr(error))
+                self._is_stopping.wait(0.5)
+
+    def _transaction(self, connection: psycopg.Connection) -> None:
+        draw = self._draw
+        outcome = "lost"
+        keys: list[str] = []
+        committing = False
+        try:
+            connection.execute("BEGIN")
+            for _ in range(draw.choice([1, 1, 2, 3])):
+                undo = draw.random() < 0.15
+                if undo:
+                    connection.execute("SAVEPOINT s")
+                new = self._record(connection, draw.choice([1, 1, 1, 2, 5, 10, 17]))
+                if undo:
+                    connection.execute("ROLLBACK TO s")
+                    self.rolled_back.update(new)
+                else:
+                    keys += new
+                if draw.random() < 0.08:
+                    self._is_stopping.wait(draw.uniform(0, 0.3))
+            if draw.random() < 0.02:
+                # Ids that many rolled back events would have had: the stream comes to further segments.
+                keys += self._record(connection, 1)
+                connection.execute("SELECT count(nextval('evt_queue_id_seq')) FROM generate_series(1, 30000)")
+                undone = True
+            else:
+                undone = draw.random() < 0.1
+            if undone:
+                self.rolled_back.update(keys)
+                connection.execute("ROLLBACK")
+                outcome = "rolled back"
+            else:
+                committing = True
+                connection.execute("COMMIT")
+                outcome = "committed"
+        except psycopg.Error:
+            outcome = "unknown" if committing else "failed"
+            if not committing:
+                self.rolled_back.update(keys)
+            if not connection.closed:
+                try:
+                    connection.execute("ROLLBACK")
+                except psycopg.Error:
+                    connection.close()
+        self.counts[outcome] += 1
+
+    def _record(self, connection: psycopg.Connection, count: int) -> list[str]:
+        draw = self._draw
+        keys = []
+        for _ in range(count):
+            self._number += 1
+            keys.append(f"{self.name}-{self._number}")
+        data = [event_data(draw, key) for key in keys]
+        types = [draw.choice(TYPES) for _ in keys]
+        try:
+            if draw.random() < 0.5:
+                connection.execute(
+                    "SELECT evt_add(type, data::json) FROM unnest(%s::text[], %s::text[]) AS new (type, data)", [types, data])
+            else:
+                values = ", ".join(["(%s, %s)"] * count)
+                connection.execute(f"INSERT INTO evt_queue (type, data) VALUES {values}",
+                                   [value for pair in zip(types, data) for value in pair])
+        except psycopg.Error:
+            self.rolled_back.update(keys)
+            raise
+        return keys
+
+    def stop(self) -> None:
+        self._is_stopping.set()
+        self.join(30)
+
+
+class Bystander(threading.Thread):
+    """Transactions that record no events and stay open, and connections that do nothing: nobody may mind them."""
+
+    def __init__(self, name: str, url: str, draw: random.Random):
+        super().__init__(name=name, daemon=True)
+        self._url, self._draw = url, draw
+        self._is_stopping = threading.Event()
+
+    def run(self) -> None:
+        while not self._is_stopping.is_set():
+            try:
+                with psycopg.connect(self._url, application_name=self.name, connect_timeout=2, autocommit=True) as connection:
+                    while not self._is_stopping.is_set():
+                        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+                        connection.execute("SELECT count(*) FROM evt_consumers")
+                        self._is_stopping.wait(self._draw.uniform(0, 5))
+                        connection.execute("COMMIT")
+                        self._is_stopping.wait(self._draw.uniform(0, 2))
+            except psycopg.Error:
+                self._is_stopping.wait(0.2)
+
+    def stop(self) -> None:
+        self._is_stopping.set()
+        self.join(10)
+
+
+class Caller(threading.Thread):
+    """A client of the generators: pipelined calls, the next generator when one is silent."""
+
+    def __init__(self, name: str, ports: list[int], draw: random.Random, findings: Findings, pace: float):
+        super().__init__(name=name, daemon=True)
+        self.answered: dict[str, int] = {}
+        """Keys and their ids."""
+        self.refused: dict[str, str] = {}
+        """Keys that were said not to be recorded, and why."""
+        self.unknown: set[str] = set()
+        self.refusals: Counter[str] = Counter()
+        self._ports, self._draw, self._findings, self._pace = ports, draw, findings, pace
+        self._number = 0
+        self._is_stopping = threading.Event()
+
+    def run(self) -> None:
+        turn = 0
+        while not self._is_stopping.is_set():
+            connection = Connection(self._ports[turn % len(self._ports)])
+            self._newest = 0
+            try:
+                while not self._is_stopping.is_set():
+                    self._call(connection)
+                    self._is_stopping.wait(self._draw.expovariate(1 / self._pace))
+            except Lost:
+                self._is_stopping.wait(0.05)
+            finally:
+                connection.close()
+            turn += 1
+
+    def _call(self, connection: Connection) -> None:
+        calls: dict[str, str] = {}
+        for _ in range(self._draw.choice([1, 1, 2, 4, 8])):
+            self._number += 1
+            key = f"{self.name}-{self._number}"
+            data = event_data(self._draw, key)
+            rid = f"C{self._number}"
+            calls[rid] = key
+            event = f'{{"type":"{self._draw.choice(TYPES)}","data":{data}}}'
+            connection.send_bytes(f'{{"f":"{GENERATOR}:addEvent","p":{event},"rid":"{rid}"}}'.encode())
+        order = list(calls)
+        self.unknown.update(calls.values())
+        deadline = time.monotonic() + 4
+        while calls:
+            message = connection.receive(deadline - time.monotonic())
+            if message is None and time.monotonic() >= deadline:
+                raise Lost("no answer")
+            if message is None or (key := calls.pop(message.get("rid"), None)) is None:
+                continue
+            if "r" in message:
+                self.unknown.discard(key)
+                self.answered[key] = int(message["r"])
+            elif "not known" not in message.get("edesc", ""):
+                self.unknown.discard(key)
+                self.refused[key] = f"{message['e']}: {message.get('edesc')}"
+                self.refusals[message["e"]] += 1
+        keys = {rid: f"{self.name}-{rid[1:]}" for rid in order}
+        ids = [self.answered[keys[rid]] for rid in order if keys[rid] in self.answered]
+        for number in ids:
+            if number <= self._newest:
+                self._findings.violation("call order", f"{self.name}: ids {ids} after {self._newest}, in the order of the calls")
+            self._newest = max(self._newest, number)
+
+    def stop(self) -> None:
+        self._is_stopping.set()
+        self.join(10)

@@ -1,0 +1,113 @@
+"""What one user may ask for at most; others notice nothing (section 7). Beyond it the answer is DefenseRejected."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from expect import eventually, refused
+from pipeline import tcp_port
+from wire import PING, CallError, Peer
+
+USERS = {"eager": "gen poll push live", "modest": "gen poll push live"}
+SETTINGS = {"EVT_USER_SESSIONS": "3", "EVT_USER_CONSUMERS": "4", "EVT_USER_CONNECTIONS": "12", "EVT_USER_REQUESTS": "500",
+            "EVT_MAX_CONNECTIONS": "40"}
+
+
+@pytest.fixture
+def join(stream, keyring, connect):
+    def connect_as(user: str, to: str = "") -> Peer:
+        return connect(to or stream.pusher.endpoint, keys=keyring.keys(user))
+    return connect_as
+
+
+@pytest.fixture
+def clean(sql):
+    """Consumers are the module's; each test begins without any."""
+    sql().run("DELETE FROM evt_consumers")
+
+
+def test_sessions(join, clean):
+    peers = [join("eager") for _ in range(4)]
+    for number, peer in enumerate(peers):
+        peer.register(f"S{number}")
+    for number, peer in enumerate(peers[:3]):
+        assert peer.ready(f"S{number}") is True
+    with refused("DefenseRejected"):
+        peers[3].ready("S3")
+    with refused("DefenseRejected"):
+        peers[3].ready("LIVE")
+    # One that goes on is none too many; nor is another user's.
+    assert peers[0].ready("S0") is True
+    other = join("modest")
+    other.register("S0")
+    assert other.ready("S0") is True
+    assert peers[0].stop("S0") is True
+    assert peers[3].ready("S3") is True
+    for number, peer in enumerate(peers):
+        peer.stop(f"S{number}")
+    other.stop("S0")
+
+
+def test_consumers(join, clean):
+    peer = join("eager")
+    for number in range(4):
+        peer.register(f"C{number}")
+    with refused("DefenseRejected"):
+        peer.register("C4")
+    assert peer.register("C0") is True, "it is registered"
+    assert join("modest").register("C4") is True
+
+
+def test_connections(join):
+    peers = [join("eager") for _ in range(12)]
+    for peer in peers:
+        assert peer.ping() == {"echo": 1}
+    excess = join("eager")
+    rid = excess.request(f"{PING}:ping", {"echo": 1})
+    with refused("DefenseRejected"):
+        excess.answer(rid).result()
+    assert join("modest").ping() == {"echo": 1}
+    for peer in peers[:3]:
+        assert peer.ping() == {"echo": 1}
+        peer.close()
+
+    def served() -> bool:
+        try:
+            return join("eager").ping() == {"echo": 1}
+        except CallError as error:
+            assert error.name == "DefenseRejected"
+            return False
+    eventually(served, "a place for a new connection")
+
+
+@pytest.mark.parametrize("process", ["generator", "pusher"])
+def test_requests(stream, join, process):
+    endpoint = getattr(stream, process).endpoint
+    flood, other = join("eager", endpoint), join("modest", endpoint)
+    other.ping()
+    rids = [flood.request(f"{PING}:ping", {"echo": number}) for number in range(3000)]
+    assert other.ping() == {"echo": 1}, "another user waits"
+    answers = [flood.next_answer(timeout=5).body for _ in range(900)]
+    assert {answer.get("e") for answer in answers} == {None, "DefenseRejected"}
+    assert sum("r" in answer for answer in answers) >= 500
+    assert len(rids) == 3000
+
+    def served() -> bool:
+        try:
+            return flood.answer(flood.request(f"{PING}:ping", {"echo": 1}), timeout=0.3).result() == {"echo": 1}
+        except (CallError, AssertionError):
+            return False
+    eventually(served, "the end of the flood")
+
+
+def test_silent_connections_keep_nobody_out(stream, join):
+    """More of them than there may be connections: the oldest that say nothing have to go."""
+    address = ("127.0.0.1", tcp_port(stream.pusher.endpoint))
+    silent = [socket.create_connection(address, timeout=5) for _ in range(100)]
+    try:
+        assert join("modest").ping() == {"echo": 1}
+    finally:
+        for connection in silent:
+            connection.close()

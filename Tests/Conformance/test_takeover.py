@@ -1,0 +1,113 @@
+"""A routing id is no proof of anything: another user that chooses it gets nothing of what it stands for (section 7)."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+
+from expect import QUIET, eventually, refused
+from wire import PING, NoMessage, Peer
+
+USERS = {"victim": "poll push live", "thief": "poll push live"}
+
+
+@pytest.fixture
+def source(stream, keyring, connect):
+    return connect(stream.generator.endpoint, keys=keyring.keys("local"))
+
+
+@pytest.fixture
+def join(stream, keyring, connect):
+    def connect_as(user: str, routing_id: bytes | None = None) -> Peer:
+        return connect(stream.pusher.endpoint, keys=keyring.keys(user), routing_id=routing_id)
+    return connect_as
+
+
+def arrive(peer: Peer) -> None:
+    """Calls until there is an answer: a connection that comes before the end of the one that has its routing id is not heard."""
+    def answered() -> bool:
+        with suppress(NoMessage):
+            return peer.answer(peer.request(f"{PING}:ping", {"echo": 1}), timeout=0.5).result() == {"echo": 1}
+        return False
+    eventually(answered, "the routing id")
+
+
+def test_a_routing_id_in_use_stays_with_its_connection(join, source, component):
+    victim = join("victim", b"stable")
+    victim.register(component)
+    victim.ready(component)
+    thief = join("thief", b"stable")
+    thief.request("futoin.ping:1.0:ping", {"echo": 1})
+    ids = [source.add_event("SOME", number) for number in range(20)]
+    seen: list[str] = []
+    while ids[-1] not in seen:
+        seen += [event["id"] for event in victim.receive_events(1)]
+    assert [i for i in seen if i in ids] == ids
+    assert not thief.groups_within(QUIET)
+
+
+def test_a_routing_id_that_is_free_again_brings_no_session_with_it(join, source, component):
+    victim = join("victim", b"left")
+    victim.register(component)
+    victim.ready(component)
+    first = source.add_event("SOME", "first")
+    group = victim.next_group()
+    while first not in [event["id"] for event in group.events]:
+        victim.accept(group)
+        group = victim.next_group()
+    victim.close()
+    # Within the victim's lease. What is not confirmed would be sent again to whoever the session is taken for.
+    thief = join("thief", b"left")
+    arrive(thief)
+    with refused("NotRegistered"):
+        thief.ready(component)
+    thief._reply(group, {"r": True})
+    source.add_event("SOME", "second")
+    assert not thief.groups_within(QUIET)
+    # The thief's answer confirmed nothing.
+    again = join("victim")
+    again.ready(component)
+    assert first in [event["id"] for event in again.receive_events(1)]
+
+
+def test_an_answer_does_not_go_to_another_user(join, source, component):
+    """A poll is answered after its peer has gone and another user has its routing id."""
+    for number in range(20):
+        name = f"poller {number}".encode()
+        victim = join("victim", name)
+        for _ in range(20):
+            victim.request("futoin.evt.poll:1.1:pollEvents", {"component": "LIVE", "last_id": None, "want": None})
+        victim.close(linger=1)
+        thief = join("thief", name)
+        thief.request("futoin.ping:1.0:ping", {"echo": 1})
+        thief.groups_within(0.05)
+        for message in thief.received:
+            assert message.body.get("r") == {"echo": 1}, "another's answer"
+
+
+def test_the_same_user_keeps_its_session_over_a_reconnect(join, source, component):
+    victim = join("victim", b"faithful")
+    victim.register(component)
+    victim.ready(component)
+    source.add_event("SOME", 1)
+    victim.receive_events(1)
+    victim.close()
+    again = join("victim", b"faithful")
+    arrive(again)
+    last = source.add_event("SOME", 2)
+    seen: list[str] = []
+    while last not in seen:
+        seen += [event["id"] for event in again.receive_events(1)]
+
+
+def test_one_user_cannot_take_anothers_consumer(join, component):
+    victim = join("victim")
+    victim.register(component)
+    victim.ready(component)
+    thief = join("thief")
+    thief.register(component)
+    assert thief.ready(component) is True, "it has one of this name of its own"
+    assert victim.ping() == {"echo": 1}
+    thief.stop(component)
+    assert victim.ready(component) is True

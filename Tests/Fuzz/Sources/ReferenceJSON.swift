@@ -1,0 +1,1 @@
+../../EventStreamTests/Support/ReferenceJSON.swift

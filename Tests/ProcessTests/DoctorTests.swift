@@ -1,0 +1,174 @@
+import EventStreamClient
+import Foundation
+import Postgres
+import TestSupport
+import Testing
+
+/// Faults, and what `evt doctor` says of each: within ten seconds, by name, with what to do.
+@Suite struct DoctorTests {
+    struct Finding: Decodable, Sendable {
+        let severity: String
+        let subject: String
+        let text: String
+        let advice: String?
+    }
+
+    struct Report: Sendable {
+        let status: Int32
+        let findings: [Finding]
+
+        func of(_ subject: String) -> [Finding] { findings.filter { $0.subject == subject && $0.severity != "ok" } }
+
+        /// Whatever is wrong but what the arguments name.
+        func besides(_ subjects: String...) -> [Finding] {
+            findings.filter { ["warning", "critical"].contains($0.severity) && !subjects.contains($0.subject) }
+        }
+    }
+
+    private static func doctor(_ deployment: Deployment, _ surfaces: [String: Surface]) async throws -> Report {
+        let output = try await deployment.evt("doctor", "--json", "--metrics-connect", surfaces.endpoints)
+        guard let findings = try? JSONDecoder().decode([Finding].self, from: Data(output.text.utf8)) else {
+            throw Deployment.Refused(description: "no findings: \(output.text)")
+        }
+        // What a test cluster is made with would be grave elsewhere.
+        return Report(
+            status: output.status,
+            findings: findings.filter { !$0.text.hasPrefix("fsync is off") && !$0.text.hasPrefix("full_page_writes is off") })
+    }
+
+    /// Asks until it is named. Ten seconds are what is promised; a machine that is busy with other tests gets more.
+    private static func named(
+        _ subject: String, _ deployment: Deployment, _ surfaces: [String: Surface], _ what: String
+    ) async throws -> (Report, Finding) {
+        try await eventually("\(subject) to be named") {
+            let report = try await doctor(deployment, surfaces)
+            return report.of(subject).first { $0.text.contains(what) }.map { (report, $0) }
+        }
+    }
+
+    @Test func nothingIsWrongWithAPipelineThatWorks() async throws {
+        try await Deployment.with { deployment in
+            let (processes, surfaces) = try await deployment.startObserved()
+            try await PersistentReceiver.following(deployment) { receiver in
+                try await deployment.goesOn(receiver, "at first")
+                try await eventually("health") {
+                    let report = try await Self.doctor(deployment, surfaces)
+                    return report.besides().isEmpty
+                }
+                let page = try await deployment.evt("doctor", "--metrics-connect", surfaces.endpoints)
+                for name in surfaces.keys { #expect(page.text.contains("\(name.dropFirst(4)): ")) }
+            }
+            try await processes.stop()
+        }
+    }
+
+    @Test func aFrozenPusherIsNamed() async throws {
+        try await Deployment.with { deployment in
+            let (processes, surfaces) = try await deployment.startObserved()
+            let pusher = try #require(processes["evt-pusher"])
+            pusher.signal(SIGSTOP)
+            defer { pusher.signal(SIGCONT) }
+            let (report, found) = try await Self.named("pusher", deployment, surfaces, "gives no sign of life")
+            #expect(found.severity == "critical" && found.advice?.contains("kill -9") == true)
+            let process = try #require(report.of("process").first)
+            #expect(process.text.contains("\(surfaces["evt-pusher"]!.endpoint)") && process.text.contains("frozen"))
+            #expect(report.status == 2)
+            #expect(report.besides("pusher", "process").isEmpty, "\(report.besides("pusher", "process"))")
+            pusher.signal(SIGCONT)
+            try await processes.stop()
+        }
+    }
+
+    @Test func aDeadConsumerIsNamed() async throws {
+        try await Deployment.with { deployment in
+            let (processes, surfaces) = try await deployment.startObserved()
+            let dead = try deployment.start("evt", ["tail", "--component", "DEAD"])
+            try await eventually("its session") {
+                try await TestDatabase.number(
+                    "SELECT count(*) FROM evt_consumers WHERE ident = 'local:DEAD' AND session_owner IS NOT NULL",
+                    on: deployment.active) == 1
+            }
+            dead.signal(SIGKILL)
+            try await deployment.record("LOST")
+            let (report, found) = try await Self.named("consumer", deployment, surfaces, "local:DEAD has no receiver: 1 event")
+            #expect(found.advice?.contains("evt consumers remove local:DEAD") == true)
+            #expect(found.severity == "warning")
+            #expect(report.besides("consumer").isEmpty, "\(report.besides("consumer"))")
+            try await processes.stop()
+        }
+    }
+
+    @Test func aLongOpenTransactionIsNamed() async throws {
+        try await Deployment.with { deployment in
+            let (processes, surfaces) = try await deployment.startObserved()
+            try await TestDatabase.connected(to: deployment.active + " application_name=slowpoke") { connection in
+                try await connection.query("BEGIN")
+                try await connection.query("SELECT evt_add('OPEN', '1')")
+                try await deployment.record("WAITS")
+                let (report, found) = try await Self.named("transaction", deployment, surfaces, "slowpoke")
+                #expect(found.text.contains("pid \(connection.backendProcessID)") && found.text.contains("evt_add('OPEN', '1')"))
+                #expect(found.advice?.contains("pg_terminate_backend(\(connection.backendProcessID))") == true)
+                #expect(report.besides("transaction", "process").isEmpty, "\(report.besides("transaction", "process"))")
+                try await connection.query("ROLLBACK")
+            }
+            try await processes.stop()
+        }
+    }
+
+    @Test func aStoppedArchiverIsNamed() async throws {
+        try await Deployment.with { deployment in
+            let (processes, surfaces) = try await deployment.startObserved(["EVT_DISCARD_REQUIRE": "ARCHIVER"])
+            #expect(try await processes["evt-archiver"]!.terminate().status == 0)
+            try await deployment.record("KEPT")
+            let (report, found) = try await Self.named("archiver", deployment, surfaces, "local:ARCHIVER is stopped: 1 event")
+            #expect(found.severity == "critical" && found.advice?.contains("start evt-archiver") == true)
+            #expect(report.besides("archiver").isEmpty, "\(report.besides("archiver"))")
+            try await processes.filter { $0.key != "evt-archiver" }.stop()
+        }
+    }
+
+    @Test func aFullDiskIsNamed() async throws {
+        try await ScratchDirectory.with { directory in
+            try await PrivateCluster.with(faultsIn: directory) { cluster in
+                try await TestDatabase.with(.warehouse) { warehouse in
+                    let deployment = Deployment(active: cluster.url, warehouse: warehouse, directory: directory)
+                    try await deployment.migrate()
+                    let (processes, surfaces) = try await deployment.startObserved()
+                    try cluster.setFull(true)
+                    let (report, found) = try await Self.named("database", deployment, surfaces, "no room on its disk")
+                    #expect(found.severity == "critical" && found.advice?.contains("make room") == true)
+                    #expect(report.status == 2)
+                    try cluster.setFull(false)
+                    try await eventually("health") {
+                        try await Self.doctor(deployment, surfaces).of("database").allSatisfy { $0.severity == "note" }
+                    }
+                    try await processes.stop()
+                }
+            }
+        }
+    }
+
+    @Test func whatKeepsAPusherFromItsWorkIsNamedFromTheTablesAlone() async throws {
+        try await Deployment.with { deployment in
+            let report = try await Self.doctor(deployment, [:])
+            #expect(report.status == 2)
+            #expect(report.of("pusher").first?.text.contains("no pusher is connected") == true)
+            #expect(report.of("discarder").first?.text.contains("the event table grows") == true)
+            try await TestDatabase.execute(
+                """
+                ALTER TABLE evt_queue DISABLE TRIGGER wake;
+                ALTER SEQUENCE evt_queue_id_seq CACHE 20;
+                """, on: deployment.active)
+            let second = try await Self.doctor(deployment, [:])
+            #expect(second.of("triggers").first?.advice?.contains("ENABLE TRIGGER wake") == true)
+            #expect(second.of("sequence").first?.text.contains("CACHE 20") == true)
+        }
+    }
+
+    @Test func aDatabaseThatCannotBeReachedIsNamed() async throws {
+        let output = try await ChildProcess.run(
+            "evt", ["doctor"], environment: ["EVT_DATABASE_URL": "host=127.0.0.1 port=1 dbname=x", "EVT_METRICS_CONNECT": ""])
+        #expect(output.status == 2)
+        #expect(output.text.contains("critical database: it cannot be looked at:"))
+    }
+}

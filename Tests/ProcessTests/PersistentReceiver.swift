@@ -1,0 +1,117 @@
+import EventStream
+import EventStreamClient
+import TestSupport
+import Testing
+
+/// A consumer's receiver, which may crash and begin anew without a memory of its own.
+actor PersistentReceiver {
+    nonisolated let name: String
+    nonisolated let want: String?
+    nonisolated let log = ReceivedLog()
+    private let endpoints: [String]
+    private let patience: Duration
+    private var receiver: ReliableReceiver?
+    private var reading: Task<Void, Never>?
+
+    /// - Parameter patience: a pusher that does not answer for so long is given up.
+    init(_ name: String, at endpoints: [String], want: String? = nil, patience: Duration = .seconds(1)) {
+        self.name = name
+        self.patience = patience
+        self.want = want
+        self.endpoints = endpoints
+    }
+
+    /// Receives while `body` runs, and has received then what was recorded meanwhile, in order of the ids.
+    static func following(
+        _ deployment: Deployment, at endpoints: [String]? = nil, patience: Duration = .seconds(1),
+        _ body: (PersistentReceiver) async throws -> Void
+    ) async throws {
+        try await deployment.noteTruth()
+        let receiver = PersistentReceiver(
+            "FOLLOWER", at: endpoints ?? [deployment.environment["EVT_PUSHER_CONNECT"]!], patience: patience)
+        try await receiver.start()
+        let outcome: Result<Void, any Error>
+        do {
+            try await body(receiver)
+            try await receiver.check(deployment, against: "truth")
+            outcome = .success(())
+        } catch {
+            outcome = .failure(error)
+        }
+        await receiver.stop()
+        try outcome.get()
+    }
+
+    /// - Parameter stored: what comes at or before this id should not have come.
+    func start(after stored: Int = 0) async throws {
+        var configuration = ReceiverConfiguration(endpoints: endpoints, want: try EventFilter(types: want.map { [$0] }))
+        configuration.keepAlive = .milliseconds(300)
+        configuration.sessionTimeout = patience
+        let receiver = try ReliableReceiver(name, configuration)
+        let log = log
+        await log.begin(after: stored)
+        reading = Task {
+            for await batch in receiver.batches {
+                guard await log.received(batch.events.map { Int($0.id.rawValue) }) else { return }
+                await batch.confirm()
+            }
+        }
+        self.receiver = receiver
+    }
+
+    /// The connection closes with a batch out that was not confirmed, and may have been processed.
+    func crash() async {
+        await log.crash()
+        await reading?.value
+        receiver = nil
+    }
+
+    func stop() async {
+        await receiver?.stop()
+        await reading?.value
+    }
+
+    /// Waits for what is in a table, and compares.
+    func check(_ deployment: Deployment, against table: String = "evt_queue", comment: String = "") async throws {
+        let filter = want.map { "WHERE type = '\($0)'" } ?? ""
+        let committed = try await TestDatabase.rows("SELECT id FROM \(table) \(filter) ORDER BY id", on: deployment.active)
+            .map { Int($0[0]!)! }
+        try await eventually("the last event for \(name)") { await log.newest == committed.last ?? 0 }
+        let (received, wentBack) = (await log.firstOccurrences, await log.wentBack)
+        // Not as a whole: a difference of lists this long says nothing.
+        let different = zip(received, committed).first { $0 != $1 }
+        let place = "\(name) differs from the committed at \(String(describing: different))"
+        #expect(received.count == committed.count && different == nil, "\(place); \(comment)")
+        #expect(wentBack == [], "\(name); \(comment)")
+    }
+}
+
+/// What a consumer has got in all its lives.
+actor ReceivedLog {
+    private(set) var firstOccurrences: [Int] = []
+    /// What came although something later had been confirmed in the same life, or stored before it.
+    private(set) var wentBack: [Int] = []
+    /// The longest time between two batches of a life.
+    private(set) var longestGap = Duration.zero
+    private var lastAt: ContinuousClock.Instant?
+    private var known: Set<Int> = []
+    private var confirmed = 0
+    private var crashes = false
+
+    var newest: Int { firstOccurrences.last ?? 0 }
+
+    func begin(after stored: Int) { (confirmed, crashes, lastAt) = (stored, false, nil) }
+    func crash() { crashes = true }
+
+    /// False if the receiver crashes now.
+    func received(_ ids: [Int]) -> Bool {
+        if let lastAt { longestGap = max(longestGap, .now - lastAt) }
+        lastAt = .now
+        for id in ids {
+            if id <= confirmed { wentBack.append(id) }
+            if known.insert(id).inserted { firstOccurrences.append(id) }
+        }
+        confirmed = max(confirmed, ids.last ?? 0)
+        return !crashes
+    }
+}

@@ -1,0 +1,76 @@
+"""logrotate rotates the log of a process that runs, with etc/logrotate/eventstream."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+from expect import eventually
+from files import LOGROTATE, adapted, group, user
+from pipeline import environment
+
+
+@pytest.fixture
+def log(tmp_path):
+    tmp_path.chmod(0o755)
+    return tmp_path / "eventstream.log"
+
+
+@pytest.fixture
+def rotate(log, tmp_path):
+    """Rotates now, whatever size and age."""
+    configuration = tmp_path / "logrotate.conf"
+    configuration.write_text(adapted(LOGROTATE.read_text(), {
+        "/var/log/eventstream/eventstream.log {": f"{log} {{", "su eventstream eventstream": f"su {user()} {group()}"}))
+    configuration.chmod(0o644)
+    program = shutil.which("logrotate") or "/usr/sbin/logrotate"
+
+    def rotate() -> None:
+        done = subprocess.run([program, "--force", "--state", tmp_path / "state", configuration], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, encoding="utf-8", timeout=60)
+        assert (done.returncode, done.stdout) == (0, "")
+    return rotate
+
+
+@pytest.fixture
+def generator(binaries, settings, log):
+    """A generator whose log is redirected as the README says: >>log 2>&1."""
+    with log.open("ab") as output:
+        process = subprocess.Popen([binaries / "evt-generator"], env=environment(settings), stdin=subprocess.DEVNULL,
+                                   stdout=output, stderr=subprocess.STDOUT)
+    yield process
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+
+
+def test_what_a_process_says_after_a_rotation_is_in_the_new_log(generator, log, rotate):
+    for words in ("connected to the database", "listening"):
+        eventually(lambda: words in log.read_text(), words)
+    before = log.read_bytes()
+    rotate()
+    assert log.with_name("eventstream.log.1").read_bytes() == before
+    assert log.read_bytes() == b""
+    generator.send_signal(signal.SIGTERM)
+    assert generator.wait(20) == 0
+    after = log.read_bytes()
+    assert after.endswith(b"stopped\n") and b"\0" not in after
+
+
+def test_older_logs_are_kept_compressed(log, rotate):
+    for text in ("first\n", "second\n", "third\n"):
+        log.write_text(text)
+        rotate()
+    assert log.with_name("eventstream.log.1").read_text() == "third\n"
+    for name in ("eventstream.log.2.gz", "eventstream.log.3.gz"):
+        assert log.with_name(name).exists()
+
+
+def test_a_log_that_is_not_there_or_has_nothing_in_it_is_no_error(log, rotate):
+    rotate()
+    log.touch()
+    rotate()
+    assert not log.with_name("eventstream.log.1").exists()
