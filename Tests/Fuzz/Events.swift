@@ -1,4 +1,5 @@
 import EventStream
+import ReferenceJSON
 
 /// Events, as receivers and pollers get them, and their parts.
 func checkEvents(_ bytes: [UInt8]) {

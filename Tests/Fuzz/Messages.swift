@@ -1,4 +1,5 @@
 import EventStream
+import ReferenceJSON
 
 private let everything = Set(Interface.allCases)
 

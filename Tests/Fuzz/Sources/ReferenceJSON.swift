@@ -1,1 +1,0 @@
-../../EventStreamTests/Support/ReferenceJSON.swift
