@@ -76,12 +76,12 @@ public struct ConsumerStore: Sendable {
             UPDATE \(consumers) SET session_owner = $2::bigint
             WHERE ident = $1::text AND session_epoch = $3::bigint AND (session_owner IS NULL OR session_owner = $2::bigint)
             """, name: "evt_resume")
+        // SKIP LOCKED, here and below: one consumer whose row somebody has locked must not hold up the others.
         wantStatement = Statement(
             """
-            UPDATE \(consumers) SET want = $3::text[]
-            WHERE ident = $1::text AND session_epoch = $2::bigint AND want IS DISTINCT FROM $3::text[]
+            UPDATE \(consumers) SET want = $3::text[] WHERE ident = (
+                SELECT ident FROM \(consumers) WHERE ident = $1::text AND session_epoch = $2::bigint FOR UPDATE SKIP LOCKED)
             """, name: "evt_want")
-        // SKIP LOCKED: one consumer whose row somebody has locked must not hold up the others.
         storeStatement = Statement(
             """
             WITH wanted AS (
@@ -159,8 +159,15 @@ public struct ConsumerStore: Sendable {
     }
 
     /// Notes what a session wants, for whoever asks how far the consumer is behind.
-    public func note(want: EventFilter, of consumer: ConsumerIdentity, epoch: Int64, on connection: Connection) {
-        connection.submit(wantStatement, [.text(consumer.description), .int8(epoch), .types(want)]) { _ in }
+    ///
+    /// - Parameter completion: false if somebody has the row locked, or the session has ended.
+    public func note(
+        want: EventFilter, of consumer: ConsumerIdentity, epoch: Int64, on connection: Connection,
+        completion: @escaping (Result<Bool, PostgresError>) -> Void
+    ) {
+        connection.submit(wantStatement, [.text(consumer.description), .int8(epoch), .types(want)]) {
+            completion($0.map { $0.affected == 1 })
+        }
     }
 
     /// Stores positions, forward only, in one statement.

@@ -15,6 +15,7 @@ struct Add: AsyncParsableCommand {
     @OptionGroup var common: CommonOptions
     @OptionGroup var keys: KeyOptions
     @OptionGroup var connect: ConnectOptions
+    @OptionGroup var answers: AnswerOptions
     @Argument(help: "The event's type: 1 to 16 of A-Z and _.") var type: String?
     @Argument(help: "Its data, one JSON value.") var data: String = "null"
     @Flag(help: "Read one event a line, as {\"type\":…,\"data\":…}; they are sent without waiting for each other.")
@@ -26,7 +27,8 @@ struct Add: AsyncParsableCommand {
 
     func run() async throws {
         let settings = try await SettingsReader(common, keys, connect)
-        let generator = try await GeneratorClient(settings.generatorConnect().list, keys: settings.clientKeys())
+        let generator = try await GeneratorClient(
+            settings.generatorConnect().list, keys: settings.clientKeys(), timeout: answers.patience())
         if let type {
             print(try await generator.addEvent(type, RawJSON(data)))
         } else {

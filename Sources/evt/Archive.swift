@@ -42,7 +42,7 @@ struct Archive: AsyncParsableCommand {
             abstract: "Compares the archive with the active table, and with the sums of what has been discarded.",
             discussion: """
                 Names every event that is missing, changed or extra in the archive; of events discarded long ago, the range in \
-                which something is wrong. The exit status is 0 if all is well, 1 if not.
+                which something is wrong. The exit status is 0 if all is well, 1 if not, 2 if that cannot be seen.
                 """)
         @OptionGroup var target: Target
         @Option(help: "From this event id on.") var from: String?
@@ -51,10 +51,16 @@ struct Archive: AsyncParsableCommand {
         func run() async throws {
             let first = try eventID(from, of: "--from") ?? EventID(1)
             let last = try eventID(to, of: "--to") ?? EventID(999_999_999_999_999_999)
-            let summary = try await target.connected { active, warehouse in
-                try await ArchiveVerifier(active.info, warehouse.history).verify(
-                    from: first, through: last, active: active.connection, warehouse: warehouse.connection
-                ) { print(Verify.line($0)) }
+            let summary: ArchiveVerifier.Summary
+            do {
+                summary = try await target.connected { active, warehouse in
+                    try await ArchiveVerifier(active.info, warehouse.history).verify(
+                        from: first, through: last, active: active.connection, warehouse: warehouse.connection
+                    ) { print(Verify.line($0)) }
+                }
+            } catch {
+                printError("Error: \(error)")
+                throw ExitCode(2)
             }
             if let doubtful = summary.doubtful {
                 print("doubtful up to \(doubtful): the active database went back; what is extra is set aside with the next event")

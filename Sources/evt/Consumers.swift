@@ -69,7 +69,7 @@ struct Consumers: AsyncParsableCommand {
         func run() async throws {
             let ident = consumer.contains(":") ? consumer : try target.identity(consumer).description
             guard try await target.change({ try await $0.remove(ident, on: $1) }) else {
-                throw ValidationError("there is no consumer \(ident)")
+                throw CommandFailure("there is no consumer \(ident)")
             }
             print("removed \(ident)")
         }

@@ -52,9 +52,9 @@ struct Keygen: ParsableCommand {
                 path, .writeOnly, options: [.create, .exclusiveCreate], permissions: permissions)
             try file.closeAfter { _ = try file.writeAll(text.utf8) }
         } catch Errno.fileExists {
-            throw ValidationError("\(path) is there already, and a key is not overwritten: choose another name or directory")
+            throw CommandFailure("\(path) is there already, and a key is not overwritten: choose another name or directory")
         } catch {
-            throw ValidationError("\(path) cannot be written: \(error)")
+            throw CommandFailure("\(path) cannot be written: \(error)")
         }
     }
 }

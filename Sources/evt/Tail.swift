@@ -11,6 +11,12 @@ struct WantOptions: ParsableArguments {
     func filter() throws -> EventFilter { try want.map { try eventFilter($0, of: "--want") } ?? .all }
 }
 
+struct AnswerOptions: ParsableArguments {
+    @Option(help: "Wait so long for an answer: 100ms to 1h.") var timeout = "10s"
+
+    func patience() throws -> Duration { try duration(timeout, of: "--timeout") }
+}
+
 struct Tail: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Prints events as they come, one JSON object a line.",
@@ -37,7 +43,7 @@ struct Tail: AsyncParsableCommand {
         if let component {
             var unconfirmed: EventID?
             let receiver = try ReliableReceiver(component, configuration)
-            let errors = Task { await Self.report(receiver.signals) }
+            let errors = Task { await Self.report(receiver.signals, stop: receiver.stop) }
             for await batch in receiver.batches {
                 printLines(Array(batch.events.prefix(left)))
                 if batch.events.count <= left {
@@ -56,26 +62,31 @@ struct Tail: AsyncParsableCommand {
                 _ = try await poller.pollEvents(component, after: unconfirmed)
                 await poller.close()
             }
-            errors.cancel()
+            if let error = await errors.value { throw error }
         } else {
             let receiver = LiveReceiver(configuration)
-            let errors = Task { await Self.report(receiver.signals) }
+            let errors = Task { await Self.report(receiver.signals, stop: receiver.stop) }
             for await events in receiver.events {
                 printLines(Array(events.prefix(left)))
                 left -= events.count
                 if left <= 0 { break }
             }
             await receiver.stop()
-            errors.cancel()
+            if let error = await errors.value { throw error }
         }
     }
 
-    private static func report(_ signals: AsyncStream<ReceiverSignal>) async {
+    /// Says what goes wrong, until the receiver stops; stops it because of what trying again does not cure.
+    private static func report(_ signals: AsyncStream<ReceiverSignal>, stop: @Sendable () async -> Void) async -> FutoInError? {
         var last = ""
         for await signal in signals {
             switch signal {
             case .ready: last = ""
             case .workerError(let error), .receiverError(let error):
+                guard error.name != FutoInError.unauthorized("").name else {
+                    await stop()
+                    return error
+                }
                 guard error.description != last else { continue }
                 last = error.description
                 printError("evt tail: \(error); trying again")
@@ -84,6 +95,7 @@ struct Tail: AsyncParsableCommand {
             case .newEvents, .processedEvents: break
             }
         }
+        return nil
     }
 }
 
@@ -94,6 +106,7 @@ struct Poll: AsyncParsableCommand {
     @OptionGroup var common: CommonOptions
     @OptionGroup var keys: KeyOptions
     @OptionGroup var connect: ConnectOptions
+    @OptionGroup var answers: AnswerOptions
     @OptionGroup var wanted: WantOptions
     @Argument(help: "A registered component, or LIVE.") var component: String
     @Option(help: "Confirm this event and all before it; for LIVE, start after it.") var lastID: String?
@@ -106,7 +119,8 @@ struct Poll: AsyncParsableCommand {
             return id
         }
         let types = try wanted.filter().types.map { $0.map(\.description).sorted() }
-        let client = try await PollClient(settings.pusherConnect().list, keys: settings.clientKeys())
+        let client = try await PollClient(
+            settings.pusherConnect().list, keys: settings.clientKeys(), timeout: answers.patience())
         if register { try await client.registerConsumer(component) }
         printLines(try await client.pollEvents(component, after: last, want: types, precise: wanted.precise))
         await client.close()

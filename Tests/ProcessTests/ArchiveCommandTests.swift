@@ -53,6 +53,10 @@ import Testing
                 ])
             #expect(try await deployment.evt("history", "--count", "--want", "KEPT").text == "9\n")
             #expect(try await deployment.evt("history", "--since", "yesterday").status != 0)
+            let unseen = try await ChildProcess.run(
+                "evt", ["archive", "verify"],
+                environment: deployment.environment.merging(["EVT_ARCHIVE_URL": "postgresql://127.0.0.1:1/none"]) { $1 })
+            #expect(unseen.status == 2 && unseen.text.hasPrefix("Error: "), "\(unseen.text)")
             for process in [discarder, archiver, pusher] { #expect(try await process.terminate().status == 0) }
         }
     }

@@ -91,6 +91,12 @@ import Testing
             try await eventually("the discard") { try await deployment.backlog() == 0 }
             let refused = try await keys.evt("source", "add", "SALARY", "1")
             #expect(refused.status != 0 && refused.text.contains("Unauthorized"))
+            // No right to it, and trying again would not help.
+            for arguments in [["tail"], ["tail", "--component", "OTHER"]] {
+                let ended = try await ChildProcess.run(
+                    "evt", arguments, environment: deployment.environment.merging(keys.client("source")) { $1 })
+                #expect(ended.status == 1 && ended.text.contains("Unauthorized"), "\(ended.text)")
+            }
             try await processes.stop()
             for process in processes.values {
                 for name in ["server", "source", "archive", "billing"] {

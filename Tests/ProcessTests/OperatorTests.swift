@@ -17,6 +17,8 @@ import Testing
             #expect(bad.status == 1)
             for part in ["line 1", "line 2", "501"] { #expect(bad.text.contains(part)) }
             #expect(try await generator.terminate().status == 0)
+            let unanswered = try await deployment.evt("add", "LINE", "--timeout", "200ms")
+            #expect(unanswered.status == 1 && unanswered.text.contains("nobody answers at"), "\(unanswered.text)")
         }
     }
 
@@ -71,7 +73,7 @@ import Testing
             #expect(try await deployment.evt("consumers", "list").text.contains("other:APP"))
             #expect(try await deployment.evtAsOwner("consumers", "remove", "other:APP").status == 0)
             let gone = try await deployment.evtAsOwner("consumers", "remove", "other:APP")
-            #expect(gone.status != 0 && gone.text.contains("there is no consumer"))
+            #expect(gone.status == 1 && gone.text == "Error: there is no consumer other:APP\n")
             #expect(try await deployment.evtAsOwner("consumers", "register", "LIVE").status != 0)
         }
     }

@@ -101,6 +101,7 @@ final class ArchiverEngine {
 
     func run() async throws {
         guard let position = await warehouse.open() else { return logger.info("stopped") }
+        _ = trouble.isGoodNews()
         logger.info("archiving", metadata: [.consumer: "\(configuration.consumer)", .position: "\(position)"])
         var receiving = ReceiverConfiguration(endpoints: configuration.connect.list, want: configuration.want)
         receiving.keys = configuration.keys
@@ -140,6 +141,7 @@ final class ArchiverEngine {
                 events.add(count)
                 progress.moved(more: false)
                 await batch.confirm()
+                if trouble.isGoodNews() { logger.info("archiving again") }
                 logger.debug("archived", metadata: [.events: "\(count)", .last: "\(batch.events.last?.id ?? .none)"])
                 return true
             } catch let error as HistoryStore.PastGeneration {

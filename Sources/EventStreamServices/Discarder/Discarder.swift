@@ -52,6 +52,9 @@ public struct Discarder: Service, Monitored {
                     try await work.run {
                         backoff.reset()
                         health.works()
+                        if trouble.isGoodNews() {
+                            logger.info("connected to the database", metadata: [.database: "\(configuration.database)"])
+                        }
                     }
                 } catch is CancellationError {
                     break

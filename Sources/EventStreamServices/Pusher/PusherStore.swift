@@ -163,9 +163,19 @@ final class PusherStore {
             consumer, of: trusted.generation, for: pusher, dead: dead, on: connection, completion: completion)
     }
 
-    /// Notes what a session wants.
+    /// Notes what a session wants: tried again until it is noted, or the session has ended.
     func note(want: EventFilter, of consumer: ConsumerIdentity, epoch: Int64) {
-        if let connection = usableWork { consumers?.note(want: want, of: consumer, epoch: epoch, on: connection) }
+        let again = { [unowned self] in
+            self.loop.schedule(after: .seconds(1)) { [weak self] in
+                guard let self, self.sessions().contains(where: { $0 == (consumer, epoch) }) else { return }
+                self.note(want: want, of: consumer, epoch: epoch)
+            }
+        }
+        guard let connection = usableWork, let consumers else { return _ = again() }
+        consumers.note(want: want, of: consumer, epoch: epoch, on: connection) { result in
+            if case .success(true) = result { return }
+            _ = again()
+        }
     }
 
     /// Takes back what was released, unless another pusher has claimed it.

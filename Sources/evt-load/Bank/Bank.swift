@@ -165,7 +165,7 @@ struct Bank: Sendable {
         do {
             try withSignalsUnblocked { try pgbench.run() }
         } catch {
-            throw ValidationError("pgbench cannot be run: \(error)")
+            throw CommandFailure("pgbench cannot be run: \(error)")
         }
         let interrupted = Task {
             guard interruptible else { return false }
@@ -178,7 +178,7 @@ struct Bank: Sendable {
         for await _ in ended {}
         interrupted.cancel()
         guard await interrupted.value || pgbench.terminationStatus == 0 else {
-            throw ValidationError("pgbench ended with status \(pgbench.terminationStatus); is it in the PATH?")
+            throw CommandFailure("pgbench ended with status \(pgbench.terminationStatus); is it in the PATH?")
         }
     }
 }
