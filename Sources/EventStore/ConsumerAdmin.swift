@@ -21,9 +21,16 @@ public struct ConsumerAdmin: Sendable {
         ).affected == 1
     }
 
+    /// - Parameter evenIfServed: its receiver begins anew as soon as it is asked to, at the newest event.
     /// - Returns: false if there was no such consumer.
-    public func remove(_ ident: String, on connection: Connection) async throws -> Bool {
-        try await connection.query(Statement("DELETE FROM \(consumers) WHERE ident = $1"), [.text(ident)]).affected == 1
+    /// - Throws: ``StoreError`` if it is served.
+    public func remove(_ ident: String, evenIfServed: Bool = false, on connection: Connection) async throws -> Bool {
+        if !evenIfServed, try await isServed(ident, on: connection) {
+            throw StoreError(
+                "\(ident) is at work: it would be registered again and miss what comes between. Stop its receiver first; of one "
+                    + "that has died the pusher takes leave after EVT_SESSION_TIMEOUT")
+        }
+        return try await connection.query(Statement("DELETE FROM \(consumers) WHERE ident = $1"), [.text(ident)]).affected == 1
     }
 
     /// Gives a consumer's position to another name.
@@ -80,14 +87,14 @@ public struct ConsumerAdmin: Sendable {
     }
 
     /// Whether a pusher that is alive has a session for the consumer.
-    public func isServed(_ consumer: ConsumerIdentity, on connection: Connection) async throws -> Bool {
+    public func isServed(_ ident: String, on connection: Connection) async throws -> Bool {
         // A pusher holds the advisory lock of its own id for as long as its connection lives.
         try await connection.query(
             Statement(
                 """
                 SELECT FROM \(consumers) WHERE ident = $1 AND session_owner IS NOT NULL
                     AND NOT pg_try_advisory_xact_lock_shared(session_owner)
-                """), [.text(consumer.description)]
+                """), [.text(ident)]
         ).count > 0
     }
 
@@ -96,7 +103,7 @@ public struct ConsumerAdmin: Sendable {
     /// - Returns: up to where events are discarded already.
     /// - Throws: ``StoreError`` if there is no such consumer, or it is served.
     public func rewind(_ consumer: ConsumerIdentity, to position: EventID, on connection: Connection) async throws -> EventID {
-        guard try await !isServed(consumer, on: connection) else {
+        guard try await !isServed(consumer.description, on: connection) else {
             throw StoreError("\(consumer) is at work: stop it first")
         }
         return try await move(consumer.description, "LEAST(last_evt_id, $2::bigint)", to: position, on: connection)

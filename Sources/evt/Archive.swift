@@ -104,7 +104,7 @@ struct Archive: AsyncParsableCommand {
                 let (admin, archiver) = (ConsumerAdmin(active.info), warehouse.history.archiver)
                 let discarded = try await admin.rewind(archiver, to: id, on: active.connection)
                 try await warehouse.history.rewind(to: id, on: warehouse.connection)
-                guard try await !admin.isServed(archiver, on: active.connection) else {
+                guard try await !admin.isServed(archiver.description, on: active.connection) else {
                     throw StoreError("\(archiver) has begun to archive meanwhile: stop it, and do this again")
                 }
                 return "\(archiver) goes on after \(id)"

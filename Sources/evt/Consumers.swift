@@ -65,10 +65,12 @@ struct Consumers: AsyncParsableCommand {
             abstract: "Removes a consumer: its position is forgotten, and it holds no events back any more.")
         @OptionGroup var target: Target
         @Argument var consumer: String
+        @Flag(help: "Although its receiver is at work.") var force = false
 
         func run() async throws {
             let ident = consumer.contains(":") ? consumer : try target.identity(consumer).description
-            guard try await target.change({ try await $0.remove(ident, on: $1) }) else {
+            let force = force
+            guard try await target.change({ try await $0.remove(ident, evenIfServed: force, on: $1) }) else {
                 throw CommandFailure("there is no consumer \(ident)")
             }
             print("removed \(ident)")

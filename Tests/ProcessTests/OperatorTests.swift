@@ -42,6 +42,14 @@ import Testing
                 return !live.isRunning
             }
             #expect(live.output.contains("\"type\":\"AFTER\""))
+            // Removing one that is at work would make it begin anew, past events it has not got.
+            let working = try deployment.start("evt", ["tail", "--component", "WORKING"])
+            try await eventually("its work") { working.output.contains("BEFORE") }
+            let kept = try await deployment.evtAsOwner("consumers", "remove", "WORKING")
+            #expect(kept.status == 1 && kept.text.contains("is at work"), "\(kept.text)")
+            #expect(try await deployment.evtAsOwner("consumers", "remove", "--force", "WORKING").status == 0)
+            working.signal(SIGKILL)
+            _ = try await working.ended()
             #expect(try await pusher.terminate().status == 0)
         }
     }

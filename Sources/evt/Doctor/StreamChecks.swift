@@ -133,8 +133,8 @@ struct StreamChecks {
                     "\(consumer.consumer) has no receiver: \(waits), last seen \(consumer.lastSeen); \(holds)",
                     advice: "start its receiver; if it is not needed any more, evt consumers remove \(consumer.consumer)")
         }
-        // What waits for an open transaction waits for all.
-        guard status.writers.isEmpty else { return nil }
+        // What was recorded since an open transaction began waits for it, whoever wants it.
+        guard consumer.lag.seconds > (status.writers.map(\.age).max() ?? 0) + StreamChecks.patience else { return nil }
         return Finding(
             severity, isArchiver ? "archiver" : "consumer",
             "\(consumer.consumer) is served and confirms nothing: \(waits); \(holds)",
