@@ -30,6 +30,8 @@ final class ChildProcess: Sendable {
         let output = FileHandle(forWritingAtPath: outputPath)!
         process.standardOutput = output
         process.standardError = output
+        // The child has it. Left open it stays so, and with some 1300 descriptors Process.run() reads past its buffer.
+        defer { try? output.close() }
         if let input {
             let pipe = Pipe()
             process.standardInput = pipe
