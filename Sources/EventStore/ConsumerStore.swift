@@ -46,8 +46,8 @@ public struct ConsumerStore: Sendable {
             """
             WITH mine AS MATERIALIZED (SELECT count(*) AS count FROM \(consumers) WHERE starts_with(ident, $2::text || ':')),
             new AS (
-                INSERT INTO \(consumers) (ident, last_evt_id, reg_time, last_time)
-                SELECT $1::text, 0, \(now), \(now) FROM mine
+                INSERT INTO \(consumers) (ident, last_evt_id, reg_time, last_time, want)
+                SELECT $1::text, 0, \(now), \(now), $4::text[] FROM mine
                 WHERE count < $3::bigint AND NOT EXISTS (SELECT FROM \(consumers) WHERE ident = $1::text)
                 ON CONFLICT (ident) DO NOTHING)
             SELECT count < $3::bigint OR EXISTS (SELECT FROM \(consumers) WHERE ident = $1::text) FROM mine
@@ -107,12 +107,14 @@ public struct ConsumerStore: Sendable {
     }
 
     /// Registers a consumer; doing it again changes nothing. It starts with the oldest event still in the table.
+    ///
+    /// - Parameter want: what it may see, until it says what it wants.
     public func register(
-        _ consumer: ConsumerIdentity, limit: Int, on connection: Connection,
+        _ consumer: ConsumerIdentity, want: EventFilter, limit: Int, on connection: Connection,
         completion: @escaping (Result<Bool, PostgresError>) -> Void
     ) {
         connection.submit(
-            registerStatement, [.text(consumer.description), .text(consumer.user), .int8(Int64(limit))]
+            registerStatement, [.text(consumer.description), .text(consumer.user), .int8(Int64(limit)), .types(want)]
         ) { completion($0.map { $0.bool(0, 0) == true }) }
     }
 

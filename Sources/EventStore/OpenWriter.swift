@@ -31,7 +31,7 @@ public struct OpenWriter: Sendable, CustomStringConvertible {
 
     /// What lets the stream go on.
     public var advice: String {
-        if let prepared { return "COMMIT PREPARED '\(prepared)' or ROLLBACK PREPARED '\(prepared)'" }
+        if let prepared { return "COMMIT PREPARED \(quotedLiteral(prepared)) or ROLLBACK PREPARED \(quotedLiteral(prepared))" }
         return "commit or roll it back where it runs, or SELECT pg_terminate_backend(\(processID ?? 0))"
     }
 

@@ -17,8 +17,8 @@ public struct StreamFacts: Sendable {
     public let drawn: EventID?
     /// Triggers that are missing or do not fire.
     public let idleTriggers: [String]
-    /// Connections of our processes, by what they call themselves.
-    public let applications: [String: Int]
+    /// Whether a discarder is at work, whatever it calls itself.
+    public let hasDiscarder: Bool
     public let tables: [Table]
 
     public static func load(_ info: StreamInfo, from connection: Connection) async throws -> StreamFacts {
@@ -41,18 +41,18 @@ public struct StreamFacts: Sendable {
             SELECT name, pg_total_relation_size(name::regclass), COALESCE(n_live_tup, 0), COALESCE(n_dead_tup, 0)
             FROM unnest($1::text[]) name LEFT JOIN pg_stat_user_tables ON relid = name::regclass
             """, [.strings(leaves)])
-        let processes = try await connection.query(
+        // As pg_locks has a key of 64 bits (PostgreSQL 15 documentation, 54.12).
+        let discarders = try await connection.query(
             """
-            SELECT application_name, count(*) FROM pg_stat_activity
-            WHERE datname = current_database() AND application_name LIKE 'evt-%' GROUP BY 1
-            """)
+            SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                AND (classid::bigint << 32 | objid::bigint) = $1::bigint
+            """, [.int8(info.discarderKey)])
         return StreamFacts(
             sequenceCache: Int(basics.int(0, 0) ?? 1), sequenceCycles: basics.bool(0, 1) ?? false,
             drawn: basics.int(0, 2).map { EventID($0) },
             idleTriggers: basics.string(0, 3)?.split(separator: ",").map(String.init) ?? [],
-            applications: Dictionary(
-                (0..<processes.count).map { (processes.string($0, 0) ?? "", Int(processes.int($0, 1) ?? 0)) },
-                uniquingKeysWith: { $1 }),
+            hasDiscarder: discarders.count > 0,
             tables: (0..<sizes.count).map { row in
                 Table(
                     name: sizes.string(row, 0) ?? "", bytes: Int(sizes.int(row, 1) ?? 0), liveRows: Int(sizes.int(row, 2) ?? 0),

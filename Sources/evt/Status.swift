@@ -68,8 +68,10 @@ extension StreamStatus {
         for trouble in pusherTroubles { lines.append(row("pusher", style.text(trouble, .bad), style)) }
         for writer in writers {
             lines.append(
-                row("waiting", style.text("for \(writer): events recorded after its own wait until it ends", .bad), style))
-            lines.append(row("", writer.advice, style))
+                row(
+                    "waiting",
+                    style.text("for \(printable("\(writer)")): events recorded after its own wait until it ends", .bad), style))
+            lines.append(row("", printable(writer.advice), style))
         }
         if let slowest {
             lines.append(
@@ -78,7 +80,7 @@ extension StreamStatus {
                     "by \(slowest.consumer): \(events(slowest.held.events)), \(sizeText(slowest.held.bytes)) of data, "
                         + "the oldest recorded \(slowest.held.since)", style))
         }
-        if let refusal { lines.append(row("kept", style.text(refusal, .bad), style)) }
+        if let refusal { lines.append(row("kept", style.text(printable(refusal), .bad), style)) }
         if let generationReason {
             lines.append(
                 row(

@@ -30,7 +30,11 @@ struct Tail: AsyncParsableCommand {
     @OptionGroup var connect: ConnectOptions
     @OptionGroup var wanted: WantOptions
     @Option(help: "Receive reliably, as this component.") var component: String?
-    @Option(help: "End after so many events.") var count: Int?
+    @Option(help: "End after so many events, at least 1.") var count: Int?
+
+    func validate() throws {
+        guard count ?? 1 >= 1 else { throw ValidationError("--count is a number from 1") }
+    }
 
     func run() async throws {
         let settings = try await SettingsReader(common, keys, connect)

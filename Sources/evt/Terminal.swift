@@ -49,7 +49,7 @@ struct TextTable {
         let text: String
         let look: Style.Look
         init(_ text: String, _ look: Style.Look = .plain) {
-            self.text = text
+            self.text = printable(text)
             self.look = look
         }
     }

@@ -4,7 +4,7 @@ import pytest
 
 from expect import QUIET, eventually, ready_when_free, separate_groups
 from pipeline import free_endpoint
-from wire import GEN, NoMessage
+from wire import GEN, POLL, NoMessage
 
 
 @pytest.fixture
@@ -36,6 +36,20 @@ def test_a_pusher_with_a_session_and_groups_in_flight_stops_with_status_0(
     receiver.ready(component, [event_type])
     separate_groups(source, receiver, event_type, 3)
     assert pusher.process.stop() == 0
+
+
+def test_a_pusher_with_polls_that_wait_their_turn_stops_with_status_0(stream, connect, event_type):
+    stream.database.value(
+        "WITH added AS (INSERT INTO evt_queue (type, data) SELECT 'OTHER', '1' FROM generate_series(1, 100000) RETURNING 1) "
+        "SELECT count(*) FROM added")
+    for _ in range(5):
+        pusher = stream.start_pusher()
+        poller = connect(pusher.endpoint)
+        for last in range(200):
+            poller.request(f"{POLL}:pollEvents", {"component": "LIVE", "last_id": str(last + 1), "want": [event_type]})
+        poller.ping()
+        assert pusher.process.stop() == 0
+        assert "Fatal" not in pusher.process.log.read_text(errors="replace")
 
 
 def test_a_generator_that_is_stopped_amid_requests_keeps_every_event_it_answered(stream, connect, event_type):

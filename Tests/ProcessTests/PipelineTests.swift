@@ -21,6 +21,29 @@ import Testing
         }
     }
 
+    @Test func eventsOfTheEarliestAndTheLatestTimeGoThrough() async throws {
+        try await Deployment.with { deployment in
+            try await TestDatabase.execute(
+                """
+                INSERT INTO evt_queue (type, data, ts)
+                VALUES ('EARLIEST', '1', '0001-01-01'), ('LATEST', '2', '9999-12-31 23:59:59.999999')
+                """, on: deployment.active)
+            var processes = try ["evt-pusher", "evt-archiver"].map { try deployment.start($0) }
+            let tail = try await deployment.evt("tail", "--component", "TIMELESS", "--count", "2")
+            for time in ["0001-01-01", "9999-12-31"] { #expect(tail.text.contains(time), "\(tail.text)") }
+            let poll = try await deployment.evt("poll", "LIVE")
+            #expect(poll.status == 0 && poll.text.contains("LATEST"), "\(poll.text)")
+            #expect(try await deployment.evt("status").status == 0)
+            try await eventually("the archive") { try await deployment.archived() == 2 }
+            processes.append(try deployment.start("evt-discarder", [], ["EVT_DISCARD_REQUIRE": "ARCHIVER"]))
+            try await eventually("the discard") { try await deployment.backlog() == 0 }
+            for process in processes {
+                let end = try await process.terminate()
+                #expect(end.status == 0, "\(end.text)")
+            }
+        }
+    }
+
     @Test func positionsAreStoredWhenThePusherIsToldToStop() async throws {
         try await Deployment.with { deployment in
             let pusher = try deployment.start("evt-pusher")

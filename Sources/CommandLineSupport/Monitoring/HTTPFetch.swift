@@ -10,10 +10,12 @@ public enum HTTPFetch {
         public let body: String
     }
 
-    /// Somebody listens, and says nothing, or not enough.
+    /// Somebody listens, and says nothing, or not enough, in time.
     public struct NoAnswer: Error {}
+    /// Somebody listens, and ends the connection, or speaks no HTTP.
+    public struct Refused: Error {}
 
-    /// - Throws: ``NoAnswer``, or the system's error where nobody listens.
+    /// - Throws: ``NoAnswer``, ``Refused``, or the system's error where nobody listens.
     public static func get(_ path: String, from endpoint: MetricsEndpoint, within patience: Duration) async throws -> Answer {
         let group = MultiThreadedEventLoopGroup.singleton
         let patience = TimeAmount.nanoseconds(Int64(patience / .nanoseconds(1)))
@@ -31,6 +33,7 @@ public enum HTTPFetch {
                 .connect(host: endpoint.host, port: endpoint.port).get()
         } catch {
             promise.fail(error)
+            if case ChannelError.connectTimeout = error { throw NoAnswer() }
             throw error
         }
         let alarm = channel.eventLoop.scheduleTask(in: patience) { promise.fail(NoAnswer()) }
@@ -67,6 +70,6 @@ private final class Collector: ChannelInboundHandler {
     }
 
     // The first outcome counts.
-    func channelInactive(context: ChannelHandlerContext) { promise.fail(HTTPFetch.NoAnswer()) }
-    func errorCaught(context: ChannelHandlerContext, error: any Error) { promise.fail(error) }
+    func channelInactive(context: ChannelHandlerContext) { promise.fail(HTTPFetch.Refused()) }
+    func errorCaught(context: ChannelHandlerContext, error: any Error) { promise.fail(HTTPFetch.Refused()) }
 }

@@ -102,7 +102,12 @@ struct Observation: Service {
         while !Task.isCancelled, !monitors.allSatisfy(\.hasBegun) { try? await Task.sleep(for: .milliseconds(10)) }
         if !Task.isCancelled { manager.notify("READY=1") }
         while !Task.isCancelled {
-            if await stuckRoles().isEmpty { manager.notify("WATCHDOG=1") }
+            guard await stuckRoles().isEmpty else {
+                // It may turn again before the manager's patience is over.
+                try? await Task.sleep(for: .milliseconds(500))
+                continue
+            }
+            manager.notify("WATCHDOG=1")
             let status = await readiness().map { "\($0.role): \($0.readiness.text)" }.joined(separator: "; ")
             manager.notify("STATUS=\(status.split(whereSeparator: \.isNewline).joined(separator: " "))")
             try? await Task.sleep(for: manager.interval)

@@ -20,7 +20,7 @@ extension StreamTables {
 
             Grant(.pusher, "SELECT", on: events), Grant(.pusher, "USAGE", "UPDATE", on: ids),
             Grant(.pusher, "USAGE", "UPDATE", on: delivered), Grant(.pusher, "SELECT", on: consumers),
-            Grant(.pusher, "INSERT", columns: ["ident", "last_evt_id", "reg_time", "last_time"], on: consumers),
+            Grant(.pusher, "INSERT", columns: ["ident", "last_evt_id", "reg_time", "last_time", "want"], on: consumers),
             Grant(.pusher, "USAGE", on: .serial(self.consumers, column: "id")),
             Grant(
                 .pusher, "UPDATE",

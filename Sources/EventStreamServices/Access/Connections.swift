@@ -25,12 +25,11 @@ struct Connections {
         return limit.connected(connection)
     }
 
-    /// - Returns: whether nothing had been heard over it.
+    /// - Returns: whether nothing had been heard over it although its peer may have been admitted.
     @discardableResult
-    mutating func disconnected(_ connection: Int32) -> Bool {
+    mutating func disconnected(_ connection: Int32, after admitted: UInt64) -> Bool {
         defer { limit.disconnected(connection) }
-        admittedBefore[connection] = nil
-        return limit.silent[connection] != nil
+        return admittedBefore.removeValue(forKey: connection).map { admitted > $0 } ?? false && limit.silent[connection] != nil
     }
 
     /// Something came over it that is of use.

@@ -96,6 +96,9 @@ final class ArchiverEngine {
         if let trouble = warehouse.trouble ?? progress.trouble("a batch waits for the warehouse") {
             return .notReady(because: trouble)
         }
+        if session.value.isReady, !warehouse.isConnected {
+            return .ready("idle; the connection to the warehouse has ended, and is made again for the next event")
+        }
         return session.value
     }
 

@@ -19,6 +19,7 @@ final class Warehouse {
     private var isComplete = false
     /// Why there is no connection; nil if there is one.
     private(set) var trouble: String?
+    var isConnected: Bool { connection?.isOpen ?? false }
     private let reconnects = Metric.reconnects.counter()
     private var backoff = Backoff()
     private var told = TroubleLog()

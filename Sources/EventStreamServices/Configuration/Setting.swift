@@ -115,7 +115,9 @@ public enum Settings {
         name: "EVT_IPC_MODE", standard: "600", meaning: "the permissions of ipc:// sockets, in octal: 0 to 777")
     public static let maxConnections = Setting(
         name: "EVT_MAX_CONNECTIONS", standard: "10000",
-        meaning: "connections of one socket; past it those that say nothing are cut: 1 to 1000000")
+        meaning:
+            "connections of one socket; past it, and past 1000 that have said nothing yet, the oldest of those are cut: 1 to 1000000"
+    )
     public static let userConnections = Setting(
         name: "EVT_USER_CONNECTIONS", standard: "250", meaning: "connections of one user to one socket: 1 to 1000000")
     public static let userSessions = Setting(

@@ -101,8 +101,9 @@ struct DurationMetric: Sendable {
     private let timer: Metrics.Timer
     fileprivate init(_ timer: Metrics.Timer) { self.timer = timer }
     func record(_ duration: Duration) {
-        let (seconds, attoseconds) = duration.components
-        timer.recordNanoseconds(seconds * 1_000_000_000 + attoseconds / 1_000_000_000)
+        // What took longer than Int64 can say, 292 years, counts as that: an application may give its events any time.
+        let longest = Duration.nanoseconds(Int64.max)
+        timer.recordNanoseconds(duration < longest ? Int64(duration / .nanoseconds(1)) : .max)
     }
     func destroy() { timer.destroy() }
 }

@@ -6,13 +6,14 @@ import Postgres
 /// Backlog and lag as the tables have them, for metrics and for consumers that ask.
 ///
 /// Looked up when somebody asks, over a connection of its own: at most once a second, and where there is much to count for at
-/// most a tenth of the time, as long as a look takes no more than a second and a half.
+/// most a tenth of the time; where a look takes more than a second and a half at most a quarter.
 final class StreamFigures {
     private let database: DatabaseConfiguration
     private let loop: EventLoop
     private var askers: [() -> Void] = []
     private var looked: (at: MonotonicTime, took: Duration)?
     private var isLooking = false
+    private var isStopped = false
     /// As they were when they were looked up last; nil if that failed.
     private(set) var status: StreamStatus?
 
@@ -30,7 +31,7 @@ final class StreamFigures {
 
     /// Calls back when the figures are as new as they may be.
     func refresh(_ completion: @escaping () -> Void) {
-        if !isLooking, pause > .zero { return completion() }
+        if isStopped || !isLooking && pause > .zero { return completion() }
         askers.append(completion)
         guard !isLooking else { return }
         isLooking = true
@@ -41,13 +42,15 @@ final class StreamFigures {
     /// Calls back with figures that are newer than now: as soon as they may be looked up.
     func renew(_ completion: @escaping () -> Void) {
         // One that is under way may have begun before.
-        guard !isLooking else { return askers.append { [weak self] in self?.renew(completion) } }
+        guard !isStopped, !isLooking else {
+            return isStopped ? completion() : askers.append { [weak self] in self?.renew(completion) }
+        }
         loop.schedule(after: pause) { [weak self] in self?.refresh(completion) }
     }
 
     /// How long the present figures are good for.
     private var pause: Duration {
-        looked.map { max(.zero, $0.at + min(max(.seconds(1), $0.took * 10), .seconds(15)) - .now) } ?? .zero
+        looked.map { max(.zero, $0.at + min(max(.seconds(1), $0.took * 10), max(.seconds(15), $0.took * 3)) - .now) } ?? .zero
     }
 
     private func look() async {
@@ -60,13 +63,12 @@ final class StreamFigures {
         } catch {
             status = nil
         }
+        guard !isStopped else { return status = nil }
         show()
         // What failed has cost the database little; new figures are wanted soon after.
         let took = MonotonicTime.now - begun
         (looked, isLooking) = ((.now, status == nil ? min(took, .seconds(1)) : took), false)
-        let ready = askers
-        askers = []
-        for asker in ready { asker() }
+        tellAskers()
     }
 
     private func show() {
@@ -90,8 +92,18 @@ final class StreamFigures {
         }
     }
 
-    func forget() {
+    /// Who asks has no figures from now on; a look that is under way is of no use any more.
+    func stop() {
+        isStopped = true
+        status = nil
         for gauge in consumers.values.joined() { gauge.destroy() }
         consumers = [:]
+        tellAskers()
+    }
+
+    private func tellAskers() {
+        let ready = askers
+        askers = []
+        for asker in ready { asker() }
     }
 }

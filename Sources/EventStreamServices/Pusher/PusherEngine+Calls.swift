@@ -31,13 +31,10 @@ extension PusherEngine {
         case .ping, .addEvent: throw .notImplemented("not served here")
         case .registerConsumer(let component): try register(component, rid: rid, peer: peer)
         case .pollEvents(let component, let after, let want, let precise, let generation):
-            if let generation, let present = tail.identity?.generation.generation, generation != present {
-                throw .invalidRequest("the generation \(generation) of the stream is over: the present one is \(present)")
-            }
-            try poll(
-                Poll(
-                    component: component, after: after, want: want, precise: precise, generation: generation, rid: rid, peer: peer
-                ))
+            let asked = Poll(
+                component: component, after: after, want: want, precise: precise, generation: generation, rid: rid, peer: peer)
+            if let over = isOver(asked) { throw over }
+            try poll(asked)
         case .readyToReceive(let component, let want, let precise, let origin):
             try readyToReceive(
                 .init(component: component, want: want, precise: precise, asksOrigin: origin, rid: rid, peer: peer))
@@ -58,7 +55,8 @@ extension PusherEngine {
         try requireReliable()
         try inTurn(peer) { [unowned self] in
             guard self.access.isCurrent(peer.caller) else { return self.turnEnded(peer) }
-            self.store.register(ConsumerIdentity(user: peer.user, component: component)) { [unowned self] result in
+            let want = peer.caller.user.rights.types
+            self.store.register(ConsumerIdentity(user: peer.user, component: component), want: want) { [unowned self] result in
                 switch result {
                 case .success(true): self.server?.answer(peer, rid, .true)
                 case .success(false):
@@ -98,6 +96,15 @@ extension PusherEngine {
             return true
         }
         guard let found = status.consumers.first(where: { $0.consumer == consumer.description }) else { return false }
+        let types = peer.caller.user.rights.types
+        // Types the user may not see are not to be counted for him; a session or a poll notes what he wants.
+        guard found.want.intersection(types) == found.want else {
+            lagAnswered(
+                peer, rid,
+                .failure(
+                    .unauthorized("\(consumer) has wanted event types this user may not see: begin a session or poll, then ask")))
+            return true
+        }
         lagAnswered(peer, rid, .success(ConsumerLag(events: found.lag.events, seconds: found.lag.seconds).json))
         return true
     }
@@ -120,8 +127,9 @@ extension PusherEngine {
     }
 
     func turnEnded(_ peer: Peer) {
-        // Not at once: answers that need nothing of the database would pile up on the stack.
-        if let next = turns.ended(of: peer.account) { loop.execute { [box = Unchecked(next)] in box.value() } }
+        // Not at once: answers that need nothing of the database would pile up on the stack. Once this has stopped nobody waits.
+        guard let next = turns.ended(of: peer.account) else { return }
+        loop.execute { [box = Unchecked((self, next))] in if !box.value.0.stopping { box.value.1() } }
     }
 
     // MARK: Polling
@@ -158,6 +166,13 @@ extension PusherEngine {
         }
     }
 
+    /// What a poll says to be of a generation is of no other; the stream may have begun anew while it waited.
+    private func isOver(_ poll: Poll) -> FutoInError? {
+        guard let generation = poll.generation, let present = tail.identity?.generation.generation, generation != present
+        else { return nil }
+        return .invalidRequest("the generation \(generation) of the stream is over: the present one is \(present)")
+    }
+
     /// A position never goes past what is settled: nothing beyond can have been delivered.
     private func confirm(_ poll: Poll) {
         let settled = tail.settled ?? .none
@@ -186,6 +201,7 @@ extension PusherEngine {
     }
 
     private func confirm(_ poll: Poll, through position: EventID) {
+        if let over = isOver(poll) { return answer(poll, .failure(over)) }
         store.confirm(poll.consumer, through: position, want: poll.want) { [unowned self] result in
             switch result {
             case .success(let stored?): self.answer(poll, after: stored)
@@ -207,11 +223,13 @@ extension PusherEngine {
     ///   - settled: where the stream was settled when it asked; a flood of unwanted events must not keep it waiting.
     private func look(for poll: Poll, after: EventID, from start: EventID, through settled: EventID) {
         // Nobody waits for the answer any more, perhaps.
+        if let over = isOver(poll) { return answer(poll, .failure(over)) }
         guard start < settled, server?.isConnected(poll.peer) ?? false else {
             return answer(poll, .success(RawJSON(unchecked: Array("[]".utf8))))
         }
         let limits = QueueReader.Limits(rows: configuration.maxChunkEvents, bytes: 4 << 20)
         store.read(after: start, through: settled, want: poll.want, limits: limits) { [unowned self] result in
+            if let over = self.isOver(poll) { return self.answer(poll, .failure(over)) }
             switch result {
             case .success(let rows):
                 let group = EventGroup(

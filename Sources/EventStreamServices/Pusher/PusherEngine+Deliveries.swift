@@ -203,8 +203,8 @@ extension PusherEngine {
             session.kind = .reliable(delivery, epoch: epoch)
             switch result {
             case .confirmed(let position):
-                measure(session, confirmed: before - delivery.eventsInFlight, before: delivery.firstInFlight)
                 store.note(session.consumer, epoch: epoch, position: position)
+                measure(session, confirmed: before - delivery.eventsInFlight, before: delivery.firstInFlight)
                 pump(session)
             case .retry(let group, let pause):
                 keepTime(within: pause)

@@ -68,6 +68,7 @@ extension PusherEngine {
     }
 
     private func retry(_ start: Start) {
+        guard access.isCurrent(start.peer.caller) else { return }
         do {
             try readyToReceive(start)
         } catch {
@@ -139,6 +140,11 @@ extension PusherEngine {
         // What was committed before the call must not come: find out first what that is.
         tail.whenFresh { [unowned self] isFresh in
             guard isFresh else { return self.unavailable(start.peer, start.rid) }
+            // Others of its calls were under way at the same time.
+            guard self.sessions.count(of: start.peer.account) < self.configuration.limits.userSessions else {
+                self.server?.answer(start.peer, start.rid, self.tooManySessions(start.peer))
+                return
+            }
             let position = self.tail.settled ?? .none
             let delivery = LiveDelivery(
                 after: position,
@@ -212,6 +218,7 @@ extension PusherEngine {
                 switch result {
                 case .success(true):
                     session.isReleased = false
+                    self.store.note(want: session.want, of: session.consumer, epoch: epoch)
                     self.sendDue(session, at: .now)
                 case .success(false): self.fenced(session.consumer, epoch: epoch)
                 // The next message tries again.

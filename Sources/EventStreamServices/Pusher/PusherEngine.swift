@@ -37,7 +37,7 @@ final class PusherEngine {
     /// Turns at reading history.
     var history = HistoryQueue<ConsumerIdentity>()
     private var tickTimer: (timer: Timer, due: MonotonicTime)?
-    private var stopping = false
+    private(set) var stopping = false
     private var lastRid: UInt64
 
     init(_ configuration: Pusher.Configuration, loop: EventLoop, logger: Logger) throws {
@@ -116,7 +116,10 @@ final class PusherEngine {
         server?.stop()
         tail.stop()
         for session in sessions.all { end(session, because: "the pusher stops", quietly: true) }
-        figures.forget()
+        // Whoever waits for a turn, for the database or for figures gets no answer any more.
+        (turns, claiming) = (.init(ownerLimit: 1000, limit: 10_000), [:])
+        _ = held.takeAll()
+        figures.stop()
         await store.stop()
         broadcast?.stop()
         access.stop()

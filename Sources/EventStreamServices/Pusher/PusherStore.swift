@@ -146,9 +146,12 @@ final class PusherStore {
     // MARK: Consumers
 
     /// False if its user has too many already.
-    func register(_ consumer: ConsumerIdentity, completion: @escaping (Result<Bool, PostgresError>) -> Void) {
+    func register(
+        _ consumer: ConsumerIdentity, want: EventFilter, completion: @escaping (Result<Bool, PostgresError>) -> Void
+    ) {
         guard let connection = usableWork, let consumers else { return completion(unavailable()) }
-        consumers.register(consumer, limit: configuration.limits.userConsumers, on: connection, completion: completion)
+        consumers.register(
+            consumer, want: want, limit: configuration.limits.userConsumers, on: connection, completion: completion)
     }
 
     func claim(_ consumer: ConsumerIdentity, completion: @escaping (Result<ConsumerStore.Claim, PostgresError>) -> Void) {

@@ -62,7 +62,7 @@ final class Subscribers: PollSource {
     }
 
     func disconnected(_ connection: Int32) {
-        present.disconnected(connection)
+        present.disconnected(connection, after: access.admitted)
         watch.disconnected(connection)
         forget(connection)
     }

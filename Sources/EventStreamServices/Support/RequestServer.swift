@@ -258,6 +258,7 @@ final class RequestServer {
     private func drop(of caller: Caller) {
         dropped += 1
         peers.charge(caller)
+        if caller.isExcess, connections.isPresent(caller.connection, caller.id) { PeerConnection(caller.connection).cut() }
     }
 
     /// Who has sent it; nil if he may not send anything any more.
@@ -275,7 +276,12 @@ final class RequestServer {
         if isPresent {
             peers.arrived(caller)
             caller.isExcess = access.isKeyed && peers.connections(of: caller.account) > limits.userConnections
-            connections.heard(message.connection)
+            if !caller.isExcess { connections.heard(message.connection) }
+            if caller.isExcess, trouble.isNews("connections of \(caller.user.name)") {
+                logger.warning(
+                    "a user has too many connections: those that come are cut",
+                    metadata: ["user": "\(caller.user.name)", "limit": "\(limits.userConnections)"])
+            }
         }
         return caller
     }
@@ -303,11 +309,11 @@ final class RequestServer {
                 "there are too many connections: one that says nothing is cut for each that comes",
                 metadata: ["limit": "\(limits.connections)"])
         case .disconnected(let connection):
-            let wasSilent = connections.disconnected(connection)
+            let mayHaveBeenReady = connections.disconnected(connection, after: access.admitted)
             let identities = peers.left(connection)
             for identity in identities { onDisconnect(identity) }
             backlog.disconnected(connection)
-            if wasSilent || identities.contains(where: { !RequestServer.isAutomatic($0) }) { cutUnheardPeers() }
+            if mayHaveBeenReady || identities.contains(where: { !RequestServer.isAutomatic($0) }) { cutUnheardPeers() }
         case .ready, .handshakeFailed: break
         }
     }

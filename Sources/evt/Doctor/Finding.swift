@@ -35,9 +35,9 @@ struct Finding: Sendable {
     init(_ severity: Severity, _ subject: String, _ text: String, advice: String? = nil) {
         self.severity = severity
         self.subject = subject
-        // libpq goes on below, indented.
-        self.text = text.replacing("\n\t", with: " ")
-        self.advice = advice
+        // libpq goes on below, indented. Names and words in it may be somebody else's.
+        self.text = printable(text.replacing("\n\t", with: " "))
+        self.advice = advice.map(printable)
     }
 
     func page(_ style: Style) -> String {

@@ -32,8 +32,15 @@ enum ProcessChecks {
         } catch is HTTPFetch.NoAnswer {
             return Finding(
                 .critical, "process",
-                "the process at \(endpoint) takes connections and does not answer: it is frozen, or has no time",
-                advice: "look at it (SIGSTOP, swapping, a debugger?); kill -9 and start it again: nothing is lost")
+                "what listens at \(endpoint) does not answer: if it is a process of the stream, it is frozen, or has no time",
+                advice:
+                    "find it (ss -ltnp). If it is evt-…: look at it (SIGSTOP, swapping, a debugger?), then kill -9 and start it "
+                    + "again, nothing is lost; if it is another program, set EVT_METRICS_CONNECT")
+        } catch is HTTPFetch.Refused {
+            return Finding(
+                .warning, "process",
+                "what listens at \(endpoint) ends connections without an answer: another program, or one that is asked too much",
+                advice: "find it (ss -ltnp); if it is none of the stream's, set EVT_METRICS_CONNECT")
         } catch {
             return Finding(
                 .note, "process", "nothing listens at \(endpoint)",

@@ -53,9 +53,7 @@ struct StreamChecks {
     private var writers: [Finding] {
         status.writers.map { writer in
             let who = writer.prepared.map { "prepared transaction '\($0)'" } ?? "pid \(writer.processID ?? 0)"
-            let query =
-                writer.query.isEmpty
-                ? "" : ", last query: \(printable(writer.query))"
+            let query = writer.query.isEmpty ? "" : ", last query: \(writer.query)"
             return Finding(
                 writer.age > 15 ? .critical : .warning, "transaction",
                 "\(who) (\(writer.application.isEmpty ? "no application name" : writer.application), user \(writer.user), "
@@ -116,7 +114,8 @@ struct StreamChecks {
             return Finding(
                 .warning, isArchiver ? "archiver" : "consumer",
                 "\(consumer.consumer) is not served, and \(holds) that it does not want",
-                advice: "start its receiver, or evt consumers remove \(consumer.consumer)")
+                advice: isArchiver
+                    ? "start evt-archiver" : "start its receiver, or evt consumers remove \(consumer.consumer)")
         }
         let severity: Finding.Severity = isArchiver || consumer.held.events > warnEvents ? .critical : .warning
         let moves = before.map { $0.position != consumer.position } ?? true
@@ -144,7 +143,7 @@ struct StreamChecks {
     }
 
     private var discarder: Finding? {
-        guard facts.applications["evt-discarder"] == nil else { return Finding(.fine, "discarder", "it is connected") }
+        guard !facts.hasDiscarder else { return Finding(.fine, "discarder", "it is connected") }
         return Finding(
             .warning, "discarder", "none is connected to the database: the event table grows",
             advice: "start evt-discarder; if it runs, its log says why it cannot connect")
