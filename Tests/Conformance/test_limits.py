@@ -82,6 +82,13 @@ def test_connections(join):
     eventually(served, "a place for a new connection")
 
 
+def test_connections_over_which_nothing_of_use_comes(join):
+    """They count, too: more of one user's than there may be of all keep nobody out."""
+    for _ in range(45):
+        join("eager").send(b"x")
+    assert join("modest").ping() == {"echo": 1}
+
+
 @pytest.mark.parametrize("process", ["generator", "pusher"])
 def test_requests(stream, join, process):
     endpoint = getattr(stream, process).endpoint

@@ -107,6 +107,17 @@ def no_hidden_bytes(*sockets: Peer) -> None:
                 assert f'"{name}"' not in message.text
 
 
+def test_lag_counts_only_types_the_user_may_see(as_user, record, component):
+    peer = as_user("order")
+    peer.register(component)
+    ids = record()
+    lag, last, seen = peer.lag(component)["events"], None, 0
+    while last != ids[-1]:
+        events = peer.poll(component, last_id=last)
+        seen, last = seen + len(events), events[-1]["id"]
+    assert lag == seen
+
+
 WANTS = [None, SHOWN, [*SHOWN, *HIDDEN]]
 
 
