@@ -83,7 +83,7 @@ class Server:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, **self._as_postgres())
         self.wait_until(lambda connection: True, "an answer")
 
-    def wait_until(self, condition, what: str, seconds: float = 60) -> None:
+    def wait_until(self, condition, what: str, seconds: float = 300) -> None:
         deadline = time.monotonic() + seconds
         while True:
             try:

@@ -25,7 +25,7 @@ from record import LiveRecord, Record
 from workload import LAST_TYPE, Bystander, Caller, Writer
 
 WRITERS = 4
-DRAIN_SECONDS = 60
+DRAIN_SECONDS = 300
 """When nothing goes wrong any more, all must be delivered, archived and discarded within this time."""
 
 

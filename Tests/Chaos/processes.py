@@ -17,6 +17,9 @@ STOP_SECONDS = 5
 MEMORY_LIMIT = 300
 """Megabytes."""
 
+YOUNG_SECONDS = 10
+"""A process that is younger may not listen to signals yet."""
+
 _RESTART_SECONDS = 0.3
 
 
@@ -42,6 +45,9 @@ class Child:
         self._lock = threading.RLock()
         self._process: subprocess.Popen | None = None
         self._started = 0.0
+        self._log_begin = 0
+        self._is_young = False
+        """It does not listen to signals yet, perhaps."""
         self._restart_at = 0.0
         self._is_frozen = False
         self._stops = 0
@@ -56,6 +62,7 @@ class Child:
         with self._lock, self.log.open("ab") as log:
             log.write(b"--- started\n")
             log.flush()
+            self._log_begin = log.tell()
             self._process = subprocess.Popen(self._command, env=self._environment, stdin=subprocess.DEVNULL, stderr=log,
                                              stdout=log if self._output is None else subprocess.PIPE)
             self._started, self._fate, self._restart_at = time.monotonic(), set(), 0.0
@@ -79,10 +86,10 @@ class Child:
         self._hit(signal.SIGTERM, "stopped")
         process = self._process
         # It has so long by the clock; a busy machine may take longer.
-        deadline = time.monotonic() + STOP_SECONDS + 3
+        deadline = time.monotonic() + STOP_SECONDS + 25
         while process.poll() is None:
             if self._is_frozen:
-                deadline = time.monotonic() + STOP_SECONDS + 3
+                deadline = time.monotonic() + STOP_SECONDS + 25
             elif time.monotonic() > deadline:
                 self._findings.violation("stop", f"{self.name} did not stop within {STOP_SECONDS} s\n{self.log_tail()}")
                 return self.kill()
@@ -92,6 +99,10 @@ class Child:
         with self._lock:
             if self._process is not None and self._process.poll() is None:
                 self._fate |= {fate} if fate else set()
+                if number == signal.SIGTERM and self._stops == 0:
+                    # On a busy machine it may take long until it has said something.
+                    age = time.monotonic() - self._started
+                    self._is_young = age < YOUNG_SECONDS or self.log.stat().st_size == self._log_begin
                 self._stops += number == signal.SIGTERM
                 self._process.send_signal(number)
 
@@ -113,8 +124,7 @@ class Child:
         age = time.monotonic() - self._started
         allowed = {-9} if "killed" in self._fate else set()
         if "stopped" in self._fate:
-            # A young one does not listen to signals yet.
-            allowed |= {0, -15} if age < 2 or not self._stops_cleanly else {0}
+            allowed |= {0, -15} if self._is_young or not self._stops_cleanly else {0}
         if self._stops > 1:
             # A second signal ends it at once.
             allowed |= {1}

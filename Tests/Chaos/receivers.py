@@ -14,7 +14,7 @@ from findings import Findings
 from record import LiveRecord, Record
 
 KEEP_ALIVE = 0.4
-PATIENCE = 1.5
+PATIENCE = 5
 """Seconds. A pusher that says nothing for so long is left for the next one."""
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -138,10 +139,10 @@ def subscribe(opened):
         subscriber = Subscriber(endpoint or stream.pusher.live, *prefixes)
         opened.append(subscriber)
         for prefix in prefixes:
-            probe = None
-            for _ in range(100):
+            deadline = time.monotonic() + wire.PATIENCE
+            while True:
                 probe = source.add_event(f"{prefix}PROBE")
-                if subscriber.socket.poll(200):
+                if subscriber.socket.poll(200) or time.monotonic() > deadline:
                     break
             while subscriber.next_event()["id"] != probe:
                 pass

@@ -15,8 +15,8 @@ from database import Cluster, with_user
 from wire import PATIENCE, PING, NoMessage, Peer
 
 DEFAULTS = {
-    "EVT_ACK_TIMEOUT": "30s",
-    "EVT_SESSION_TIMEOUT": "60s",
+    "EVT_ACK_TIMEOUT": "300s",
+    "EVT_SESSION_TIMEOUT": "900s",
     "EVT_MAX_CHUNK_EVENTS": "100",
     "EVT_REQUEST_MAX": "4",
     "EVT_QUEUE_MAX": "10000",
@@ -25,9 +25,9 @@ DEFAULTS = {
     "EVT_ALLOW_POLLING": "true",
     "EVT_LOG_LEVEL": "info",
 }
-"""The protocol's defaults, but for a lease longer than any test: only the lease tests want it to end."""
+"""The protocol's defaults, but for times longer than any test takes: only the tests about them want them to end."""
 
-STOP_SECONDS = 5
+STOP_SECONDS = 30
 """A process that was asked to stop has this long."""
 
 
@@ -193,7 +193,7 @@ def _login(role: str) -> str:
 
 
 def wait_until_served(process: Process, endpoint: str, keys=None) -> None:
-    """ZeroMQ connects lazily, so a ping that is answered is the sign of readiness."""
+    """ZeroMQ connects lazily, so a ping that is answered is the sign of readiness; what needs the database has to wait for it."""
     peer = Peer(endpoint, keys=keys)
     try:
         rid = peer.request(f"{PING}:ping", {"echo": 1})
@@ -203,9 +203,13 @@ def wait_until_served(process: Process, endpoint: str, keys=None) -> None:
             assert time.monotonic() < deadline, f"no answer at {endpoint}\n{process.log_tail()}"
             try:
                 assert peer.answer(rid, timeout=0.2).result() == {"echo": 1}
-                return
+                break
             except NoMessage:
                 continue
+        while b"connected to the database" not in process.log.read_bytes():
+            assert process.is_running(), f"it ended while starting\n{process.log_tail()}"
+            assert time.monotonic() < deadline, f"no database\n{process.log_tail()}"
+            time.sleep(0.01)
     finally:
         peer.close()
 

@@ -27,7 +27,7 @@ def ready(kind: bytes) -> bytes:
 
 def breaking(port: int, kind: bytes, payload: bytes) -> None:
     """Shakes hands, sends, and resets the connection."""
-    raw = socket.create_connection(("127.0.0.1", port), timeout=5)
+    raw = socket.create_connection(("127.0.0.1", port), timeout=60)
     try:
         raw.sendall(GREETING + ready(kind))
         received = b""
@@ -108,11 +108,13 @@ def memory(pid: int) -> int:
 
 def shaken_hands(port: int, kind: bytes) -> socket.socket:
     """A connection that may send messages."""
-    raw = socket.create_connection(("127.0.0.1", port), timeout=20)
+    raw = socket.create_connection(("127.0.0.1", port), timeout=60)
     raw.sendall(GREETING + ready(kind))
     received = b""
     while len(received) < 64 + 2 or len(received) < 66 + received[65]:
-        received += raw.recv(4096)
+        data = raw.recv(4096)
+        assert data, "the server hung up"
+        received += data
     return raw
 
 
@@ -131,12 +133,17 @@ def test_what_never_ends_is_cut(stream, connect, kind):
     endpoint = stream.pusher.live if where == "live" else getattr(stream, where).endpoint
     server = stream.generator if where == "generator" else stream.pusher
     witness = connect(server.endpoint)
+    before = memory(server.process.pid)
     raw = shaken_hands(tcp_port(endpoint), socket_type)
     if socket_type == b"DEALER":
         # It is heard of: what comes then is not taken for silence.
         call = b'{"f":"futoin.ping:1.0:ping","p":{"echo":1},"rid":"C1"}'
         raw.sendall(b"\x00" + bytes([len(call)]) + call)
-        assert b"echo" in raw.recv(4096)
+        answer = b""
+        while b"echo" not in answer:
+            data = raw.recv(4096)
+            assert data, "the server hung up"
+            answer += data
     # Cut; or, as the system has it at times, just not taken any more.
     raw.settimeout(5)
     with pytest.raises(OSError):
@@ -144,7 +151,7 @@ def test_what_never_ends_is_cut(stream, connect, kind):
             raw.sendall(payload)
     raw.close()
     assert witness.ping() == {"echo": 1}
-    assert memory(server.process.pid) < 400
+    assert memory(server.process.pid) < before + 300
 
 
 def test_a_routing_id_longer_than_there_are_is_cut(stream, connect):
@@ -152,7 +159,7 @@ def test_a_routing_id_longer_than_there_are_is_cut(stream, connect):
     identity = b"x" * 100_000
     body = (b"\x05READY\x0bSocket-Type" + struct.pack(">I", 6) + b"DEALER" + b"\x08Identity"
             + struct.pack(">I", len(identity)) + identity)
-    raw = socket.create_connection(("127.0.0.1", tcp_port(stream.pusher.endpoint)), timeout=20)
+    raw = socket.create_connection(("127.0.0.1", tcp_port(stream.pusher.endpoint)), timeout=60)
     raw.sendall(GREETING + b"\x06" + struct.pack(">Q", len(body)) + body)
     call = b'{"f":"futoin.ping:1.0:ping","p":{"echo":1},"rid":"C1"}'
     raw.sendall(b"\x00" + bytes([len(call)]) + call)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 
 import pytest
 
-from expect import eventually, refused
+from expect import QUIET, eventually, refused
 from pipeline import tcp_port
-from wire import PING, CallError, Peer
+from wire import PING, CallError, NoMessage, Peer
 
 USERS = {"eager": "gen poll push live", "modest": "gen poll push live"}
 SETTINGS = {"EVT_USER_SESSIONS": "3", "EVT_USER_CONSUMERS": "4", "EVT_USER_CONNECTIONS": "12", "EVT_USER_REQUESTS": "500",
@@ -94,12 +95,21 @@ def test_requests(stream, join, process):
     endpoint = getattr(stream, process).endpoint
     flood, other = join("eager", endpoint), join("modest", endpoint)
     other.ping()
-    rids = [flood.request(f"{PING}:ping", {"echo": number}) for number in range(3000)]
-    assert other.ping() == {"echo": 1}, "another user waits"
-    answers = [flood.next_answer(timeout=5).body for _ in range(900)]
+    answers: list[dict] = []
+
+    def is_refused() -> bool:
+        # Where sending takes long, it may be no flood.
+        for number in range(3000):
+            flood.request(f"{PING}:ping", {"echo": number})
+        assert other.ping() == {"echo": 1}, "another user waits"
+        with suppress(NoMessage):
+            while True:
+                answers.append(flood.next_answer(timeout=QUIET).body)
+        return any("e" in answer for answer in answers)
+    eventually(is_refused, "a refusal")
     assert {answer.get("e") for answer in answers} == {None, "DefenseRejected"}
-    assert sum("r" in answer for answer in answers) >= 500
-    assert len(rids) == 3000
+    while sum("r" in answer for answer in answers) < 500:
+        answers.append(flood.next_answer().body)
 
     def served() -> bool:
         try:
@@ -112,7 +122,7 @@ def test_requests(stream, join, process):
 def test_silent_connections_keep_nobody_out(stream, join):
     """More of them than there may be connections: the oldest that say nothing have to go."""
     address = ("127.0.0.1", tcp_port(stream.pusher.endpoint))
-    silent = [socket.create_connection(address, timeout=5) for _ in range(100)]
+    silent = [socket.create_connection(address, timeout=60) for _ in range(100)]
     try:
         assert join("modest").ping() == {"echo": 1}
     finally:

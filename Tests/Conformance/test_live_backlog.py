@@ -2,7 +2,7 @@
 
 import pytest
 
-SETTINGS = {"EVT_QUEUE_MAX": "10", "EVT_REQUEST_MAX": "1"}
+SETTINGS = {"EVT_QUEUE_MAX": "10", "EVT_REQUEST_MAX": "1", "EVT_ACK_TIMEOUT": "600s"}
 BEHIND = 60
 
 

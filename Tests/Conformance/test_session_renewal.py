@@ -1,13 +1,6 @@
-"""readyToReceive in a running session, and coming back over a new connection (section 5)."""
-
-import time
-
-import pytest
+"""readyToReceive in a running session (section 5)."""
 
 from expect import QUIET, eventually, ready_when_free, separate_groups
-from wire import PATIENCE, NoMessage, Peer
-
-SETTINGS = {"EVT_ACK_TIMEOUT": "3s"}
 
 
 def test_the_same_ready_to_receive_again_changes_nothing(source, peer, consumer, event_type):
@@ -72,53 +65,3 @@ def test_a_stopped_session_can_be_started_again_at_seq_0(source, peer, consumer,
     peer.stop(consumer)
     ready_when_free(peer, consumer, [event_type])
     assert separate_groups(source, peer, event_type, 1)[0].seq == 0
-
-
-def come_back(connect, endpoint: str, routing_id: bytes) -> Peer:
-    """Connects under the same routing id, as soon as the server has let go of the old connection."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        peer = connect(endpoint, routing_id=routing_id)
-        try:
-            peer.answer(peer.request("futoin.ping:1.0:ping", {"echo": 1}), timeout=2)
-            return peer
-        except NoMessage:
-            assert time.monotonic() < deadline, "not let in again"
-            peer.close()
-
-
-def test_a_stable_routing_id_keeps_the_session_over_a_reconnect(stream, source, connect, component, event_type):
-    first = connect(stream.pusher.endpoint, routing_id=b"stable-1")
-    first.register(component)
-    first.ready(component, [event_type])
-    first.accept(separate_groups(source, first, event_type, 1)[0])
-    first.ping()
-    first.close()
-    second = come_back(connect, stream.pusher.endpoint, b"stable-1")
-    event_id = source.add_event(event_type)
-    group = second.next_group()
-    assert (group.seq, group.ids) == (1, [int(event_id)])
-
-
-@pytest.mark.parametrize("asks_again", [False, True], ids=["with a ping", "with readyToReceive"])
-def test_a_group_in_flight_over_a_reconnect_is_not_lost(
-        stream, source, connect, component, event_type, asks_again):
-    routing_id = b"stable-" + component.encode()
-    first = connect(stream.pusher.endpoint, routing_id=routing_id)
-    first.register(component)
-    first.ready(component, [event_type])
-    [group] = separate_groups(source, first, event_type, 1)
-    first.close()
-    second = come_back(connect, stream.pusher.endpoint, routing_id)
-    if asks_again:
-        assert second.ready(component, [event_type]) is True
-    again = second.next_group()
-    assert (again.seq, again.events) == (0, group.events)
-    second.accept(again)
-
-    def stored() -> bool:
-        for repeated in second.groups_within(0.05):
-            second.accept(repeated)
-        return stream.position(component) >= group.ids[-1]
-
-    eventually(stored, "the position is stored")

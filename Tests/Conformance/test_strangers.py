@@ -73,7 +73,7 @@ def test_a_stranger_gets_no_broadcast(stream, keyring, opened, local, stranger):
 ])
 def test_nothing_but_the_greeting_is_sent_to_who_has_not_shaken_hands(stream, local, endpoint, greeting):
     address = {"generator": stream.generator.endpoint, "pusher": stream.pusher.endpoint, "live": stream.pusher.live}[endpoint]
-    with sockets.create_connection(("127.0.0.1", tcp_port(address)), timeout=5) as raw:
+    with sockets.create_connection(("127.0.0.1", tcp_port(address)), timeout=60) as raw:
         raw.sendall(greeting)
         local.add_event("SECRET", "SECRET")
         received = b""

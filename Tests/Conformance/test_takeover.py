@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from expect import QUIET, eventually, refused
+from expect import QUIET, eventually, ready_when_free, refused
 from wire import PING, NoMessage, Peer
 
 USERS = {"victim": "poll push live", "thief": "poll push live"}
@@ -67,7 +67,7 @@ def test_a_routing_id_that_is_free_again_brings_no_session_with_it(join, source,
     assert not thief.groups_within(QUIET)
     # The thief's answer confirmed nothing.
     again = join("victim")
-    again.ready(component)
+    ready_when_free(again, component)
     assert first in [event["id"] for event in again.receive_events(1)]
 
 

@@ -34,6 +34,7 @@ def test_the_other_pusher_takes_over_when_the_session_has_ended(stream, source, 
     groups = separate_groups(source, peer, event_type, 2)
     peer.accept(groups[0])
     peer.stop(consumer)
+    eventually(lambda: stream.position(consumer) >= groups[0].ids[-1], "the position is stored")
     ready_when_free(elsewhere, consumer, [event_type])
     group = elsewhere.next_group()
     assert (group.seq, group.ids) == (0, groups[1].ids)

@@ -31,7 +31,7 @@ POLL = "futoin.evt.poll:1.1"
 PUSH = "futoin.evt.push:1.1"
 ON_EVENTS = "futoin.evt.receiver:1.1:onEvents"
 
-PATIENCE = 20.0
+PATIENCE = 90.0
 """Seconds to wait for something that must happen; far more than it should ever take."""
 
 

@@ -58,6 +58,9 @@ class Attackers:
 class Watch(threading.Thread):
     """Measures the memory and the descriptors of the processes."""
 
+    INTERVAL = 0.5
+    """Seconds."""
+
     GROWTH = 1.25
     """More than this, and more than 20 MB, in the second half of the run is growth."""
 
@@ -68,10 +71,14 @@ class Watch(threading.Thread):
         """Megabytes, resident."""
         self.descriptors: Counter[str] = Counter()
         """The most there were."""
+        self.starved = 0.0
+        """Seconds, at most, that this thread, which has next to nothing to do, waited for its turn."""
         self._is_stopping = threading.Event()
 
     def run(self) -> None:
-        while not self._is_stopping.wait(0.5):
+        due = time.monotonic() + self.INTERVAL
+        while not self._is_stopping.wait(self.INTERVAL):
+            self.starved = max(self.starved, time.monotonic() - due)
             for name, child in self._world.supervisor.children.items():
                 try:
                     status = Path(f"/proc/{child.pid}/status").read_text()
@@ -82,6 +89,7 @@ class Watch(threading.Thread):
                     if line.startswith("VmRSS:"):
                         self.memory[name].append((time.time(), int(line.split()[1]) / 1024))
                 self.descriptors[name] = max(self.descriptors[name], count)
+            due = time.monotonic() + self.INTERVAL
 
     def stop(self) -> None:
         self._is_stopping.set()

@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 import ZeroMQ
 
-@Suite(.timeLimit(.minutes(2))) struct ClientConnectionTests {
+@Suite(.timeLimit(.minutes(15))) struct ClientConnectionTests {
     /// Answers every call with true.
     private final class Server {
         private(set) var connections = 0

@@ -62,8 +62,8 @@ struct Pipeline: Sendable {
         let outcome: Result<Void, any Error>
         do {
             // A machine that is busy may need longer than a call waits for the database; where it is not there, bodies go on.
-            for monitor in app.monitors where monitor.role == .pusher {
-                _ = try? await eventually("the pusher", within: .seconds(10)) { await monitor.readiness().isReady }
+            for monitor in app.monitors where [.generator, .pusher].contains(monitor.role) {
+                _ = try? await eventually("the \(monitor.role)", within: .seconds(60)) { await monitor.readiness().isReady }
             }
             outcome = .success(try await body())
         } catch {

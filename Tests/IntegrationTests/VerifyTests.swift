@@ -65,15 +65,16 @@ import Testing
     }
 
     @Test func aHealthyArchiveUnderLoadHasNoFindings() async throws {
+        let seed = SplitMix.seedOfRun()
         try await Pipeline.with([.pusher, .archiver, .discarder]) { pipeline in
             try await pipeline.run([.discarder], discarder: { $0.required = [pipeline.required()] }) {
-                try await WriterLoad(writers: 4, seed: UInt64.random(in: 0...UInt64.max)).run(on: pipeline.active) {
+                try await WriterLoad(writers: 4, seed: seed).run(on: pipeline.active) {
                     try await eventually("events") { try await pipeline.archived() > 100 }
                     for _ in 0..<15 {
                         let wrong = try await pipeline.verify().findings.filter {
                             if case .unknown = $0 { false } else { true }
                         }
-                        #expect(wrong == [])
+                        #expect(wrong == [], "EVT_SIMULATION_SEED=\(seed)")
                     }
                 }
             }

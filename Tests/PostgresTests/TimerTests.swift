@@ -6,11 +6,11 @@ struct TimerTests {
     @Test func timersFireInTheOrderOfTheirDeadlines() async throws {
         try await onLoop { loop in
             let fired = Log<Int>()
-            for delay in [30, 10, 0, 20, 5, 15] {
+            for delay in [600, 200, 0, 400, 100, 300] {
                 loop.schedule(after: .milliseconds(delay)) { fired.add(delay) }
             }
             try await eventually("all have fired") { fired.count == 6 }
-            #expect(fired.entries == [0, 5, 10, 15, 20, 30])
+            #expect(fired.entries == [0, 100, 200, 300, 400, 600])
         }
     }
 
@@ -38,15 +38,15 @@ struct TimerTests {
     @Test func aCancelledTimerDoesNotFire() async throws {
         try await onLoop { loop in
             let fired = Log<String>()
-            let cancelled = loop.schedule(after: .milliseconds(5)) { fired.add("cancelled") }
-            let cancelledLate = loop.schedule(after: .milliseconds(20)) { fired.add("cancelled by another") }
-            loop.schedule(after: .milliseconds(10)) {
+            let cancelled = loop.schedule(after: .milliseconds(100)) { fired.add("cancelled") }
+            let cancelledLate = loop.schedule(after: .milliseconds(400)) { fired.add("cancelled by another") }
+            loop.schedule(after: .milliseconds(200)) {
                 fired.add("kept")
                 cancelledLate.cancel()
             }
             cancelled.cancel()
             cancelled.cancel()
-            loop.schedule(after: .milliseconds(30)) { fired.add("last") }
+            loop.schedule(after: .milliseconds(600)) { fired.add("last") }
             try await eventually("the last has fired") { fired.entries.last == "last" }
             #expect(fired.entries == ["kept", "last"])
         }

@@ -125,7 +125,7 @@ import Testing
                     }
                     try await expect("EventStreamNotReady", deployment, surfaces, "a full disk")
                     try cluster.setFull(false)
-                    _ = try await generator.addEvent("ROOM", data)
+                    try await eventually("room") { (try? await generator.addEvent("ROOM", data)) != nil }
                     try await expect(nil, deployment, surfaces, "room again")
                     try await processes.stop()
                 }

@@ -56,7 +56,7 @@ final class ChildProcess: Sendable {
     func signal(_ number: Int32) { kill(process.processIdentifier, number) }
 
     /// Waits for the end.
-    func ended(within deadline: Duration = .seconds(60)) async throws -> Output {
+    func ended(within deadline: Duration = .seconds(240)) async throws -> Output {
         try await eventually("the end of \(process.executableURL!.lastPathComponent)", within: deadline) {
             !self.process.isRunning
         }

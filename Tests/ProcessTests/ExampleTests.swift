@@ -10,6 +10,7 @@ import Testing
     @Test func theGeneratorInPythonRecordsAnEvent() async throws {
         try await Deployment.with { deployment in
             let generator = try deployment.start("evt-generator")
+            try await generator.serves()
             let added = try await ChildProcess.run(
                 ChildProcess.python, ["\(Self.examples)/generator.py", "PYTHON", "{\"a\": [1, 2]}"],
                 environment: deployment.environment)

@@ -46,10 +46,10 @@ final class FailOverWorld: Sendable {
         try await deployment.noteTruth()
         let names = ["evt-pusher", "evt-archiver"] + (discards ? ["evt-discarder"] : [])
         for name in names {
-            let process = try deployment.start(name, [], ["EVT_SESSION_TIMEOUT": "2s", "EVT_DISCARD_REQUIRE": "ARCHIVER"])
+            let process = try deployment.start(name, [], ["EVT_SESSION_TIMEOUT": "5s", "EVT_DISCARD_REQUIRE": "ARCHIVER"])
             await state.set(name, process)
         }
-        try await eventually("the archiver's registration") { try await deployment.position(of: "ARCHIVER") == 0 }
+        try await eventually("the archiver's registration") { try await deployment.isRegistered("ARCHIVER") }
     }
 
     func stop() async throws {
@@ -63,7 +63,7 @@ final class FailOverWorld: Sendable {
     func receiving(_ body: () async throws -> Void) async throws {
         let endpoint = deployment.environment["EVT_PUSHER_CONNECT"]!
         var configuration = ReceiverConfiguration(endpoints: [endpoint])
-        configuration.sessionTimeout = .seconds(2)
+        configuration.sessionTimeout = .seconds(5)
         let receiver = try ReliableReceiver("MINE", configuration)
         let reading = Task { [state] in
             for await batch in receiver.batches {

@@ -68,6 +68,8 @@ import Testing
                 ("billing", "push live types=ORDER"),
             ])
             try await deployment.noteTruth()
+            // Before that nothing is kept for it.
+            try await deployment.register("billing:BILLING")
             let archiver = ["EVT_ARCHIVER_COMPONENT": "archive:ARCHIVER", "EVT_DISCARD_REQUIRE": "archive:ARCHIVER"]
             let processes = [
                 "evt-generator": try deployment.start("evt-generator", [], keys.server),
@@ -77,6 +79,7 @@ import Testing
             ]
             let tail = try deployment.start(
                 "evt", ["tail", "--component", "BILLING", "--count", "10"], keys.client("billing"))
+            try await processes["evt-generator"]!.serves()
             for number in 1...10 {
                 for type in ["REFUND", "ORDER"] {
                     let added = try await keys.evt("source", "add", type, "\(number)")
@@ -172,7 +175,7 @@ import Testing
     @Test func aHangupDoesNotEndAProcess() async throws {
         try await Deployment.with { deployment in
             let processes = try deployment.startRoles()
-            try await eventually("the pipeline") { processes["evt-archiver"]!.output.contains("receiving") }
+            try await processes.haveStarted()
             for process in processes.values { process.signal(SIGHUP) }
             try await deployment.record("AFTER")
             try await eventually("the archive") { try await deployment.archived() == 1 }

@@ -23,8 +23,10 @@ extension FaultTests {
         private func run(seed: UInt64, _ deployment: Deployment) async throws {
             var random = SplitMix(seed: seed)
             let settings = ["EVT_DISCARD_REQUIRE": "ARCHIVER", "EVT_DISCARD_LIMIT": "50"]
-            var processes = try deployment.startRoles(settings)
             try await deployment.noteTruth()
+            // Before that nothing is kept for it.
+            try await deployment.register("FOLLOWER")
+            var processes = try deployment.startRoles(settings)
             let receiver = PersistentReceiver("FOLLOWER", at: [deployment.environment["EVT_PUSHER_CONNECT"]!])
             try await receiver.start()
             let generator = try await deployment.generator()
@@ -70,6 +72,7 @@ extension FaultTests {
             #expect(try await deployment.evt("archive", "verify").text.contains(" 0 findings"), "EVT_SIMULATION_SEED=\(seed)")
             await receiver.stop()
             await generator.close()
+            try await processes.haveStarted()
             try await processes.stop()
         }
     }

@@ -25,9 +25,10 @@ extension FaultTests {
                         for mode in [Proxy.Mode.silent, .stuck, .refusing] {
                             try await deployment.goesOn(receiver, "before \(mode)")
                             try await eventually("the archiver") { try await deployment.archived() > 0 }
+                            let lines = processes.mapValues { $0.output.split(separator: "\n").count }
                             try proxy.set(mode)
                             // Until nobody holds on to a connection, except where nothing tells them that it is useless.
-                            if mode != .stuck { try await Self.noticed(by: processes) }
+                            if mode != .stuck { try await Self.noticed(by: processes, after: lines) }
                             let newest = try await deployment.record("AWAY")
                             #expect(await receiver.log.newest < newest)
                             try proxy.set(.passing)
@@ -105,8 +106,7 @@ extension FaultTests {
             }
         }
 
-        private static func noticed(by processes: [String: ChildProcess]) async throws {
-            let lines = processes.mapValues { $0.output.split(separator: "\n").count }
+        private static func noticed(by processes: [String: ChildProcess], after lines: [String: Int]) async throws {
             for (name, process) in processes {
                 try await eventually("\(name)'s word about it") {
                     process.output.split(separator: "\n").dropFirst(lines[name]!).contains {

@@ -8,6 +8,7 @@ import Testing
     @Test func addReadsEventsFromStandardInput() async throws {
         try await Deployment.with { deployment in
             let generator = try deployment.start("evt-generator")
+            try await generator.serves()
             let lines = (1...500).map { "{\"type\":\"LINE\",\"data\":\($0)}" }.joined(separator: "\n")
             let added = try await deployment.evt("add", "--stdin", input: lines + "\n")
             let expected = (1...500).map { "\($0)\n" }.joined()
@@ -57,6 +58,7 @@ import Testing
     @Test func pollPrintsAndConfirms() async throws {
         try await Deployment.with { deployment in
             let pusher = try deployment.start("evt-pusher")
+            try await pusher.serves()
             for number in 1...3 { try await deployment.record("POLL", "\(number)") }
             let first = try await deployment.evt("poll", "POLLER", "--register")
             #expect(first.text.split(separator: "\n").count == 3)

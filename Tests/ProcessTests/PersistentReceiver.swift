@@ -14,7 +14,7 @@ actor PersistentReceiver {
     private var reading: Task<Void, Never>?
 
     /// - Parameter patience: a pusher that does not answer for so long is given up.
-    init(_ name: String, at endpoints: [String], want: String? = nil, patience: Duration = .seconds(1)) {
+    init(_ name: String, at endpoints: [String], want: String? = nil, patience: Duration = .seconds(5)) {
         self.name = name
         self.patience = patience
         self.want = want
@@ -23,10 +23,12 @@ actor PersistentReceiver {
 
     /// Receives while `body` runs, and has received then what was recorded meanwhile, in order of the ids.
     static func following(
-        _ deployment: Deployment, at endpoints: [String]? = nil, patience: Duration = .seconds(1),
+        _ deployment: Deployment, at endpoints: [String]? = nil, patience: Duration = .seconds(5),
         _ body: (PersistentReceiver) async throws -> Void
     ) async throws {
         try await deployment.noteTruth()
+        // Before that nothing is kept for it.
+        try await deployment.register("FOLLOWER")
         let receiver = PersistentReceiver(
             "FOLLOWER", at: endpoints ?? [deployment.environment["EVT_PUSHER_CONNECT"]!], patience: patience)
         try await receiver.start()

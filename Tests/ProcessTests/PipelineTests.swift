@@ -9,6 +9,7 @@ import Testing
     @Test func anEventGoesThroughAllFourProcessesAndEachStopsCleanly() async throws {
         try await Deployment.with { deployment in
             let processes = try Self.roles.map { try deployment.start($0) }
+            try await processes[0].serves()
             #expect(try await deployment.evt("add", "HELLO", "{\"to\": \"the archive\"}").text == "1\n")
             try await deployment.record("HELLO", "2")
             try await eventually("the archive") { try await deployment.archived() == 2 }
@@ -77,6 +78,7 @@ import Testing
     @Test func allRolesRunInOneProcess() async throws {
         try await Deployment.with { deployment in
             let app = try deployment.start("evt", ["serve"])
+            try await app.serves(roles: 3)
             #expect(try await deployment.evt("add", "SERVED").text == "1\n")
             try await eventually("the archive") { try await deployment.archived() == 1 }
             try await eventually("the discard") { try await deployment.backlog() == 0 }

@@ -57,6 +57,7 @@ import Testing
                 let deployment = Deployment(active: url, warehouse: url, directory: directory)
                 try await TestLogin.make(on: url)
                 let processes = try deployment.startRoles(["EVT_DISCARD_REQUIRE": "ARCHIVER"])
+                try await processes["evt-generator"]!.serves()
                 #expect(try await deployment.evt("add", "FIRST").status == 0)
                 try await deployment.record("SECOND")
                 try await eventually("the archive") { try await deployment.archived() == 2 }

@@ -11,6 +11,7 @@ extension FaultTests {
             try await Deployment.with { deployment in
                 try await PersistentReceiver.following(deployment) { receiver in
                     let load = WriterLoad(writers: 4, seed: 10, largest: 20, idle: 5)
+                    var stored = 0
                     try await load.run(on: deployment.active) {
                         for round in 0..<4 {
                             let processes = try deployment.startRoles()
@@ -27,10 +28,13 @@ extension FaultTests {
                                 return ids
                             }
                             try await deployment.goesOn(receiver, "in round \(round)")
-                            try await eventually("the archive") { try await deployment.isRegistered("ARCHIVER") }
+                            try await processes.haveStarted()
                             try await processes.stop()
-                            // Groups that were in flight have been answered, and their answers stored.
-                            #expect(try await deployment.position(of: receiver.name) == receiver.log.newest)
+                            // Groups that were in flight have been answered, and their answers stored, unless the machine was so
+                            // busy that it took longer than a stop may: then they come again.
+                            let (position, newest) = (try await deployment.position(of: receiver.name), await receiver.log.newest)
+                            #expect(position <= newest)
+                            stored += position == newest ? 1 : 0
                             await generator.close()
                             let ids = await adding.value
                             let list = ids.map { "\($0)" }.joined(separator: ",")
@@ -38,9 +42,11 @@ extension FaultTests {
                             #expect(try await TestDatabase.number(recorded, on: deployment.active) == ids.count)
                         }
                     }
+                    #expect(stored > 0)
                     let processes = try deployment.startRoles()
                     try await deployment.goesOn(receiver, "in the end")
                     try await deployment.checkArchive()
+                    try await processes.haveStarted()
                     try await processes.stop()
                 }
             }

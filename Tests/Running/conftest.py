@@ -75,9 +75,12 @@ def an_event_passes(binaries, settings, databases):
     """Records an event with the generator and waits until it is in the archive, and there only: all four work."""
     def passes() -> None:
         active, warehouse = databases
-        done = subprocess.run([binaries / "evt", "add", "PASSES", "{}"], env=environment(settings), check=True, timeout=60,
-                              stdout=subprocess.PIPE, encoding="utf-8")
-        event = int(done.stdout)
+        def add() -> str:
+            # One that has just been started has no database yet.
+            done = subprocess.run([binaries / "evt", "add", "PASSES", "{}"], env=environment(settings), timeout=60,
+                                  stdout=subprocess.PIPE, encoding="utf-8")
+            return done.stdout if done.returncode == 0 else ""
+        event = int(eventually(add, "an event is recorded"))
         eventually(lambda: warehouse.value(f"SELECT count(*) FROM evt_history WHERE id = {event}") == "1", "it is archived")
         eventually(lambda: active.value(f"SELECT count(*) FROM evt_queue WHERE id = {event}") == "0", "it is discarded")
     return passes

@@ -55,9 +55,10 @@ def test_what_a_process_says_after_a_rotation_is_in_the_new_log(generator, log, 
     assert log.with_name("eventstream.log.1").read_bytes() == before
     assert log.read_bytes() == b""
     generator.send_signal(signal.SIGTERM)
-    assert generator.wait(20) == 0
+    assert generator.wait(60) == 0
     after = log.read_bytes()
-    assert after.endswith(b"stopped\n") and b"\0" not in after
+    # A stop that takes too long is given up, on a busy machine as well.
+    assert after.endswith((b"stopped\n", b"the stop took too long; ending now\n")) and b"\0" not in after
 
 
 def test_older_logs_are_kept_compressed(log, rotate):

@@ -65,4 +65,5 @@ def test_all_stop_when_supervisord_does(supervised):
     assert supervised.close() == 0
     for program, pid in pids.items():
         assert not Path(f"/proc/{pid}").exists(), f"{program} still runs"
-        assert supervised.said(program).splitlines()[-1].endswith("stopped")
+        # A stop that takes too long is given up, on a busy machine as well.
+        assert supervised.said(program).splitlines()[-1].endswith(("stopped", "the stop took too long; ending now"))

@@ -9,7 +9,7 @@ public struct NotInTime: Error, CustomStringConvertible {
 /// caller runs: on an event loop's thread, if that is there.
 @discardableResult
 public func eventually<Value>(
-    _ what: String, within deadline: Duration = .seconds(60), _ condition: () async throws -> Value?
+    _ what: String, within deadline: Duration = .seconds(240), _ condition: () async throws -> Value?
 ) async throws -> Value {
     let end = ContinuousClock.now + deadline
     while true {
@@ -24,7 +24,7 @@ public func eventually<Value>(
 
 /// Waits until `condition` is true.
 public func eventually(
-    _ what: String, within deadline: Duration = .seconds(60), _ condition: () async throws -> Bool
+    _ what: String, within deadline: Duration = .seconds(240), _ condition: () async throws -> Bool
 ) async throws {
     try await eventually(what, within: deadline) { try await condition() ? true : nil }
 }

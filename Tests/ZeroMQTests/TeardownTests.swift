@@ -3,7 +3,7 @@ import Testing
 import ZeroMQ
 
 /// The time limits only end a test that hangs.
-@Suite(.timeLimit(.minutes(2))) struct TeardownTests {
+@Suite(.timeLimit(.minutes(15))) struct TeardownTests {
     private struct Observed: Sendable {
         weak let context: Context?
     }
