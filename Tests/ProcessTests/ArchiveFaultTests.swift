@@ -168,6 +168,8 @@ private actor Archiving {
 
     func stop() async throws {
         for (name, process) in processes {
+            // One that has only just been started does not listen to signals yet.
+            try await eventually("a word of \(name)") { !process.output.isEmpty }
             let end = try await process.terminate()
             #expect(end.status == 0, "\(name): \(end.text.suffix(1000))")
         }
