@@ -1,5 +1,6 @@
 import CZeroMQ
 import Glibc
+import Synchronization
 
 /// A ZeroMQ socket, without blocking calls. Belongs to one thread.
 public final class Socket {
@@ -127,17 +128,21 @@ public final class Socket {
 
     // MARK: Endpoints
 
+    /// The umask is the process's: two threads that set it and put it back at once may leave the other's.
+    private static let umaskLock = Mutex(())
+
     /// Binds, and returns the endpoint actually bound: a port of `*` or 0 is chosen by the system.
-    @discardableResult
     ///
     /// - Parameter mode: the permissions of an `ipc://` endpoint's file.
+    @discardableResult
     public func bind(_ endpoint: String, mode: UInt32 = 0o600) throws(ZeroMQError) -> String {
         // The file must at no time be open to others (unix(7): connecting needs write permission).
-        let before = endpoint.hasPrefix("ipc://") ? umask(~mode & 0o777) : nil
-        let status = zmq_bind(handle, endpoint)
-        let error = ZeroMQError("binding \(endpoint)")
-        if let before { umask(before) }
-        guard status == 0 else { throw error }
+        let error: ZeroMQError? = Socket.umaskLock.withLock { _ in
+            let before = endpoint.hasPrefix("ipc://") ? umask(~mode & 0o777) : nil
+            defer { if let before { umask(before) } }
+            return zmq_bind(handle, endpoint) == 0 ? nil : ZeroMQError("binding \(endpoint)")
+        }
+        if let error { throw error }
         var buffer = [CChar](repeating: 0, count: 1024)
         var size = buffer.count
         guard zmq_getsockopt(handle, ZMQ_LAST_ENDPOINT, &buffer, &size) == 0 else { return endpoint }
