@@ -21,14 +21,14 @@ public struct ConsumerAdmin: Sendable {
         ).affected == 1
     }
 
-    /// - Parameter evenIfServed: its receiver begins anew as soon as it is asked to, at the newest event.
+    /// - Parameter evenIfServed: its receiver registers again, and begins with the oldest event there still is.
     /// - Returns: false if there was no such consumer.
     /// - Throws: ``StoreError`` if it is served.
     public func remove(_ ident: String, evenIfServed: Bool = false, on connection: Connection) async throws -> Bool {
         if !evenIfServed, try await isServed(ident, on: connection) {
             throw StoreError(
-                "\(ident) is at work: it would be registered again and miss what comes between. Stop its receiver first; of one "
-                    + "that has died the pusher takes leave after EVT_SESSION_TIMEOUT")
+                "\(ident) is at work: it would be registered again, get events again, and miss those discarded meanwhile. Stop "
+                    + "its receiver first; of one that has died the pusher takes leave after EVT_SESSION_TIMEOUT")
         }
         return try await connection.query(Statement("DELETE FROM \(consumers) WHERE ident = $1"), [.text(ident)]).affected == 1
     }

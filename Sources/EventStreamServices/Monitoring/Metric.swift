@@ -102,8 +102,10 @@ struct DurationMetric: Sendable {
     fileprivate init(_ timer: Metrics.Timer) { self.timer = timer }
     func record(_ duration: Duration) {
         // What took longer than Int64 can say, 292 years, counts as that: an application may give its events any time.
-        let longest = Duration.nanoseconds(Int64.max)
-        timer.recordNanoseconds(duration < longest ? Int64(duration / .nanoseconds(1)) : .max)
+        let (seconds, attoseconds) = duration.components
+        let (whole, isTooLong) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
+        let (sum, isTooMuch) = whole.addingReportingOverflow(attoseconds / 1_000_000_000)
+        timer.recordNanoseconds(isTooLong || isTooMuch ? .max : sum)
     }
     func destroy() { timer.destroy() }
 }

@@ -129,7 +129,7 @@ extension PusherEngine {
     func turnEnded(_ peer: Peer) {
         // Not at once: answers that need nothing of the database would pile up on the stack. Once this has stopped nobody waits.
         guard let next = turns.ended(of: peer.account) else { return }
-        loop.execute { [box = Unchecked((self, next))] in if !box.value.0.stopping { box.value.1() } }
+        loop.execute { [box = Unchecked((self, next))] in if !box.value.0.isStopped { box.value.1() } }
     }
 
     // MARK: Polling

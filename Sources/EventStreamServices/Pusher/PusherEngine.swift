@@ -37,7 +37,8 @@ final class PusherEngine {
     /// Turns at reading history.
     var history = HistoryQueue<ConsumerIdentity>()
     private var tickTimer: (timer: Timer, due: MonotonicTime)?
-    private(set) var stopping = false
+    private var stopping = false
+    private(set) var isStopped = false
     private var lastRid: UInt64
 
     init(_ configuration: Pusher.Configuration, loop: EventLoop, logger: Logger) throws {
@@ -113,6 +114,7 @@ final class PusherEngine {
     func stop() async {
         stopping = true
         await waitUntilIdle()
+        isStopped = true
         server?.stop()
         tail.stop()
         for session in sessions.all { end(session, because: "the pusher stops", quietly: true) }

@@ -168,16 +168,17 @@ final class PusherStore {
 
     /// Notes what a session wants: tried again until it is noted, or the session has ended.
     func note(want: EventFilter, of consumer: ConsumerIdentity, epoch: Int64) {
-        let again = { [unowned self] in
-            self.loop.schedule(after: .seconds(1)) { [weak self] in
-                guard let self, self.sessions().contains(where: { $0 == (consumer, epoch) }) else { return }
-                self.note(want: want, of: consumer, epoch: epoch)
-            }
-        }
-        guard let connection = usableWork, let consumers else { return _ = again() }
-        consumers.note(want: want, of: consumer, epoch: epoch, on: connection) { result in
+        guard let connection = usableWork, let consumers else { return noteLater(want: want, of: consumer, epoch: epoch) }
+        consumers.note(want: want, of: consumer, epoch: epoch, on: connection) { [weak self] result in
             if case .success(true) = result { return }
-            _ = again()
+            self?.noteLater(want: want, of: consumer, epoch: epoch)
+        }
+    }
+
+    private func noteLater(want: EventFilter, of consumer: ConsumerIdentity, epoch: Int64) {
+        loop.schedule(after: .seconds(1)) { [weak self] in
+            guard let self, self.sessions().contains(where: { $0 == (consumer, epoch) }) else { return }
+            self.note(want: want, of: consumer, epoch: epoch)
         }
     }
 
