@@ -66,6 +66,8 @@ public struct Generator: Service, Reloadable, Monitored {
             await ServiceRunner.untilShutdown()
             monitor.detach()
             await engine.stop()
+            await ServiceRunner.settle(loop)
+            withExtendedLifetime(engine) {}
         }
     }
 }

@@ -77,6 +77,8 @@ public struct Pusher: Service, Reloadable, Monitored {
             await ServiceRunner.untilShutdown()
             monitor.detach()
             await engine.stop()
+            await ServiceRunner.settle(loop)
+            withExtendedLifetime(engine) {}
         }
     }
 }

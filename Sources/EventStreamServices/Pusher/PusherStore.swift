@@ -200,7 +200,8 @@ final class PusherStore {
                 return completion(result)
             }
             self.loop.schedule(after: .milliseconds(200)) { [weak self] in
-                guard let self, self.trusted == asked else { return completion(result) }
+                guard let self else { return }
+                guard self.trusted == asked else { return completion(result) }
                 self.confirm(consumer, through: position, want: want, attempts: attempts - 1, completion: completion)
             }
         }

@@ -13,6 +13,13 @@ enum ServiceRunner {
         try await home.run(body)
     }
 
+    /// Waits until what has been submitted to the loop has run, and what that has submitted: it may want those who are about to go.
+    static func settle(_ loop: EventLoop) async {
+        for _ in 0..<2 {
+            await withCheckedContinuation { continuation in loop.execute { continuation.resume() } }
+        }
+    }
+
     /// Waits for the order to stop.
     static func untilShutdown() async { try? await gracefulShutdown() }
 }
