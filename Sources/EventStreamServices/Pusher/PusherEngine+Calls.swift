@@ -222,8 +222,8 @@ extension PusherEngine {
     ///   - start: nothing it wants lies between there and here.
     ///   - settled: where the stream was settled when it asked; a flood of unwanted events must not keep it waiting.
     private func look(for poll: Poll, after: EventID, from start: EventID, through settled: EventID) {
-        // Nobody waits for the answer any more, perhaps.
         if let over = isOver(poll) { return answer(poll, .failure(over)) }
+        // Nobody waits for the answer any more, perhaps.
         guard start < settled, server?.isConnected(poll.peer) ?? false else {
             return answer(poll, .success(RawJSON(unchecked: Array("[]".utf8))))
         }
