@@ -25,7 +25,6 @@ public struct ConsumerStore: Sendable {
     private let claimStatement: Statement
     private let releaseStatement: Statement
     private let resumeStatement: Statement
-    private let wantStatement: Statement
     private let storeStatement: Statement
     private let confirmStatement: Statement
     private let newestStatement: Statement
@@ -53,11 +52,14 @@ public struct ConsumerStore: Sendable {
             SELECT count < $3::bigint OR EXISTS (SELECT FROM \(consumers) WHERE ident = $1::text) FROM mine
             """, name: "evt_register")
         // A pusher holds the advisory lock of its own id for as long as its connection lives. The epoch grows by a random
-        // number: a database that went back must not give one out again that a stale pusher still has.
+        // number: a database that went back must not give one out again that a stale pusher still has. What a former session
+        // has confirmed counts under that session's own epoch only: an operator may have set the position since.
         claimStatement = Statement(
             """
             WITH claimed AS (
-                UPDATE \(consumers) SET session_owner = $2::bigint, session_epoch = session_epoch + $4::bigint, last_time = \(now)
+                UPDATE \(consumers) SET session_owner = $2::bigint, session_epoch = session_epoch + $4::bigint, last_time = \(now),
+                    last_evt_id = CASE WHEN session_epoch = $6::bigint THEN GREATEST(last_evt_id, $7::bigint) ELSE last_evt_id END,
+                    want = CASE WHEN want IS DISTINCT FROM $8::text[] THEN $8::text[] ELSE want END
                 WHERE ident = $1::text AND \(isOf("$5")) AND (session_owner IS NULL OR session_owner = $2::bigint
                     OR session_owner = ANY ($3::bigint[]) OR pg_try_advisory_xact_lock_shared(session_owner))
                 RETURNING last_evt_id, session_epoch, began_evt_id, reg_time)
@@ -76,12 +78,7 @@ public struct ConsumerStore: Sendable {
             UPDATE \(consumers) SET session_owner = $2::bigint
             WHERE ident = $1::text AND session_epoch = $3::bigint AND (session_owner IS NULL OR session_owner = $2::bigint)
             """, name: "evt_resume")
-        // SKIP LOCKED, here and below: one consumer whose row somebody has locked must not hold up the others.
-        wantStatement = Statement(
-            """
-            UPDATE \(consumers) SET want = $3::text[] WHERE ident = (
-                SELECT ident FROM \(consumers) WHERE ident = $1::text AND session_epoch = $2::bigint FOR UPDATE SKIP LOCKED)
-            """, name: "evt_want")
+        // SKIP LOCKED: one consumer whose row somebody has locked must not hold up the others.
         storeStatement = Statement(
             """
             WITH wanted AS (
@@ -120,15 +117,19 @@ public struct ConsumerStore: Sendable {
 
     /// Claims a consumer's session for a pusher.
     ///
-    /// - Parameter dead: pushers that have shown no sign of life for too long; their sessions may be taken over.
+    /// - Parameters:
+    ///   - want: what the session wants, for whoever asks how far the consumer is behind.
+    ///   - known: what an earlier session has confirmed, stored yet or not.
+    ///   - dead: pushers that have shown no sign of life for too long; their sessions may be taken over.
     public func claim(
-        _ consumer: ConsumerIdentity, of generation: StreamGeneration, for pusher: Int64, dead: [Int64],
-        on connection: Connection,
+        _ consumer: ConsumerIdentity, want: EventFilter, knowing known: PositionBook.Entry?, of generation: StreamGeneration,
+        for pusher: Int64, dead: [Int64], on connection: Connection,
         completion: @escaping (Result<Claim, PostgresError>) -> Void
     ) {
         let parameters: [Parameter] = [
             .text(consumer.description), .int8(pusher), .int8Array(dead), .int8(.random(in: 1...1 << 31)),
-            .text(generation.generation),
+            .text(generation.generation), known.map { .int8($0.epoch) } ?? .null,
+            known.map { .int8($0.position.rawValue) } ?? .null, .types(want),
         ]
         connection.submit(claimStatement, parameters) { result in
             completion(
@@ -158,18 +159,6 @@ public struct ConsumerStore: Sendable {
     ) {
         let parameters: [Parameter] = [.text(consumer.description), .int8(pusher), .int8(epoch)]
         connection.submit(resumeStatement, parameters) { completion($0.map { $0.affected == 1 }) }
-    }
-
-    /// Notes what a session wants, for whoever asks how far the consumer is behind.
-    ///
-    /// - Parameter completion: false if somebody has the row locked, or the session has ended.
-    public func note(
-        want: EventFilter, of consumer: ConsumerIdentity, epoch: Int64, on connection: Connection,
-        completion: @escaping (Result<Bool, PostgresError>) -> Void
-    ) {
-        connection.submit(wantStatement, [.text(consumer.description), .int8(epoch), .types(want)]) {
-            completion($0.map { $0.affected == 1 })
-        }
     }
 
     /// Stores positions, forward only, in one statement.

@@ -26,6 +26,7 @@ public struct QueueReader: Sendable {
 
     private let all: Statement
     private let filtered: Statement
+    private let visible: Statement
 
     /// Plans for these statements must merge the segments' indexes, whatever the statistics say.
     public static let settings = [
@@ -53,6 +54,30 @@ public struct QueueReader: Sendable {
                 SELECT LEAST($2::bigint, (SELECT id FROM \(events) WHERE id > $1::bigint ORDER BY id LIMIT 1) + $6::bigint) AS bound
             ) stretch LEFT JOIN LATERAL (\(page(through: "bound", " AND type = ANY ($5::text[])"))) wanted ON true ORDER BY id
             """, name: "evt_page_of_types", binaryResults: true)
+        visible = Statement(
+            """
+            SELECT min(id), max(id) FROM (
+                SELECT id, id - row_number() OVER (ORDER BY id) AS stretch
+                FROM (SELECT id FROM \(events) WHERE id > $1::bigint ORDER BY id LIMIT 100000) ids
+            ) numbered GROUP BY stretch ORDER BY 1
+            """, name: "evt_visible")
+    }
+
+    /// Which events past `after` can be seen now: ids without a gap between them are one stretch.
+    ///
+    /// Of a hundred thousand rows at most: past these nobody should have to wait for the answer.
+    public func visible(
+        after: EventID, on connection: Connection, completion: @escaping (Result<EventIDSet, PostgresError>) -> Void
+    ) {
+        connection.submit(visible, [.int8(after.rawValue)]) { result in
+            completion(
+                result.map { rows in
+                    EventIDSet(
+                        (0..<rows.count).compactMap { row in
+                            rows.int(row, 0).flatMap { first in rows.int(row, 1).map { EventID(first)...EventID($0) } }
+                        })
+                })
+        }
     }
 
     /// Reads what comes after `after`, in id order, up to and including `through`, or as far as limits and stretch allow.

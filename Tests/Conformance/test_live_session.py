@@ -147,3 +147,15 @@ def test_precise_time_can_be_asked_for(source, peer, event_type):
 def test_a_wrong_want_is_refused(peer):
     with refused("InvalidRequest"):
         peer.ready("LIVE", [])
+
+
+def test_behind_an_open_gap_only_what_is_committed_after_the_call_comes(source, peer, sql, event_type):
+    writer = sql()
+    writer.run("BEGIN")
+    opened = int(writer.value(add_sql(event_type, '"open"')))
+    before = [int(source.add_event(event_type, number)) for number in range(3)]
+    assert before[0] > opened
+    peer.ready("LIVE", [event_type])
+    after = int(source.add_event(event_type, "after"))
+    writer.run("COMMIT")
+    assert [int(event["id"]) for event in peer.receive_events(2)] == [opened, after]

@@ -252,27 +252,4 @@ import Testing
             await free.stop()
         }
     }
-
-    @Test func whatASessionWantsIsNotedOnceItsRowIsFree() async throws {
-        try await Pipeline.with { pipeline in
-            try await pipeline.record("WANTED")
-            // As a lock does that comes between the session's beginning and the note.
-            try await TestDatabase.execute(
-                """
-                CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
-                    'BEGIN RAISE EXCEPTION USING ERRCODE = ''lock_not_available''; END';
-                CREATE TRIGGER refuse BEFORE UPDATE OF want ON evt_consumers FOR EACH ROW EXECUTE FUNCTION refuse()
-                """, on: pipeline.active)
-            try await TestDatabase.connected(to: pipeline.active) { connection in
-                let receiver = try pipeline.receiver("PICKY", want: ["WANTED"])
-                _ = await Collector.collect(1, from: receiver)
-                try await connection.query("DROP TRIGGER refuse ON evt_consumers")
-                try await eventually("the note") {
-                    let noted = try await connection.query("SELECT want[1] FROM evt_consumers WHERE ident = 'local:PICKY'")
-                    return noted.string(0, 0) == "WANTED"
-                }
-                await receiver.stop()
-            }
-        }
-    }
 }

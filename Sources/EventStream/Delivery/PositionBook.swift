@@ -21,9 +21,9 @@ public struct PositionBook: Sendable {
     public var isEmpty: Bool { dirty.isEmpty && storing.isEmpty }
     public var hasUnsent: Bool { !dirty.isEmpty }
 
-    /// A position moved. Only forward moves count.
+    /// A position moved. Of one session only forward moves count.
     public mutating func note(_ consumer: ConsumerIdentity, epoch: Int64, position: EventID) {
-        if let known = dirty[consumer], (known.epoch, known.position) >= (epoch, position) { return }
+        if let known = dirty[consumer], known.epoch == epoch, known.position >= position { return }
         dirty[consumer] = Entry(consumer: consumer, epoch: epoch, position: position)
     }
 
@@ -51,6 +51,11 @@ public struct PositionBook: Sendable {
 
     /// What waits to be stored for a consumer, or is being stored: the newest.
     public func entry(of consumer: ConsumerIdentity) -> Entry? { dirty[consumer] ?? storing[consumer] }
+
+    /// What is known to be confirmed for a consumer: this, or what waits to be stored, whichever is of the later session, or further.
+    public func newest(_ known: Entry?, of consumer: ConsumerIdentity) -> Entry? {
+        [known, dirty[consumer], storing[consumer]].compactMap { $0 }.max { ($0.epoch, $0.position) < ($1.epoch, $1.position) }
+    }
 
     /// This was stored, or may not be stored any more, and with it all that came before.
     public mutating func forget(_ entry: Entry) {

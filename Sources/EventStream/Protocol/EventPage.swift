@@ -161,10 +161,12 @@ public struct GroupLimits: Hashable, Sendable {
 extension EventGroup {
     /// Takes the wanted events with ids in (after, through] out of consecutive pages, as far as the limits allow.
     ///
-    /// - Parameter pages: in order, together covering what lies past `after`.
+    /// - Parameters:
+    ///   - pages: in order, together covering what lies past `after`.
+    ///   - known: events that are not wanted, whatever their type.
     public init(
         from pages: some Sequence<EventPage>, after: EventID, through end: EventID = EventID(.max), want: EventFilter,
-        precise: Bool, limits: GroupLimits
+        besides known: EventIDSet = EventIDSet(), precise: Bool, limits: GroupLimits
     ) {
         through = after
         self.precise = precise
@@ -178,7 +180,7 @@ extension EventGroup {
                     through = max(through, end)
                     return
                 }
-                if want.wants(entry.type) {
+                if want.wants(entry.type), !known.contains(entry.id) {
                     let size = page.size(at: index, precise: precise)
                     guard count < limits.events, count == 0 || bytes + size <= limits.bytes else { return }
                     add(index, of: page, size: size)

@@ -36,8 +36,7 @@ extension PusherEngine {
             if let over = isOver(asked) { throw over }
             try poll(asked)
         case .readyToReceive(let component, let want, let precise, let origin):
-            try readyToReceive(
-                .init(component: component, want: want, precise: precise, asksOrigin: origin, rid: rid, peer: peer))
+            try readyToReceive(.init(component, want: want, precise: precise, peer: peer, rid: rid, asksOrigin: origin))
         case .stopReceiving(let component):
             let answer = { [unowned self] in _ = self.server?.answer(peer, rid, .true) }
             guard let session = sessions.session(of: peer, component) else { return answer() }

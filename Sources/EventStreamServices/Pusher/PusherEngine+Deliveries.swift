@@ -244,20 +244,29 @@ extension PusherEngine {
     // MARK: Live
 
     func liveEventsArrived(_ page: EventPage) {
-        for session in sessions.all where session.isLive {
-            guard case .live(var delivery) = session.kind else { continue }
-            var limits = configuration.groupLimits
-            limits.events = delivery.groupLimit(limits.events)
-            var after = page.after
-            while after < page.through {
-                let extent = EventGroup(
-                    from: [page], after: after, want: session.want, precise: session.precise, limits: limits)
-                metrics.liveDropped.add(
-                    delivery.arrived(through: extent.through, count: extent.count, bytes: extent.bytes, limits: limits))
-                after = extent.through
-            }
-            session.kind = .live(delivery)
+        for session in sessions.all where session.isLive { arrived(page, after: page.after, for: session) }
+    }
+
+    /// What a live session that starts has missed while it was looked up where.
+    func catchUp(_ session: Session, after position: EventID) {
+        guard let window, window.covers(after: position) else { return }
+        for page in window.pages(after: position) { arrived(page, after: max(position, page.after), for: session) }
+        pump(session)
+    }
+
+    private func arrived(_ page: EventPage, after start: EventID, for session: Session) {
+        guard case .live(var delivery) = session.kind else { return }
+        var limits = configuration.groupLimits
+        limits.events = delivery.groupLimit(limits.events)
+        var after = start
+        while after < page.through {
+            let extent = EventGroup(
+                from: [page], after: after, want: session.want, besides: session.known, precise: session.precise, limits: limits)
+            metrics.liveDropped.add(
+                delivery.arrived(through: extent.through, count: extent.count, bytes: extent.bytes, limits: limits))
+            after = extent.through
         }
+        session.kind = .live(delivery)
     }
 
     private func pumpLive(_ session: Session) {
@@ -274,7 +283,7 @@ extension PusherEngine {
                 window.covers(after: group.after)
                 ? EventGroup(
                     from: window.pages(after: group.after), after: group.after, through: group.through, want: session.want,
-                    precise: session.precise, limits: .init(events: 1000, bytes: 8 << 20 - 4096))
+                    besides: session.known, precise: session.precise, limits: .init(events: 1000, bytes: 8 << 20 - 4096))
                 : nil
             if let events, events.count > 0 {
                 let message = OnEvents.encoded(sequence: group.sequence, group: events, rid: .server(rid))

@@ -1,3 +1,4 @@
+import EventLoop
 import EventStore
 import EventStream
 import Logging
@@ -6,21 +7,43 @@ import ZeroMQ
 
 /// Sessions: how they begin and end (protocol, section 5).
 extension PusherEngine {
+    /// A session somebody asks for: in one call, or in several of which the last counts.
     struct Start {
+        struct Call {
+            let rid: RequestID?
+            let asksOrigin: Bool
+        }
+
         let component: ConsumerComponent
         let want: EventFilter
         let precise: Bool
-        let asksOrigin: Bool
-        let rid: RequestID?
         let peer: Peer
+        fileprivate(set) var calls: [Call]
         var consumer: ConsumerIdentity { ConsumerIdentity(user: peer.user, component: component) }
+
+        init(_ component: ConsumerComponent, want: EventFilter, precise: Bool, peer: Peer, rid: RequestID?, asksOrigin: Bool) {
+            self.component = component
+            self.want = want
+            self.precise = precise
+            self.peer = peer
+            calls = [Call(rid: rid, asksOrigin: asksOrigin)]
+        }
+
+        /// One that stands for both: a session that would have been replaced before it brought anything needs none.
+        fileprivate static func merge(_ earlier: Start, _ later: Start) -> Start? {
+            guard earlier.peer.caller === later.peer.caller, earlier.peer.identity == later.peer.identity,
+                earlier.calls.count < ClaimQueue<ConsumerIdentity, Start>.waitingLimit
+            else { return nil }
+            var start = later
+            start.calls = earlier.calls + later.calls
+            return start
+        }
     }
 
     func readyToReceive(_ start: Start) throws(FutoInError) {
         // A session that goes on needs no database for that.
         if let present = sessions.session(of: start.peer, start.component), !present.isReleased,
-            present.want == start.want,
-            present.precise == start.precise
+            present.want == start.want, present.precise == start.precise, !claims.isUnderWay(start.consumer)
         {
             accept(start, after: present.start, common: present.common)
             return pump(present)
@@ -30,37 +53,33 @@ extension PusherEngine {
             sessions.count(of: start.peer.account) < configuration.limits.userSessions
                 || sessions.session(of: start.peer, start.component) != nil
         else { throw tooManySessions(start.peer) }
-        if start.component.isLive { return startLive(start) }
-        try requireReliable()
-        if let waiting = claiming[start.consumer] {
-            // One claim at a time; this call is looked at again after it.
-            guard waiting.count < 100 else { throw .consumerBusy("\(start.consumer) is being claimed by others") }
-            claiming[start.consumer] = waiting + [{ [unowned self] in self.retry(start) }]
-            return
+        guard !start.component.isLive else {
+            return try inTurn(start.peer) { [unowned self] in self.startLive(start) }
         }
-        let now = MonotonicTime.now
-        guard let present = sessions.reliable(start.consumer) else { return try claim(start, after: .none) }
-        guard case .reliable(let delivery, let epoch) = present.kind else { return }
-        if present.peer.identity == start.peer.identity {
+        try requireReliable()
+        if let present = sessions.reliable(start.consumer), !claims.isUnderWay(start.consumer) {
+            guard mayReplace(present, start) else { throw busyHere(start) }
             if present.isResuming {
                 guard present.afterResuming.count < 100 else { throw .consumerBusy("\(start.consumer) is being taken back") }
                 present.afterResuming.append { [unowned self] in self.retry(start) }
                 return
             }
-            guard !present.isReleased else {
-                sessions.remove(present)
-                return try claim(start, after: delivery.confirmed)
-            }
-            // Another filter: the same claim, a new session.
-            sessions.remove(present)
-            begin(start, after: delivery.confirmed, epoch: epoch, common: present.common)
-        } else {
-            guard !present.lease.keepsOthersOut(at: now) else {
-                throw .consumerBusy("\(start.consumer) is being served over another connection")
-            }
-            sessions.remove(present)
-            try claim(start, after: delivery.confirmed)
         }
+        switch claims.add(start, of: start.consumer, at: .now, replacing: Start.merge) {
+        case .begins(let pause): try claim(start, after: pause)
+        // Looked at again after the claim that is under way.
+        case .waits: break
+        case .refused: throw .defenseRejected("too many calls for \(start.consumer) are under way; wait for the answers")
+        }
+    }
+
+    /// Its own peer may, and another once the lease keeps nobody out any more.
+    private func mayReplace(_ present: Session, _ start: Start) -> Bool {
+        present.peer.identity == start.peer.identity || !present.lease.keepsOthersOut(at: .now)
+    }
+
+    private func busyHere(_ start: Start) -> FutoInError {
+        .consumerBusy("\(start.consumer) is being served over another connection")
     }
 
     private func tooManySessions(_ peer: Peer) -> FutoInError {
@@ -72,43 +91,77 @@ extension PusherEngine {
         do {
             try readyToReceive(start)
         } catch {
-            server?.answer(start.peer, start.rid, error)
+            refuse(start, error)
         }
     }
 
-    /// - Parameter confirmed: what an earlier session here knows to be answered, stored yet or not.
-    private func claim(_ start: Start, after confirmed: EventID) throws(FutoInError) {
-        claiming[start.consumer] = []
+    private func refuse(_ start: Start, _ error: FutoInError) {
+        for call in start.calls { server?.answer(start.peer, call.rid, error) }
+    }
+
+    // MARK: Claims
+
+    private func claim(_ start: Start, after pause: Duration) throws(FutoInError) {
+        guard pause == .zero else {
+            loop.schedule(after: pause) { [weak self] in
+                guard let self, !self.isStopped else { return }
+                do throws(FutoInError) {
+                    try self.claim(start, after: .zero)
+                } catch {
+                    self.refuse(start, error)
+                }
+            }
+            return
+        }
         do throws(FutoInError) {
-            try inTurn(start.peer) { [unowned self] in self.claimNow(start, after: confirmed) }
+            try inTurn(start.peer) { [unowned self] in self.claimNow(start) }
         } catch {
-            claiming[start.consumer] = nil
+            claimEnded(start.consumer)
             throw error
         }
     }
 
-    private func claimNow(_ start: Start, after confirmed: EventID) {
-        store.claim(start.consumer) { [unowned self] result in
-            self.turnEnded(start.peer)
-            let waiting = self.claiming.removeValue(forKey: start.consumer) ?? []
-            switch result {
-            case .success(.claimed(let position, let epoch, _))
-            where self.sessions.count(of: start.peer.account) >= self.configuration.limits.userSessions:
-                // Others of its claims were under way at the same time.
-                self.store.release(start.consumer, epoch: epoch, position: position)
-                self.server?.answer(start.peer, start.rid, self.tooManySessions(start.peer))
-            case .success(.claimed(let position, let epoch, let common)):
-                if confirmed > position { self.store.note(start.consumer, epoch: epoch, position: confirmed) }
-                self.begin(start, after: max(position, confirmed), epoch: epoch, common: common)
-            case .success(.busy):
-                self.server?.answer(start.peer, start.rid, .consumerBusy("\(start.consumer) is being served by another pusher"))
-            case .success(.notRegistered):
-                self.server?.answer(start.peer, start.rid, .notRegistered("\(start.consumer) is not registered"))
-            case .failure(let error):
-                self.server?.answer(start.peer, start.rid, .internalError("the session could not start: \(error.message)"))
-            }
-            for call in waiting { call() }
+    private func claimEnded(_ consumer: ConsumerIdentity) { for start in claims.ended(consumer) { retry(start) } }
+
+    private func claimNow(_ start: Start) {
+        // Nobody waits for the answer any more, perhaps.
+        guard server?.isConnected(start.peer) ?? false else {
+            turnEnded(start.peer)
+            return claimEnded(start.consumer)
         }
+        guard store.usableWork != nil else {
+            return claimed(start, .failure(PostgresError(.connectionLost, "the database cannot be reached")))
+        }
+        // What the session before knows to be answered, stored yet or not.
+        var known: PositionBook.Entry?
+        if let present = sessions.reliable(start.consumer), case .reliable(let delivery, let epoch) = present.kind {
+            // Its peer may have been heard of again meanwhile.
+            guard mayReplace(present, start) else {
+                turnEnded(start.peer)
+                refuse(start, busyHere(start))
+                return claimEnded(start.consumer)
+            }
+            known = .init(consumer: start.consumer, epoch: epoch, position: delivery.confirmed)
+            sessions.remove(present)
+        }
+        store.claim(start.consumer, want: start.want, knowing: known) { [unowned self] in self.claimed(start, $0) }
+    }
+
+    private func claimed(_ start: Start, _ result: Result<ConsumerStore.Claim, PostgresError>) {
+        turnEnded(start.peer)
+        switch result {
+        case .success(.claimed(let position, let epoch, _))
+        where sessions.count(of: start.peer.account) >= configuration.limits.userSessions:
+            // Others of its claims were under way at the same time.
+            store.release(start.consumer, epoch: epoch, position: position)
+            refuse(start, tooManySessions(start.peer))
+        case .success(.claimed(let position, let epoch, let common)):
+            begin(start, after: position, epoch: epoch, common: common)
+        case .success(.busy): refuse(start, .consumerBusy("\(start.consumer) is being served by another pusher"))
+        case .success(.notRegistered): refuse(start, .notRegistered("\(start.consumer) is not registered"))
+        case .failure(let error): refuse(start, .internalError("the session could not start: \(error.message)"))
+        }
+        claimEnded(start.consumer)
     }
 
     private func begin(_ start: Start, after position: EventID, epoch: Int64, common: EventID) {
@@ -117,7 +170,6 @@ extension PusherEngine {
             common: common, lease: Lease(timeout: configuration.sessionTimeout, at: .now),
             kind: .reliable(ConsumerDelivery(after: position, configuration: configuration.delivery), epoch: epoch))
         sessions.insert(session)
-        store.note(want: start.want, of: start.consumer, epoch: epoch)
         // From now on its figures are there, if only zero.
         _ = metrics(of: session.consumer)
         logger.info("session started", metadata: [.consumer: "\(session.consumer)", .position: "\(position)"])
@@ -132,31 +184,54 @@ extension PusherEngine {
     @discardableResult
     private func accept(_ start: Start, after position: EventID, common: EventID) -> SendOutcome? {
         let origin = tail.identity.map { StreamOrigin(generation: $0.generation, after: position, common: common) }
-        return server?.answer(start.peer, start.rid, start.asksOrigin ? origin?.json ?? .true : .true)
+        var outcome: SendOutcome?
+        for call in start.calls {
+            outcome = server?.answer(start.peer, call.rid, call.asksOrigin ? origin?.json ?? .true : .true)
+        }
+        return outcome
     }
 
+    // MARK: Live
+
     private func startLive(_ start: Start) {
-        if let present = sessions.session(of: start.peer, start.component) { sessions.remove(present) }
+        guard access.isCurrent(start.peer.caller), server?.isConnected(start.peer) ?? false else { return turnEnded(start.peer) }
         // What was committed before the call must not come: find out first what that is.
         tail.whenFresh { [unowned self] isFresh in
-            guard isFresh else { return self.unavailable(start.peer, start.rid) }
-            // Others of its calls were under way at the same time.
-            guard self.sessions.count(of: start.peer.account) < self.configuration.limits.userSessions else {
-                self.server?.answer(start.peer, start.rid, self.tooManySessions(start.peer))
-                return
+            guard isFresh else { return self.liveStarted(start, .failure(.internalError("the database cannot be reached"))) }
+            let settled = self.tail.settled ?? .none
+            guard self.tail.head?.gap != nil else { return self.liveStarted(start, .success((settled, EventIDSet()))) }
+            // Beyond a gap that somebody may still fill there are events that were committed before the call, too.
+            self.store.visible(after: settled) { [unowned self] result in
+                self.liveStarted(
+                    start,
+                    result.map { (settled, $0) }.mapError { .internalError("the session could not start: \($0.message)") })
             }
-            let position = self.tail.settled ?? .none
+        }
+    }
+
+    private func liveStarted(_ start: Start, _ result: Result<(after: EventID, known: EventIDSet), FutoInError>) {
+        turnEnded(start.peer)
+        switch result {
+        case .failure(let error): refuse(start, error)
+        case .success(let (position, known)):
+            if let present = sessions.session(of: start.peer, start.component) { sessions.remove(present) }
+            // Others of its calls were under way at the same time.
+            guard sessions.count(of: start.peer.account) < configuration.limits.userSessions else {
+                return refuse(start, tooManySessions(start.peer))
+            }
             let delivery = LiveDelivery(
                 after: position,
                 configuration: .init(
-                    requestMax: self.configuration.delivery.requestMax, queueMax: self.configuration.queueMax,
-                    ackTimeout: self.configuration.delivery.ackTimeout))
+                    requestMax: configuration.delivery.requestMax, queueMax: configuration.queueMax,
+                    ackTimeout: configuration.delivery.ackTimeout))
             let session = Session(
                 consumer: start.consumer, peer: start.peer, want: start.want, precise: start.precise, start: position,
-                common: position, lease: Lease(timeout: self.configuration.sessionTimeout, at: .now), kind: .live(delivery))
-            guard self.accept(start, after: position, common: position) != .unreachable else { return }
-            self.sessions.insert(session)
-            self.keepTime()
+                common: position, lease: Lease(timeout: configuration.sessionTimeout, at: .now), kind: .live(delivery))
+            session.known = known
+            guard accept(start, after: position, common: position) != .unreachable else { return }
+            sessions.insert(session)
+            catchUp(session, after: position)
+            keepTime()
         }
     }
 
@@ -218,7 +293,6 @@ extension PusherEngine {
                 switch result {
                 case .success(true):
                     session.isReleased = false
-                    self.store.note(want: session.want, of: session.consumer, epoch: epoch)
                     self.sendDue(session, at: .now)
                 case .success(false): self.fenced(session.consumer, epoch: epoch)
                 // The next message tries again.

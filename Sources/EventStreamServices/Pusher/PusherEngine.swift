@@ -22,8 +22,7 @@ final class PusherEngine {
 
     var window: EventWindow?
     var sessions = SessionTable()
-    /// Calls for a consumer whose session is being claimed wait for the outcome.
-    var claiming: [ConsumerIdentity: [() -> Void]] = [:]
+    var claims = ClaimQueue<ConsumerIdentity, Start>()
     /// Calls that came while the database was away for a moment, or not reached yet.
     var held = HeldCalls()
     var pollMemo = PollMemo()
@@ -98,7 +97,7 @@ final class PusherEngine {
                 return (session.consumer, epoch)
             }
         }
-        store.isServed = { [unowned self] in self.sessions.reliable($0) != nil || self.claiming[$0] != nil }
+        store.isServed = { [unowned self] in self.sessions.reliable($0) != nil || self.claims.isUnderWay($0) }
         store.onOthers = { [unowned self] in self.tail.hasListeners = $0 }
         store.start()
         tail.start()
@@ -119,7 +118,7 @@ final class PusherEngine {
         tail.stop()
         for session in sessions.all { end(session, because: "the pusher stops", quietly: true) }
         // Whoever waits for a turn, for the database or for figures gets no answer any more.
-        (turns, claiming) = (.init(ownerLimit: 1000, limit: 10_000), [:])
+        (turns, claims) = (.init(ownerLimit: 1000, limit: 10_000), .init())
         _ = held.takeAll()
         figures.stop()
         await store.stop()

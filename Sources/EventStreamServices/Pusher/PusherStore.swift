@@ -154,32 +154,17 @@ final class PusherStore {
             consumer, want: want, limit: configuration.limits.userConsumers, on: connection, completion: completion)
     }
 
-    func claim(_ consumer: ConsumerIdentity, completion: @escaping (Result<ConsumerStore.Claim, PostgresError>) -> Void) {
+    /// - Parameter known: what the session before has confirmed, if there was one here.
+    func claim(
+        _ consumer: ConsumerIdentity, want: EventFilter, knowing known: PositionBook.Entry?,
+        completion: @escaping (Result<ConsumerStore.Claim, PostgresError>) -> Void
+    ) {
         guard let connection = usableWork, let consumers, let trusted else { return completion(unavailable()) }
-        // Of a session that has just ended: what it has confirmed comes first.
-        if let entry = book.entry(of: consumer) {
-            consumers.store([entry], of: trusted.generation, on: connection) { _ in }
-        }
         let now = MonotonicTime.now
         let dead = beats.filter { $0.key != pusher && now - $0.value.seen > deadAfter }.map(\.key)
         consumers.claim(
-            consumer, of: trusted.generation, for: pusher, dead: dead, on: connection, completion: completion)
-    }
-
-    /// Notes what a session wants: tried again until it is noted, or the session has ended.
-    func note(want: EventFilter, of consumer: ConsumerIdentity, epoch: Int64) {
-        guard let connection = usableWork, let consumers else { return noteLater(want: want, of: consumer, epoch: epoch) }
-        consumers.note(want: want, of: consumer, epoch: epoch, on: connection) { [weak self] result in
-            if case .success(true) = result { return }
-            self?.noteLater(want: want, of: consumer, epoch: epoch)
-        }
-    }
-
-    private func noteLater(want: EventFilter, of consumer: ConsumerIdentity, epoch: Int64) {
-        loop.schedule(after: .seconds(1)) { [weak self] in
-            guard let self, self.sessions().contains(where: { $0 == (consumer, epoch) }) else { return }
-            self.note(want: want, of: consumer, epoch: epoch)
-        }
+            consumer, want: want, knowing: book.newest(known, of: consumer), of: trusted.generation, for: pusher, dead: dead,
+            on: connection, completion: completion)
     }
 
     /// Takes back what was released, unless another pusher has claimed it.
@@ -213,6 +198,11 @@ final class PusherStore {
     }
 
     // MARK: History
+
+    func visible(after id: EventID, completion: @escaping (Result<EventIDSet, PostgresError>) -> Void) {
+        guard let connection = usableReading, let reader else { return completion(unavailable()) }
+        reader.visible(after: id, on: connection, completion: completion)
+    }
 
     func read(
         after: EventID, through: EventID, want: EventFilter, stretch: QueueReader.Stretch = .limited,

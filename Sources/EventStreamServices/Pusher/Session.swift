@@ -23,6 +23,8 @@ final class Session {
     var feed = ConsumerFeed()
     /// What the last group needed that found no room; less is not worth reading again.
     var neededRoom = 0
+    /// Of a live one: events past its start that had been committed when it was asked for; they do not come.
+    var known = EventIDSet()
     /// Groups whose events are being read again.
     var rereading: Set<UInt64> = []
     var isOver = false

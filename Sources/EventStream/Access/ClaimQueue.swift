@@ -1,0 +1,73 @@
+/// Who asks for a consumer's session: one claim of a consumer is under way at a time, and a peer that asks again and again costs
+/// the database no more than a few claims a second. Of what one peer asks meanwhile only the last counts.
+public struct ClaimQueue<Consumer: Hashable, Start> {
+    public enum Outcome: Hashable, Sendable {
+        /// The claim may be made after this pause; ``ended(_:)`` is to be called when it is done.
+        case begins(after: Duration)
+        /// A claim of this consumer is under way; ``ended(_:)`` returns who waited for it.
+        case waits
+        /// Too many wait already.
+        case refused
+    }
+
+    /// Claims of a consumer that need no pause, and how often there may be another.
+    public static var burst: Int { 10 }
+    public static var interval: Duration { .milliseconds(100) }
+    /// Who may wait for one claim.
+    public static var waitingLimit: Int { 100 }
+
+    private struct Turn {
+        /// When all claims so far are paid for.
+        var paid: MonotonicTime
+        var isUnderWay = false
+        var waiting: [Start] = []
+    }
+
+    private var turns: [Consumer: Turn] = [:]
+    private var pruneAt = 1000
+
+    public init() {}
+
+    /// Consumers that are known.
+    public var count: Int { turns.count }
+
+    public func isUnderWay(_ consumer: Consumer) -> Bool { turns[consumer]?.isUnderWay ?? false }
+
+    /// - Parameter replacing: what becomes of one that waits and the new one: one start that stands for both, or nil.
+    public mutating func add(
+        _ start: Start, of consumer: Consumer, at now: MonotonicTime, replacing merge: (Start, Start) -> Start?
+    ) -> Outcome {
+        prune(at: now)
+        var turn = turns[consumer] ?? Turn(paid: now)
+        defer { turns[consumer] = turn }
+        guard turn.isUnderWay else {
+            turn.isUnderWay = true
+            turn.paid = max(turn.paid, now) + ClaimQueue.interval
+            return .begins(after: max(.zero, turn.paid - now - ClaimQueue.interval * ClaimQueue.burst))
+        }
+        for index in turn.waiting.indices {
+            guard let merged = merge(turn.waiting[index], start) else { continue }
+            turn.waiting[index] = merged
+            return .waits
+        }
+        guard turn.waiting.count < ClaimQueue.waitingLimit else { return .refused }
+        turn.waiting.append(start)
+        return .waits
+    }
+
+    /// - Returns: who waited for the claim that is done now: they may need none any more.
+    public mutating func ended(_ consumer: Consumer) -> [Start] {
+        guard var turn = turns[consumer] else { return [] }
+        defer { turns[consumer] = turn }
+        let waiting = turn.waiting
+        (turn.isUnderWay, turn.waiting) = (false, [])
+        return waiting
+    }
+
+    /// Names that were asked for once must not stay for ever.
+    private mutating func prune(at now: MonotonicTime) {
+        guard turns.count >= pruneAt else { return }
+        turns = turns.filter { $0.value.isUnderWay || now < $0.value.paid }
+        pruneAt = max(1000, turns.count * 2)
+    }
+}
