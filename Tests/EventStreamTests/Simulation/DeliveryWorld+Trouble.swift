@@ -37,7 +37,20 @@ extension DeliveryWorld {
         case 17: receivers[surroundings.random.below(receivers.count)].stop()
         case 18...19: ask(pushers[endpoint])
         case 20...21: database.takeAway(surroundings.random.below(receivers.count))
-        default: break
+        case 22...23: beOperator(receivers[surroundings.random.below(receivers.count)].consumer)
+        case 24: database.hasPolicy = !database.hasPolicy
+        default: if surroundings.chance(50) { database.hasPolicy = false }
+        }
+    }
+
+    /// An operator sets a position back or forward, or removes a consumer.
+    private func beOperator(_ consumer: Int) {
+        let head = database.knownFloor
+        switch surroundings.random.below(5) {
+        case 0: database.set(consumer, to: 0)
+        case 1...2: database.set(consumer, to: Int64(surroundings.random.below(Int(head) + 1)))
+        case 3: database.set(consumer, to: head)
+        default: database.remove(consumer)
         }
     }
 
@@ -66,6 +79,7 @@ extension DeliveryWorld {
     /// No more faults; those there are come right.
     func endTrouble() {
         surroundings.hasTrouble = false
+        database.hasPolicy = false
         for endpoint in pushers.indices {
             pushers[endpoint]?.frozenUntil = nil
             if let due = restarts[endpoint] { restarts[endpoint] = min(due, surroundings.now) }

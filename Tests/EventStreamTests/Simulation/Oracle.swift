@@ -13,6 +13,11 @@ final class Oracle {
         var processed = 0
         /// What was discarded before it registered. A pusher that still has some of it may deliver that, too.
         var start: Int64 = 0
+        /// The last event that was applied.
+        var applied: Int64 = 0
+        /// When an operator registered it or set its position last; and how far events have been sent in sessions since then.
+        var operatorEpoch: Int64 = 0
+        var sent: Int64 = 0
         /// The pusher that claimed it last.
         var owner: Int64 = 0
         var epoch: Int64 = 0
@@ -77,10 +82,32 @@ final class Oracle {
 
     func name(_ consumer: Int) -> String { "consumer \(consumer)" }
 
-    func registered(_ consumer: Int, discarded: Int64) {
-        consumers[consumer].start = discarded
-        consumers[consumer].processed = index(after: discarded, consumers[consumer].events)
+    func registered(_ consumer: Int, discarded: Int64, epoch: Int64) {
+        skipped(through: discarded, consumer)
+        (consumers[consumer].operatorEpoch, consumers[consumer].sent) = (epoch, discarded)
         surroundings.note("\(name(consumer)) is registered")
+    }
+
+    /// An operator sets a position: from there its events come again, whatever anybody knows of the sessions before.
+    func set(_ consumer: Int, to position: Int64, discarded: Int64, epoch: Int64) {
+        surroundings.note("the position of \(name(consumer)) is set to \(position)")
+        skipped(through: position, consumer)
+        // What is discarded by then cannot come.
+        (consumers[consumer].operatorEpoch, consumers[consumer].sent) = (epoch, max(position, discarded))
+        claimed(consumer, by: 0, epoch: epoch)
+    }
+
+    /// Nobody expects to get these any more.
+    private func skipped(through id: Int64, _ consumer: Int) {
+        let index = index(after: id, consumers[consumer].events)
+        guard index > consumers[consumer].processed || consumers[consumer].start == 0 else { return }
+        consumers[consumer].start = max(consumers[consumer].start, id)
+        consumers[consumer].processed = max(consumers[consumer].processed, index)
+    }
+
+    func sent(_ id: Int64, to consumer: Int, epoch: Int64) {
+        guard epoch > consumers[consumer].operatorEpoch else { return }
+        consumers[consumer].sent = max(consumers[consumer].sent, id)
     }
 
     func claimed(_ consumer: Int, by pusher: Int64, epoch: Int64) {
@@ -100,11 +127,20 @@ final class Oracle {
         guard position != before else { return }
         surroundings.note("\(name(consumer)): position \(before) -> \(position) by pusher \(pusher)")
         settled(position, queue, "the position of \(name(consumer))")
+        checkSent(consumer, through: position)
         if index(after: position, consumers[consumer].events) > consumers[consumer].processed {
             surroundings.broken(
                 "the position of \(name(consumer)) is \(position), and \(consumers[consumer].events[consumers[consumer].processed])"
                     + " was not processed")
         }
+    }
+
+    /// What was confirmed must have been sent since an operator has set the position.
+    private func checkSent(_ consumer: Int, through position: Int64) {
+        let (events, sent) = (consumers[consumer].events, consumers[consumer].sent)
+        guard index(after: position, events) > index(after: sent, events) else { return }
+        surroundings.broken(
+            "the position of \(name(consumer)) is \(position), and since it was set events were sent up to \(sent) only")
     }
 
     /// - Parameter previous: what this life of the receiver processed before; nil if this is its first.
@@ -124,17 +160,15 @@ final class Oracle {
         if let previous, previous > start, index == 0 || events[index - 1] != previous {
             surroundings.broken("\(name(consumer)) processed \(id) after \(previous), and not what lies between")
         }
-        if consumers[consumer].isExact, index < consumers[consumer].processed {
+        if consumers[consumer].isExact, id <= consumers[consumer].applied {
             surroundings.broken("\(name(consumer)) applied \(id) twice")
         }
+        consumers[consumer].applied = max(consumers[consumer].applied, id)
         consumers[consumer].processed = max(consumers[consumer].processed, index + 1)
     }
 
     /// Where a receiver that keeps what it has processed goes on.
-    func lastProcessed(by consumer: Int) -> Int64 {
-        let count = consumers[consumer].processed
-        return count == 0 ? 0 : consumers[consumer].events[count - 1]
-    }
+    func lastProcessed(by consumer: Int) -> Int64 { consumers[consumer].applied }
 
     /// What is still to be done; nil if every consumer has everything, and every position is at the end.
     func remainder(_ stored: [SimulatedDatabase.Consumer]) -> String? {

@@ -82,8 +82,9 @@ final class SimulatedConnection {
 
     /// The server carries out the next statement; or, with nobody left to answer, ends some time.
     ///
+    /// - Parameter isRefused: whether the statement fails, whatever it is.
     /// - Returns: whether the server's process ended.
-    func serve() -> Bool {
+    func serve(isRefused: Bool = false) -> Bool {
         if submitted.isEmpty || (!isOpen && surroundings.chance(20)) {
             guard !isOpen, surroundings.chance(25) else { return false }
             die()
@@ -95,7 +96,7 @@ final class SimulatedConnection {
             guard surroundings.now - since > .milliseconds(500) else { return false }
             surroundings.note("connection \(number): a statement waited too long for a lock")
             failNext()
-        } else if surroundings.trouble(1), surroundings.chance(25) {
+        } else if isRefused || (surroundings.trouble(1) && surroundings.chance(25)) {
             surroundings.note("connection \(number): a statement fails")
             failNext()
         } else {

@@ -33,6 +33,10 @@ final class SimulatedDatabase {
     private var latch: (holder: Int, depth: Int)?
     private var waker: Int?
     private var signsOfLife: [(pusher: Int64, connection: Int)] = []
+    /// A row policy has been made: rather than hide rows the server refuses every statement.
+    var hasPolicy = false
+    /// The real ones grow by random numbers: none comes twice.
+    private var lastEpoch: Int64 = 0
 
     init(_ surroundings: Surroundings, _ habits: SimulatedQueue.Habits, _ oracle: Oracle) {
         self.surroundings = surroundings
@@ -58,7 +62,7 @@ final class SimulatedDatabase {
     }
 
     func serve(_ connection: SimulatedConnection) {
-        if connection.serve() { unlock(connection) }
+        if connection.serve(isRefused: hasPolicy) { unlock(connection) }
         forget()
     }
 
@@ -172,19 +176,32 @@ final class SimulatedDatabase {
     func register(_ consumer: Int) {
         guard !consumers[consumer].isRegistered else { return }
         consumers[consumer].isRegistered = true
-        oracle.registered(consumer, discarded: discarded)
+        oracle.registered(consumer, discarded: discarded, epoch: lastEpoch)
     }
 
-    func claim(_ consumer: Int, for pusher: Int64, dead: [Int64]) -> Claim {
+    private func nextEpoch() -> Int64 {
+        lastEpoch += 1
+        return lastEpoch
+    }
+
+    /// - Parameter known: what a session before has confirmed; counts under its own epoch only.
+    func claim(_ consumer: Int, for pusher: Int64, knowing known: PositionBook.Entry?, dead: [Int64]) -> Claim {
         guard consumers[consumer].isRegistered else { return .notRegistered }
         if let owner = consumers[consumer].owner, owner != pusher, !dead.contains(owner),
             signsOfLife.contains(where: { $0.pusher == owner })
         {
             return .busy
         }
+        let before = (epoch: consumers[consumer].epoch, position: consumers[consumer].position)
         consumers[consumer].owner = pusher
-        consumers[consumer].epoch += 1
+        consumers[consumer].epoch = nextEpoch()
         oracle.claimed(consumer, by: pusher, epoch: consumers[consumer].epoch)
+        if let known, known.epoch == before.epoch || surroundings.fault == .knowledgeOfAnotherEpoch {
+            consumers[consumer].position = max(before.position, known.position.rawValue)
+            oracle.stored(
+                consumer, from: before.position, to: consumers[consumer].position, by: pusher,
+                epoch: consumers[consumer].epoch, queue)
+        }
         return .claimed(position: consumers[consumer].position, epoch: consumers[consumer].epoch)
     }
 
@@ -204,8 +221,25 @@ final class SimulatedDatabase {
         guard consumers[consumer].owner != nil else { return }
         surroundings.note("consumer \(consumer) is taken away")
         consumers[consumer].owner = nil
-        consumers[consumer].epoch += 1
+        consumers[consumer].epoch = nextEpoch()
         oracle.claimed(consumer, by: 0, epoch: consumers[consumer].epoch)
+    }
+
+    /// An operator moves a position, not past what is settled, while nothing is being discarded.
+    func set(_ consumer: Int, to position: Int64) {
+        guard consumers[consumer].isRegistered, !isDiscarding else { return }
+        consumers[consumer].owner = nil
+        consumers[consumer].epoch = nextEpoch()
+        consumers[consumer].position = position
+        oracle.set(consumer, to: position, discarded: discarded, epoch: consumers[consumer].epoch)
+    }
+
+    /// An operator removes a consumer. Its receiver registers it again.
+    func remove(_ consumer: Int) {
+        guard consumers[consumer].isRegistered else { return }
+        surroundings.note("consumer \(consumer) is removed")
+        consumers[consumer] = Consumer(identity: consumers[consumer].identity)
+        oracle.claimed(consumer, by: 0, epoch: nextEpoch())
     }
 
     func store(_ entries: [PositionBook.Entry], by pusher: Int64) -> [Stored] {

@@ -118,6 +118,7 @@ extension SimulatedPusher {
             surroundings.note(
                 "pusher \(run): consumer \(session.consumer) gets seq \(group.sequence), \(rows.map(\.id)), rid \(rid)")
             session.delivery.sent(group.sequence, rid: rid, at: now)
+            if let last = rows.last?.id { database.oracle.sent(last, to: session.consumer, epoch: session.epoch) }
         case .full:
             session.delivery.postponed(group.sequence, until: now + .milliseconds(20))
             keepTime(within: .milliseconds(20))

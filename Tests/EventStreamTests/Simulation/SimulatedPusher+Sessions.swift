@@ -60,37 +60,37 @@ extension SimulatedPusher {
             claiming[index].waiting.append { [unowned self] in self.readyToReceive(start) }
             return
         }
-        guard let present = session(of: start.consumer) else { return claim(start, after: .none) }
+        guard let present = session(of: start.consumer) else { return claim(start) }
         guard present.peer == start.link.peer else {
             guard !present.lease.keepsOthersOut(at: surroundings.now) else {
                 answer(start.link, start.rid, .busy)
                 return
             }
-            remove(present)
-            return claim(start, after: present.delivery.confirmed)
+            return claim(start)
         }
         guard !present.isResuming else {
             present.afterResuming.append { [unowned self] in self.readyToReceive(start) }
             return
         }
-        guard !present.isReleased else {
-            remove(present)
-            return claim(start, after: present.delivery.confirmed)
-        }
+        guard !present.isReleased else { return claim(start) }
         answer(start.link, start.rid, .done)
         pump(present)
     }
 
-    private func claim(_ start: Start, after confirmed: EventID) {
+    private func claim(_ start: Start) {
         claiming.append((start.consumer, []))
-        store.claim(start.consumer) { [unowned self] claim in
+        var known: PositionBook.Entry?
+        if let present = session(of: start.consumer) {
+            let consumer = SimulatedDatabase.identity(of: start.consumer)
+            known = .init(consumer: consumer, epoch: present.epoch, position: present.delivery.confirmed)
+            remove(present)
+        }
+        store.claim(start.consumer, knowing: known) { [unowned self] claim in
             let index = self.claiming.firstIndex { $0.consumer == start.consumer }
             let waiting = index.map { self.claiming.remove(at: $0).waiting } ?? []
             switch claim {
             case .claimed(let stored, let epoch):
-                let position = EventID(stored)
-                if confirmed > position { self.store.note(start.consumer, epoch: epoch, position: confirmed) }
-                self.begin(start, after: max(position, confirmed), epoch: epoch)
+                self.begin(start, after: EventID(stored), epoch: epoch)
             case .busy: self.answer(start.link, start.rid, .busy)
             case .notRegistered, nil: self.answer(start.link, start.rid, .failed)
             }

@@ -81,13 +81,14 @@ final class SimulatedStore {
         connection.submit(isBlocked: { database.isDiscarding }, { database.register(consumer) }) { completion($0 != nil) }
     }
 
-    func claim(_ consumer: Int, _ completion: @escaping (SimulatedDatabase.Claim?) -> Void) {
+    func claim(
+        _ consumer: Int, knowing known: PositionBook.Entry?, _ completion: @escaping (SimulatedDatabase.Claim?) -> Void
+    ) {
         guard let connection = work.current else { return completion(nil) }
-        if let entry = book.entry(of: SimulatedDatabase.identity(of: consumer)) {
-            connection.submit({ [database, pusher] in database.store([entry], by: pusher) }) { _ in }
-        }
+        let known = book.newest(known, of: SimulatedDatabase.identity(of: consumer))
         let dead = beats.filter { $0.pusher != pusher && surroundings.now - $0.seen > deadAfter }.map(\.pusher)
-        connection.submit({ [database, pusher] in database.claim(consumer, for: pusher, dead: dead) }, completion)
+        connection.submit(
+            { [database, pusher] in database.claim(consumer, for: pusher, knowing: known, dead: dead) }, completion)
     }
 
     func release(_ consumer: Int, epoch: Int64, position: EventID) {

@@ -14,6 +14,8 @@ enum PlantedFault: CaseIterable {
     case resendCutShort
     /// Positions are stored whoever has the consumer.
     case epochNotChecked
+    /// What a session before has confirmed counts although an operator has set the position since.
+    case knowledgeOfAnotherEpoch
     /// The latch is taken after the last read before a sleep.
     case latchAfterRead
     /// A beat that fails on a living connection is the last one.
