@@ -106,7 +106,8 @@ let package = Package(
             .testTarget(
                 name: "EventStreamTests",
                 dependencies: [
-                    "EventStream", "EventStreamClient", "EventStreamServices", "Prometheus", "TestSupport", deque,
+                    "CommandLineSupport", "EventStream", "EventStreamClient", "EventStreamServices", "Prometheus", "TestSupport",
+                    deque, logging,
                     .product(name: "CoreMetrics", package: "swift-metrics"),
                 ],
                 swiftSettings: strict),

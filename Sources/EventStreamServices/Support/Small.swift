@@ -27,4 +27,5 @@ extension String {
     static let settled: String = "settled"
     static let generation: String = "generation"
     static let discarded: String = "discarded"
+    static let suppressed: String = "suppressed"
 }
