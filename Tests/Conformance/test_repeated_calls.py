@@ -80,3 +80,13 @@ def test_live_sessions_replaced_without_end_are_answered_and_disturb_nobody(stre
     rival.ready(consumer, [event_type])
     wanted = int(source.add_event(event_type))
     assert rival.next_group().ids == [wanted]
+
+
+def test_what_a_peer_repeats_fills_no_log(stream, peer, consumer):
+    before = len(stream.pusher.process.log.read_bytes())
+    began = time.monotonic()
+    flood(peer, toggling(consumer, {"want": ["ONE"]}, {"want": ["TWO"]}))
+    flood(peer, ((number, json.dumps({"f": f"{PUSH}:stopReceiving", "p": {"component": consumer}, "rid": f"C{number}y"}))
+                 for number in range(CALLS)))
+    lines = stream.pusher.process.log.read_bytes()[before:].count(b"\n")
+    assert lines < 300 + 3 * (time.monotonic() - began)

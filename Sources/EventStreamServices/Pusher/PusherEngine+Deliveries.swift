@@ -232,13 +232,15 @@ extension PusherEngine {
     private func reportFailure(
         of group: ConsumerDelivery.Group, _ answer: ConsumerDelivery.Answer, _ session: Session, at now: MonotonicTime
     ) {
-        guard case .failed(let text) = answer, session.failures.isDue(at: now) else { return }
+        guard case .failed(let text) = answer,
+            let line = failureLog.line("cannot process", of: session.peer.account, at: now)
+        else { return }
         logger.warning(
             "a receiver cannot process a group; it is sent again",
-            metadata: [
+            metadata: line.metadata([
                 .consumer: "\(session.consumer)", .first: "\(group.after.next)", .last: "\(group.last)",
                 .attempts: "\(group.attempts)", .error: "\(text.prefix(500))",
-            ])
+            ]))
     }
 
     // MARK: Live

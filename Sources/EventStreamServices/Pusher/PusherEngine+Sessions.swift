@@ -172,7 +172,10 @@ extension PusherEngine {
         sessions.insert(session)
         // From now on its figures are there, if only zero.
         _ = metrics(of: session.consumer)
-        logger.info("session started", metadata: [.consumer: "\(session.consumer)", .position: "\(position)"])
+        if let line = sessionLog.line("session started", of: start.peer.account) {
+            logger.info(
+                "session started", metadata: line.metadata([.consumer: "\(session.consumer)", .position: "\(position)"]))
+        }
         // The peer may be gone by now; then nobody is to be kept out.
         guard accept(start, after: position, common: common) != .unreachable else {
             return end(session, because: "its receiver is gone")
@@ -243,11 +246,12 @@ extension PusherEngine {
         sessions.remove(session)
         guard case .reliable(let delivery, let epoch) = session.kind else { return completion() }
         store.release(session.consumer, epoch: epoch, position: delivery.confirmed, completion: completion)
-        if !quietly {
-            logger.info(
-                "session ended",
-                metadata: [.consumer: "\(session.consumer)", .position: "\(delivery.confirmed)", .reason: "\(reason)"])
-        }
+        guard !quietly, let line = sessionLog.line("session ended", of: session.peer.account) else { return }
+        logger.info(
+            "session ended",
+            metadata: line.metadata([
+                .consumer: "\(session.consumer)", .position: "\(delivery.confirmed)", .reason: "\(reason)",
+            ]))
     }
 
     /// The connection closed: the session waits for its peer, but keeps nobody out any more, here or at another pusher.

@@ -39,6 +39,10 @@ final class PusherEngine {
     private var stopping = false
     private(set) var isStopped = false
     private var lastRid: UInt64
+    /// Lines that peers can cause; a service that begins many sessions at once is seen to.
+    var sessionLog = PeerLog(
+        each: .init(burst: 100, interval: .seconds(1)), all: .init(burst: 1000, interval: .milliseconds(100)))
+    var failureLog = PeerLog(each: .init(burst: 3, interval: .seconds(10)))
 
     init(_ configuration: Pusher.Configuration, loop: EventLoop, logger: Logger) throws {
         self.configuration = configuration

@@ -33,7 +33,6 @@ final class Session {
     var isResuming = false
     /// Calls of the peer that wait to see whether it can be taken back.
     var afterResuming: [() -> Void] = []
-    var failures = FailureLog()
     /// When the first event of each group in flight was recorded, by the group's number.
     private var recorded: Deque<(sequence: UInt64, at: EventTimestamp)> = []
 
@@ -76,16 +75,6 @@ final class Session {
     /// Nothing waits for an answer.
     var isIdle: Bool {
         if case .reliable(let delivery, _) = kind { return delivery.inFlight.isEmpty }
-        return true
-    }
-}
-
-/// Keeps the log short while a receiver answers with errors.
-struct FailureLog {
-    private var lastReport: MonotonicTime?
-    mutating func isDue(at now: MonotonicTime) -> Bool {
-        if let lastReport, now - lastReport < .seconds(10) { return false }
-        lastReport = now
         return true
     }
 }
