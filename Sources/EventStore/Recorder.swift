@@ -16,19 +16,25 @@ public struct Recorder: Sendable {
     private let statement: Statement
 
     public init(_ tables: StreamTables) {
-        // The order of the input is the order of the ids: defaults are computed above the sort.
+        // The order of the input is the order of the ids: defaults are computed above the sort. A trigger may drop rows without a
+        // word, and nobody could tell which then: such a statement fails, unless it has one row only.
         statement = Statement(
             """
-            INSERT INTO \(tables.events.sql) (type, data)
-            SELECT draft.type, draft.data::json
-            FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS draft (type, data, position) ORDER BY position
-            RETURNING id
+            WITH recorded AS (
+                INSERT INTO \(tables.events.sql) (type, data)
+                SELECT draft.type, draft.data::json
+                FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS draft (type, data, position) ORDER BY position
+                RETURNING id)
+            SELECT id FROM recorded
+            UNION ALL
+            SELECT 1 / (count(*) - count(*)) FROM recorded
+            HAVING count(*) <> cardinality($1::text[]) AND cardinality($1::text[]) > 1
             """, name: "evt_record")
     }
 
     /// Records the events in one transaction.
     ///
-    /// - Returns: to the completion: their ids, in the order given.
+    /// - Returns: to the completion: their ids, in the order given; none for a single event that a trigger has dropped.
     public func record(
         _ drafts: [Draft], on connection: Connection, completion: @escaping (Result<[EventID], PostgresError>) -> Void
     ) {

@@ -80,6 +80,12 @@ final class GeneratorEngine {
         let draft: Recorder.Draft
     }
 
+    private struct Batch {
+        var events: [Pending]
+        /// Until when those at fault are looked for among them; nil before anything failed.
+        var searchEnd: MonotonicTime?
+    }
+
     private let configuration: Generator.Configuration
     private let loop: EventLoop
     private let logger: Logger
@@ -88,8 +94,8 @@ final class GeneratorEngine {
     private let database: PersistentConnection
     private var recorder: Recorder?
     private var waiting = FairQueue<Account, Pending>()
-    /// Of a batch that failed: to be committed before anything newer.
-    private var again: Deque<[Pending]> = []
+    /// Parts of a batch that failed: to be committed before anything newer.
+    private var again: Deque<Batch> = []
     private var committing = false
     private var patience: Timer?
     private var trouble = TroubleLog()
@@ -197,74 +203,71 @@ final class GeneratorEngine {
     private func commitNext() {
         guard !committing else { return }
         guard !waiting.isEmpty || !again.isEmpty, let connection = database.current, let recorder else {
-            for pending in again.joined() + waiting.takeAll() {
+            for pending in again.flatMap(\.events) + waiting.takeAll() {
                 server?.answer(
                     pending.peer, pending.rid, .internalError("the event was not recorded: the database cannot be reached"))
             }
             again.removeAll()
             return idle()
         }
-        var batch = again.popFirst() ?? waiting.take(configuration.commitMax, share: configuration.commitShare)
+        var batch =
+            again.popFirst() ?? Batch(events: waiting.take(configuration.commitMax, share: configuration.commitShare))
         // Of somebody who may not record any more, what waits is not recorded either.
-        batch.removeAll { !access.isCurrent($0.peer.caller) }
-        guard !batch.isEmpty else { return commitNext() }
+        batch.events.removeAll { !access.isCurrent($0.peer.caller) }
+        guard !batch.events.isEmpty else { return commitNext() }
         commit(batch, with: recorder, on: connection)
     }
 
-    private func commit(_ batch: [Pending], with recorder: Recorder, on connection: Connection) {
+    private func commit(_ batch: Batch, with recorder: Recorder, on connection: Connection) {
         committing = true
         progress.waits()
         let begun = MonotonicTime.now
-        recorder.record(batch.map(\.draft), on: connection) { [unowned self] result in
+        recorder.record(batch.events.map(\.draft), on: connection) { [unowned self] result in
             self.committing = false
             switch result {
             case .success(let ids):
                 self.events.add(ids.count)
                 self.commits.record(.now - begun)
                 self.progress.moved(more: false)
-                for (pending, id) in zip(batch, ids) {
-                    self.server?.answer(pending.peer, pending.rid, RawJSON.string(id.description))
-                }
+                self.recorded(batch.events, as: ids)
             case .failure(let error):
-                if batch.count > 1, connection.isOpen, GeneratorEngine.isEventAtFault(error) {
-                    // Nothing of the batch was recorded. Halves, down to single events, find the one at fault.
-                    let middle = batch.count / 2
-                    return self.commitInTurn([Array(batch[..<middle]), Array(batch[middle...])], recorder, connection)
+                let failure = RecordingFailure(error: error)
+                if batch.events.count > 1, connection.isOpen, failure.mayBeOfOneEvent, batch.searchEnd.map({ $0 > .now }) ?? true
+                {
+                    return self.search(batch, with: recorder, on: connection)
                 }
-                self.progress.moved(more: false)
-                if !GeneratorEngine.isEventAtFault(error) {
-                    self.progress.failed("events could not be recorded: \(error)")
-                    if self.trouble.isNews("\(error)") {
-                        self.logger.warning("events could not be recorded", metadata: [.error: "\(error)"])
-                    }
-                }
-                for pending in batch { self.server?.answer(pending.peer, pending.rid, GeneratorEngine.explain(error)) }
+                self.failed(batch.events, failure)
             }
             if self.database.current == nil { self.waitForDatabase() } else { self.commitNext() }
         }
     }
 
-    /// Puts the parts back in front, to be committed one by one before anything newer.
-    private func commitInTurn(_ parts: [[Pending]], _ recorder: Recorder, _ connection: Connection) {
-        again.prepend(contentsOf: parts.dropFirst())
-        commit(parts[0], with: recorder, on: connection)
+    private func recorded(_ events: [Pending], as ids: [EventID]) {
+        for (pending, id) in zip(events, ids) { server?.answer(pending.peer, pending.rid, RawJSON.string(id.description)) }
+        for pending in events.dropFirst(ids.count) {
+            let error = FutoInError.invalidRequest("the event was not recorded: a trigger of the event table has dropped it")
+            server?.answer(pending.peer, pending.rid, error)
+        }
     }
 
-    /// Class 22 and 23, and too deep nesting: the database has looked at an event and will not have it.
-    private static func isEventAtFault(_ error: PostgresError) -> Bool {
-        guard error.code == .server, let state = error.sqlState else { return false }
-        return state.hasPrefix("22") || state.hasPrefix("23") || state == "54001"
+    private func failed(_ events: [Pending], _ failure: RecordingFailure) {
+        progress.moved(more: false)
+        if !failure.isRefusal {
+            let error = failure.error
+            progress.failed("events could not be recorded: \(error)")
+            if trouble.isNews("\(error)") {
+                logger.warning("events could not be recorded", metadata: [.error: "\(error)"])
+            }
+        }
+        for pending in events { server?.answer(pending.peer, pending.rid, failure.answer) }
     }
 
-    private static func explain(_ error: PostgresError) -> FutoInError {
-        if isEventAtFault(error) {
-            return .invalidRequest("the event was not recorded: \(error.message)")
-        }
-        if error.code == .server && error.sqlState?.hasPrefix("57P") != true {
-            return .internalError("the event was not recorded: \(error)")
-        }
-        guard error.mayHaveBeenExecuted else { return .internalError("the event was not recorded: \(error)") }
-        return .internalError("it is not known whether the event was recorded: \(error)")
+    /// Nothing of the batch was recorded. Halves, down to single events, find those at fault; the others are recorded, in order and
+    /// before anything newer.
+    private func search(_ batch: Batch, with recorder: Recorder, on connection: Connection) {
+        let (middle, end) = (batch.events.count / 2, batch.searchEnd ?? .now + RecordingFailure.searchLimit)
+        again.prepend(Batch(events: Array(batch.events[middle...]), searchEnd: end))
+        commit(Batch(events: Array(batch.events[..<middle]), searchEnd: end), with: recorder, on: connection)
     }
 }
 

@@ -1,0 +1,37 @@
+import EventStream
+import Postgres
+import Testing
+
+@testable import EventStreamServices
+
+struct RecordingFailureTests {
+    private func failure(_ state: String, _ code: PostgresError.Code = .server) -> RecordingFailure {
+        RecordingFailure(error: PostgresError(code, "what the server said", sqlState: state))
+    }
+
+    @Test(arguments: ["P0001", "AB123", "23514", "23505", "22012", "54001", "44000", "09000", "PT404"])
+    func whatARuleOfTheApplicationsRefusesIsAnInvalidRequestWithTheServersWords(state: String) {
+        #expect(failure(state).mayBeOfOneEvent && failure(state).isRefusal)
+        #expect(failure(state).answer == .invalidRequest("the event was not recorded: what the server said"))
+    }
+
+    @Test(arguments: ["42P01", "42501", "53100", "55P03", "57014", "XX000", "54000", "0A000", "21000"])
+    func whatMayBeAnybodysFaultIsLookedForToo(state: String) {
+        #expect(failure(state).mayBeOfOneEvent && !failure(state).isRefusal)
+        #expect(failure(state).answer.name == "InternalError")
+        #expect(failure(state).answer.text == "the event was not recorded: what the server said (SQLSTATE \(state))")
+    }
+
+    @Test(arguments: ["40001", "40P01", "57P01", "57P03", "25006", "08006"])
+    func conflictsAndLostSessionsAreNotOfOneEvent(state: String) {
+        #expect(!failure(state).mayBeOfOneEvent)
+        #expect(failure(state).answer.name == "InternalError")
+    }
+
+    @Test func aLostConnectionLeavesTheOutcomeUnknown() {
+        let lost = RecordingFailure(error: PostgresError(.connectionLost, "gone", mayHaveBeenExecuted: true))
+        #expect(!lost.mayBeOfOneEvent && lost.answer.text == "it is not known whether the event was recorded: gone")
+        let unsent = RecordingFailure(error: PostgresError(.connectionLost, "gone"))
+        #expect(unsent.answer.text == "the event was not recorded: gone")
+    }
+}
