@@ -37,6 +37,9 @@ public final class Socket {
         case routerHandover(Bool)
         /// Probes idle connections, so that a vanished peer is noticed (ZMTP heartbeats).
         case heartbeat(interval: Duration, timeout: Duration)
+        /// Tells the peer with each heartbeat that the connection is dead if nothing follows for so long, whatever the peer's own
+        /// options are. libzmq heeds that as long as the heartbeat is the last thing that came (4.3.4, `decode_and_push`).
+        case heartbeatTimeToLive(Duration)
         case reconnect(first: Duration, longest: Duration)
         case handshakeTimeout(Duration)
         case subscribe([UInt8]), unsubscribe([UInt8])
@@ -86,6 +89,7 @@ public final class Socket {
         case .heartbeat(let interval, let timeout):
             try set(ZMQ_HEARTBEAT_IVL, interval.milliseconds)
             try set(ZMQ_HEARTBEAT_TIMEOUT, timeout.milliseconds)
+        case .heartbeatTimeToLive(let value): try set(ZMQ_HEARTBEAT_TTL, value.milliseconds)
         case .reconnect(let first, let longest):
             try set(ZMQ_RECONNECT_IVL, first.milliseconds)
             try set(ZMQ_RECONNECT_IVL_MAX, longest.milliseconds)

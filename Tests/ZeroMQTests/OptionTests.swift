@@ -12,7 +12,7 @@ struct OptionTests {
                     .sendHighWaterMark(0), .receiveHighWaterMark(10), .linger(.zero),
                     .linger(.milliseconds(1)), .maxMessageSize(-1), .maxMessageSize(1 << 40), .routingID(bytes("router")),
                     .routerMandatory(true), .routerMandatory(false), .routerHandover(true),
-                    .heartbeat(interval: .seconds(2), timeout: .seconds(6)),
+                    .heartbeat(interval: .seconds(2), timeout: .seconds(6)), .heartbeatTimeToLive(.seconds(6)),
                     .reconnect(first: .milliseconds(10), longest: .seconds(1)), .handshakeTimeout(.seconds(5)), .ipv6(true),
                     .ipv6(false), .immediate(true), .linger(.zero),
                 ])

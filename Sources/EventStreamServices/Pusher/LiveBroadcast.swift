@@ -54,7 +54,8 @@ final class LiveBroadcast {
             .xpub, in: context,
             options: [
                 .sendHighWaterMark(LiveBroadcast.longestQueue), .ipv6(endpoints.list.contains { $0.contains("[") }),
-                .heartbeat(interval: .seconds(5), timeout: .seconds(15)), .handshakeTimeout(.seconds(5)),
+                .heartbeat(interval: .seconds(5), timeout: .seconds(15)), .heartbeatTimeToLive(.seconds(15)),
+                .handshakeTimeout(.seconds(5)),
                 .maxMessageSize(access.isKeyed ? 512 : 128), .receiveHighWaterMark(0),
                 access.isKeyed ? .manualSubscriptions : .verboseSubscriptions,
             ] + access.options(for: .live))

@@ -78,7 +78,8 @@ final class RequestServer {
                 .linger(.seconds(1)), .ipv6(endpoints.list.contains { $0.contains("[") }),
                 // Larger requests are answered with an error up to here; past it the connection is closed.
                 .maxMessageSize(Int64(max(16 << 20, sizeLimit * 2))),
-                .heartbeat(interval: .seconds(5), timeout: .seconds(15)), .handshakeTimeout(.seconds(5)),
+                .heartbeat(interval: .seconds(5), timeout: .seconds(15)), .heartbeatTimeToLive(.seconds(15)),
+                .handshakeTimeout(.seconds(5)),
             ] + access.options(for: domain))
         monitor = try Monitor(socket, name: domain.rawValue) { [unowned self] in self.connectionChanged($0) }
         for endpoint in endpoints.list { self.endpoints.append(try socket.bind(endpoint, mode: endpoints.ipcMode)) }
