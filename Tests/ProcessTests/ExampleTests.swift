@@ -36,6 +36,37 @@ import Testing
         }
     }
 
+    /// Four groups are in flight when the fifth fails, and those behind it have arrived when it comes again.
+    @Test func theReceiverInPythonLosesNothingThatFailsOnce() async throws {
+        try await Deployment.with { deployment in
+            let size = String(repeating: "x", count: 1000)
+            for number in 1...9 { try await deployment.record("WORK", "[\(number), \"\(size)\"]") }
+            let pusher = try deployment.start("evt-pusher", [], ["EVT_GROUP_BYTES": "1024"])
+            try await pusher.serves()
+            let program = """
+                import sys
+                sys.path.insert(0, sys.argv[1])
+                sys.dont_write_bytecode = True
+                import receiver
+                failing = {1, 5, 6, 9}
+                def process(event):
+                    if int(event["id"]) in failing:
+                        failing.remove(int(event["id"]))
+                        raise ValueError("poison")
+                    print("processed", event["id"], flush=True)
+                receiver.process = process
+                receiver.Receiver(sys.argv[2], "PY").run()
+                """
+            let endpoint = try #require(deployment.environment["EVT_PUSHER_CONNECT"])
+            let receiver = try deployment.start(ChildProcess.python, ["-c", program, Self.examples, endpoint])
+            try await eventually("the position") { try await deployment.position(of: "PY") == 9 }
+            let processed = receiver.output.split(separator: "\n").filter { $0.hasPrefix("processed") }
+            #expect(processed == (1...9).map { "processed \($0)" })
+            receiver.signal(SIGKILL)
+            #expect(try await pusher.terminate().status == 0)
+        }
+    }
+
     @Test func theSubscriberInPythonSeesLiveEventsOfItsFamily() async throws {
         try await Deployment.with { deployment in
             let pusher = try deployment.start("evt-pusher")
