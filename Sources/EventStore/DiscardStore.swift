@@ -24,6 +24,12 @@ public struct DiscardStore: Sendable {
         ).int(0, 0).map { EventID($0) }
     }
 
+    /// Every registered consumer, by name.
+    public func consumers(on connection: Connection) async throws(PostgresError) -> [String] {
+        let rows = try await connection.query(Statement("SELECT ident FROM \(info.tables.consumers.sql) ORDER BY ident"))
+        return (0..<rows.count).compactMap { rows.string($0, 0) }
+    }
+
     /// Notes up to which id an archive has been seen to hold what was discarded.
     public func note(verified id: EventID, by archiver: ConsumerIdentity, on connection: Connection) async throws(PostgresError) {
         try await connection.query(

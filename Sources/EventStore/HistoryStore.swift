@@ -198,6 +198,12 @@ public struct HistoryStore: Sendable {
         ).count > 0
     }
 
+    /// Every archiver that has been at work here, by name.
+    public func archivers(on connection: Connection) async throws(PostgresError) -> [String] {
+        let rows = try await connection.query(Statement("SELECT ident FROM \(tables.positions.sql) ORDER BY ident"))
+        return (0..<rows.count).compactMap { rows.string($0, 0) }
+    }
+
     /// How the archiver stands; nil if it has never been at work here.
     public func standing(on connection: Connection) async throws -> Standing? {
         let rows = try await connection.query(

@@ -93,7 +93,9 @@ import Testing
                 "INSERT INTO evt_consumers (ident, last_evt_id) VALUES ('local:OTHER', 2)", on: pipeline.active)
             try await pipeline.record("KEPT", ["1", "2"])
             try await discard(pipeline) {
-                try await eventually("a refusal") { try await pipeline.refusal()?.contains("never") == true }
+                try await eventually("a refusal") {
+                    try await pipeline.refusal()?.contains("no such archiver is registered") == true
+                }
                 #expect(try await pipeline.backlog() == 2)
             }
         }

@@ -136,6 +136,26 @@ import Testing
         }
     }
 
+    @Test func aRequiredArchiverThatThereIsNotIsNamedWithTheOneThereIs() async throws {
+        try await Deployment.with { deployment in
+            let misspelt = ["EVT_DISCARD_REQUIRE": "ARCHVIER"]
+            let (processes, surfaces) = try await deployment.startObserved(misspelt)
+            try await deployment.record("KEPT")
+            let (report, found) = try await Self.named(
+                "archive", deployment, surfaces, "no such archiver is registered", besides: ["process"]
+            ) { $0.of("process").contains { $0.text.contains("Set EVT_DISCARD_REQUIRE=ARCHIVER") } }
+            #expect(found.severity == "critical" && found.text.contains("those there are: local:ARCHIVER"))
+            #expect(found.advice?.contains("EVT_DISCARD_REQUIRE") == true && found.advice?.contains("verify") == false)
+            #expect(report.of("archive").count == 1)
+            try await processes.stop()
+            // The doctor's own settings are looked at, too, before there is anything to discard.
+            try await TestDatabase.execute("UPDATE evt_queue_state SET refusal = NULL", on: deployment.active)
+            let alone = try await ChildProcess.run(
+                "evt", ["doctor"], environment: deployment.environment.merging(misspelt) { $1 })
+            #expect(alone.text.contains("Set EVT_DISCARD_REQUIRE=ARCHIVER for evt-discarder"), "\(alone.text)")
+        }
+    }
+
     @Test func aFullDiskIsNamed() async throws {
         try await ScratchDirectory.with { directory in
             try await PrivateCluster.with(faultsIn: directory) { cluster in

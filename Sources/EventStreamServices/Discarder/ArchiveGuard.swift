@@ -68,8 +68,10 @@ final class ArchiveGuard {
             let standing = try await store.standing(on: warehouse)
         else {
             lacksEvents = true
-            return refuse(
-                start, of: target, "\(required.consumer) is to archive them (EVT_DISCARD_REQUIRE), but has never done so here")
+            let missing = MissingArchiver(
+                consumer.description, registered: try await discards.consumers(on: active),
+                archivers: try await store.archivers(on: warehouse))
+            return refuse(start, of: target, missing.description)
         }
         let audit = ArchiveAudit(info, store, want: standing.want)
         let sums = ArchiveSums(store)

@@ -67,6 +67,7 @@ private struct Examination: Sendable {
     private let archiveTables: ArchiveTables
     private let archiver: ConsumerIdentity
     private let archivers: Set<String>
+    private let required: Set<String>
     private let warnEvents: Int
     private let limits: [String: String]
 
@@ -76,6 +77,7 @@ private struct Examination: Sendable {
         archiveTables = try settings.archiveTables()
         archiver = try settings.archiverIdentity()
         let discarding = try settings.discarder()
+        required = Set(discarding.required.map(\.consumer.description))
         archivers = Set((discarding.required.map(\.consumer) + [archiver]).map(\.description))
         warnEvents = discarding.warnEvents
         limits = ["statement_timeout": "8s", "lock_timeout": "4s"]
@@ -106,7 +108,7 @@ private struct Examination: Sendable {
         let checks = StreamChecks(
             status: try await StreamStatus.load(info, from: connection),
             facts: try await StreamFacts.load(info, from: connection), earlier: first, archivers: archivers,
-            warnEvents: warnEvents)
+            required: required, warnEvents: warnEvents)
         return checks.findings
     }
 

@@ -8,12 +8,14 @@ struct StreamChecks {
     let earlier: StreamStatus
     /// The archivers, as far as they are known.
     let archivers: Set<String>
+    /// Those of EVT_DISCARD_REQUIRE.
+    let required: Set<String>
     /// A consumer that holds back more is a grave matter.
     let warnEvents: Int
 
     var findings: [Finding] {
         [schema, sequence, triggers, generation].compactMap { $0 } + writers + pushers + consumers
-            + [discarder, refusal, bloat].compactMap { $0 }
+            + [discarder, refusal, bloat].compactMap { $0 } + missingArchivers
     }
 
     private var schema: Finding {
@@ -147,14 +149,6 @@ struct StreamChecks {
         return Finding(
             .warning, "discarder", "none is connected to the database: the event table grows",
             advice: "start evt-discarder; if it runs, its log says why it cannot connect")
-    }
-
-    private var refusal: Finding? {
-        status.refusal.map {
-            Finding(
-                .critical, "archive", "confirmed events are kept: \($0)",
-                advice: "evt archive verify; the README says how to put an archive right")
-        }
     }
 
     private var bloat: Finding? {

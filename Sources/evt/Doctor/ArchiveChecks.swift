@@ -1,0 +1,30 @@
+import EventStore
+import EventStream
+
+/// Whether what must be archived can be.
+extension StreamChecks {
+    /// Archivers that must hold events before these are discarded, and that nobody has registered. The discarder notes the same once
+    /// there is something to discard.
+    var missingArchivers: [Finding] {
+        let names = status.consumers.map(\.consumer)
+        return required.filter { !names.contains($0) }.sorted().compactMap { name in
+            let known = status.consumers.filter { archivers.contains($0.consumer) || $0.verified > .none }.map(\.consumer)
+            let missing = MissingArchiver(name, registered: names, archivers: known)
+            guard !(status.refusal.map { MissingArchiver.isMeant(by: $0) && $0.contains(" \(name),") } ?? false) else {
+                return nil
+            }
+            return Finding(.critical, "archive", "\(missing)", advice: missing.remedy)
+        }
+    }
+
+    var refusal: Finding? {
+        status.refusal.map { refusal in
+            Finding(
+                .critical, "archive", "confirmed events are kept: \(refusal)",
+                advice: MissingArchiver.isMeant(by: refusal)
+                    ? "evt consumers list shows the names there are; EVT_DISCARD_REQUIRE is a setting of evt-discarder, which reads it "
+                        + "when it starts"
+                    : "evt archive verify; the README says how to put an archive right")
+        }
+    }
+}
