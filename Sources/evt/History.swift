@@ -3,6 +3,7 @@ import CommandLineSupport
 import EventStore
 import EventStream
 import EventStreamServices
+import Glibc
 
 struct History: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -35,6 +36,7 @@ struct History: AsyncParsableCommand {
         let (url, tables) = (try settings.archive(), try settings.archiveTables())
         let archiver = ConsumerIdentity(component: .archiver)
         let (chosen, limit, count, precise) = (query, limit, count, wanted.precise)
+        OutputReader.endWhenGone()
         try await withConnection(to: url) { connection in
             let reader = HistoryReader(try await HistoryStore.load(tables, archiver: archiver, from: connection))
             guard !count else {
@@ -74,7 +76,13 @@ private final class LinePrinter {
     }
 
     func flush() {
-        printLines(events)
+        do {
+            try OutputReader.show(events)
+        } catch {
+            // There is no use in reading on.
+            printError("Error: \(error)")
+            exit(1)
+        }
         events = []
     }
 }

@@ -1,3 +1,4 @@
+import CommandLineSupport
 import EventStream
 import Glibc
 
@@ -7,7 +8,9 @@ func printError(_ text: String) {
 }
 
 /// Prints events, one JSON object a line, at once.
-func printLines(_ events: [Event]) {
+///
+/// - Throws: ``ReaderGone`` where nobody reads any more, and a ``CommandFailure`` where it cannot be written.
+func printLines(_ events: [Event]) throws {
     var output: [UInt8] = []
     for event in events {
         // White space between JSON tokens may be a line break; strings hold none that is not escaped.
@@ -18,7 +21,10 @@ func printLines(_ events: [Event]) {
     while !rest.isEmpty {
         let written = rest.withUnsafeBytes { write(STDOUT_FILENO, $0.baseAddress, $0.count) }
         if written < 0 && errno == EINTR { continue }
-        guard written > 0 else { exit(errno == EPIPE ? 0 : 1) }
+        guard written > 0 else {
+            guard errno != EPIPE else { throw ReaderGone() }
+            throw CommandFailure("standard output cannot be written: \(String(cString: strerror(errno)))")
+        }
         rest.removeFirst(written)
     }
 }

@@ -20,6 +20,7 @@ struct Status: AsyncParsableCommand {
 
     func run() async throws {
         let (json, watch, pause) = (json, watch, try duration(interval, of: "--interval"))
+        OutputReader.endWhenGone()
         try await StatusReader.with(common, database) { read in
             while true {
                 let status = try await read(nil)

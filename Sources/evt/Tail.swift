@@ -22,7 +22,8 @@ struct Tail: AsyncParsableCommand {
         abstract: "Prints events as they come, one JSON object a line.",
         discussion: """
             Without --component it is a live receiver: it sees what happens from now on, and loses events it is too slow \
-            for. With --component it is a reliable one: registered, it gets every event, and confirms what it has printed.
+            for. With --component it is a reliable one: registered, it gets every event, and confirms what it has printed; where \
+            that goes into a pipe, what its reader has taken. It ends when nobody reads the pipe any more.
             """)
 
     @OptionGroup var common: CommonOptions
@@ -48,8 +49,19 @@ struct Tail: AsyncParsableCommand {
             var unconfirmed: EventID?
             let receiver = try ReliableReceiver(component, configuration)
             let errors = Task { await Self.report(receiver.signals, stop: receiver.stop) }
+            OutputReader.whenGone { Task { await receiver.stop() } }
             for await batch in receiver.batches {
-                printLines(Array(batch.events.prefix(left)))
+                do {
+                    try printLines(Array(batch.events.prefix(left)))
+                    try await OutputReader.hasTakenAll()
+                } catch {
+                    // Perhaps nobody has seen it: it must come again. That is no trouble to be told.
+                    errors.cancel()
+                    await batch.reject(because: "standard output is gone")
+                    await receiver.stop()
+                    if error is ReaderGone { return }
+                    throw error
+                }
                 if batch.events.count <= left {
                     await batch.confirm()
                 } else {
@@ -68,10 +80,11 @@ struct Tail: AsyncParsableCommand {
             }
             if let error = await errors.value { throw error }
         } else {
-            let receiver = LiveReceiver(configuration)
+            let receiver = try LiveReceiver(configuration)
             let errors = Task { await Self.report(receiver.signals, stop: receiver.stop) }
+            OutputReader.endWhenGone()
             for await events in receiver.events {
-                printLines(Array(events.prefix(left)))
+                try OutputReader.show(Array(events.prefix(left)))
                 left -= events.count
                 if left <= 0 { break }
             }
@@ -83,7 +96,7 @@ struct Tail: AsyncParsableCommand {
     /// Says what goes wrong, until the receiver stops; stops it because of what trying again does not cure.
     private static func report(_ signals: AsyncStream<ReceiverSignal>, stop: @Sendable () async -> Void) async -> FutoInError? {
         var last = ""
-        for await signal in signals {
+        for await signal in signals where !Task.isCancelled {
             switch signal {
             case .ready: last = ""
             case .workerError(let error), .receiverError(let error):
@@ -125,8 +138,9 @@ struct Poll: AsyncParsableCommand {
         let types = try wanted.filter().types.map { $0.map(\.description).sorted() }
         let client = try await PollClient(
             settings.pusherConnect().list, keys: settings.clientKeys(), timeout: answers.patience())
+        OutputReader.endWhenGone()
         if register { try await client.registerConsumer(component) }
-        printLines(try await client.pollEvents(component, after: last, want: types, precise: wanted.precise))
+        try OutputReader.show(try await client.pollEvents(component, after: last, want: types, precise: wanted.precise))
         await client.close()
     }
 }

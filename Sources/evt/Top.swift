@@ -17,6 +17,7 @@ struct Top: AsyncParsableCommand {
     func run() async throws {
         let (count, pause) = (count ?? .max, try duration(interval, of: "--interval"))
         guard count > 0 else { throw ValidationError("--count is a number from 1") }
+        OutputReader.endWhenGone()
         try await StatusReader.with(common, database) { read in
             var before: (status: StreamStatus, at: ContinuousClock.Instant)?
             var looks = 0
