@@ -1,7 +1,7 @@
 public import EventLoop
 public import EventStream
 import FoundationEssentials
-public import ZeroMQ
+import ZeroMQ
 
 /// Records events through an evt-generator (`futoin.evt.gen`), for those without a database of their own.
 ///
@@ -20,16 +20,19 @@ public actor GeneratorClient {
     private let timeout: Duration
 
     /// - Parameters:
-    ///   - endpoints: the generator's endpoint, or several alternatives.
-    ///   - keys: for a generator that has keys.
+    ///   - endpoints: the generator's endpoint, or several alternatives. None: those of the environment variable
+    ///     `EVT_GENERATOR_CONNECT`, separated by commas; where it is not set, the standard one.
+    ///   - keys: for a generator that has keys. Nil, and no endpoints: those of `EVT_CURVE_KEY` and `EVT_SERVER_KEY`, if set.
     ///   - timeout: how long an answer may take.
-    /// - Throws: ``ZeroMQError`` for an endpoint that is none.
+    /// - Throws: `InvalidRequest` for an endpoint that is none, or keys of the environment that cannot be used; ``ZeroMQError`` if
+    ///   there is no socket to be had.
     public init(
         _ endpoints: [String] = [], keys: ClientKeys? = nil, timeout: Duration = .seconds(30), loop: EventLoop = .clients
-    ) async throws(ZeroMQError) {
+    ) async throws {
+        let destination = try Destination(endpoints, keys: keys, of: .generator)
         self.loop = loop
         self.timeout = timeout
-        let channel = CallChannel(endpoints.isEmpty ? [GeneratorClient.standardEndpoint] : endpoints, keys: keys, loop: loop)
+        let channel = CallChannel(destination.endpoints, keys: destination.keys, loop: loop)
         self.channel = channel
         atEnd = AtEnd(on: loop) { [box = Unchecked(channel)] in box.value.close() }
         try channel.open()
@@ -46,6 +49,7 @@ public actor GeneratorClient {
         guard let type = EventType(type) else {
             throw .invalidRequest("invalid event type: \(type.prefix(40)); it must be 1 to 16 of A-Z and _")
         }
+        guard data.bytes.count <= Event.largestData else { throw .tooLarge(data.bytes.count) }
         let result = try await channel.call(.addEvent(type: type, data: data), timeout: timeout)
         guard let id = EventID(String(result.description.dropFirst().dropLast())) else {
             throw .internalError("the server answered \(result) instead of an event id")
@@ -61,7 +65,7 @@ public actor GeneratorClient {
     /// Asks the server for a sign of life.
     public func ping() async throws(FutoInError) { _ = try await channel.call(.ping(echo: RawJSON("1")), timeout: timeout) }
 
-    /// Closes the connection. Calls under way fail.
+    /// Closes the connection for good. Calls under way fail, and later ones at once.
     public func close() { channel.close() }
 }
 

@@ -1,6 +1,6 @@
 public import EventLoop
 public import EventStream
-public import ZeroMQ
+import ZeroMQ
 
 /// Asks an evt-pusher for events now and then (`futoin.evt.poll`): the simple way to consume a stream.
 ///
@@ -22,12 +22,20 @@ public actor PollClient {
     private let atEnd: AtEnd
     private let timeout: Duration
 
+    /// - Parameters:
+    ///   - endpoints: the pusher's endpoint, or several alternatives. None: those of the environment variable
+    ///     `EVT_PUSHER_CONNECT`, separated by commas; where it is not set, the standard one.
+    ///   - keys: for a pusher that has keys. Nil, and no endpoints: those of `EVT_CURVE_KEY` and `EVT_SERVER_KEY`, if set.
+    ///   - timeout: how long an answer may take.
+    /// - Throws: `InvalidRequest` for an endpoint that is none, or keys of the environment that cannot be used; ``ZeroMQError`` if
+    ///   there is no socket to be had.
     public init(
         _ endpoints: [String] = [], keys: ClientKeys? = nil, timeout: Duration = .seconds(30), loop: EventLoop = .clients
-    ) async throws(ZeroMQError) {
+    ) async throws {
+        let destination = try Destination(endpoints, keys: keys, of: .pusher)
         self.loop = loop
         self.timeout = timeout
-        let channel = CallChannel(endpoints.isEmpty ? [PollClient.standardEndpoint] : endpoints, keys: keys, loop: loop)
+        let channel = CallChannel(destination.endpoints, keys: destination.keys, loop: loop)
         self.channel = channel
         atEnd = AtEnd(on: loop) { [box = Unchecked(channel)] in box.value.close() }
         try channel.open()
@@ -60,7 +68,7 @@ public actor PollClient {
     /// Asks the server for a sign of life.
     public func ping() async throws(FutoInError) { _ = try await channel.call(.ping(echo: RawJSON("1")), timeout: timeout) }
 
-    /// Closes the connection. Calls under way fail.
+    /// Closes the connection for good. Calls under way fail, and later ones at once.
     public func close() { channel.close() }
 }
 

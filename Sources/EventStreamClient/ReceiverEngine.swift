@@ -52,7 +52,7 @@ final class ReceiverEngine {
     // MARK: Session
 
     func start() throws(ZeroMQError) {
-        guard case .stopped = state else { return }
+        guard case .stopped = state, !isFinished, !isStopping else { return }
         channel.onEvents = { [unowned self] in self.received($0) }
         channel.onRequest = { [unowned self] in self.called($0) }
         channel.onConnect = { [unowned self] in self.begin() }
@@ -95,16 +95,18 @@ final class ReceiverEngine {
         }
     }
 
-    /// False if the endpoint is none; there is nothing to wait for then.
+    /// False once stopped; there is nothing to wait for then.
     func startOrReport() -> Bool {
         guard !isFinished, !isStopping else { return false }
         do {
             try start()
-            return true
         } catch {
+            // Out of descriptors, perhaps; that may pass.
             emit(.workerError(.communicationError("\(error)")))
-            return false
+            state = .starting
+            channel.openLater()
         }
+        return true
     }
 
     /// Ends the session, so that another receiver can take over at once. A batch that is out may be reported first.

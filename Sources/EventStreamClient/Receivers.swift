@@ -4,9 +4,10 @@ public import ZeroMQ
 
 /// How a receiver connects and what it wants.
 public struct ReceiverConfiguration: Sendable {
-    /// The pusher's endpoint, or those of several pushers; the next one is tried when one is lost.
+    /// The pusher's endpoint, or those of several pushers; the next one is tried when one is lost. None: those of the environment
+    /// variable `EVT_PUSHER_CONNECT`, separated by commas; where it is not set, the standard pusher's.
     public var endpoints: [String]
-    /// For a pusher that has keys.
+    /// For a pusher that has keys. Nil, and no ``endpoints``: those of `EVT_CURVE_KEY` and `EVT_SERVER_KEY`, if these are set.
     public var keys: ClientKeys?
     public var want: EventFilter
     /// Whether timestamps have microseconds.
@@ -26,7 +27,7 @@ public struct ReceiverConfiguration: Sendable {
     /// The pusher's `EVT_SESSION_TIMEOUT`: one that is not heard of for so long is given up, and so is a receiver.
     public var sessionTimeout = Duration.seconds(15)
 
-    public init(endpoints: [String] = [PollClient.standardEndpoint], want: EventFilter = .all) {
+    public init(endpoints: [String] = [], want: EventFilter = .all) {
         self.endpoints = endpoints
         self.want = want
     }
@@ -70,12 +71,14 @@ public actor ReliableReceiver {
 
     /// - Parameters:
     ///   - component: 1 to 16 of `A`-`Z`, `a`-`z`, `0`-`9` and `_`; not `LIVE`.
-    /// - Throws: `InvalidRequest` for a name that is none, `LiveNotAllowed` for `LIVE`.
+    /// - Throws: `InvalidRequest` for a name that is none, an endpoint that is none, or keys of the environment that cannot be
+    ///   used; `LiveNotAllowed` for `LIVE`.
     public init(
         _ component: String, _ configuration: ReceiverConfiguration = .init(), loop: EventLoop = .clients
     ) throws(FutoInError) {
         let component = try ConsumerComponent.named(component)
         guard !component.isLive else { throw .liveNotAllowed("use a LiveReceiver") }
+        let configuration = try configuration.resolved()
         self.loop = loop
         let (signals, continuation) = AsyncStream.makeStream(of: ReceiverSignal.self, bufferingPolicy: .bufferingNewest(1000))
         (self.signals, self.continuation) = (signals, continuation)
@@ -84,9 +87,10 @@ public actor ReliableReceiver {
         atEnd = AtEnd(on: loop) { [box = Unchecked(engine)] in box.value.finish() }
     }
 
-    /// With the standard pusher's endpoint, wanting only some types.
-    public init(_ component: String, endpoint: String = PollClient.standardEndpoint, want: [String]?) throws(FutoInError) {
-        try self.init(component, ReceiverConfiguration(endpoints: [endpoint], want: try EventFilter(types: want)))
+    /// Wants only some types; the endpoint is as in ``ReceiverConfiguration/endpoints``.
+    public init(_ component: String, endpoint: String? = nil, want: [String]?) throws(FutoInError) {
+        let endpoints = endpoint.map { [$0] } ?? []
+        try self.init(component, ReceiverConfiguration(endpoints: endpoints, want: try EventFilter(types: want)))
     }
 
     /// Connects and begins to receive; reconnects until ``stop()``. Starting twice does nothing.
@@ -195,7 +199,9 @@ public actor LiveReceiver {
     public nonisolated let signals: AsyncStream<ReceiverSignal>
     private nonisolated let continuation: AsyncStream<ReceiverSignal>.Continuation
 
-    public init(_ configuration: ReceiverConfiguration = .init(), loop: EventLoop = .clients) {
+    /// - Throws: `InvalidRequest` for an endpoint that is none, or keys of the environment that cannot be used.
+    public init(_ configuration: ReceiverConfiguration = .init(), loop: EventLoop = .clients) throws(FutoInError) {
+        let configuration = try configuration.resolved()
         self.loop = loop
         let (signals, continuation) = AsyncStream.makeStream(of: ReceiverSignal.self, bufferingPolicy: .bufferingNewest(1000))
         (self.signals, self.continuation) = (signals, continuation)

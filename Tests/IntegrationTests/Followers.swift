@@ -23,7 +23,7 @@ struct Followers: Sendable {
         try await broadcast.waitUntilSubscribed { try await pipeline.record("PROBE") }
         let loop = EventLoop()
         defer { loop.stop() }
-        let live = LiveReceiver(.init(endpoints: [pipeline.pusherEndpoint]), loop: loop)
+        let live = try LiveReceiver(.init(endpoints: [pipeline.pusherEndpoint]), loop: loop)
         try await live.start()
         for await signal in live.signals { if case .ready = signal { break } }
         let followers = Followers(broadcast: broadcast, start: try await pipeline.record("START")[0])

@@ -36,7 +36,7 @@ import Testing
     @Test func liveAndReliableReceiversRunSideBySide() async throws {
         try await Pipeline.with { pipeline in
             let before = try await pipeline.record("BEFORE", ["1", "2"])
-            let live = LiveReceiver(.init(endpoints: [pipeline.pusherEndpoint]))
+            let live = try LiveReceiver(.init(endpoints: [pipeline.pusherEndpoint]))
             let reliable = try pipeline.receiver("SIDE")
             let seen = Collector()
             let watching = Task { for await events in live.events { await seen.add(events) } }

@@ -53,7 +53,7 @@ import Testing
             $0.queueMax = 100
             $0.delivery.requestMax = 1
         }) { pipeline in
-            let live = LiveReceiver(.init(endpoints: [pipeline.pusherEndpoint]))
+            let live = try LiveReceiver(.init(endpoints: [pipeline.pusherEndpoint]))
             try await live.start()
             for await signal in live.signals { if case .ready = signal { break } }
             var groups = live.events.makeAsyncIterator()

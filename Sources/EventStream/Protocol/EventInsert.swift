@@ -13,13 +13,25 @@ public struct EventInsert: Hashable, Sendable {
     ///   - type: 1 to 16 of `A`-`Z` and `_`.
     ///   - data: one JSON value.
     ///   - tables: the stream's tables, if they are not the standard ones.
-    /// - Throws: `InvalidRequest` if the type or the data is not valid; nothing has touched the transaction then.
+    /// - Throws: `InvalidRequest` if the type or the data is not valid, or the data too large; nothing has touched the transaction then.
     public init(type: String, data: String, tables: StreamTables = .standard) throws(FutoInError) {
         guard let eventType = EventType(type) else {
             throw .invalidRequest("invalid event type: \(type.prefix(40)); it must be 1 to 16 of A-Z and _")
         }
         let json = try RawJSON(data)
+        guard json.bytes.count <= Event.largestData else { throw .tooLarge(json.bytes.count) }
         sql = "SELECT \(tables.add.sql)($1::text, $2::json)"
         binds = [eventType.description, json.description]
+    }
+}
+
+extension Event {
+    /// Bytes of data an event may have at most: a message with this event alone is still one that travels (protocol, section 3).
+    public static let largestData = 8 * 1024 * 1024 - 4096
+}
+
+extension FutoInError {
+    package static func tooLarge(_ bytes: Int) -> FutoInError {
+        .invalidRequest("the event has \(bytes) bytes of data; at most \(Event.largestData) can be recorded")
     }
 }

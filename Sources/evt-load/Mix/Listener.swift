@@ -100,7 +100,7 @@ struct LiveListener: Listener {
     func listen(_ recording: Recording) async throws {
         let loop = EventLoop()
         defer { loop.stop() }
-        let receiver = LiveReceiver(configuration, loop: loop)
+        let receiver = try LiveReceiver(configuration, loop: loop)
         let trouble = Task { for await signal in receiver.signals { signal.report(by: "LIVE") } }
         for await events in receiver.events { recording.got(events) }
         await receiver.stop()
