@@ -10,6 +10,8 @@ final class CallChannel {
     private struct Pending {
         let completion: (Result<RawJSON, FutoInError>) -> Void
         let timer: Timer
+        /// Bytes of the request.
+        let size: Int
         var isSent: Bool
     }
 
@@ -26,6 +28,7 @@ final class CallChannel {
     private var outgoing: [(rid: UInt64?, payload: [UInt8])] = []
     private var lastRid: UInt64 = 0
     private(set) var isConnected = false
+    private var isClosed = false
     /// The handshake has failed since there was a connection last.
     private var isRefused = false
     private var connectedAt: MonotonicTime?
@@ -103,9 +106,11 @@ final class CallChannel {
         }
     }
 
-    /// Closes; calls under way fail.
+    /// Closes for good; calls under way fail, and later ones at once.
     func close() {
+        isClosed = true
         closeSocket()
+        outgoing.removeAll()
         failAll("the client was closed")
     }
 
@@ -134,10 +139,11 @@ final class CallChannel {
         onDisconnect()
     }
 
-    private func openLater() {
+    /// Opens after a pause, and tries again until it succeeds.
+    func openLater() {
         // A server that refuses us does so the next time, too, as a rule.
         retryTimer = loop.schedule(after: min(.milliseconds(50) * (1 << min(fruitless, 5)), .seconds(1))) { [weak self] in
-            guard let self else { return }
+            guard let self, !self.isClosed else { return }
             // Out of descriptors, perhaps; that may pass.
             do { try self.open() } catch { self.openLater() }
         }
@@ -158,8 +164,12 @@ final class CallChannel {
     func call(
         _ call: Call, timeout: Duration, completion: @escaping (Result<RawJSON, FutoInError>) -> Void
     ) {
+        guard !isClosed else {
+            return completion(.failure(.communicationError("the client was closed; the call was not sent")))
+        }
         lastRid += 1
         let rid = lastRid
+        let payload = call.request(rid: .client(rid)).encoded()
         let timer = loop.schedule(after: timeout) { [weak self] in
             guard let self else { return }
             guard let late = self.pending.removeValue(forKey: rid) else { return }
@@ -167,8 +177,8 @@ final class CallChannel {
             let known = late.isSent ? "it is not known whether the call was carried out" : self.absence
             late.completion(.failure(.timeout("no answer within \(timeout); \(known)")))
         }
-        pending[rid] = Pending(completion: completion, timer: timer, isSent: false)
-        outgoing.append((rid, call.request(rid: .client(rid)).encoded()))
+        pending[rid] = Pending(completion: completion, timer: timer, size: payload.count, isSent: false)
+        outgoing.append((rid, payload))
         flush()
     }
 
@@ -210,10 +220,18 @@ final class CallChannel {
         switch decoded {
         case .request(let request): onRequest(request)
         case .response(let response):
-            guard let rid = response.rid?.number, let call = pending.removeValue(forKey: rid) else { return }
+            let number = response.rid == nil ? unread(response.outcome) : response.rid?.number
+            guard let number, let call = pending.removeValue(forKey: number) else { return }
             call.timer.cancel()
             call.completion(response.outcome)
         }
+    }
+
+    /// Which call an answer without a number is to: the server did not read it, since it is too long. Those that are too long
+    /// are longer than all others, so it is the longest; of several as long, the oldest.
+    private func unread(_ outcome: Result<RawJSON, FutoInError>) -> UInt64? {
+        guard case .failure = outcome else { return nil }
+        return pending.filter(\.value.isSent).max { ($0.value.size, $1.key) < ($1.value.size, $0.key) }?.key
     }
 }
 

@@ -61,7 +61,7 @@ extension WireMessage {
             WireMessageFailure(error: .invalidRequest(text), rid: rid)
         }
         guard bytes.count <= sizeLimit else {
-            throw invalid("the message has \(bytes.count) bytes; at most \(sizeLimit) are taken")
+            throw invalid("the message has \(bytes.count) bytes; at most \(sizeLimit) are taken here (EVT_MAX_REQUEST_BYTES)")
         }
         guard !bytes.starts(with: "CBOR".utf8), !bytes.starts(with: "MPCK".utf8) else {
             throw invalid("only JSON is spoken here")

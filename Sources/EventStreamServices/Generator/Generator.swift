@@ -179,6 +179,7 @@ final class GeneratorEngine {
     }
 
     private func add(_ draft: Recorder.Draft, for peer: Peer, rid: RequestID?) throws(FutoInError) {
+        guard draft.data.bytes.count <= Event.largestData else { throw .tooLarge(draft.data.bytes.count) }
         let (mine, bytes) = (waiting.count(of: peer.account), waiting.weight(of: peer.account))
         // Of what there is room for, half is for the others.
         guard mine <= configuration.queueMax / 2, bytes <= configuration.queueBytes / 2, waiting.count < configuration.queueMax,
