@@ -9,6 +9,7 @@ extension Migration {
         Migration(number: 6, name: "generation", template: generation),
         Migration(number: 7, name: "owner", template: owner),
         Migration(number: 8, name: "want", template: want),
+        Migration(number: 9, name: "guards", template: guards),
     ]
 
     /// Tables. Existing futoin-eventstream tables are adopted: rows, positions, sequence and grants are kept.

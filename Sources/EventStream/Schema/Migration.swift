@@ -22,7 +22,7 @@ extension StreamTables {
         var names = [
             "events": events.sql, "consumers": consumers.sql, "state": state.sql, "pushers": pushers.sql,
             "sequence": sequence.sql, "mark": mark.sql, "add": add.sql, "wake": events.with(suffix: "_wake").sql,
-            "registering": consumers.with(suffix: "_registering").sql,
+            "check_ids": events.with(suffix: "_check_ids").sql, "registering": consumers.with(suffix: "_registering").sql,
             "adopted": events.with(suffix: "_adopted").sql,
             "adopted_name": TableName(schema: nil, name: events.name + "_adopted").sql,
             "consumers_index": consumers.with(suffix: "_last_evt_id").sql,
