@@ -44,8 +44,10 @@ public struct HistoryStore: Sendable {
     }
 
     /// Looks the archive up and checks that its schema is the one this program knows.
+    ///
+    /// - Parameter writing: whether an archive that a subscription feeds is of no use, as it is to whoever adds to it or trusts it.
     public static func load(
-        _ tables: ArchiveTables, archiver: ConsumerIdentity, from connection: Connection
+        _ tables: ArchiveTables, archiver: ConsumerIdentity, from connection: Connection, writing: Bool = true
     ) async throws -> HistoryStore {
         let found = try await connection.query(
             """
@@ -56,6 +58,8 @@ public struct HistoryStore: Sendable {
             throw StoreError("the warehouse has no history table \(tables.history) yet, or not ours: run `evt migrate` on it")
         }
         let qualified = ArchiveTables(history: tables.history.qualified(in: schema))
+        try TableGuard.checkEncoding(of: "warehouse", on: connection)
+        try await TableGuard.look(at: qualified.all, on: connection).check(writing: writing)
         try await Migrator.check(qualified.migrations, knows: qualified.migrationSQL.map(\.migration), on: connection)
         // What is archived may be discarded next: a commit that a crash can take back will not do.
         try await connection.query(
@@ -67,17 +71,19 @@ public struct HistoryStore: Sendable {
 
     /// Binary COPY writes bytes: into a column of another type it could write something else without an error.
     ///
-    /// - Throws: ``StoreError`` if the history's columns are not of the types they were made with.
+    /// - Throws: ``StoreError`` if the history's columns are not of the types they were made with, or it has become one that hides
+    ///   rows or is fed.
     public func checkColumns(on connection: Connection) async throws {
+        try await TableGuard.look(at: tables.all, on: connection).check(writing: true)
         let rows = try await connection.query(
             Statement(
                 """
-                SELECT c.name, c.types[1], format_type(a.atttypid, NULL)
-                FROM (VALUES ('id', ARRAY['bigint']), ('type', ARRAY['character varying', 'text', 'character']), ('data', ARRAY['json']),
-                    ('ts', ARRAY['timestamp without time zone'])) c (name, types)
+                SELECT c.name, format_type(c.types[1], NULL), format_type(a.atttypid, NULL)
+                FROM (VALUES ('id', ARRAY['pg_catalog.int8'::regtype]), ('type', ARRAY['pg_catalog.varchar'::regtype, 'pg_catalog.text', 'pg_catalog.bpchar']),
+                        ('data', ARRAY['pg_catalog.json'::regtype]), ('ts', ARRAY['pg_catalog.timestamp'::regtype])) c (name, types)
                     LEFT JOIN pg_attribute a ON a.attrelid = \(quotedLiteral(tables.history.sql))::regclass AND a.attname = c.name
                         AND NOT a.attisdropped
-                WHERE a.attname IS NULL OR format_type(a.atttypid, NULL) <> ALL (c.types)
+                WHERE a.attname IS NULL OR a.atttypid <> ALL (c.types)
                 """, name: "evt_history_columns"))
         guard rows.count > 0, let name = rows.string(0, 0), let expected = rows.string(0, 1) else { return }
         throw StoreError(

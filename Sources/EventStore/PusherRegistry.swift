@@ -22,7 +22,8 @@ public struct PusherRegistry: Sendable {
             SELECT session_epoch, NULL, NULL, ident FROM \(tables.consumers.sql) WHERE session_owner = $1::bigint
             UNION ALL
             SELECT NULL, settled, generation = $4::text::uuid AND settled >= $3::bigint
-                AND \(quotedLiteral(tables.events.sql))::regclass::oid::bigint = \(info.tableOID), NULL
+                AND \(quotedLiteral(tables.events.sql))::regclass::oid::bigint = \(info.tableOID)
+                AND \(TableGuard.noneIsFed(info.tableOIDs)), NULL
             FROM \(tables.state.sql)
             """, name: "evt_beat")
     }
@@ -63,8 +64,8 @@ public struct PusherRegistry: Sendable {
         public fileprivate(set) var owned: [ConsumerIdentity: Int64] = [:]
         /// Whether others still count on this pusher.
         public fileprivate(set) var isAlive = false
-        /// The settled id that is stored now; nil if the database is not the one it was: restored, or somebody found that it
-        /// went back.
+        /// The settled id that is stored now; nil if the database is not the one it was: restored, fed by a subscription, or somebody
+        /// found that it went back.
         public fileprivate(set) var stored: EventID?
     }
 

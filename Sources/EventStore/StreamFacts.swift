@@ -15,8 +15,15 @@ public struct StreamFacts: Sendable {
     public let sequenceCycles: Bool
     /// The last id drawn; nil if the role may not know.
     public let drawn: EventID?
-    /// Triggers that are missing or do not fire.
-    public let idleTriggers: [String]
+    /// A trigger of ours that does not always fire.
+    public struct IdleTrigger: Hashable, Sendable {
+        public let name: String
+        /// Quoted for SQL.
+        public let table: String
+        /// In a word or two.
+        public let state: String
+    }
+    public let idleTriggers: [IdleTrigger]
     /// Whether a discarder is at work, whatever it calls itself.
     public let hasDiscarder: Bool
     public let tables: [Table]
@@ -28,13 +35,17 @@ public struct StreamFacts: Sendable {
             Statement(
                 """
                 SELECT s.seqcache, s.seqcycle,
-                    CASE WHEN has_sequence_privilege(\(sequence), 'USAGE, SELECT') THEN pg_sequence_last_value(\(sequence)) END,
-                    (SELECT string_agg(w.name, ',') FROM (VALUES (\(info.tableOID)::oid, 'wake'),
-                            (\(quotedLiteral(tables.consumers.sql))::regclass::oid, 'registering')) w (relation, name)
-                        WHERE NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = w.relation AND t.tgname = w.name
-                            AND t.tgenabled IN ('O', 'A')))
+                    CASE WHEN has_sequence_privilege(\(sequence), 'USAGE, SELECT') THEN pg_sequence_last_value(\(sequence)) END
                 FROM pg_sequence s WHERE s.seqrelid = \(sequence)
                 """))
+        let triggers = try await connection.query(
+            """
+            SELECT w.name, w.relation, CASE tgenabled WHEN 'D' THEN 'disabled' WHEN 'O' THEN 'not ENABLE ALWAYS'
+                WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'missing' END
+            FROM (VALUES ($1, 'wake'), ($2, 'registering')) w (relation, name)
+                LEFT JOIN pg_trigger t ON t.tgrelid = w.relation::regclass AND t.tgname = w.name
+            WHERE tgenabled IS DISTINCT FROM 'A'
+            """, [.text(tables.events.sql), .text(tables.consumers.sql)])
         let leaves = (0..<StreamTables.segmentCount).map { tables.segment($0).sql } + [tables.consumers.sql]
         let sizes = try await connection.query(
             """
@@ -51,7 +62,11 @@ public struct StreamFacts: Sendable {
         return StreamFacts(
             sequenceCache: Int(basics.int(0, 0) ?? 1), sequenceCycles: basics.bool(0, 1) ?? false,
             drawn: basics.int(0, 2).map { EventID($0) },
-            idleTriggers: basics.string(0, 3)?.split(separator: ",").map(String.init) ?? [],
+            idleTriggers: (0..<triggers.count).map { row in
+                IdleTrigger(
+                    name: triggers.string(row, 0) ?? "", table: triggers.string(row, 1) ?? "",
+                    state: triggers.string(row, 2) ?? "")
+            },
             hasDiscarder: discarders.count > 0,
             tables: (0..<sizes.count).map { row in
                 Table(

@@ -13,6 +13,8 @@ public struct StreamInfo: Hashable, Sendable {
     public let tables: StreamTables
     /// The event table's object id.
     public let tableOID: UInt32
+    /// Object ids of all the stream's tables, the segments included.
+    public let tableOIDs: [UInt32]
     /// Whether transactions may be prepared here, so that writers must not notify.
     public let writersMayPrepare: Bool
 
@@ -55,7 +57,17 @@ public struct StreamInfo: Hashable, Sendable {
         }
         let qualified = StreamTables(
             events: tables.events.qualified(in: eventSchema), consumers: tables.consumers.qualified(in: consumerSchema))
+        try TableGuard.checkEncoding(of: "database", on: connection)
+        let tableGuard = try await TableGuard.look(at: qualified.all, on: connection)
+        try tableGuard.check(writing: writing)
         try await Migrator.check(qualified.migrations, knows: qualified.migrationSQL.map(\.migration), on: connection)
-        return StreamInfo(tables: qualified, tableOID: UInt32(oid), writersMayPrepare: found.bool(0, 1) ?? false)
+        return StreamInfo(
+            tables: qualified, tableOID: UInt32(oid), tableOIDs: tableGuard.tables.map(\.oid),
+            writersMayPrepare: found.bool(0, 1) ?? false)
+    }
+
+    /// Looks again what ``load(_:from:writing:)`` has looked for: whether a table hides rows by now, or is fed.
+    public func check(writing: Bool, on connection: Connection) async throws {
+        try await TableGuard.look(at: tables.all, on: connection).check(writing: writing)
     }
 }

@@ -60,6 +60,8 @@ public struct StreamStatus: Sendable {
     /// What was recorded after the event that was asked for, by type. What has been discarded already is not
     /// among it.
     public let recorded: [EventType: Int]
+    /// What somebody has done to the tables.
+    public let tableTroubles: [TableTrouble]
 
     public var hasPusher: Bool { pushers.contains(where: \.isConnected) }
 
@@ -123,7 +125,8 @@ public struct StreamStatus: Sendable {
             generationSince: state.string(0, 5) ?? "", generationReason: state.string(0, 6), refusal: state.string(0, 2),
             consumers: consumers,
             writers: try await OpenWriter.load(info, from: connection, olderThan: 1),
-            pushers: try await PusherStatus.load(info, from: connection), recorded: recorded)
+            pushers: try await PusherStatus.load(info, from: connection), recorded: recorded,
+            tableTroubles: try await TableTrouble.load(info, from: connection))
     }
 
     private static func countByType(

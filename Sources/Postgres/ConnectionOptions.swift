@@ -94,6 +94,13 @@ public struct ConnectionOptions: Sendable, CustomStringConvertible {
         "-c tcp_keepalives_idle=10", "-c tcp_keepalives_interval=5", "-c tcp_keepalives_count=3", "-c tcp_user_timeout=15000",
     ]
 
+    /// What a database or a role sets for everybody must not change what our statements mean, or how values look. And where a
+    /// policy may hide rows the server is to refuse, not to show the rest: what is not seen is lost. Nobody may say otherwise.
+    private static let meaning = [
+        "row_security=off", "standard_conforming_strings=on", "transform_null_equals=off", "array_nulls=on",
+        "quote_all_identifiers=off", "DateStyle=ISO", "IntervalStyle=postgres", "extra_float_digits=3", "bytea_output=hex",
+    ].map { "-c \($0)" }
+
     /// Limits that older servers do not know, and would refuse the connection for, with the version that brought them.
     static let newerLimits = [("idle_session_timeout", 140_000), ("transaction_timeout", 170_000)]
 
@@ -155,7 +162,8 @@ public struct ConnectionOptions: Sendable, CustomStringConvertible {
         let theirs = values["options"] ?? getenv("PGOPTIONS").map { String(cString: $0) }
         let ours = settings.sorted { $0.key < $1.key }.map { "-c \($0.key)=\(escaped($0.value))" }
         let standard = ConnectionOptions.limits + ConnectionOptions.probes
-        pairs.append(("options", (standard + [theirs].compactMap { $0 } + ours).joined(separator: " ")))
+        pairs.append(
+            ("options", (standard + [theirs].compactMap { $0 } + ours + ConnectionOptions.meaning).joined(separator: " ")))
         return pairs
     }
 }

@@ -64,6 +64,9 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible {
         }
     }
 
+    /// Whether the server refuses the command to the present role (42501 insufficient_privilege).
+    public var isRefusal: Bool { code == .server && sqlState == "42501" }
+
     /// The error a failed result carries.
     init(result: OpaquePointer) {
         func field(_ code: UInt8) -> String? {

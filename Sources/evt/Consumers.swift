@@ -20,7 +20,8 @@ struct Consumers: AsyncParsableCommand {
         ) async throws -> Value {
             let database = try await SettingsReader(common, database).database()
             return try await withConnection(to: database.url) { connection in
-                try await body(ConsumerAdmin(try await StreamInfo.load(database.tables, from: connection)), connection)
+                try await body(
+                    ConsumerAdmin(try await StreamInfo.load(database.tables, from: connection, writing: true)), connection)
             }
         }
 

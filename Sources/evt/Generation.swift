@@ -24,7 +24,7 @@ struct Generation: AsyncParsableCommand {
         let database = try await SettingsReader(common, database).database()
         let (renew, reason) = (renew, reason)
         try await withConnection(to: database.url) { connection in
-            let info = try await StreamInfo.load(database.tables, from: connection)
+            let info = try await StreamInfo.load(database.tables, from: connection, writing: renew)
             let generations = GenerationStore(info)
             if renew, let complaint = try await generations.renew(because: reason, on: connection) {
                 printError("evt generation: \(complaint)")

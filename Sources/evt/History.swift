@@ -38,7 +38,7 @@ struct History: AsyncParsableCommand {
         let (chosen, limit, count, precise) = (query, limit, count, wanted.precise)
         OutputReader.endWhenGone()
         try await withConnection(to: url) { connection in
-            let reader = HistoryReader(try await HistoryStore.load(tables, archiver: archiver, from: connection))
+            let reader = HistoryReader(try await HistoryStore.load(tables, archiver: archiver, from: connection, writing: false))
             guard !count else {
                 print(try await reader.count(chosen, on: connection))
                 return

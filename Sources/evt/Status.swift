@@ -66,6 +66,10 @@ extension StreamStatus {
             row("head", style.text("\(head)", .bold), style),
             row("backlog", "\(events(backlog.events)), \(sizeText(backlog.bytes)) of data", style),
         ]
+        for trouble in tableTroubles {
+            lines.append(row("tables", style.text(printable(trouble.text), trouble.isGrave ? .bad : .warning), style))
+            lines.append(row("", printable(trouble.advice), style))
+        }
         for trouble in pusherTroubles { lines.append(row("pusher", style.text(trouble, .bad), style)) }
         for writer in writers {
             lines.append(
@@ -125,6 +129,7 @@ extension StreamStatus {
             ("generation_reason", jsonText(generationReason)), ("refusal", jsonText(refusal)),
             ("consumers", jsonList(consumers)), ("pushers", jsonList(pushers.map(\.json))),
             ("waiting_for", jsonList(writers.map(\.json))),
+            ("table_troubles", jsonList(tableTroubles.map { jsonQuoted($0.text) })),
         ])
     }
 }

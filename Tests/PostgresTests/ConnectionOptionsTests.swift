@@ -11,6 +11,19 @@ import Testing
         }
     }
 
+    /// What is hidden is lost: nobody may say otherwise.
+    @Test func rowsAreNeverHiddenWithoutAnError() async throws {
+        try await TestDatabase.with(.empty) { url in
+            for options in [
+                ConnectionOptions(url), ConnectionOptions("\(url) options='-c row_security=on'"),
+                ConnectionOptions(url, settings: ["row_security": "on"]),
+            ] {
+                let arrived = try await Self.setting("row_security", with: options)
+                #expect(arrived == "off")
+            }
+        }
+    }
+
     @Test func theApplicationNameArrives() async throws {
         try await TestDatabase.with(.empty) { url in
             let ours = ConnectionOptions(url, applicationName: "a name with spaces")

@@ -190,7 +190,7 @@ import Testing
                 ALTER SEQUENCE evt_queue_id_seq CACHE 20;
                 """, on: deployment.active)
             let second = try await Self.doctor(deployment, [:])
-            #expect(second.of("triggers").first?.advice?.contains("ENABLE TRIGGER wake") == true)
+            #expect(second.of("triggers").first?.advice?.contains("ENABLE ALWAYS TRIGGER wake") == true)
             #expect(second.of("sequence").first?.text.contains("CACHE 20") == true)
         }
     }

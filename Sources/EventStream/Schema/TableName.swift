@@ -59,6 +59,9 @@ public struct StreamTables: Hashable, Sendable {
         events.name == "evt_queue" ? TableName(schema: events.schema, name: "evt_add") : events.with(suffix: "_add")
     }
 
+    /// What an event has.
+    public static let eventColumns = ["id", "type", "data", "ts", "bytes"]
+
     /// How many leaves the ring of segments has, and how many ids a segment holds.
     public static let segmentCount = 8
     public static let segmentBits = 17

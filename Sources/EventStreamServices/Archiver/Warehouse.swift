@@ -204,6 +204,10 @@ final class Warehouse {
             // The session is ours: the other has not given a sign of life for three times as long as it should.
             try? await store.endSilentHolder(silentFor: configuration.keepAlive * 3, on: connection)
             throw error
+        } catch let error as PostgresError where error.isRefusal {
+            // A new connection finds out what is so, such as a policy that would hide rows.
+            connection.close()
+            throw error
         }
     }
 

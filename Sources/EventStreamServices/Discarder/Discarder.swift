@@ -77,6 +77,7 @@ final class DiscarderWork {
     private let configuration: Discarder.Configuration
     private let logger: Logger
     private let connection: Connection
+    private let info: StreamInfo
     private let store: DiscardStore
     private let guards: [ArchiveGuard]
     private let heldBack: HeldBackReport
@@ -89,6 +90,7 @@ final class DiscarderWork {
     private let health: DiscarderHealth
     private var discarded = 0
     private var reported: ContinuousClock.Instant?
+    private var tablesChecked: ContinuousClock.Instant?
     /// Rows deleted in each segment since it was vacuumed or emptied.
     private var dead: [Int: Int] = [:]
 
@@ -100,6 +102,7 @@ final class DiscarderWork {
         self.configuration = configuration
         self.logger = logger
         self.connection = connection
+        self.info = info
         store = DiscardStore(info)
         guards = configuration.required.map { ArchiveGuard($0, info, period: configuration.pollPeriod, loop: loop) }
         heldBack = HeldBackReport(info, warnEvents: configuration.warnEvents, period: configuration.pollPeriod, logger: logger)
@@ -148,6 +151,7 @@ final class DiscarderWork {
         // What an earlier one has left there. A required archive's is noted anew.
         if guards.isEmpty { try await store.note(refusal: nil, on: connection) }
         while !Task.isShuttingDownGracefully, !Task.isCancelled {
+            try await checkTables()
             var (stream, discarded) = try await store.look(on: connection)
             if let confirmed = stream.confirmed { stream.confirmed = min(confirmed, allowed) }
             switch plan.next(stream, now: .now) {
@@ -171,6 +175,13 @@ final class DiscarderWork {
             }
             progress()
         }
+    }
+
+    /// What a subscription writes meanwhile, or what a policy hides, has not been confirmed by anybody.
+    private func checkTables() async throws {
+        guard tablesChecked.map({ .now - $0 > .seconds(1) }) ?? true else { return }
+        try await info.check(writing: true, on: connection)
+        tablesChecked = .now
     }
 
     private func sleep(_ pause: Duration) async throws {

@@ -239,6 +239,8 @@ final class GeneratorEngine {
                 }
                 self.failed(batch.events, failure)
             }
+            // A new connection finds out what is so, such as a policy that would hide rows.
+            if case .failure(let error) = result, error.isRefusal { self.database.restart(because: error) }
             if self.database.current == nil { self.waitForDatabase() } else { self.commitNext() }
         }
     }

@@ -15,7 +15,11 @@ extension PusherStore {
             pusher, settled: settled, stored: stored, generation: trusted.generation, on: connection
         ) { [unowned self] result in
             // A lost connection begins anew with a sign of life; a statement that failed is tried again soon.
-            guard case .success(let pulse) = result else { return self.beat(after: min(self.beatInterval, .milliseconds(500))) }
+            guard case .success(let pulse) = result else {
+                // Not permitted: a new connection finds out what is so, such as a policy that would hide rows.
+                if case .failure(let error) = result, error.isRefusal { return self.work.restart(because: error) }
+                return self.beat(after: min(self.beatInterval, .milliseconds(500)))
+            }
             self.beat(after: self.beatInterval)
             guard let stored = pulse.stored else { return self.onDisagreement("the database is not in the state it was in") }
             self.stored = stored

@@ -28,8 +28,9 @@ final class PusherStore {
     var told = TroubleLog()
     /// Why consumers, positions or history cannot be reached, or stored; nil if they can.
     var trouble: String? {
-        // Where no position waits any more none has to be stored: its session may have ended meanwhile.
-        (book.isEmpty ? nil : errors.positions) ?? errors.work ?? errors.reading
+        // Without a connection, why there is none. Where no position waits any more none has to be stored: its session may have ended
+        // meanwhile.
+        errors.work ?? (book.isEmpty ? nil : errors.positions) ?? errors.reading
     }
     var errors: (positions: String?, work: String?, reading: String?)
     private let reconnects = Metric.reconnects.counter()

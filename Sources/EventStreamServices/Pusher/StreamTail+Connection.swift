@@ -12,6 +12,8 @@ extension StreamTail: PersistentConnectionDelegate {
         let generations = GenerationStore(info)
         let found = try await generations.establish(remembering: memory, on: connection)
         report(found)
+        let columns = try await TableTrouble.addedColumns(info, on: connection)
+        if !columns.isEmpty { logger.warning("\(TableTrouble.columnsText(columns, of: info.tables))") }
         try await queries.listen(on: connection)
         let floor = try await queries.settledFloor(on: connection)
         (self.info, self.queries, rows, self.generations) = (info, queries, QueueReader(info.tables), generations)

@@ -14,7 +14,7 @@ struct StreamChecks {
     let warnEvents: Int
 
     var findings: [Finding] {
-        [schema, sequence, triggers, generation].compactMap { $0 } + writers + pushers + consumers
+        [schema] + tables + [sequence, triggers, generation].compactMap { $0 } + writers + pushers + consumers
             + [discarder, refusal, bloat].compactMap { $0 } + missingArchivers
     }
 
@@ -22,6 +22,10 @@ struct StreamChecks {
         Finding(
             .fine, "stream",
             "head \(status.head), \(events(status.backlog.events)) in the table, \(sizeText(status.backlog.bytes)) of data")
+    }
+
+    private var tables: [Finding] {
+        status.tableTroubles.map { Finding($0.isGrave ? .critical : .warning, "tables", $0.text, advice: $0.advice) }
     }
 
     private var sequence: Finding? {
@@ -39,12 +43,15 @@ struct StreamChecks {
     }
 
     private var triggers: Finding? {
-        guard !facts.idleTriggers.isEmpty else { return nil }
+        guard let first = facts.idleTriggers.first else { return nil }
+        let list = facts.idleTriggers.map { "\($0.name) of \($0.table) is \($0.state)" }.joined(separator: ", ")
         return Finding(
             .critical, "triggers",
-            "disabled or missing: \(facts.idleTriggers.joined(separator: ", ")). Without wake events wait for the safety poll, and "
-                + "their commits may be lost; without registering events may be discarded behind a new consumer's back",
-            advice: "ALTER TABLE … ENABLE TRIGGER \(facts.idleTriggers[0]); one that is gone is in `evt migrate --print`")
+            "\(list). Without wake events wait for the safety poll, and their commits may be lost; without registering events may be "
+                + "discarded behind a new consumer's back; and with session_replication_role = replica only a trigger that is "
+                + "ENABLE ALWAYS fires",
+            advice: "ALTER TABLE \(first.table) ENABLE ALWAYS TRIGGER \(first.name); one that is gone is in `evt migrate --print`"
+        )
     }
 
     private var generation: Finding? {
