@@ -6,21 +6,35 @@ public enum Migrator {
     /// Applies what is missing of the active database's schema.
     ///
     /// Each step is a transaction, under a lock, so that several may try at once.
+    /// - Parameter finished: called where the tables came from a dump without rows, which lacked the records of the steps and the
+    ///   state: it is a new stream now.
     /// - Returns: the steps applied now.
-    public static func migrateActive(_ tables: StreamTables, on connection: Connection) async throws -> [Migration] {
-        guard connection.parameterStatus("server_encoding") != "SQL_ASCII" else {
-            throw StoreError(
-                "the database's encoding is SQL_ASCII: text in it may be anything, and JSON is UTF-8; make it a database with "
-                    + "ENCODING 'UTF8'")
-        }
+    public static func migrateActive(
+        _ tables: StreamTables, on connection: Connection, finished: () -> Void = {}
+    ) async throws -> [Migration] {
+        try TableGuard.checkEncoding(of: "database", on: connection)
         let qualified = try await qualified(tables, on: connection)
-        return try await apply(qualified.migrationSQL, recordedIn: qualified.migrations, on: connection)
+        let steps = qualified.migrationSQL
+        let isFinished = try await SchemaDump(
+            steps: steps.map(\.migration), record: qualified.migrations, marker: qualified.state,
+            completion: "INSERT INTO \(qualified.state.sql) DEFAULT VALUES ON CONFLICT DO NOTHING"
+        ).finish(on: connection)
+        if isFinished { finished() }
+        return try await apply(steps, recordedIn: qualified.migrations, on: connection)
     }
 
     /// Applies what is missing of the warehouse database's schema.
-    public static func migrateWarehouse(_ tables: ArchiveTables, on connection: Connection) async throws -> [Migration] {
+    public static func migrateWarehouse(
+        _ tables: ArchiveTables, on connection: Connection, finished: () -> Void = {}
+    ) async throws -> [Migration] {
+        try TableGuard.checkEncoding(of: "warehouse", on: connection)
         let qualified = try await qualified(tables, on: connection)
-        return try await apply(qualified.migrationSQL, recordedIn: qualified.migrations, on: connection)
+        let steps = qualified.migrationSQL
+        let isFinished = try await SchemaDump(
+            steps: steps.map(\.migration), record: qualified.migrations, marker: qualified.positions, completion: nil
+        ).finish(on: connection)
+        if isFinished { finished() }
+        return try await apply(steps, recordedIn: qualified.migrations, on: connection)
     }
 
     /// The whole schema as plain SQL, for those who run their own migration tool.
@@ -80,8 +94,17 @@ public enum Migrator {
         """
     }
 
+    /// Noted in the table's comment as well: a dump without rows has that.
     private static func record(_ migration: Migration, in table: TableName) -> String {
-        "INSERT INTO \(table.sql) (number, name) VALUES (\(migration.number), \(quotedLiteral(migration.name)));"
+        """
+        INSERT INTO \(table.sql) (number, name) VALUES (\(migration.number), \(quotedLiteral(migration.name)));
+        COMMENT ON TABLE \(table.sql) IS 'Steps of the schema that were applied; the newest is step \(migration.number)';
+        """
+    }
+
+    /// Until the transaction ends nobody else migrates these tables.
+    static func lock(_ table: TableName, on connection: Connection) async throws(PostgresError) {
+        try await connection.query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", [.text("evt migrate \(table)")])
     }
 
     private static func apply(
@@ -90,8 +113,7 @@ public enum Migrator {
         var applied: [Migration] = []
         for (migration, sql) in steps {
             let ran: Bool = try await connection.transaction {
-                try await connection.query(
-                    "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", [.text("evt migrate \(table)")])
+                try await lock(table, on: connection)
                 // Whoever waits for a table keeps everyone behind it waiting, too: give up soon, and let the operator try again.
                 try await connection.script(
                     "SET LOCAL client_min_messages = warning; SET LOCAL lock_timeout = '10s'; " + recordTable(table))

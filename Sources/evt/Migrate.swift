@@ -47,10 +47,14 @@ struct Migrate: AsyncParsableCommand {
         }
         if let active {
             try await migrate("active database", active) {
-                try await Migrator.migrateActive(tables, on: $0)
+                try await Migrator.migrateActive(tables, on: $0) {
+                    Swift.print(
+                        "active database: the tables are of a dump without rows; recorded their steps, and began a new stream")
+                }
             } grant: {
                 try await Migrator.grantActive(tables, on: $0)
             }
+            try await warnOfColumns(active, tables)
             guard !roles else { return try await migrateWarehouse(warehouse, archiveTables) }
             let missing = try await withConnection(to: active) { try await Migrator.missingRights(tables, on: $0) }
             if !missing.isEmpty {
@@ -62,10 +66,20 @@ struct Migrate: AsyncParsableCommand {
         try await migrateWarehouse(warehouse, archiveTables)
     }
 
+    private func warnOfColumns(_ active: String, _ tables: StreamTables) async throws {
+        try await withConnection(to: active) { connection in
+            let info = try await StreamInfo.load(tables, from: connection)
+            let columns = try await TableTrouble.addedColumns(info, on: connection)
+            if !columns.isEmpty { printError("active database: \(TableTrouble.columnsText(columns, of: info.tables))") }
+        }
+    }
+
     private func migrateWarehouse(_ warehouse: String?, _ archiveTables: ArchiveTables) async throws {
         if let warehouse {
             try await migrate("warehouse", warehouse) {
-                try await Migrator.migrateWarehouse(archiveTables, on: $0)
+                try await Migrator.migrateWarehouse(archiveTables, on: $0) {
+                    Swift.print("warehouse: the tables are of a dump without rows; recorded their steps")
+                }
             } grant: {
                 try await Migrator.grantWarehouse(archiveTables, on: $0)
             }
