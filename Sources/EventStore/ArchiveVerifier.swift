@@ -125,6 +125,8 @@ public struct ArchiveVerifier: Sendable {
     }
 
     private func discarded(on active: Connection) async throws -> EventID {
-        EventID(try await active.query(Statement("SELECT discarded FROM \(info.tables.state.sql)")).int(0, 0) ?? 0)
+        let rows = try await active.query(Statement("SELECT discarded FROM \(info.tables.state.sql)"))
+        try info.checkState(rows)
+        return EventID(rows.int(0, 0) ?? 0)
     }
 }

@@ -52,6 +52,7 @@ public struct DiscardStore: Sendable {
                     (SELECT id FROM \(events) WHERE id > (SELECT discarded FROM \(state)) ORDER BY id DESC LIMIT 1)
                 FROM \(state)
                 """, name: "evt_discard_look"))
+        try info.checkState(rows)
         func id(_ column: Int) -> EventID? { rows.int(0, column).map { EventID($0) } }
         let discarded = id(0) ?? .none
         return (.init(newest: id(3) ?? discarded, confirmed: id(1), oldest: id(2)), discarded)

@@ -52,8 +52,9 @@ public struct GenerationStore: Sendable {
         on connection: Connection
     ) async throws -> (generation: StreamGeneration, place: StreamPlace?, settled: EventID) {
         let rows = try await connection.query(Statement("SELECT stream, generation, leap, place, settled FROM \(state)"))
+        try info.checkState(rows)
         guard let stream = rows.string(0, 0), let generation = rows.string(0, 1) else {
-            throw StoreError("\(info.tables.state) has no row: restore it, or `evt migrate` a new stream")
+            throw StoreError("\(info.tables.state) names no stream or no generation")
         }
         return (
             StreamGeneration(stream: stream, generation: generation, start: EventID(rows.int(0, 2) ?? 0)),

@@ -70,4 +70,14 @@ public struct StreamInfo: Hashable, Sendable {
     public func check(writing: Bool, on connection: Connection) async throws {
         try await TableGuard.look(at: tables.all, on: connection).check(writing: writing)
     }
+
+    /// Without its row nothing is known of what was discarded, and an answer without rows must not pass for zero.
+    func checkState(_ rows: Rows) throws(StoreError) {
+        guard rows.count == 0 else { return }
+        throw StoreError(
+            """
+            \(tables.state) has no row, so nothing tells what was delivered and discarded. Either restore the row from a backup, or \
+            begin a new stream: drop the stream's tables and `evt migrate`
+            """)
+    }
 }

@@ -95,6 +95,7 @@ public struct StreamStatus: Sendable {
         let counts = try await counts(info, on: connection)
         let recorded = if let since { try await countByType(info, after: since, on: connection) } else { [EventType: Int]() }
         try await connection.query("COMMIT")
+        try info.checkState(state)
         var consumers = (0..<rows.count).map { row in
             Consumer(
                 consumer: rows.string(row, 0) ?? "", position: EventID(rows.int(row, 1) ?? 0),

@@ -95,4 +95,20 @@ import Testing
             #expect(doctor.text.contains("ENABLE ALWAYS TRIGGER"))
         }
     }
+
+    @Test func aStateWithoutItsRowIsNamedAndNothingIsDiscarded() async throws {
+        try await Deployment.with { deployment in
+            try await TestDatabase.execute("DELETE FROM evt_queue_state", on: deployment.active)
+            let words = "public.evt_queue_state has no row"
+            for command in ["status", "doctor"] {
+                let output = try await deployment.evt(command)
+                #expect(output.status != 0 && output.text.contains(words), "\(output.text)")
+            }
+            let processes = try ["evt-pusher", "evt-discarder"].map { try deployment.start($0) }
+            for process in processes {
+                try await eventually("a word about it") { process.output.contains(words) }
+                #expect(try await process.terminate().status == 0)
+            }
+        }
+    }
 }
