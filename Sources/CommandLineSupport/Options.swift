@@ -99,6 +99,7 @@ public struct PusherOptions: SettingFlags {
     @Option(Settings.sleepStep) public var sleepStep: String?
     @Option(Settings.ackTimeout) public var ackTimeout: String?
     @Option(Settings.sessionTimeout) public var sessionTimeout: String?
+    @Option(Settings.failOver) public var failOver: String?
     @Option(Settings.groupBytes) public var groupBytes: String?
     @Option(Settings.windowBytes) public var windowBytes: String?
     @Option(Settings.sendBytes) public var sendBytes: String?
@@ -109,7 +110,7 @@ public struct PusherOptions: SettingFlags {
             (Settings.allowPolling, allowPolling), (Settings.maxChunkEvents, maxChunkEvents),
             (Settings.requestMax, requestMax), (Settings.queueMax, queueMax), (Settings.sleepMin, sleepMin),
             (Settings.sleepMax, sleepMax), (Settings.sleepStep, sleepStep), (Settings.ackTimeout, ackTimeout),
-            (Settings.sessionTimeout, sessionTimeout), (Settings.groupBytes, groupBytes), (Settings.windowBytes, windowBytes),
+            (Settings.sessionTimeout, sessionTimeout), (Settings.failOver, failOver), (Settings.groupBytes, groupBytes), (Settings.windowBytes, windowBytes),
             (Settings.sendBytes, sendBytes),
         ]
     }

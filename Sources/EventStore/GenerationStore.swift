@@ -99,10 +99,14 @@ public struct GenerationStore: Sendable {
     // MARK: Beginning
 
     /// Finds out which generation there is, and begins a new one if the database went back, or may have.
-    public func establish(remembering memory: StreamMemory, on connection: Connection) async throws -> Finding {
+    ///
+    /// - Throws: ``StoreError`` where only a person can say whether the stream goes on here.
+    public func establish(
+        remembering memory: StreamMemory, failOver: FailOver = .automatic, on connection: Connection
+    ) async throws -> Finding {
         let seen = try await sighting(remembering: memory, on: connection)
         let reason: String
-        switch seen.verdict(remembering: memory) {
+        switch seen.verdict(remembering: memory, failOver: failOver) {
         case .same, .begun:
             try await note(seen, on: connection)
             return Finding(
@@ -113,11 +117,28 @@ public struct GenerationStore: Sendable {
                 this database holds the generation \(seen.generation), which is over: is it the primary of before a fail-over? Stop it, \
                 or take it out of EVT_DATABASE_URL; if it is the one to keep, `evt generation --renew` on it
                 """)
+        case .elsewhere(let because): throw StoreError(undecided(because))
         case .wentBack(let because): reason = because
         }
         let complaint = try await begin(insteadOf: seen.generation, at: seen.place, because: reason, on: connection)
         let begun = Identity(generation: try await noted(on: connection).generation, place: seen.place)
         return Finding(identity: begun, reason: reason, lacksEvents: !seen.missing.isEmpty, complaint: complaint)
+    }
+
+    private func undecided(_ because: String) -> String {
+        """
+        this may be a copy of the stream's database: \(because). Nothing is done with it until you say what it is: `evt generation \
+        --renew` if it is the home of the stream now (after a restore, a fail-over or pg_upgrade), or `evt generation --fork` if it \
+        is a copy, which becomes a stream of its own
+        """
+    }
+
+    /// Why a person has to say what this database is; nil if the stream was here, or on another timeline of the same.
+    public func doubt(on connection: Connection) async throws -> String? {
+        guard let noted = try await noted(on: connection).place,
+            case .elsewhere(let because) = try await place(on: connection).change(from: noted)
+        else { return nil }
+        return undecided(because)
     }
 
     /// Nobody has noted yet where the generation is.
@@ -136,11 +157,22 @@ public struct GenerationStore: Sendable {
         return try await begin(insteadOf: identity.generation, at: identity.place, because: reason, on: connection)
     }
 
+    /// Makes a copy a stream of its own because an operator says that it is one. No archive of the first stream takes its
+    /// events, and none has been seen to hold them.
+    ///
+    /// - Returns: what keeps ids from leaping, if something does.
+    public func fork(because reason: String, on connection: Connection) async throws -> String? {
+        let identity = try await identity(on: connection)
+        return try await begin(
+            insteadOf: identity.generation, at: identity.place, because: reason, isFork: true, on: connection)
+    }
+
     /// Begins a new generation, unless somebody else has meanwhile.
     ///
     /// - Returns: what keeps ids from leaping, if something does.
     private func begin(
-        insteadOf known: StreamGeneration, at place: StreamPlace, because reason: String, on connection: Connection
+        insteadOf known: StreamGeneration, at place: StreamPlace, because reason: String, isFork: Bool = false,
+        on connection: Connection
     ) async throws -> String? {
         try await connection.transaction {
             try await connection.query("SET LOCAL lock_timeout = '2s'")
@@ -151,6 +183,10 @@ public struct GenerationStore: Sendable {
                     WHERE generation = $3::text::uuid
                     """), [.text(reason), .text(place.description), .text(known.generation)])
             guard begun.affected == 1 else { return nil }
+            if isFork {
+                try await connection.query(Statement("UPDATE \(state) SET stream = gen_random_uuid(), refusal = NULL"))
+                try await connection.query(Statement("UPDATE \(info.tables.consumers.sql) SET verified_evt_id = 0"))
+            }
             try await connection.query(
                 Statement(
                     """

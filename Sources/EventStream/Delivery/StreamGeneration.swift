@@ -49,16 +49,38 @@ public struct StreamPlace: Hashable, Sendable, CustomStringConvertible {
         self.init(server: parts[0], timeline: parts[1], database: parts[2], table: parts[3])
     }
 
-    /// What is different from an earlier place, for people; nil if nothing is. What cannot be asked is not different.
-    public func change(from earlier: StreamPlace) -> String? {
-        func differ(_ a: String, _ b: String) -> Bool { a != b && !a.isEmpty && !b.isEmpty }
-        if differ(server, earlier.server) { return "it is on another server: restored, or copied" }
-        if differ(timeline, earlier.timeline) {
-            return "it is on timeline \(timeline) and was on \(earlier.timeline): failed over, or restored to a point in time"
-        }
-        if database != earlier.database { return "it is another database on the same server: restored, or copied" }
-        return table != earlier.table ? "the event table is another one: restored" : nil
+    /// What is different from an earlier place, in words for people.
+    public enum Change: Hashable, Sendable {
+        /// The same table goes on on another timeline: a standby took over, or the server was restored to a point in time.
+        case timeline(String)
+        /// Another server, database or table: a copy, a restore or an upgrade, and only a person knows which.
+        case elsewhere(String)
     }
+
+    /// What is different from an earlier place; nil if nothing is. What cannot be asked is not different.
+    public func change(from earlier: StreamPlace) -> Change? {
+        func differ(_ a: String, _ b: String) -> Bool { a != b && !a.isEmpty && !b.isEmpty }
+        if differ(server, earlier.server) {
+            return .elsewhere("the server has the system identifier \(server), and the stream was on \(earlier.server)")
+        }
+        if database != earlier.database {
+            return .elsewhere("the database has the object id \(database), and the stream was in \(earlier.database)")
+        }
+        if table != earlier.table {
+            return .elsewhere("the event table has the object id \(table), and the stream was in \(earlier.table)")
+        }
+        guard differ(timeline, earlier.timeline) else { return nil }
+        return .timeline(
+            "it is on timeline \(timeline) and was on \(earlier.timeline): failed over, or restored to a point in time")
+    }
+}
+
+/// Who decides that a database on another timeline is the stream's home.
+public enum FailOver: String, Hashable, Sendable, CaseIterable {
+    /// The pusher: a new generation begins.
+    case automatic
+    /// A person.
+    case manual
 }
 
 /// What a pusher remembers of the stream, to tell over a new connection whether the database went back.
@@ -129,13 +151,22 @@ public struct StreamSighting: Sendable {
         case over
         /// A new generation must begin: the database went back, or nobody can tell whether it did.
         case wentBack(because: String)
+        /// The stream was somewhere else: a person has to say whether this is its home now, or a copy.
+        case elsewhere(because: String)
     }
 
     /// Whether what is remembered still holds here.
-    public func verdict(remembering memory: StreamMemory) -> Verdict {
+    ///
+    /// - Parameter failOver: who decides where only the timeline has changed.
+    public func verdict(remembering memory: StreamMemory, failOver: FailOver = .automatic) -> Verdict {
         if let known = memory.generation, generation.isBefore(known) { return .over }
         var reasons: [String] = []
-        if let noted, let change = place.change(from: noted) { reasons.append(change) }
+        switch noted.flatMap({ place.change(from: $0) }) {
+        case .elsewhere(let because): return .elsewhere(because: because)
+        case .timeline(let because) where failOver == .manual: return .elsewhere(because: because)
+        case .timeline(let because): reasons.append(because)
+        case nil: break
+        }
         // What an earlier generation held, this one need not.
         if memory.generation == generation {
             if stored < memory.stored { reasons.append("it knows events up to \(stored) only, and \(memory.stored) was stored") }

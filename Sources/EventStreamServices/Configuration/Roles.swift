@@ -53,6 +53,10 @@ extension SettingsReader {
         configuration.delivery.ackTimeout = try duration(Settings.ackTimeout, in: .milliseconds(100) ... .seconds(3600))
         configuration.queueMax = try int(Settings.queueMax, in: 1...1_000_000)
         configuration.sessionTimeout = try duration(Settings.sessionTimeout, in: .milliseconds(500) ... .seconds(3600))
+        guard let failOver = FailOver(rawValue: try required(Settings.failOver)) else {
+            throw mismatch(Settings.failOver, try required(Settings.failOver))
+        }
+        configuration.failOver = failOver
         var latch = configuration.head.latch
         latch.shortestPause = try duration(Settings.sleepMin, in: .microseconds(50) ... .seconds(60))
         latch.longestSleep = try duration(Settings.sleepMax, in: .milliseconds(1) ... .seconds(600))

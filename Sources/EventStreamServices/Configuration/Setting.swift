@@ -69,6 +69,10 @@ public enum Settings {
     public static let sessionTimeout = Setting(
         name: "EVT_SESSION_TIMEOUT", standard: "15s",
         meaning: "a receiver not heard of for so long loses its session: 500ms to 1h")
+    public static let failOver = Setting(
+        name: "EVT_FAILOVER", standard: "automatic",
+        meaning: "where the timeline of the active database has changed: automatic begins a new generation of the stream, manual "
+            + "waits for `evt generation --renew`")
     public static let maxRequestBytes = Setting(
         name: "EVT_MAX_REQUEST_BYTES", standard: "65536", meaning: "bytes a request may have: 1024 to 67108864")
     public static let discardPollPeriod = Setting(
@@ -149,7 +153,7 @@ public enum Settings {
         databaseURL, databaseURLFile, archiveURL, archiveURLFile, generatorBind, pusherBind, liveBind, generatorConnect,
         pusherConnect, liveConnect,
         eventTable, consumerTable, historyTable, allowReliable, allowPolling, maxChunkEvents, requestMax, queueMax,
-        sleepMin, sleepMax, sleepStep, ackTimeout, sessionTimeout, maxRequestBytes, groupBytes, windowBytes, sendBytes,
+        sleepMin, sleepMax, sleepStep, ackTimeout, sessionTimeout, failOver, maxRequestBytes, groupBytes, windowBytes, sendBytes,
         discardPollPeriod, discardLimit, discardRequire, discardWarnEvents, archiverComponent, archiverWant, archiverBatch,
         curveKey, authorizedKeys, serverKey, ipcMode, maxConnections, userConnections, userSessions, userConsumers, userRequests,
         userBytes,

@@ -125,6 +125,8 @@ final class DiscarderWork {
                 ]), on: loop)
         do {
             let info = try await StreamInfo.load(configuration.database.tables, from: connection, writing: true)
+            // What a copy confirms and compares is none of the stream's.
+            if let doubt = try await GenerationStore(info).doubt(on: connection) { throw StoreError(doubt) }
             return DiscarderWork(configuration, info, connection, loop: loop, health: health, logger: logger)
         } catch {
             connection.close()

@@ -36,6 +36,8 @@ public struct Pusher: Service, Reloadable, Monitored {
         public var sendBytes = 16 << 20
         /// How long a stop waits for the groups in flight to be answered.
         public var drainTimeout = Duration.seconds(2)
+        /// Who decides that a database on another timeline is the home of the stream.
+        public var failOver = FailOver.automatic
         /// What makes the sockets keyed; nil for plain ones.
         public var keys: ServerKeys?
         public var limits = PeerLimits()

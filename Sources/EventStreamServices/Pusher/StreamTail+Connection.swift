@@ -10,7 +10,7 @@ extension StreamTail: PersistentConnectionDelegate {
         let info = try await StreamInfo.load(tables, from: connection, writing: true)
         let queries = TailQueries(info)
         let generations = GenerationStore(info)
-        let found = try await generations.establish(remembering: memory, on: connection)
+        let found = try await generations.establish(remembering: memory, failOver: failOver, on: connection)
         report(found)
         let columns = try await TableTrouble.addedColumns(info, on: connection)
         if !columns.isEmpty { logger.warning("\(TableTrouble.columnsText(columns, of: info.tables))") }

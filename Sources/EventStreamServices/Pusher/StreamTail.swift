@@ -15,6 +15,7 @@ final class StreamTail {
     let logger: Logger
     let tables: StreamTables
     let configuration: HeadReader.Configuration
+    let failOver: FailOver
     let database: PersistentConnection
     private let limits = QueueReader.Limits()
     var rows: QueueReader?
@@ -58,6 +59,7 @@ final class StreamTail {
         self.loop = loop
         self.logger = logger
         self.configuration = configuration.head
+        failOver = configuration.failOver
         tables = configuration.database.tables
         gapLog = GapLog(logger: logger)
         database = PersistentConnection(

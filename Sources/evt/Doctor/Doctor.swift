@@ -109,7 +109,8 @@ private struct Examination: Sendable {
             status: try await StreamStatus.load(info, from: connection),
             facts: try await StreamFacts.load(info, from: connection), earlier: first, archivers: archivers,
             required: required, warnEvents: warnEvents)
-        return checks.findings
+        let doubt = try await GenerationStore(info).doubt(on: connection)
+        return [doubt.map { Finding(.critical, "place", $0) }].compactMap { $0 } + checks.findings
     }
 
     /// Until every pusher has given a sign of life, and consumers have had a moment to confirm something.

@@ -77,6 +77,7 @@ import Testing
         Bound(setting: Settings.sleepStep, taken: ["", "0", "10m"], refused: ["-1", "11m"]),
         Bound(setting: Settings.ackTimeout, taken: ["100ms", "1h"], refused: ["99ms", "3601s"]),
         Bound(setting: Settings.sessionTimeout, taken: ["500ms", "1h"], refused: ["499ms", "3601s"]),
+        Bound(setting: Settings.failOver, taken: ["automatic", "manual"], refused: ["", "never", "Manual"]),
         Bound(setting: Settings.discardPollPeriod, taken: ["100ms", "7d"], refused: ["99ms", "8d"]),
         Bound(setting: Settings.allowReliable, taken: ["true", "NO", "1", "off", ""], refused: ["maybe", "2"]),
         Bound(setting: Settings.allowPolling, taken: ["yes", "0"], refused: ["-"]),

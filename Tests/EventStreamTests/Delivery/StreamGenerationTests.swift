@@ -35,20 +35,39 @@ import Testing
         #expect(seen.verdict(remembering: StreamMemory()) == .same)
     }
 
-    @Test func anotherPlaceIsAnotherLife() {
+    @Test func anotherTimelineIsAnotherLife() {
         var seen = sighting()
         seen.place.timeline = "00000002"
         #expect(reason(seen).contains("timeline 00000002 and was on 00000001"))
         #expect(reason(seen, memory(of: first)).contains("timeline"))
-        seen = sighting()
-        seen.place.server = "75"
-        #expect(reason(seen).contains("another server"))
+    }
+
+    private func doubt(_ sighting: StreamSighting, _ memory: StreamMemory = StreamMemory(), _ failOver: FailOver = .automatic)
+        -> String
+    {
+        guard case .elsewhere(let because) = sighting.verdict(remembering: memory, failOver: failOver) else { return "" }
+        return because
+    }
+
+    @Test func onAnotherServerInAnotherDatabaseOrTableAPersonIsAsked() {
+        var seen = sighting()
+        // Also where it is on another timeline, and lacks what was delivered.
+        (seen.place.server, seen.place.timeline, seen.missing) = ("75", "00000002", [98])
+        #expect(doubt(seen).contains("system identifier 75, and the stream was on 74"))
+        #expect(doubt(seen, memory(of: first)).contains("system identifier 75"))
         seen = sighting()
         seen.place.database = "6"
-        #expect(reason(seen).contains("another database"))
+        #expect(doubt(seen).contains("the database has the object id 6"))
         seen = sighting()
         seen.place.table = "6"
-        #expect(reason(seen).contains("the event table is another one"))
+        #expect(doubt(seen, memory(of: first)).contains("the event table has the object id 6"))
+    }
+
+    @Test func aPersonMayBeAskedForAnotherTimelineToo() {
+        var seen = sighting()
+        #expect(doubt(seen, memory(of: first), .manual) == "")
+        seen.place.timeline = "00000002"
+        #expect(doubt(seen, memory(of: first), .manual).contains("timeline 00000002 and was on 00000001"))
     }
 
     @Test func whatOneRoleMayNotAskIsNotDifferent() {
