@@ -110,7 +110,8 @@ public struct PusherOptions: SettingFlags {
             (Settings.allowPolling, allowPolling), (Settings.maxChunkEvents, maxChunkEvents),
             (Settings.requestMax, requestMax), (Settings.queueMax, queueMax), (Settings.sleepMin, sleepMin),
             (Settings.sleepMax, sleepMax), (Settings.sleepStep, sleepStep), (Settings.ackTimeout, ackTimeout),
-            (Settings.sessionTimeout, sessionTimeout), (Settings.failOver, failOver), (Settings.groupBytes, groupBytes), (Settings.windowBytes, windowBytes),
+            (Settings.sessionTimeout, sessionTimeout), (Settings.failOver, failOver),
+            (Settings.groupBytes, groupBytes), (Settings.windowBytes, windowBytes),
             (Settings.sendBytes, sendBytes),
         ]
     }

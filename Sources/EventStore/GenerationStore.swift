@@ -186,6 +186,7 @@ public struct GenerationStore: Sendable {
             if isFork {
                 try await connection.query(Statement("UPDATE \(state) SET stream = gen_random_uuid(), refusal = NULL"))
                 try await connection.query(Statement("UPDATE \(info.tables.consumers.sql) SET verified_evt_id = 0"))
+                try await connection.query(Statement("DELETE FROM \(info.tables.archives.sql)"))
             }
             try await connection.query(
                 Statement(

@@ -31,23 +31,8 @@ extension HistoryStore {
         }
     }
 
-    /// Ends a transaction of this name's in which nothing has come from the client for so long: a frozen process, or one whose
-    /// machine is gone, would keep the position locked for as long as its connection lives.
-    public func endSilentHolder(silentFor patience: Duration, on connection: Connection) async throws(PostgresError) {
-        try await connection.query(
-            Statement(
-                """
-                SELECT pg_terminate_backend(a.pid)
-                FROM \(tables.positions.sql) p
-                    JOIN pg_locks l ON l.locktype = 'transactionid' AND l.transactionid = p.xmax AND l.granted
-                    JOIN pg_stat_activity a ON a.pid = l.pid
-                WHERE p.ident = $1 AND a.wait_event = 'ClientRead'
-                    AND a.state_change < clock_timestamp() - $2::bigint * interval '1 millisecond'
-                """), [.text(archiver.description), .int8(Int64(patience / .milliseconds(1)))])
-    }
-
-    /// False if the position is another, or of another generation. Whoever else archives under this name waits here, and then
-    /// finds it moved.
+    /// False if the position is another, of another generation, or of another archiver. Whoever else archives under this name
+    /// waits here, and then finds it moved.
     private func move(
         _ standing: Standing, over events: ArraySlice<Event>, on connection: Connection
     ) async throws(PostgresError) -> Bool {
@@ -57,10 +42,11 @@ extension HistoryStore {
                 UPDATE \(tables.positions.sql) SET last_evt_id = GREATEST(last_evt_id, $3::bigint),
                     doubtful_after = GREATEST(doubtful_after, $3::bigint), want = $4::text[], last_time = now()
                 WHERE ident = $1 AND last_evt_id = $2::bigint AND generation IS NOT DISTINCT FROM $5::text::uuid
+                    AND token IS NOT DISTINCT FROM $6::text::uuid
                 """, name: "evt_move_position"),
             [
                 .text(archiver.description), .int8(standing.position.rawValue), .int8(events.last?.id.rawValue ?? 0),
-                .types(standing.want), .optional(standing.generation?.generation),
+                .types(standing.want), .optional(standing.generation?.generation), .optional(standing.token),
             ]
         ).affected == 1
     }

@@ -21,6 +21,8 @@ public struct HistoryStore: Sendable {
         /// these ids. It may be in this generation, too, or lost.
         public var doubtfulAfter = EventID.none
         public var doubtful = EventID.none
+        /// What the archiver that moved the position last has written beside it; nil if it was one of before there were any.
+        public var token: String?
         public var hasDoubtful: Bool { doubtful > doubtfulAfter }
     }
 
@@ -139,7 +141,7 @@ public struct HistoryStore: Sendable {
     }
 
     /// - Throws: ``StoreError`` if this archiver has never been at work here.
-    func present(on connection: Connection) async throws -> Standing {
+    public func present(on connection: Connection) async throws -> Standing {
         guard let standing = try await standing(on: connection) else {
             throw StoreError("the position of \(archiver) is gone from \(tables.positions)")
         }
@@ -157,7 +159,7 @@ public struct HistoryStore: Sendable {
         let parameters: [Parameter] = [
             .text(archiver.description), .text(origin.generation.stream), .text(origin.generation.generation),
             .optional(known?.generation), .int8(origin.generation.start.rawValue), .int8(origin.after.rawValue),
-            .int8(origin.common.rawValue),
+            .int8(origin.common.rawValue), .optional(standing.token),
         ]
         return try await connection.transaction {
             let others = try await connection.query(
@@ -171,9 +173,12 @@ public struct HistoryStore: Sendable {
                 UPDATE \(tables.positions.sql) SET stream = $2::text::uuid, generation = $3::text::uuid,
                     generation_start = $5::bigint
                 """
-            let unless = "WHERE ident = $1 AND generation IS NOT DISTINCT FROM $4::text::uuid"
+            let unless = """
+                WHERE ident = $1 AND generation IS NOT DISTINCT FROM $4::text::uuid AND token IS NOT DISTINCT FROM $8::text::uuid
+                    AND $6::bigint IS NOT NULL AND $7::bigint IS NOT NULL
+                """
             if known == nil {
-                try await connection.query(Statement("\(set) \(unless)"), Array(parameters.dropLast(2)))
+                try await connection.query(Statement("\(set) \(unless)"), parameters)
             } else {
                 let moved = try await connection.query(
                     Statement(
@@ -216,7 +221,7 @@ public struct HistoryStore: Sendable {
             Statement(
                 """
                 SELECT last_evt_id, array_to_string(want, ','), stream, generation, doubtful_id, doubtful_after,
-                    generation_start
+                    generation_start, token
                 FROM \(tables.positions.sql) WHERE ident = $1
                 """),
             [.text(archiver.description)])
@@ -230,7 +235,7 @@ public struct HistoryStore: Sendable {
         }
         return Standing(
             position: EventID(position), want: want, generation: generation, doubtfulAfter: EventID(rows.int(0, 5) ?? 0),
-            doubtful: EventID(rows.int(0, 4) ?? 0))
+            doubtful: EventID(rows.int(0, 4) ?? 0), token: rows.string(0, 7))
     }
 
     /// Sets the position back, so that events are sent and compared again.

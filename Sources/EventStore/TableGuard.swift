@@ -86,7 +86,7 @@ public struct TableGuard: Sendable {
 
 extension StreamTables {
     /// All tables of a stream; segments belong to the events.
-    var all: [TableName] { [events, consumers, state, pushers, migrations] }
+    var all: [TableName] { [events, consumers, state, pushers, archives, migrations] }
 }
 
 extension ArchiveTables {

@@ -34,6 +34,9 @@ final class ReceiverEngine {
     /// Which stream the session's events are of, and what they follow; nil if the server does not tell.
     private(set) var origin: StreamOrigin?
     private var generation: String?
+    private var sessionCount = 0
+    /// The number of the present session, another one for each; nil while there is none.
+    var session: Int? { if case .ready = state { sessionCount } else { nil } }
 
     init(
         _ configuration: ReceiverConfiguration, component: ConsumerComponent, loop: EventLoop,
@@ -81,6 +84,10 @@ final class ReceiverEngine {
         let answer = try await channel.call(.lag(component), timeout: timeout)
         guard let lag = ConsumerLag(answer) else { throw .communicationError("the answer tells no lag: \(answer)") }
         return lag
+    }
+
+    func archive(known: String?, token: String, timeout: Duration) async throws(FutoInError) {
+        _ = try await channel.call(.archive(component, known: known, token: token), timeout: timeout)
     }
 
     /// Without a connection nothing else would tell why nothing comes.
@@ -175,6 +182,7 @@ final class ReceiverEngine {
             case .success(let answer):
                 self.failures = 0
                 self.state = .ready
+                self.sessionCount += 1
                 // The answer comes before the session's first group.
                 self.progress.sessionStarted()
                 self.follow(StreamOrigin(answer))

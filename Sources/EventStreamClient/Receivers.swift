@@ -141,6 +141,19 @@ public actor ReliableReceiver {
     /// Gives the connection up and goes on with the next endpoint.
     package func moveOn(because reason: String) { engine.moveOn(because: reason) }
 
+    /// The number of the present session, another one for each; nil while there is none.
+    package var session: Int? { engine.session }
+
+    /// Tells the pusher that the session's events go into an archive.
+    ///
+    /// - Parameters:
+    ///   - known: the token that was found there; nil for none.
+    ///   - token: the one that will be written there.
+    /// - Throws: `ArchiveUnknown` if the active database has not given that one out.
+    package func archive(known: String?, token: String, timeout: Duration = .seconds(15)) async throws(FutoInError) {
+        try await engine.archive(known: known, token: token, timeout: timeout)
+    }
+
     /// How far the consumer is behind, as the pusher counts it.
     ///
     /// - Throws: `NotRegistered`, `NotImplemented` by an older pusher, and what any call may throw.

@@ -9,7 +9,7 @@ import Postgres
 struct Archive: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Looks after an archive: verifies it, or has a part of it archived again.",
-        subcommands: [Verify.self, Rewind.self])
+        subcommands: [Verify.self, Rewind.self, Adopt.self])
 
     struct Target: ParsableArguments {
         @OptionGroup var common: CommonOptions
@@ -109,6 +109,41 @@ struct Archive: AsyncParsableCommand {
                 }
                 return "\(archiver) goes on after \(id)"
                     + (discarded > id ? "; events up to \(discarded) are discarded and stay as they are archived" : "")
+            }
+            print(text)
+        }
+    }
+}
+
+extension Archive {
+    struct Adopt: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Says that a warehouse is this database's, although another has archived into it last.",
+            discussion: """
+                An archiver leaves a token in its warehouse whenever it starts, which the active database knows. One that it does not \
+                know shows that a copy of the database has archived there, or that the database was restored from a backup made \
+                before. Archivers and discarder refuse such a warehouse. Look what happened first: `evt archive verify` compares the \
+                two, `evt archive lost list` names what was set aside. Then the archiver goes on by itself.
+                """)
+        @OptionGroup var target: Target
+        @Option(help: "Why it is the right one; kept in the active database.") var reason: String
+
+        func run() async throws {
+            guard !reason.allSatisfy(\.isWhitespace) else { throw ValidationError("--reason: say why it is the right one") }
+            let reason = reason
+            let text = try await target.connected { active, warehouse in
+                let (history, tokens) = (warehouse.history, ArchiveTokens(active.info))
+                let standing = try await history.present(on: warehouse.connection)
+                let mine = try await GenerationStore(active.info).identity(on: active.connection).generation.stream
+                if let other = standing.generation?.stream, other != mine {
+                    throw StoreError(
+                        "\(history.tables.history) holds another stream, \(other), than this database, \(mine): give each stream a "
+                            + "history table of its own (EVT_HISTORY_TABLE)")
+                }
+                guard let token = standing.token, try await !tokens.knows(token, of: history.archiver, on: active.connection)
+                else { return "nothing to adopt: the warehouse is that of this database" }
+                try await tokens.adopt(token, of: history.archiver, because: reason, on: active.connection)
+                return "\(history.archiver) archives into \(history.tables.history) from now on; see `evt archive verify`"
             }
             print(text)
         }

@@ -118,6 +118,24 @@ actor PrivateCluster {
         }
     }
 
+    /// Runs `body` with a cluster that differs in nothing: a copy of the data, made while the server stands still.
+    func withClone(_ body: (PrivateCluster) async throws -> Void) async throws {
+        let clone = PrivateCluster(programs: programs, data: "\(data)-clone", faults: nil)
+        try await kill()
+        let copied = try await ChildProcess.run("/bin/cp", ["-a", data, clone.data])
+        guard copied.status == 0 else { throw NotStarted(description: copied.text) }
+        let outcome: Result<Void, any Error>
+        do {
+            try await start()
+            try await clone.start()
+            outcome = .success(try await body(clone))
+        } catch {
+            outcome = .failure(error)
+        }
+        try await clone.remove()
+        try outcome.get()
+    }
+
     private func follow(_ port: UInt16) async throws {
         try makeDirectory()
         let copied = try await run(

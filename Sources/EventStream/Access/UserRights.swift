@@ -49,7 +49,7 @@ public struct UserRights: Hashable, Sendable {
             try require(component.isLive ? .live : .push)
             try require(component)
             return .readyToReceive(component, want: try narrowed(want), precise: precise, origin: origin)
-        case .stopReceiving(let component):
+        case .stopReceiving(let component), .archive(let component, _, _):
             try require(component.isLive ? .live : .push)
             try require(component)
             return call

@@ -25,6 +25,12 @@ public enum Call: Hashable, Sendable {
     case stopReceiving(ConsumerComponent)
     /// How far the consumer is behind (``ConsumerLag``).
     case lag(ConsumerComponent)
+    /// An archiver has begun its work in a warehouse.
+    ///
+    /// - Parameters:
+    ///   - known: the token it has found there; nil for none.
+    ///   - token: the one it will write there.
+    case archive(ConsumerComponent, known: String?, token: String)
 
     /// Reads a request for one of the interfaces a process offers.
     ///
@@ -61,6 +67,11 @@ public enum Call: Hashable, Sendable {
                 origin: try parameters.bool("origin"))
         case (.push, "stopReceiving"): self = .stopReceiving(try parameters.component())
         case (.poll, "lag"), (.push, "lag"): self = .lag(try parameters.component())
+        case (.push, "archive"):
+            let component = try parameters.component()
+            let known = try parameters.uuid("known")
+            guard let token = try parameters.uuid("token") else { throw .invalidRequest("parameter token is missing") }
+            self = .archive(component, known: known, token: token)
         default: throw .notImplemented("\(interface.rawValue) has no function \(parts[2].prefix(100))")
         }
         try parameters.finish()
@@ -94,6 +105,9 @@ public enum Call: Hashable, Sendable {
         case .stopReceiving(let component):
             return .init(function: function(.push, "stopReceiving"), parameters: consumer(component), rid: rid)
         case .lag(let component): return .init(function: function(.push, "lag"), parameters: consumer(component), rid: rid)
+        case .archive(let component, let known, let token):
+            let tokens = ["known": known.map { quoted($0) } ?? .null, "token": quoted(token)]
+            return .init(function: function(.push, "archive"), parameters: consumer(component, tokens), rid: rid)
         }
     }
 }
@@ -153,6 +167,18 @@ private struct Parameters {
         guard let value = optional(name) else { return nil }
         guard let text = string(value), text.utf8.count <= 64 else {
             throw .invalidRequest("\(name) must be a string of at most 64 bytes")
+        }
+        return text
+    }
+
+    /// As PostgreSQL writes it; nil where it is left out or null.
+    mutating func uuid(_ name: String) throws(FutoInError) -> String? {
+        guard let text = try text(name) else { return nil }
+        let isUUID = text.utf8.enumerated().allSatisfy { index, byte in
+            [8, 13, 18, 23].contains(index) ? byte == UInt8(ascii: "-") : "0123456789abcdef".utf8.contains(byte)
+        }
+        guard text.utf8.count == 36, isUUID else {
+            throw .invalidRequest("\(name) must be a UUID in lower case, such as 6a1c0e7a-9d0f-4c5b-8a55-0c7c5e3d2b10")
         }
         return text
     }

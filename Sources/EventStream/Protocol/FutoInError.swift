@@ -13,7 +13,7 @@ public struct FutoInError: Error, Hashable, Sendable, CustomStringConvertible {
     /// What servers answer with.
     public static let serverNames = [
         "UnknownInterface", "NotSupportedVersion", "NotImplemented", "InvalidRequest", "Unauthorized", "SecurityError",
-        "DefenseRejected", "InternalError", "NotRegistered", "LiveNotAllowed", "ConsumerBusy",
+        "DefenseRejected", "InternalError", "NotRegistered", "LiveNotAllowed", "ConsumerBusy", "ArchiveUnknown",
     ]
 
     // FTN3 1.9.1
@@ -33,5 +33,6 @@ public struct FutoInError: Error, Hashable, Sendable, CustomStringConvertible {
     // FTN18 3.3, and ours
     public static func notRegistered(_ text: String) -> Self { .init(name: "NotRegistered", text: text) }
     public static func liveNotAllowed(_ text: String) -> Self { .init(name: "LiveNotAllowed", text: text) }
+    public static func archiveUnknown(_ text: String) -> Self { .init(name: "ArchiveUnknown", text: text) }
     public static func consumerBusy(_ text: String) -> Self { .init(name: "ConsumerBusy", text: text) }
 }

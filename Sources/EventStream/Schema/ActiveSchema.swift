@@ -10,6 +10,7 @@ extension Migration {
         Migration(number: 7, name: "owner", template: owner),
         Migration(number: 8, name: "want", template: want),
         Migration(number: 9, name: "guards", template: guards),
+        Migration(number: 10, name: "archives", template: archives),
     ]
 
     /// Tables. Existing futoin-eventstream tables are adopted: rows, positions, sequence and grants are kept.

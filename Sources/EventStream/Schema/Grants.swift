@@ -11,6 +11,7 @@ extension StreamTables {
         let (state, pushers, migrations) = (
             Grant.Object.table(state), Grant.Object.table(pushers), Grant.Object.table(migrations)
         )
+        let archives = Grant.Object.table(archives)
         var grants = [
             Grant(.app, "EXECUTE", on: record),
 
@@ -32,13 +33,17 @@ extension StreamTables {
             Grant(.pusher, "SELECT", "DELETE", on: pushers),
             Grant(.pusher, "INSERT", columns: ["id", "application", "beat_interval"], on: pushers),
             Grant(.pusher, "UPDATE", columns: ["beat"], on: pushers),
+            Grant(.pusher, "SELECT", "DELETE", on: archives),
+            Grant(.pusher, "INSERT", columns: ["ident", "token"], on: archives),
 
             Grant(.discarder, "SELECT", on: events), Grant(.discarder, "SELECT", on: consumers),
             Grant(.discarder, "UPDATE", columns: ["verified_evt_id"], on: consumers), Grant(.discarder, "SELECT", on: state),
             Grant(.discarder, "UPDATE", columns: ["discarded", "refusal"], on: state),
+            Grant(.discarder, "SELECT", on: archives),
 
             Grant(.monitor, "SELECT", on: events), Grant(.monitor, "SELECT", on: consumers),
             Grant(.monitor, "SELECT", on: state), Grant(.monitor, "SELECT", on: pushers), Grant(.monitor, "SELECT", on: ids),
+            Grant(.monitor, "SELECT", on: archives),
         ]
         grants += segments.map { Grant(.discarder, "SELECT", "DELETE", "TRUNCATE", on: $0) }
         let (mine, theirs) = (self.events.schema!, self.consumers.schema!)
@@ -48,7 +53,7 @@ extension StreamTables {
             if role != .app && theirs != mine { grants.append(Grant(role, "USAGE", on: .schema(theirs))) }
         }
         return RoleGrants(
-            grants: grants, objects: [events, consumers, state, pushers, migrations, ids, delivered, record] + segments)
+            grants: grants, objects: [events, consumers, state, pushers, archives, migrations, ids, delivered, record] + segments)
     }
 }
 
@@ -71,7 +76,7 @@ extension ArchiveTables {
                 .archiver, "UPDATE",
                 columns: [
                     "last_evt_id", "last_time", "want", "stream", "generation", "generation_start", "doubtful_after",
-                    "doubtful_id",
+                    "doubtful_id", "token", "keep_alive",
                 ], on: positions),
             Grant(.archiver, "SELECT", "DELETE", on: sums),
             Grant(.archiver, "UPDATE", columns: ["last_id", "events", "checksum"], on: sums),

@@ -50,6 +50,8 @@ public struct StreamTables: Hashable, Sendable {
     public var state: TableName { events.with(suffix: "_state") }
     /// The pushers at work, with their heartbeats.
     public var pushers: TableName { events.with(suffix: "_pushers") }
+    /// The tokens that archivers have given their positions in warehouses.
+    public var archives: TableName { events.with(suffix: "_archives") }
     public var migrations: TableName { events.with(suffix: "_migrations") }
     public var sequence: TableName { events.with(suffix: "_id_seq") }
     /// A sequence that nothing is drawn from: up to its value events have been delivered.

@@ -5,6 +5,7 @@ extension Migration {
         Migration(number: 2, name: "partitions", template: partitions),
         Migration(number: 3, name: "sums", template: sums),
         Migration(number: 4, name: "generation", template: generation),
+        Migration(number: 5, name: "home", template: home),
     ]
 
     /// An existing history table, as futoin-eventstream made it, is used as it is.

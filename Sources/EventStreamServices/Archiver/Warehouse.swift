@@ -1,33 +1,61 @@
 import EventLoop
 import EventStore
 import EventStream
-import EventStreamClient
+import FoundationEssentials
 import Logging
 import Postgres
 import ServiceLifecycle
 
 /// The archiver's connection to the warehouse, made anew after a failure, and how far it has come there.
+///
+/// Events are copied only by whoever has the pusher's session, the lock of the archiver's name in the warehouse, and a token
+/// beside the position that the active database knows.
 final class Warehouse {
-    private let configuration: Archiver.Configuration
+    /// Somebody else archives under this name.
+    struct OtherArchiver: Error, CustomStringConvertible {
+        let archiver: ConsumerIdentity
+        let holder: HistoryStore.Holder?
+        var description: String {
+            "another archiver of this name, \(archiver), is at work in the warehouse (\(holder?.description ?? "its session has just ended")): "
+                + "this is a copy of the stream's database, or the other has not ended yet. A copy needs a warehouse of its own "
+                + "(EVT_ARCHIVE_URL), and `evt generation --fork`"
+        }
+    }
+
+    let configuration: Archiver.Configuration
     private let identity: ConsumerIdentity
-    private let loop: EventLoop
-    private let logger: Logger
+    let loop: EventLoop
+    let logger: Logger
     private var connection: Connection?
     private var store: HistoryStore?
-    private var standing: HistoryStore.Standing?
+    var standing: HistoryStore.Standing?
     /// Whether nothing is missing before what the pusher sends, as far as it can know.
-    private var isComplete = false
-    /// Why there is no connection; nil if there is one.
+    var isComplete = false
+    /// Why nothing can be archived; nil if something can.
     private(set) var trouble: String?
-    var isConnected: Bool { connection?.isOpen ?? false }
     private let reconnects = Metric.reconnects.counter()
-    private var backoff = Backoff()
+    var backoff = Backoff()
     private var told = TroubleLog()
     /// Months, as `2026-11`, whose partitions have been seen to.
-    private var months: Set<String> = []
-    private var partitionsMade: ContinuousClock.Instant?
+    var months: Set<String> = []
+    var partitionsMade: ContinuousClock.Instant?
     /// When the history was last seen to have the columns it should have.
-    private var checked: ContinuousClock.Instant?
+    var checked: ContinuousClock.Instant?
+
+    /// One piece of work at a time uses the connection.
+    private let turn = OneAtATime()
+    /// Whether the present connection has the lock; and the session that has introduced itself over it.
+    private var hasLock = false
+    private var introducedSession: Int?
+    /// What was written beside the position, and in which session.
+    private var token: (text: String, session: Int)?
+    private var silence = SilenceWatch()
+    private var oldPusherTold = false
+
+    /// Tells the pusher which token was found in the warehouse, and which one will be there.
+    var introduce: (_ known: String?, _ token: String) async throws -> Void = { _, _ in }
+    /// The connection was lost.
+    var onLost: () -> Void = {}
 
     init(_ configuration: Archiver.Configuration, loop: EventLoop, logger: Logger) {
         self.configuration = configuration
@@ -51,167 +79,111 @@ final class Warehouse {
         }
     }
 
-    /// Copies what the warehouse does not have yet.
+    func close() { connection?.close() }
+
+    // MARK: Whose position it is
+
+    var isBusy: Bool { turn.isTaken }
+
+    /// Runs `work` alone, once the position is the session's.
+    func alone<Value>(in session: Int, _ work: () async throws -> Value) async throws -> Value {
+        await turn.begin()
+        defer { turn.end() }
+        try await takeUp(in: session)
+        return try await work()
+    }
+
+    /// A sign of life; and what the session needs, or gives up with its end.
     ///
-    /// - Parameter origin: which stream the events are of, and what they follow.
-    /// - Returns: how many events were new.
-    func append(_ events: [Event], of origin: StreamOrigin?) async throws -> Int {
-        guard let first = events.first?.id else { return 0 }
-        var count = 0
-        while true {
-            let (connection, store, standing) = try await connected()
-            if let origin, origin.generation != standing.generation {
-                try await follow(origin, from: standing, store, on: connection)
-            }
-            if isComplete { return try await count + copy(events, of: origin, over: connection) }
-            count += try await complete(before: first, of: origin)
-            isComplete = connection.isOpen
-        }
-    }
-
-    private func follow(
-        _ origin: StreamOrigin, from standing: HistoryStore.Standing, _ store: HistoryStore, on connection: Connection
-    ) async throws {
-        let now = try await store.follow(origin, from: standing, on: connection)
-        self.standing = now
-        // Another archiver of this name may have done that already; and of a fail-over that lost nothing the pusher tells.
-        guard now.hasDoubtful, now != standing else { return }
-        logger.warning(
-            """
-            the active database went back, or may have: events after the position it has are compared with the archive; those it \
-            lacks are set aside
-            """,
-            metadata: [
-                .position: "\(now.position)", .last: "\(now.doubtful)", .generation: "\(origin.generation)",
-                "lost": "\(store.tables.lost)",
-            ])
-    }
-
-    private func copy(_ events: [Event], of origin: StreamOrigin?, over original: Connection) async throws -> Int {
-        while true {
-            let (connection, store, standing) = try await connected()
-            guard connection === original else { throw StoreError("the connection to the warehouse was lost") }
-            guard origin == nil || origin?.generation == standing.generation else {
-                throw StoreError("another archiver of this name follows another generation of the stream")
-            }
-            guard let first = events.first, let last = events.last else { return 0 }
-            if checked.map({ .now - $0 > .seconds(1) }) ?? true {
-                try await store.checkColumns(on: connection)
-                checked = .now
-            }
-            await makePartitions(for: [first.timestamp, last.timestamp], store, on: connection)
-            switch try await append(events[...], store, standing, on: connection) {
-            case .copied(let count, let lost):
-                self.standing?.position = max(standing.position, last.id)
-                self.standing?.doubtfulAfter = max(standing.doubtfulAfter, last.id)
-                if lost > 0 {
-                    logger.error(
-                        "events that were archived are not in the active database any more; they were set aside",
-                        metadata: [
-                            .events: "\(lost)", .position: "\(standing.doubtfulAfter)",
-                            .last: "\(min(last.id, standing.doubtful))",
-                            "lost": "\(store.tables.lost)",
-                        ])
-                }
-                backoff.reset()
-                return count
-            // Another archiver of this name has been at work.
-            case .moved(let now): moved(to: now)
-            }
-        }
-    }
-
-    /// Copies what the pusher does not send because it was confirmed, and the warehouse has not got nevertheless: it was
-    /// restored, or replaced by one that lags. Asked once over every connection to it.
-    private func complete(before first: EventID, of origin: StreamOrigin?) async throws -> Int {
+    /// - Parameter session: nil for none.
+    func look(in session: Int?) async throws {
+        await turn.begin()
+        defer { turn.end() }
+        if let session { try await takeUp(in: session) } else { try await letGo() }
         let (connection, store, _) = try await connected()
-        guard let found = try await store.standing(on: connection) else { return 0 }
+        try await store.ping(on: connection)
+        trouble = nil
+    }
+
+    private func letGo() async throws {
+        guard hasLock, let connection, let store, connection.isOpen else { return }
+        (hasLock, introducedSession) = (false, nil)
+        try await store.giveUpLock(on: connection)
+    }
+
+    private func takeUp(in session: Int) async throws {
+        let (connection, store, _) = try await connected()
+        guard !hasLock || introducedSession != session else { return }
+        do {
+            if !hasLock { try await takeLock(store, on: connection) }
+            try await introduceItself(in: session, store, on: connection)
+            (introducedSession, trouble) = (session, nil)
+        } catch {
+            trouble = "\(error)"
+            // Who may not archive here keeps nobody out.
+            if (error as? FutoInError)?.name == "ArchiveUnknown" { try await letGo() }
+            throw error
+        }
+    }
+
+    private func takeLock(_ store: HistoryStore, on connection: Connection) async throws {
+        guard try await !store.takeLock(keepAlive: configuration.keepAlive, on: connection) else {
+            (hasLock, silence) = (true, SilenceWatch())
+            return
+        }
+        throw OtherArchiver(archiver: identity, holder: try await holder(store, on: connection))
+    }
+
+    /// Who keeps this archiver from its position; one that is frozen or gone is ended.
+    func holder(_ store: HistoryStore, on connection: Connection) async throws -> HistoryStore.Holder? {
+        let holder = try await store.holder(on: connection)
+        guard let holder, silence.isGone(holder) else { return holder }
+        logger.warning(
+            "another archiver of this name is frozen or gone: its connection to the warehouse is ended",
+            metadata: ["holder": "\(holder)"])
+        try await store.end(holder, on: connection)
+        return holder
+    }
+
+    /// The active database first, then the warehouse: whatever happens in between, it knows what is there.
+    private func introduceItself(in session: Int, _ store: HistoryStore, on connection: Connection) async throws {
+        let found = try await store.present(on: connection)
         moved(to: found)
-        var failure: any Error = StoreError("there is no pusher to ask")
-        // Not every pusher need read the same database.
-        for endpoint in configuration.connect.list {
-            let poller = try await PollClient([endpoint], keys: configuration.keys, loop: loop)
-            do {
-                let count = try await complete(before: first, of: origin, after: found.position, asking: poller, over: connection)
-                await poller.close()
-                return count
-            } catch let error as FutoInError {
-                await poller.close()
-                guard !["SecurityError", "Unauthorized"].contains(error.name) else {
-                    logger.notice(
-                        "cannot ask whether the warehouse lacks earlier events: polling is not allowed",
-                        metadata: [.error: "\(error)"])
-                    return 0
-                }
-                failure = error
-            } catch {
-                await poller.close()
-                throw error
+        if let token, token.session == session, found.token == token.text { return }
+        let mine = UUID().uuidString.lowercased()
+        do {
+            try await introduce(found.token, mine)
+        } catch let error as FutoInError where ["NotImplemented", "InvalidRequest"].contains(error.name) {
+            if !oldPusherTold {
+                logger.notice(
+                    "the pusher does not know yet which warehouses its database has: upgrade it", metadata: [.error: "\(error)"])
             }
+            oldPusherTold = true
+            return
         }
-        throw failure
+        try await store.sign(mine, insteadOf: found.token, on: connection)
+        token = (mine, session)
+        standing?.token = mine
     }
 
-    private func complete(
-        before first: EventID, of origin: StreamOrigin?, after position: EventID, asking poller: PollClient,
-        over connection: Connection
-    ) async throws -> Int {
-        var (count, next, isMore) = (0, position, true)
-        while isMore {
-            // Half of it would be a hole.
-            guard !Task.isShuttingDownGracefully else { throw CancellationError() }
-            var missing: [Event] = []
-            while isMore, missing.count < Warehouse.missingAtOnce {
-                let answer = try await poller.pollEvents(
-                    "LIVE", after: next, want: configuration.want.types?.map(\.description), precise: true,
-                    generation: origin?.generation.generation)
-                missing += answer.prefix { $0.id < first }
-                next = answer.last?.id ?? next
-                isMore = answer.last.map { $0.id < first } ?? false
-            }
-            guard let oldest = missing.first?.id, let newest = missing.last?.id else { break }
-            logger.warning(
-                """
-                the warehouse is behind what was confirmed for it: was it restored? What is still in the active table is archived \
-                now; what was discarded since is not in this warehouse
-                """,
-                metadata: [.position: "\(position)", .first: "\(oldest)", .last: "\(newest)"])
-            count += try await copy(missing, of: origin, over: connection)
-        }
-        return count
-    }
-
-    private func moved(to found: HistoryStore.Standing) {
+    func moved(to found: HistoryStore.Standing) {
         var now = found
         (now.want, now.newest) = (configuration.want, standing?.newest)
         standing = now
     }
 
-    private static let missingAtOnce = 5000
+    /// Somebody else has taken the position over: what was known of it counts no more.
+    func lostPosition() { (introducedSession, token) = (nil, nil) }
 
-    private func append(
-        _ events: ArraySlice<Event>, _ store: HistoryStore, _ standing: HistoryStore.Standing, on connection: Connection
-    ) async throws -> HistoryStore.Appended {
-        do {
-            // What has been archived before and comes again is compared, too: nothing else would show that it is another event.
-            var comparing = standing.hasDoubtful || events.first.map { $0.id <= standing.position } ?? false
-            if !comparing, let first = events.first?.id, let last = events.last?.id, let newest = standing.newest, first <= newest
-            {
-                comparing = try await store.holdsAny(standing.want, from: first, through: last, on: connection)
-            }
-            return try await store.append(events, from: standing, comparing: comparing, on: connection)
-        } catch let error as PostgresError where error.sqlState == "55P03" {
-            // The session is ours: the other has not given a sign of life for three times as long as it should.
-            try? await store.endSilentHolder(silentFor: configuration.keepAlive * 3, on: connection)
-            throw error
-        } catch let error as PostgresError where error.isRefusal {
-            // A new connection finds out what is so, such as a policy that would hide rows.
-            connection.close()
-            throw error
-        }
+    // MARK: The connection
+
+    static let connectionLost = StoreError("the connection to the warehouse was lost")
+
+    /// The connection that has the lock.
+    func held() throws -> (Connection, HistoryStore, HistoryStore.Standing) {
+        guard hasLock, let connection, let store, let standing, connection.isOpen else { throw Warehouse.connectionLost }
+        return (connection, store, standing)
     }
-
-    func close() { connection?.close() }
 
     private func connected() async throws -> (Connection, HistoryStore, HistoryStore.Standing) {
         if let connection, let store, let standing, connection.isOpen { return (connection, store, standing) }
@@ -234,6 +206,11 @@ final class Warehouse {
             let found = try await store.begin(configuration.want, on: connection)
             (months, partitionsMade, checked, isComplete) = ([], nil, nil, false)
             (self.connection, self.store, standing) = (connection, store, found)
+            (hasLock, introducedSession) = (false, nil)
+            connection.onLost = { [weak self] error in
+                self?.trouble = "the connection to the warehouse was lost: \(error)"
+                self?.onLost()
+            }
             return (connection, store, found)
         } catch {
             connection.close()
@@ -249,23 +226,6 @@ final class Warehouse {
             "lock_timeout": "2s",
             "idle_in_transaction_session_timeout": "\(Int64(configuration.keepAlive * 3 / .milliseconds(1)))",
         ]
-    }
-
-    /// Once an hour, and for months not met before. Without partitions of their own events go into the default one.
-    private func makePartitions(for times: [EventTimestamp], _ store: HistoryStore, on connection: Connection) async {
-        let unseen = times.filter { !months.contains(String($0.description.prefix(7))) }
-        let isDue = partitionsMade.map { .now - $0 > .seconds(3600) } ?? true
-        guard isDue || !unseen.isEmpty else { return }
-        if months.count > 1000 { months = [] }
-        for time in unseen { months.insert(String(time.description.prefix(7))) }
-        partitionsMade = .now
-        do {
-            let made = try await store.makePartitions(for: unseen, on: connection)
-            if made > 0 { logger.info("made partitions of the history", metadata: ["partitions": "\(made)"]) }
-        } catch {
-            logger.warning(
-                "no new partitions of the history; events go into the default one meanwhile", metadata: [.error: "\(error)"])
-        }
     }
 
     /// Waits a growing while; false if told to stop.

@@ -73,6 +73,10 @@ final class ArchiveGuard {
                 archivers: try await store.archivers(on: warehouse))
             return refuse(start, of: target, missing.description)
         }
+        if let stranger = try await stranger(standing, store, active: active) {
+            (verified, lacksEvents) = (nil, true)
+            return refuse(discarded, of: target, stranger)
+        }
         let audit = ArchiveAudit(info, store, want: standing.want)
         let sums = ArchiveSums(store)
         // Also where there is nothing left to compare: the warehouse answers, and still has what was recorded.
@@ -98,6 +102,22 @@ final class ArchiveGuard {
             verified = done
         }
         return done
+    }
+
+    /// Why the archive is none of this database's, or has been used by a copy of it; nil if it is its own.
+    private func stranger(
+        _ standing: HistoryStore.Standing, _ store: HistoryStore, active: Connection
+    ) async throws -> String? {
+        let mine = try await GenerationStore(info).identity(on: active).generation.stream
+        if let other = standing.generation?.stream, other != mine {
+            return "the archive of \(consumer), \(store.tables.history), is that of another stream, \(other); this one is \(mine)"
+        }
+        guard let token = standing.token, try await !ArchiveTokens(info).knows(token, of: consumer, on: active) else {
+            return nil
+        }
+        return
+            "the archive of \(consumer) has been used by a copy of this database, or belongs to another: if it is the right one, "
+            + "`evt archive adopt`"
     }
 
     private func refuse(_ id: EventID, of target: EventID, _ reason: String) -> EventID {

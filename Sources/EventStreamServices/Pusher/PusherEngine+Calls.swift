@@ -42,6 +42,8 @@ extension PusherEngine {
             guard let session = sessions.session(of: peer, component) else { return answer() }
             end(session, because: "its receiver stopped", completion: answer)
         case .lag(let component): try lag(of: component, rid: rid, peer: peer)
+        case .archive(let component, let known, let token):
+            try archive(component, known: known, token: token, rid: rid, peer: peer)
         }
     }
 
