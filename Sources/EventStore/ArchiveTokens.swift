@@ -54,6 +54,19 @@ public struct ArchiveTokens: Sendable {
         ).count > 0
     }
 
+    /// The name of the stream, and whether the database has given a token out; true for none.
+    public func origin(
+        of token: String?, of archiver: ConsumerIdentity, on connection: Connection
+    ) async throws(PostgresError) -> (stream: String, isKnown: Bool) {
+        let rows = try await connection.query(
+            Statement(
+                """
+                SELECT stream, $2::text IS NULL OR EXISTS (SELECT FROM \(archives) WHERE ident = $1 AND token = $2::text::uuid)
+                FROM \(info.tables.state.sql)
+                """, name: "evt_archive_origin"), [.text(archiver.description), .optional(token)])
+        return (rows.string(0, 0) ?? "", rows.bool(0, 1) ?? false)
+    }
+
     private func note(
         _ token: String, of archiver: ConsumerIdentity, keeping known: String?, on connection: Connection
     ) async throws(PostgresError) {

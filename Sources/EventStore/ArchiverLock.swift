@@ -22,7 +22,15 @@ extension HistoryStore {
         /// Whether it is in the midst of a statement: its data may come slowly.
         public let isSending: Bool
         /// Bytes of that which have come; nil where the server does not count them.
-        public let received: Int?
+        public var received: Int?
+
+        public init(
+            processID: Int, application: String, address: String, since: String, silence: Duration?, keepAlive: Duration,
+            isSending: Bool, received: Int?
+        ) {
+            (self.processID, self.application, self.address, self.since) = (processID, application, address, since)
+            (self.silence, self.keepAlive, self.isSending, self.received) = (silence, keepAlive, isSending, received)
+        }
 
         public var description: String {
             "pid \(processID), application \(application.isEmpty ? "without a name" : application)"
@@ -53,6 +61,13 @@ extension HistoryStore {
 
     public func giveUpLock(on connection: Connection) async throws(PostgresError) {
         try await connection.query(Statement("SELECT pg_advisory_unlock(\(key))"), [.text(archiver.description)])
+    }
+
+    /// The same until the transaction ends.
+    func lockOfTransaction(on connection: Connection) async throws(PostgresError) -> Bool {
+        try await connection.query(
+            Statement("SELECT pg_try_advisory_xact_lock(\(key))"), [.text(archiver.description)]
+        ).bool(0, 0) ?? false
     }
 
     /// Conditions under which a backend keeps others from the position.

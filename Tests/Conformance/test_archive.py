@@ -49,10 +49,9 @@ def test_the_newest_are_kept(stream, peer, consumer, event_type):
         "FROM generate_series(1, 300)")
     last = token()
     assert archive(peer, consumer, last, known=first) is True
-    kept = stream.database.values(
-        f"SELECT count(*), count(*) FILTER (WHERE token IN ('{first}', '{last}')) FROM evt_queue_archives "
-        f"WHERE ident = 'local:{consumer}'")
-    assert kept == [["256", "2"]]
+    kept = stream.database.values(f"SELECT token FROM evt_queue_archives WHERE ident = 'local:{consumer}'")
+    assert len(kept) == 256
+    assert {first, last} <= set(kept)
 
 
 def test_only_the_peer_with_the_session_is_heard(peer, rival, consumer, event_type):

@@ -109,6 +109,9 @@ final class ArchiverEngine {
             do {
                 try await warehouse.look(in: session)
                 backoff.reset()
+                if session != nil, progress.waitingSince == nil, trouble.isGoodNews() {
+                    logger.info("the warehouse can be used again")
+                }
                 lookAgain(in: configuration.keepAlive)
             } catch is CancellationError {
                 return

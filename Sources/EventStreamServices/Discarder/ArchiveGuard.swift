@@ -9,6 +9,7 @@ final class ArchiveGuard {
     private let required: RequiredArchive
     private let info: StreamInfo
     private let discards: DiscardStore
+    private let tokens: ArchiveTokens
     private let loop: EventLoop
     /// How long a refusal stands before the range is compared again.
     private let patience: Duration
@@ -26,6 +27,7 @@ final class ArchiveGuard {
         self.required = required
         self.info = info
         discards = DiscardStore(info)
+        tokens = ArchiveTokens(info)
         self.loop = loop
         patience = min(max(period, .seconds(1)), .seconds(60))
     }
@@ -108,13 +110,12 @@ final class ArchiveGuard {
     private func stranger(
         _ standing: HistoryStore.Standing, _ store: HistoryStore, active: Connection
     ) async throws -> String? {
-        let mine = try await GenerationStore(info).identity(on: active).generation.stream
-        if let other = standing.generation?.stream, other != mine {
-            return "the archive of \(consumer), \(store.tables.history), is that of another stream, \(other); this one is \(mine)"
+        let mine = try await tokens.origin(of: standing.token, of: consumer, on: active)
+        if let other = standing.generation?.stream, other != mine.stream {
+            return
+                "the archive of \(consumer), \(store.tables.history), is that of another stream, \(other); this one is \(mine.stream)"
         }
-        guard let token = standing.token, try await !ArchiveTokens(info).knows(token, of: consumer, on: active) else {
-            return nil
-        }
+        guard !mine.isKnown else { return nil }
         return
             "the archive of \(consumer) has been used by a copy of this database, or belongs to another: if it is the right one, "
             + "`evt archive adopt`"
