@@ -23,6 +23,8 @@ public struct ArchiveVerifier: Sendable {
         case range(ArchiveSums.Record, now: ArchiveAudit.Sum)
         /// Events were compared and discarded, and the warehouse knows nothing of it: it went back, or is another.
         case forgotten(first: EventID, last: EventID)
+        /// Events were moved out of the history, and nobody has put them back or accepted that.
+        case aside(LostEvents.Open)
         /// Events discarded without having been compared: there is nothing to verify them with.
         case unknown(first: EventID, last: EventID, events: Int)
     }
@@ -63,6 +65,9 @@ public struct ArchiveVerifier: Sendable {
                 Statement("SELECT id FROM \(history.tables.history.sql) WHERE id < 1 ORDER BY id LIMIT 1000"))
             for row in 0..<rows.count { tell(.extra(EventID(rows.int(row, 0) ?? 0))) }
         }
+        let aside = try await LostEvents(history).open(
+            from: first <= EventID(1) ? EventID(.min) : first, through: last, on: warehouse)
+        if let aside { tell(.aside(aside)) }
         let alive = try await discarded(on: active)
         var done = max(alive, EventID(first.rawValue - 1))
         while done < last {

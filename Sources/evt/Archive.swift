@@ -9,7 +9,7 @@ import Postgres
 struct Archive: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Looks after an archive: verifies it, or has a part of it archived again.",
-        subcommands: [Verify.self, Rewind.self, Adopt.self])
+        subcommands: [Verify.self, Rewind.self, Lost.self, Adopt.self])
 
     struct Target: ParsableArguments {
         @OptionGroup var common: CommonOptions
@@ -81,6 +81,9 @@ struct Archive: AsyncParsableCommand {
             case .forgotten(let first, let last):
                 "lost     \(first) to \(last): compared before they were discarded, and this warehouse knows nothing of it: was it "
                     + "restored or replaced?"
+            case .aside(let open):
+                "aside    \(open.events) events, \(open.first) to \(open.last), were moved out of the history: see `evt archive lost`, put them "
+                    + "back or accept the loss"
             case .unknown(let first, let last, let events):
                 "unknown  \(first) to \(last): \(events) events that were discarded without being compared"
             }

@@ -61,6 +61,42 @@ import Testing
         }
     }
 
+    /// As an archive looks after a database that was the wrong one has displaced events.
+    @Test func whatWasSetAsideIsNamedUntilItIsPutBack() async throws {
+        try await Deployment.with { deployment in
+            let processes = try [deployment.start("evt-pusher"), deployment.start("evt-archiver")]
+            for number in 1...9 { try await deployment.record("MINE", "\(number)") }
+            try await eventually("the archive") { try await deployment.position(of: "ARCHIVER") == 9 }
+            for process in processes.reversed() { #expect(try await process.terminate().status == 0) }
+            let set = "INSERT INTO evt_history_lost (id, type, data, ts, ident, generation) SELECT"
+            let rest = "'local:ARCHIVER', gen_random_uuid()"
+            try await TestDatabase.execute(
+                """
+                \(set) id, type, data, ts, \(rest) FROM evt_history WHERE id BETWEEN 3 AND 6;
+                -- Set aside twice, and not removed from the history.
+                \(set) id, type, data, ts, \(rest) FROM evt_history WHERE id IN (4, 6);
+                DELETE FROM evt_history WHERE id BETWEEN 3 AND 5;
+                -- Under an id that another event has.
+                \(set) 7, type, '77', ts, \(rest) FROM evt_history WHERE id = 7;
+                """, on: deployment.warehouse)
+            let verified = try await deployment.evt("archive", "verify")
+            #expect(verified.status == 1)
+            #expect(verified.text.hasPrefix("aside    7 events, 3 to 7, were moved out of the history"), "\(verified.text)")
+            let part = try await deployment.evtAsOwner("archive", "lost", "restore", "--to", "3")
+            #expect(part.status == 0 && part.text == "1 events put back\n", "\(part.text)")
+            let restored = try await deployment.evtAsOwner("archive", "lost", "restore")
+            #expect(restored.status == 1 && restored.text.contains("2 events put back\n"), "\(restored.text)")
+            #expect(restored.text.contains("1 ids stay set aside") && restored.text.contains("there: 7."), "\(restored.text)")
+            #expect(
+                try await deployment.evt("archive", "verify").text.hasSuffix("\n9 events verified, 1 findings\n"))
+            #expect(try await deployment.evtAsOwner("archive", "lost", "accept", "--reason", " ").status != 0)
+            #expect(try await deployment.evtAsOwner("archive", "lost", "accept", "--reason", "a test").status == 0)
+            let well = try await deployment.evt("archive", "verify")
+            #expect(well.status == 0 && well.text == "9 events verified, 0 findings\n", "\(well.text)")
+            #expect(try await deployment.evt("archive", "lost").text.hasPrefix("7  MINE  set aside "))
+        }
+    }
+
     @Test func whoHoldsEventsBackIsNamed() async throws {
         try await Deployment.with { deployment in
             _ = try await deployment.evtAsOwner("consumers", "register", "SLOW")

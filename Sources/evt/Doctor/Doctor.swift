@@ -134,7 +134,7 @@ private struct Examination: Sendable {
                 do {
                     let store = try await HistoryStore.load(archiveTables, archiver: archiver, from: connection)
                     try await store.checkColumns(on: connection)
-                    return checks.findings
+                    return try await checks.findings + [aside(store, on: connection)].compactMap { $0 }
                 } catch let error as StoreError {
                     return checks.findings + [Finding(.critical, "warehouse", error.message)]
                 }
@@ -142,6 +142,16 @@ private struct Examination: Sendable {
         } catch {
             return [unreachable("warehouse", error)]
         }
+    }
+
+    private func aside(_ store: HistoryStore, on connection: Connection) async throws -> Finding? {
+        guard let open = try await LostEvents(store).open(on: connection) else { return nil }
+        return Finding(
+            .warning, "archive",
+            "\(open.events) events, \(open.first) to \(open.last), were moved out of the history, for the active database lacked them",
+            advice:
+                "evt archive lost list; if that database was the wrong one, evt archive lost restore; else evt archive lost accept"
+        )
     }
 
     private func unreachable(_ subject: String, _ error: any Error) -> Finding {
