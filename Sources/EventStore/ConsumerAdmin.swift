@@ -21,32 +21,65 @@ public struct ConsumerAdmin: Sendable {
         ).affected == 1
     }
 
+    /// A condition: no pusher that is alive has a session for the consumer, or `$1` of the parameters says that this does not
+    /// matter. Decided by the statement that changes the row.
+    private func mayChange(_ evenIfServed: String) -> String {
+        // A pusher holds the advisory lock of its own id for as long as its connection lives.
+        "(\(evenIfServed)::boolean OR session_owner IS NULL OR pg_try_advisory_xact_lock_shared(session_owner))"
+    }
+
+    private func exists(_ ident: String, on connection: Connection) async throws(PostgresError) -> Bool {
+        try await connection.query(Statement("SELECT FROM \(consumers) WHERE ident = $1"), [.text(ident)]).count > 0
+    }
+
     /// - Parameter evenIfServed: its receiver registers again, and begins with the oldest event there still is.
     /// - Returns: false if there was no such consumer.
     /// - Throws: ``StoreError`` if it is served.
     public func remove(_ ident: String, evenIfServed: Bool = false, on connection: Connection) async throws -> Bool {
-        if !evenIfServed, try await isServed(ident, on: connection) {
-            throw StoreError(
-                "\(ident) is at work: it would be registered again, get events again, and miss those discarded meanwhile. Stop "
-                    + "its receiver first; of one that has died the pusher takes leave after EVT_SESSION_TIMEOUT")
-        }
-        return try await connection.query(Statement("DELETE FROM \(consumers) WHERE ident = $1"), [.text(ident)]).affected == 1
+        let removed = try await connection.query(
+            Statement("DELETE FROM \(consumers) WHERE ident = $1 AND \(mayChange("$2"))"),
+            [.text(ident), .text("\(evenIfServed)")])
+        guard removed.affected == 0, try await exists(ident, on: connection) else { return removed.affected == 1 }
+        throw StoreError(
+            "\(ident) is at work: it would be registered again, get events again, and miss those discarded meanwhile. Stop "
+                + "its receiver first; of one that has died the pusher takes leave after EVT_SESSION_TIMEOUT")
     }
 
     /// Gives a consumer's position to another name.
     ///
-    /// - Throws: ``StoreError`` if there is no such consumer, or the new name is taken.
-    public func rename(_ ident: String, to new: ConsumerIdentity, on connection: Connection) async throws {
+    /// - Parameter evenIfServed: its receiver loses the session, and registers the present name again.
+    /// - Throws: ``StoreError`` if there is no such consumer, it is served, or the new name is taken.
+    public func rename(
+        _ ident: String, to new: ConsumerIdentity, evenIfServed: Bool = false, on connection: Connection
+    ) async throws {
         do {
             let renamed = try await connection.query(
                 Statement(
                     """
-                    UPDATE \(consumers) SET ident = $2, session_owner = NULL, session_epoch = session_epoch + 1 WHERE ident = $1
-                    """), [.text(ident), .text(new.description)])
-            guard renamed.affected == 1 else { throw StoreError("there is no consumer \(ident)") }
+                    UPDATE \(consumers) SET ident = $2, session_owner = NULL, session_epoch = session_epoch + 1
+                    WHERE ident = $1 AND \(mayChange("$3"))
+                    """), [.text(ident), .text(new.description), .text("\(evenIfServed)")])
+            guard renamed.affected == 1 else {
+                guard try await exists(ident, on: connection) else { throw StoreError("there is no consumer \(ident)") }
+                throw StoreError(
+                    "\(ident) is at work: its receiver would register that name again and get every event again, and nobody would "
+                        + "serve \(new). Stop its receiver first (of one that has died the pusher takes leave after "
+                        + "EVT_SESSION_TIMEOUT), or use --force")
+            }
+            try await connection.query(
+                Statement("UPDATE \(info.tables.archives.sql) SET ident = $2 WHERE ident = $1"),
+                [.text(ident), .text(new.description)])
         } catch let error as PostgresError where error.sqlState == "23505" {
             throw StoreError("there is a consumer \(new) already; remove it first if its position is of no use")
         }
+    }
+
+    /// Whether a consumer is an archiver: it has begun its work in a warehouse, or its archive was compared.
+    public func isArchiver(_ ident: String, on connection: Connection) async throws -> Bool {
+        if try await ArchiveTokens(info).hasAny(of: ident, on: connection) { return true }
+        return try await connection.query(
+            Statement("SELECT FROM \(consumers) WHERE ident = $1 AND verified_evt_id > 0"), [.text(ident)]
+        ).count > 0
     }
 
     /// Moves a position, in either direction, but never past what is settled.

@@ -61,38 +61,6 @@ struct Consumers: AsyncParsableCommand {
         }
     }
 
-    struct Remove: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(
-            abstract: "Removes a consumer: its position is forgotten, and it holds no events back any more.")
-        @OptionGroup var target: Target
-        @Argument var consumer: String
-        @Flag(help: "Although its receiver is at work.") var force = false
-
-        func run() async throws {
-            let ident = consumer.contains(":") ? consumer : try target.identity(consumer).description
-            let force = force
-            guard try await target.change({ try await $0.remove(ident, evenIfServed: force, on: $1) }) else {
-                throw CommandFailure("there is no consumer \(ident)")
-            }
-            print("removed \(ident)")
-        }
-    }
-
-    struct Rename: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(
-            abstract: "Gives a consumer's position to another name.",
-            discussion: "evt consumers rename system:ARCHIVER local:ARCHIVER")
-        @OptionGroup var target: Target
-        @Argument(help: "The present name, exactly as it is listed.") var from: String
-        @Argument(help: "The new name.") var to: String
-
-        func run() async throws {
-            let (old, new) = (from.contains(":") ? from : "\(ConsumerIdentity.localUser):\(from)", try target.identity(to))
-            try await target.change { try await $0.rename(old, to: new, on: $1) }
-            print("\(old) is now \(new)")
-        }
-    }
-
     struct Set: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Moves a consumer's position: back to get events again, forward to skip them.",

@@ -48,6 +48,16 @@ import Testing
             try await eventually("its work") { working.output.contains("BEFORE") }
             let kept = try await deployment.evtAsOwner("consumers", "remove", "WORKING")
             #expect(kept.status == 1 && kept.text.contains("is at work"), "\(kept.text)")
+            // So would renaming it, and nobody would serve the new name.
+            let stays = try await deployment.evtAsOwner("consumers", "rename", "WORKING", "RENAMED")
+            #expect(stays.status == 1 && stays.text.contains("is at work") && stays.text.contains("--force"), "\(stays.text)")
+            #expect(try await !deployment.isRegistered("RENAMED"))
+            #expect(try await deployment.evtAsOwner("consumers", "rename", "--force", "WORKING", "RENAMED").status == 0)
+            #expect(try await deployment.isRegistered("RENAMED"))
+            try await eventually("its new session") { try await deployment.isRegistered("WORKING") }
+            try await eventually("it to be at work") {
+                try await deployment.evtAsOwner("consumers", "remove", "WORKING").text.contains("is at work")
+            }
             #expect(try await deployment.evtAsOwner("consumers", "remove", "--force", "WORKING").status == 0)
             working.signal(SIGKILL)
             _ = try await working.ended()
@@ -85,6 +95,39 @@ import Testing
             let gone = try await deployment.evtAsOwner("consumers", "remove", "other:APP")
             #expect(gone.status == 1 && gone.text == "Error: there is no consumer other:APP\n")
             #expect(try await deployment.evtAsOwner("consumers", "register", "LIVE").status != 0)
+        }
+    }
+
+    @Test func anArchiversNameChangesInTheWarehouseToo() async throws {
+        try await Deployment.with { deployment in
+            let pusher = try deployment.start("evt-pusher")
+            let discarder = try deployment.start("evt-discarder", [], ["EVT_DISCARD_REQUIRE": "ARCHIVER"])
+            var archiver = try deployment.start("evt-archiver")
+            for number in 1...3 { try await deployment.record("ARCHIVED", "\(number)") }
+            try await eventually("the discard") { try await deployment.backlog() == 0 }
+            let busy = try await deployment.evtAsOwner("consumers", "rename", "ARCHIVER", "KEEPER")
+            #expect(busy.status == 1 && busy.text.contains("is at work"), "\(busy.text)")
+            // A session that is taken from it does not take the position in the warehouse from it.
+            let forced = try await deployment.evtAsOwner("consumers", "rename", "--force", "ARCHIVER", "KEEPER")
+            #expect(forced.status == 1 && forced.text.contains("is at work in the warehouse (pid "), "\(forced.text)")
+            #expect(try await archiver.terminate().status == 0)
+            var alone = deployment.environment
+            alone["EVT_ARCHIVE_URL"] = nil
+            let refused = try await ChildProcess.run("evt", ["consumers", "rename", "ARCHIVER", "KEEPER"], environment: alone)
+            #expect(
+                refused.status == 1 && refused.text.contains("EVT_ARCHIVE_URL") && refused.text.contains("--leave-archive"),
+                "\(refused.text)")
+            let renamed = try await deployment.evtAsOwner("consumers", "rename", "ARCHIVER", "KEEPER")
+            #expect(renamed.status == 0 && renamed.text.contains("in the warehouse, too"), "\(renamed.text)")
+            archiver = try deployment.start("evt-archiver", [], ["EVT_ARCHIVER_COMPONENT": "KEEPER"])
+            try await deployment.record("ARCHIVED", "4")
+            try await eventually("the archive") { try await deployment.archived() == 4 }
+            let verified = try await deployment.evt("archive", "verify", "--archiver-component", "KEEPER")
+            #expect(verified.text == "4 events verified, 0 findings\n", "\(verified.text)")
+            for process in [archiver, discarder, pusher] { #expect(try await process.terminate().status == 0) }
+            let removed = try await deployment.evtAsOwner("consumers", "remove", "KEEPER")
+            #expect(
+                removed.text.contains("in the warehouse stay its position 4 in public.evt_history_positions"), "\(removed.text)")
         }
     }
 
