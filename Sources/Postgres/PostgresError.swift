@@ -26,6 +26,10 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible {
     public var sqlState: String?
     public var detail: String?
     public var hint: String?
+    /// The table, column, and constraint or unique index a server error is about, where the server names them.
+    public var table: String?
+    public var column: String?
+    public var constraint: String?
     /// False if the command has certainly changed nothing: it was never sent, or the server refused it. True if the
     /// connection was lost with the command under way: it may have been carried out.
     public var mayHaveBeenExecuted: Bool
@@ -80,6 +84,7 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible {
             field(UInt8(ascii: "M")) ?? PostgresError.trimmed(PQresultErrorMessage(result)),
             sqlState: state, detail: field(UInt8(ascii: "D")), hint: field(UInt8(ascii: "H")),
             mayHaveBeenExecuted: isLost || state?.hasPrefix("57P") == true)
+        (table, column, constraint) = (field(UInt8(ascii: "t")), field(UInt8(ascii: "c")), field(UInt8(ascii: "n")))
     }
 
     static func trimmed(_ text: UnsafePointer<CChar>?) -> String {

@@ -1,3 +1,4 @@
+import CommandLineSupport
 import Foundation
 import Glibc
 import TestSupport
@@ -65,6 +66,58 @@ extension FaultTests {
                         for process in [archiver, next] { #expect(try await process.terminate().status == 0) }
                     }
                 }
+            }
+        }
+
+        /// What refuses an event, and what is said of it. `%` is the partition that events go into.
+        private static let refusals = [
+            (
+                "ALTER TABLE % ADD CONSTRAINT mine CHECK (data->>'n' <> '150')", "constraint or index mine",
+                "Correct the constraint mine"
+            ),
+            ("CREATE UNIQUE INDEX mine ON % ((data->>'pair'))", "constraint or index mine", "Drop the index mine"),
+            (
+                """
+                CREATE FUNCTION mine() RETURNS trigger LANGUAGE plpgsql AS
+                    $$ BEGIN IF NEW.data->>'n' = '150' THEN RAISE EXCEPTION 'not this one'; END IF; RETURN NEW; END $$;
+                CREATE TRIGGER mine BEFORE INSERT ON % FOR EACH ROW EXECUTE FUNCTION mine()
+                """, "not this one", "Correct the trigger"
+            ),
+        ]
+
+        @Test(arguments: refusals)
+        func anEventThatTheArchiveRefusesIsNamedWithWhatRefusesIt(_ refusal: (String, String, String)) async throws {
+            try await Deployment.with { deployment in
+                let pusher = try deployment.start("evt-pusher")
+                var archiver = try deployment.start("evt-archiver")
+                let first = try await deployment.record("FIRST")
+                try await eventually("the archive") { try await deployment.archived() == 1 }
+                #expect(try await archiver.terminate().status == 0)
+                let partition = try await TestDatabase.rows(
+                    "SELECT tableoid::regclass FROM evt_history", on: deployment.warehouse)[0][0]!
+                try await TestDatabase.execute(refusal.0.replacing("%", with: partition), on: deployment.warehouse)
+                // The pair of the 150th is the 50th.
+                try await TestDatabase.execute(
+                    """
+                    SELECT evt_add('MANY', json_build_object('n', n::text, 'pair', CASE n WHEN 150 THEN 50 ELSE n END))
+                    FROM generate_series(1, 200) n
+                    """, on: deployment.active)
+                archiver = try deployment.start("evt-archiver", [], ["EVT_METRICS_BIND": "127.0.0.1:0"])
+                let surface = try await Surface(of: archiver)
+                let words = ["refuses event \(first + 150) (MANY)", refusal.1, refusal.2]
+                try await eventually("its name", within: .seconds(60)) {
+                    let answer = try await surface.get("/readyz")
+                    return answer.status == 503 && words.allSatisfy { answer.body.contains($0) && archiver.output.contains($0) }
+                }
+                #expect(archiver.output.components(separatedBy: words[0]).count == 2, "said once: \(archiver.output)")
+                #expect(try await deployment.archived() == 1)
+                try await TestDatabase.execute(
+                    """
+                    ALTER TABLE \(partition) DROP CONSTRAINT IF EXISTS mine; DROP INDEX IF EXISTS mine;
+                    DROP FUNCTION IF EXISTS mine() CASCADE
+                    """, on: deployment.warehouse)
+                try await eventually("the archive", within: .seconds(60)) { try await deployment.archived() == 201 }
+                for process in [archiver, pusher] { #expect(try await process.terminate().status == 0) }
             }
         }
 

@@ -174,6 +174,9 @@ extension Warehouse {
             // A new connection finds out what is so, such as a policy that would hide rows.
             connection.close()
             throw error
+        } catch let error as PostgresError {
+            if let refused = try await store.refused(among: events, because: error, on: connection) { throw refused }
+            throw error
         }
     }
 
