@@ -22,8 +22,8 @@ class Receiver:
         # The newest event processed, and the generation of the stream it is of; kept with your data, they make processing
         # exact across restarts.
         self.last_id, self.generation = 0, None
-        # The group whose turn it is, by its seq, and those that came before their turn.
-        self.turn, self.waiting = 0, {}
+        # The group whose turn it is, by its seq; those that came before their turn; and the ids that came under each.
+        self.turn, self.waiting, self.ids = 0, {}, {}
         self.socket = zmq.Context.instance().socket(zmq.DEALER)
         self.socket.linger = 1000
         # In milliseconds: a connection that the network has lost without a word is made anew.
@@ -45,7 +45,7 @@ class Receiver:
             elif isinstance(message.get("r"), dict) and message["r"]["generation"] != self.generation:
                 # The database failed over or was restored: ids may come again with other events.
                 self.generation = message["r"]["generation"]
-                self.last_id, self.turn, self.waiting = 0, 0, {}
+                self.last_id, self.turn, self.waiting, self.ids = 0, 0, {}, {}
 
     def ask(self) -> None:
         """Asks for events; again, it is the sign of life that keeps the session."""
@@ -62,9 +62,15 @@ class Receiver:
             if int(events[-1]["id"]) <= self.last_id:
                 return self.answer(rid, r=True)  # processed before: the answer was lost
             # Never under this seq: a new session has begun, and what it brought before this was processed earlier.
-            self.turn, self.waiting = seq, {}
+            self.turn, self.waiting, self.ids = seq, {}, {}
+        ids = (events[0]["id"], events[-1]["id"])
+        if self.ids.get(seq) != ids:
+            # New, and new ones come in the order of seq: what came under later ones was of a session that is over.
+            self.waiting = {key: group for key, group in self.waiting.items() if key < seq}
+            self.ids = {key: known for key, known in self.ids.items() if key < seq} | {seq: ids}
         self.waiting[seq] = (events, rid)
         while self.turn in self.waiting and self.processed(*self.waiting.pop(self.turn)):
+            del self.ids[self.turn]
             self.turn += 1
 
     def processed(self, events: list[dict], rid: str) -> bool:
