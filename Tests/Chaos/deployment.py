@@ -9,6 +9,7 @@ from cluster import Pair, Server, free_port
 from findings import Findings
 from processes import Child, Supervisor, clean_environment
 from proxy import Network
+from operating import SQL as STEPS_SQL
 from schedule import CONSUMERS
 
 FIRST_ID = (1 << 17) - 3000
@@ -131,6 +132,7 @@ class Deployment:
         for role in ("archiver", "discarder"):
             self.warehouse.run(f"CREATE ROLE chaos_{role} LOGIN IN ROLE evt_{role}")
         self.active.primary.run(ACTIVE_SQL, "evt")
+        self.active.primary.run(STEPS_SQL, "evt")
         self.warehouse.run(WAREHOUSE_SQL, "evt_archive")
         for consumer in CONSUMERS:
             self.evt("consumers", "register", consumer)

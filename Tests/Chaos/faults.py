@@ -182,6 +182,36 @@ class Faults:
                                [[f"local:{name}" for name in fault.victims]])
             time.sleep(fault.seconds)
 
+    def _table_lock(self, fault: Fault, over: Ended) -> None:
+        """Also readers wait, and whoever comes behind it."""
+        with self._deployment.active.primary.connect("evt") as connection, connection.transaction():
+            connection.execute("SET LOCAL lock_timeout = '5s'")
+            connection.execute(f"LOCK TABLE {fault.victims[0]} IN ACCESS EXCLUSIVE MODE")
+            time.sleep(fault.seconds)
+
+    def _policy(self, fault: Fault, over: Ended) -> None:
+        """Rows are hidden from every process for a while: none may take that for the truth."""
+        table = fault.victims[0]
+        with self._deployment.active.primary.connect("evt") as connection:
+            connection.execute("SET lock_timeout = '5s'")
+            connection.execute(f"CREATE POLICY hides ON {table} USING (false) WITH CHECK (true)")
+            connection.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+        time.sleep(fault.seconds)
+
+        def undo() -> None:
+            self._deployment.active.primary.run(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY", "evt")
+            self._deployment.active.primary.run(f"DROP POLICY IF EXISTS hides ON {table}", "evt")
+        self._eventually(undo)
+
+    # Logs
+
+    def _log_stall(self, fault: Fault, over: Ended) -> None:
+        for child in self._victims(fault):
+            child.stall_log()
+        time.sleep(fault.seconds)
+        for child in self._victims(fault):
+            child.resume_log()
+
     # The network
 
     def _reset(self, fault: Fault, over: Ended) -> None:

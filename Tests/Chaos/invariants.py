@@ -9,6 +9,7 @@ from functools import cached_property
 
 from deployment import Deployment
 from findings import Findings
+from operating import NAME, OTHER
 from record import Record
 from workload import Caller, Writer
 
@@ -74,7 +75,10 @@ class Invariants:
         moves: dict[str, list[tuple[int, float]]] = {}
         for ident, before, after, at in self._deployment.query(
                 "SELECT ident, before, after, extract(epoch FROM at)::float8 FROM moves ORDER BY after, at"):
-            moves.setdefault(ident.split(":")[1], []).append((after, at))
+            name = ident.split(":")[1]
+            if name in (NAME, OTHER):
+                continue
+            moves.setdefault(name, []).append((after, at))
             if after < before:
                 self._findings.violation("position", f"{ident} moved back from {before} to {after}")
         for record in records:

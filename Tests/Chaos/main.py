@@ -20,9 +20,10 @@ from deployment import Deployment
 from faults import Faults
 from findings import Findings
 from invariants import Invariants, load_truth
+from operating import NAME, OperatedInvariants, OperatedReceiver, OperatedRecord, Operator, summary
 from receivers import Liar, LiveReceiver, Poller, ReliableReceiver, Subscriber, Tail
 from record import LiveRecord, Record
-from workload import LAST_TYPE, Bystander, Caller, Writer
+from workload import LAST_TYPE, Bystander, Caller, Snapshot, Writer
 
 WRITERS = 4
 DRAIN_SECONDS = 300
@@ -32,7 +33,8 @@ DRAIN_SECONDS = 300
 class Run:
     """One run, from the empty databases to the figures."""
 
-    def __init__(self, seed: int, seconds: float, faults: list[schedule.Fault], deployment: Deployment, findings: Findings):
+    def __init__(self, seed: int, seconds: float, faults: list[schedule.Fault], deployment: Deployment, findings: Findings,
+                 pace: float):
         self.seed, self.seconds, self.schedule = seed, seconds, faults
         self.deployment, self.findings = deployment, findings
         self.begin = time.time()
@@ -46,7 +48,8 @@ class Run:
         self.liar_record = Record("LIAR", findings, liar_wants)
         live, subscriber = LiveRecord("live", findings), LiveRecord("subscriber", findings)
         self.reliable = [self.reliable_record, self.tail_record, self.poller_record, self.liar_record]
-        self.records = [*self.reliable, live, subscriber]
+        self.operated_record = OperatedRecord(NAME, findings)
+        self.records = [*self.reliable, live, subscriber, self.operated_record]
         ports = deployment.pusher_links
         receiver = ReliableReceiver(self.reliable_record, ports("reliable"), findings)
         self.liar = Liar(self.liar_record, ports("liar")[::-1], findings, random_of("liar"), receiver)
@@ -54,12 +57,16 @@ class Run:
         self.receivers = [
             receiver, self.liar, Poller(self.poller_record, ports("poller"), findings),
             LiveReceiver(live, ports("live"), findings), Subscriber(subscriber, broadcasts, findings)]
+        self.operated = OperatedReceiver(self.operated_record, ports("operated"), findings, random_of("operated"))
+        self.receivers.append(self.operated)
+        self.operator = Operator(deployment, random_of("operator"), pace)
         self.tail = Tail(self.tail_record)
         self.writers = [
             Writer(f"writer_{number}", deployment.active_url, random_of(f"writer{number}"), findings, 0.05)
             for number in range(WRITERS)]
         self.bystanders = [
             Bystander(f"bystander_{number}", deployment.active_url, random_of(f"bystander{number}")) for number in range(3)]
+        self.bystanders.append(Snapshot(deployment.active_url))
         self.callers = [
             Caller(f"caller_{number}", [deployment.link(f"caller_{number}", f"generator_{each}") for each in order],
                    random_of(f"caller{number}"), findings, 0.05)
@@ -77,12 +84,15 @@ class Run:
         self.findings.begin()
         self.faults = Faults(self.deployment)
         self.faults.start(self.schedule)
+        self.operator.start()
         time.sleep(self.seconds)
         self.faults.join()
 
     def drain(self) -> None:
         """Nothing goes wrong any more: all that was recorded arrives everywhere, and is discarded."""
         self.findings.say("the faults are over")
+        self.operator.stop()
+        self.operated.is_steady = True
         for thread in (*self.writers, *self.bystanders, *self.callers):
             thread.stop()
         self.liar.is_honest = True
@@ -127,6 +137,8 @@ class Run:
             invariants.only_committed(record)
         for record in self.reliable:
             invariants.delivered(record)
+        self.operated_invariants = OperatedInvariants(self.deployment, self.truth, self.operated_record, self.findings)
+        self.operated_invariants.check()
         invariants.positions([record for record in self.reliable if record is not self.tail_record])
         invariants.discards()
         invariants.calls(self.callers)
@@ -147,6 +159,7 @@ calls of the generators: {answered} answered, {refused} refused, {unknown} unkno
 discarded: {discards[0][0]} events one by one, {discards[0][1]} segments
 memory: {", ".join(f"{child.name} {child.memory} MB" for child in self.deployment.supervisor.children.values())}
 {figures.receivers(self.records, self.reliable, self.truth, self.begin)}
+{summary(self.operator, self.operated_invariants)}
 {figures.faults(self.faults.ended, self.reliable_record, self.truth)}""")
 
 
@@ -156,6 +169,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60, help="how long faults happen (60)")
     parser.add_argument("--seed", type=int, help="of the schedule and the load; drawn if not given")
     parser.add_argument("--only", default="", help=f"these faults only, separated by commas: {', '.join(schedule.KINDS)}")
+    parser.add_argument("--operator", action="store_true",
+                        help="no faults, but an operator who hardly rests, and a receiver that comes and goes")
     parser.add_argument("--show", action="store_true", help="print the schedule and end")
     parser.add_argument("--keep", action="store_true", help="keep databases and logs also when all is well")
     parser.add_argument("--programs", type=Path, help=argparse.SUPPRESS)
@@ -165,12 +180,14 @@ def main() -> int:
     only = [kind for kind in arguments.only.split(",") if kind]
     if unknown := set(only) - set(schedule.KINDS):
         parser.error(f"no such fault: {', '.join(sorted(unknown))}")
-    faults = [fault for fault in schedule.draw(seed, arguments.seconds) if not only or fault.kind in only]
+    faults = [fault for fault in schedule.draw(seed, arguments.seconds)
+              if (fault.kind in only if only else fault.kind not in schedule.LATER) and not arguments.operator]
     if arguments.show:
         for fault in faults:
             print(f"{fault.at:7.2f} {fault}")
         return 0
-    again = f"etc/chaos --seconds {arguments.seconds:g} --seed {seed}" + (f" --only {arguments.only}" if only else "")
+    again = f"etc/chaos --seconds {arguments.seconds:g} --seed {seed}" + (
+        f" --only {arguments.only}" if only else "") + (" --operator" if arguments.operator else "")
     directory = Path(tempfile.mkdtemp(prefix="evt-chaos-", dir="/var/tmp"))
     directory.chmod(0o755)
     findings = Findings()
@@ -179,7 +196,8 @@ def main() -> int:
     try:
         deployment.create()
         findings.say("databases created")
-        run = Run(seed, arguments.seconds, faults, deployment, findings)
+        run = Run(seed, arguments.seconds, faults, deployment, findings,
+                  pace=0.3 if arguments.operator else 3)
         run.start()
         run.hit()
         run.drain()

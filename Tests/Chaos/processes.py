@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -21,6 +22,9 @@ YOUNG_SECONDS = 10
 """A process that is younger may not listen to signals yet."""
 
 _RESTART_SECONDS = 0.3
+
+_PIPE_BYTES = 4096
+"""As much of a log as fits into its pipe while nobody reads it."""
 
 
 def clean_environment(settings: dict[str, str]) -> dict[str, str]:
@@ -42,6 +46,8 @@ class Child:
         self._findings = findings
         self._output = output
         self._stops_cleanly = stops_cleanly
+        self._reads_log = threading.Event()
+        self._reads_log.set()
         self._lock = threading.RLock()
         self._process: subprocess.Popen | None = None
         self._started = 0.0
@@ -63,12 +69,29 @@ class Child:
             log.write(b"--- started\n")
             log.flush()
             self._log_begin = log.tell()
-            self._process = subprocess.Popen(self._command, env=self._environment, stdin=subprocess.DEVNULL, stderr=log,
-                                             stdout=log if self._output is None else subprocess.PIPE)
+            self._process = subprocess.Popen(
+                self._command, env=self._environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                stdout=log if self._output is None else subprocess.PIPE)
+            fcntl.fcntl(self._process.stderr.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+            threading.Thread(target=self._read_log, args=(self._process.stderr,), daemon=True).start()
             self._started, self._fate, self._restart_at = time.monotonic(), set(), 0.0
             self._stops = 0
             if self._output is not None:
                 threading.Thread(target=self._output, args=(self._process.stdout,), daemon=True).start()
+
+    def _read_log(self, pipe) -> None:
+        """As a collector of logs does."""
+        with pipe, self.log.open("ab", buffering=0) as log:
+            while piece := os.read(pipe.fileno(), 65536):
+                log.write(piece)
+                self._reads_log.wait()
+
+    def stall_log(self) -> None:
+        """Nobody reads its log."""
+        self._reads_log.clear()
+
+    def resume_log(self) -> None:
+        self._reads_log.set()
 
     def kill(self) -> None:
         self._hit(signal.SIGKILL, "killed")

@@ -150,6 +150,32 @@ class Bystander(threading.Thread):
         self.join(10)
 
 
+class Snapshot(threading.Thread):
+    """Somebody's report: one snapshot that is as old as the run, or as old as the server lets it get. Nothing that has been deleted or
+    updated since can be cleaned away beside it."""
+
+    def __init__(self, url: str):
+        super().__init__(name="snapshot", daemon=True)
+        self._url = url
+        self._is_stopping = threading.Event()
+
+    def run(self) -> None:
+        while not self._is_stopping.is_set():
+            try:
+                with psycopg.connect(self._url, application_name=self.name, connect_timeout=2, autocommit=True) as connection:
+                    connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+                    # Another table's: a lock on the stream's would be another fault.
+                    connection.execute("SELECT count(*) FROM pg_proc")
+                    while not self._is_stopping.wait(1):
+                        connection.execute("SELECT 1")
+            except psycopg.Error:
+                self._is_stopping.wait(0.2)
+
+    def stop(self) -> None:
+        self._is_stopping.set()
+        self.join(10)
+
+
 class Caller(threading.Thread):
     """A client of the generators: pipelined calls, the next generator when one is silent."""
 
