@@ -22,6 +22,7 @@ public struct ConsumerStore: Sendable {
     }
 
     private let registerStatement: Statement
+    private let mayRegisterStatement: Statement
     private let claimStatement: Statement
     private let releaseStatement: Statement
     private let resumeStatement: Statement
@@ -51,6 +52,8 @@ public struct ConsumerStore: Sendable {
                 ON CONFLICT (ident) DO NOTHING)
             SELECT count < $3::bigint OR EXISTS (SELECT FROM \(consumers) WHERE ident = $1::text) FROM mine
             """, name: "evt_register")
+        mayRegisterStatement = Statement(
+            "SELECT pg_try_advisory_xact_lock_shared(\(info.discardKey))", name: "evt_may_register")
         // A pusher holds the advisory lock of its own id for as long as its connection lives. The epoch grows by a random
         // number: a database that went back must not give one out again that a stale pusher still has. What a former session
         // has confirmed counts under that session's own epoch only: an operator may have set the position since.
@@ -113,6 +116,11 @@ public struct ConsumerStore: Sendable {
         connection.submit(
             registerStatement, [.text(consumer.description), .text(consumer.user), .int8(Int64(limit)), .types(want)]
         ) { completion($0.map { $0.bool(0, 0) == true }) }
+    }
+
+    /// Whether the lock that registering shares is to be had at the moment.
+    public func mayRegister(on connection: Connection, completion: @escaping (Result<Bool, PostgresError>) -> Void) {
+        connection.submit(mayRegisterStatement, []) { completion($0.map { $0.bool(0, 0) == true }) }
     }
 
     /// Claims a consumer's session for a pusher.

@@ -22,55 +22,61 @@ public struct OpenWriter: Sendable, CustomStringConvertible {
     /// The statement, or the beginning of it; empty for a prepared one, and where the role may not see it.
     public let query: String
 
+    /// Of one that has committed and waits for a synchronous standby: what the server is told to wait for, and which are connected; else
+    /// nil.
+    public let standbys: String?
+
     public var description: String {
         if let prepared { return "prepared transaction '\(prepared)' (user \(user), prepared \(since))" }
         let who = "pid \(processID ?? 0) (\(application.isEmpty ? "no name" : application), user \(user)"
         guard !since.isEmpty else { return "\(who); grant pg_read_all_stats to see since when)" }
+        if let standbys { return "\(who), its commit waits for a synchronous standby since \(queryStart); \(standbys))" }
         return "\(who), \(state), transaction since \(since), last query began \(queryStart))"
     }
 
     /// What lets the stream go on.
     public var advice: String {
         if let prepared { return "COMMIT PREPARED \(quotedLiteral(prepared)) or ROLLBACK PREPARED \(quotedLiteral(prepared))" }
+        if standbys != nil {
+            return "bring the standby back, or change synchronous_standby_names and SELECT pg_reload_conf(); do not cancel or "
+                + "terminate the backend: its events would become visible and be delivered although they are on no standby"
+        }
         return "commit or roll it back where it runs, or SELECT pg_terminate_backend(\(processID ?? 0))"
     }
 
-    /// Who holds the lock that an INSERT takes, the oldest first.
+    /// Who holds the lock that an INSERT takes, the oldest first. Found in catalogs alone.
     ///
     /// - Parameters:
     ///   - holders: only these; nil for all.
     ///   - seconds: only those open for longer.
     public static func load(
-        _ info: StreamInfo, from connection: Connection, among holders: Set<SettledHorizon.Holder>? = nil,
+        _ tables: StreamTables, from connection: Connection, among holders: Set<SettledHorizon.Holder>? = nil,
         olderThan seconds: Int = 0
     ) async throws(PostgresError) -> [OpenWriter] {
-        func utc(_ time: String) -> String { "to_char(\(time) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')" }
-        // A prepared transaction keeps its locks without a process; its lock on its own id leads to its name.
         let rows = try await connection.query(
             Statement(
                 """
-                SELECT l.virtualtransaction, l.pid, p.gid, COALESCE(a.application_name, ''), COALESCE(a.usename, p.owner, ''),
-                    CASE WHEN l.pid IS NULL THEN 'prepared' ELSE COALESCE(a.state, '') END, \(utc("COALESCE(a.xact_start, p.prepared)")),
-                    EXTRACT(EPOCH FROM clock_timestamp() - COALESCE(a.xact_start, p.prepared)), \(utc("a.query_start")),
-                    left(a.query, 200)
-                FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
-                    LEFT JOIN pg_locks t ON l.pid IS NULL AND t.locktype = 'transactionid' AND t.pid IS NULL
-                        AND t.virtualtransaction = l.virtualtransaction
-                    LEFT JOIN pg_prepared_xacts p ON p.transaction = t.transactionid
-                WHERE l.locktype = 'relation' AND l.relation = \(info.tableOID) AND l.mode = 'RowExclusiveLock' AND l.granted
-                    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                SELECT CASE WHEN a.wait_event = 'SyncRep' THEN 'synchronous_standby_names = '
+                    || quote_literal(current_setting('synchronous_standby_names')) || ', connected: '
+                    || COALESCE((SELECT string_agg(application_name, ', ' ORDER BY application_name) FROM pg_stat_replication), 'none')
+                    END, \(LockHolder.columns)
+                FROM pg_locks l \(LockHolder.joins)
+                WHERE l.locktype = 'relation' AND l.relation = to_regclass($3)::oid AND l.mode = 'RowExclusiveLock' AND l.granted
+                    AND \(LockHolder.isInThisDatabase)
                     AND ($1::text[] IS NULL OR l.virtualtransaction = ANY ($1::text[]))
-                    AND (clock_timestamp() - COALESCE(a.xact_start, p.prepared) >= $2::bigint * interval '1 second') IS NOT FALSE
-                ORDER BY COALESCE(a.xact_start, p.prepared)
+                    AND (clock_timestamp() - \(LockHolder.begun) >= $2::bigint * interval '1 second') IS NOT FALSE
+                ORDER BY \(LockHolder.begun)
                 """),
-            [holders.map { .strings($0.map(\.transaction).sorted()) } ?? .null, .int8(Int64(seconds))])
+            [
+                holders.map { .strings($0.map(\.transaction).sorted()) } ?? .null, .int8(Int64(seconds)),
+                .text(tables.events.sql),
+            ])
         return (0..<rows.count).map { row in
-            func text(_ column: Int) -> String { rows.string(row, column) ?? "" }
+            let holder = LockHolder(rows, row: row, from: 1)
             return OpenWriter(
-                transaction: text(0), processID: rows.int(row, 1).map { Int($0) }, prepared: rows.string(row, 2),
-                application: text(3), user: text(4), state: text(5), since: text(6), age: Double(text(7)) ?? 0,
-                queryStart: text(8),
-                query: text(5).isEmpty ? "" : text(9))
+                transaction: holder.transaction, processID: holder.processID, prepared: holder.prepared,
+                application: holder.application, user: holder.user, state: holder.state, since: holder.since,
+                age: holder.age ?? 0, queryStart: holder.queryStart, query: holder.query, standbys: rows.string(row, 0))
         }
     }
 }

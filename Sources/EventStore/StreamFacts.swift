@@ -52,13 +52,7 @@ public struct StreamFacts: Sendable {
             SELECT name, pg_total_relation_size(name::regclass), COALESCE(n_live_tup, 0), COALESCE(n_dead_tup, 0)
             FROM unnest($1::text[]) name LEFT JOIN pg_stat_user_tables ON relid = name::regclass
             """, [.strings(leaves)])
-        // As pg_locks has a key of 64 bits (PostgreSQL 15 documentation, 54.12).
-        let discarders = try await connection.query(
-            """
-            SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted
-                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                AND (classid::bigint << 32 | objid::bigint) = $1::bigint
-            """, [.int8(info.discarderKey)])
+        let discarder = try await Hindrance.discarder(tables, from: connection)
         return StreamFacts(
             sequenceCache: Int(basics.int(0, 0) ?? 1), sequenceCycles: basics.bool(0, 1) ?? false,
             drawn: basics.int(0, 2).map { EventID($0) },
@@ -67,7 +61,7 @@ public struct StreamFacts: Sendable {
                     name: triggers.string(row, 0) ?? "", table: triggers.string(row, 1) ?? "",
                     state: triggers.string(row, 2) ?? "")
             },
-            hasDiscarder: discarders.count > 0,
+            hasDiscarder: discarder?.mayHaveIt ?? false,
             tables: (0..<sizes.count).map { row in
                 Table(
                     name: sizes.string(row, 0) ?? "", bytes: Int(sizes.int(row, 1) ?? 0), liveRows: Int(sizes.int(row, 2) ?? 0),

@@ -56,6 +56,10 @@ public struct StreamStatus: Sendable {
     public let consumers: [Consumer]
     /// Those open for more than a second, the oldest first.
     public let writers: [OpenWriter]
+    /// What keeps processes or writers from the tables.
+    public let locks: [TableLock]
+    /// Who has an advisory lock of the stream and should not, or for too long.
+    public let roleLocks: [RoleLock]
     public let pushers: [PusherStatus]
     /// What was recorded after the event that was asked for, by type. What has been discarded already is not
     /// among it.
@@ -75,6 +79,9 @@ public struct StreamStatus: Sendable {
         _ info: StreamInfo, since: EventID? = nil, from connection: Connection
     ) async throws -> StreamStatus {
         let known = info.tables.consumers.sql
+        // First, and from catalogs alone: what follows may wait for one of them.
+        let locks = try await TableLock.load(info.tables.lockScope, from: connection)
+        let roleLocks = try await RoleLock.load(info.tables, from: connection).filter { $0.isStrange || $0.isLate }
         // One snapshot: the figures fit each other.
         try await connection.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         let state = try await connection.query(
@@ -125,8 +132,8 @@ public struct StreamStatus: Sendable {
                 stream: state.string(0, 3) ?? "", generation: state.string(0, 4) ?? "", start: EventID(state.int(0, 7) ?? 0)),
             generationSince: state.string(0, 5) ?? "", generationReason: state.string(0, 6), refusal: state.string(0, 2),
             consumers: consumers,
-            writers: try await OpenWriter.load(info, from: connection, olderThan: 1),
-            pushers: try await PusherStatus.load(info, from: connection), recorded: recorded,
+            writers: try await OpenWriter.load(info.tables, from: connection, olderThan: 1), locks: locks,
+            roleLocks: roleLocks, pushers: try await PusherStatus.load(info, from: connection), recorded: recorded,
             tableTroubles: try await TableTrouble.load(info, from: connection))
     }
 

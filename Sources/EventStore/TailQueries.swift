@@ -95,7 +95,7 @@ public struct TailQueries: Sendable {
 
     /// What those that hold the stream back are doing, for people.
     public func describe(_ holders: Set<SettledHorizon.Holder>, on connection: Connection) async -> String {
-        let writers = (try? await OpenWriter.load(info, from: connection, among: holders)) ?? []
+        let writers = (try? await OpenWriter.load(info.tables, from: connection, among: holders)) ?? []
         return writers.map(\.description).joined(separator: "; ")
     }
 }

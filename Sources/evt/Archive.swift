@@ -27,12 +27,21 @@ struct Archive: AsyncParsableCommand {
             let settings = try await SettingsReader(common, database, archive, self)
             let (active, warehouse) = (try settings.database(), try settings.archive())
             let (tables, archiver) = (try settings.archiveTables(), try settings.archiverIdentity())
-            return try await withConnection(to: active.url) { connection in
+            return try await withDatabase(active.url, .stream(active.tables)) { connection in
                 let info = try await StreamInfo.load(active.tables, from: connection)
-                let other = try await Connection.open(ConnectionOptions(warehouse, applicationName: "evt"), on: connection.loop)
+                let other = try await Connection.open(
+                    ConnectionOptions(warehouse, applicationName: "evt", settings: commandLimits), on: connection.loop)
                 defer { other.close() }
-                let history = try await HistoryStore.load(tables, archiver: archiver, from: other)
-                return try await body((info, connection), (history, other))
+                do {
+                    let history = try await HistoryStore.load(tables, archiver: archiver, from: other)
+                    return try await body((info, connection), (history, other))
+                } catch let error as PostgresError where error.sqlState == "55P03" {
+                    // Either database's: whoever has a lock on the warehouse's tables is the likelier.
+                    if let found = try? await Hindrance.load(tables, from: other).text {
+                        throw CommandFailure(printable("\(error.message): \(found)"))
+                    }
+                    throw error
+                }
             }
         }
     }

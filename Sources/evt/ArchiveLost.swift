@@ -32,7 +32,7 @@ extension Archive {
             ) async throws -> Value {
                 let settings = try await SettingsReader(common, archive, self)
                 let (tables, archiver) = (try settings.archiveTables(), try settings.archiverIdentity())
-                return try await withConnection(to: try settings.archive()) { connection in
+                return try await withDatabase(try settings.archive(), .archive(tables)) { connection in
                     let history = try await HistoryStore.load(tables, archiver: archiver, from: connection)
                     return try await body(LostEvents(history), history, connection)
                 }

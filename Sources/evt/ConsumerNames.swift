@@ -20,7 +20,7 @@ extension Consumers {
     ) async throws -> Value? {
         guard let url = try settings.archiveURL(), let archiver = ConsumerIdentity(ident) else { return nil }
         let tables = try settings.archiveTables()
-        return try await withConnection(to: url) { connection in
+        return try await withDatabase(url, .archive(tables)) { connection in
             try await body(try await HistoryStore.load(tables, archiver: archiver, from: connection), connection)
         }
     }

@@ -19,7 +19,7 @@ struct Consumers: AsyncParsableCommand {
             _ body: @Sendable (ConsumerAdmin, Connection) async throws -> Value
         ) async throws -> Value {
             let database = try await SettingsReader(common, database).database()
-            return try await withConnection(to: database.url) { connection in
+            return try await withDatabase(database.url, .stream(database.tables)) { connection in
                 try await body(
                     ConsumerAdmin(try await StreamInfo.load(database.tables, from: connection, writing: true)), connection)
             }
@@ -41,7 +41,7 @@ struct Consumers: AsyncParsableCommand {
 
         func run() async throws {
             let database = try await SettingsReader(target.common, target.database).database()
-            let status = try await withConnection(to: database.url) { connection in
+            let status = try await withDatabase(database.url, .stream(database.tables)) { connection in
                 try await StreamStatus.load(try await StreamInfo.load(database.tables, from: connection), from: connection)
             }
             print(status.consumers.table(.standard))

@@ -33,7 +33,7 @@ struct Generation: AsyncParsableCommand {
     func run() async throws {
         let database = try await SettingsReader(common, database).database()
         let (renew, fork, reason) = (renew, fork, reason)
-        try await withConnection(to: database.url) { connection in
+        try await withDatabase(database.url, .stream(database.tables)) { connection in
             let info = try await StreamInfo.load(database.tables, from: connection, writing: renew)
             let generations = GenerationStore(info)
             var complaint: String?

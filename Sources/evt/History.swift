@@ -37,7 +37,7 @@ struct History: AsyncParsableCommand {
         let archiver = ConsumerIdentity(component: .archiver)
         let (chosen, limit, count, precise) = (query, limit, count, wanted.precise)
         OutputReader.endWhenGone()
-        try await withConnection(to: url) { connection in
+        try await withDatabase(url, .archive(tables)) { connection in
             let reader = HistoryReader(try await HistoryStore.load(tables, archiver: archiver, from: connection, writing: false))
             guard !count else {
                 print(try await reader.count(chosen, on: connection))

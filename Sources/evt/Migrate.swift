@@ -46,7 +46,7 @@ struct Migrate: AsyncParsableCommand {
             throw ValidationError("set EVT_DATABASE_URL for the active database, EVT_ARCHIVE_URL for the warehouse, or both")
         }
         if let active {
-            try await migrate("active database", active) {
+            try await migrate("active database", active, .stream(tables)) {
                 try await Migrator.migrateActive(tables, on: $0) {
                     Swift.print(
                         "active database: the tables are of a dump without rows; recorded their steps, and began a new stream")
@@ -56,7 +56,7 @@ struct Migrate: AsyncParsableCommand {
             }
             try await warnOfColumns(active, tables)
             guard !roles else { return try await migrateWarehouse(warehouse, archiveTables) }
-            let missing = try await withConnection(to: active) { try await Migrator.missingRights(tables, on: $0) }
+            let missing = try await withDatabase(active, .stream(tables)) { try await Migrator.missingRights(tables, on: $0) }
             if !missing.isEmpty {
                 printError(
                     "active database: the group roles lack what is new: run evt migrate --roles, or \(missing.joined(separator: "; "))"
@@ -67,7 +67,7 @@ struct Migrate: AsyncParsableCommand {
     }
 
     private func warnOfColumns(_ active: String, _ tables: StreamTables) async throws {
-        try await withConnection(to: active) { connection in
+        try await withDatabase(active, .stream(tables)) { connection in
             let info = try await StreamInfo.load(tables, from: connection)
             let columns = try await TableTrouble.addedColumns(info, on: connection)
             if !columns.isEmpty { printError("active database: \(TableTrouble.columnsText(columns, of: info.tables))") }
@@ -76,7 +76,7 @@ struct Migrate: AsyncParsableCommand {
 
     private func migrateWarehouse(_ warehouse: String?, _ archiveTables: ArchiveTables) async throws {
         if let warehouse {
-            try await migrate("warehouse", warehouse) {
+            try await migrate("warehouse", warehouse, .archive(archiveTables)) {
                 try await Migrator.migrateWarehouse(archiveTables, on: $0) {
                     Swift.print("warehouse: the tables are of a dump without rows; recorded their steps")
                 }
@@ -87,11 +87,12 @@ struct Migrate: AsyncParsableCommand {
     }
 
     private func migrate(
-        _ what: String, _ url: String, _ work: @Sendable (Connection) async throws -> [Migration],
+        _ what: String, _ url: String, _ tables: LockedTables, _ work: @Sendable (Connection) async throws -> [Migration],
         grant: @Sendable (Connection) async throws -> Migrator.RoleReport
     ) async throws {
         let roles = roles
-        try await withConnection(to: url) { connection in
+        // Its steps have a limit of their own. Another one at work, which may move many rows, is waited for longer.
+        try await withDatabase(url, tables, settings: ["lock_timeout": "60s"]) { connection in
             let applied = try await work(connection)
             for migration in applied { Swift.print("\(what): applied step \(migration.number), \(migration.name)") }
             if applied.isEmpty { Swift.print("\(what): up to date") }

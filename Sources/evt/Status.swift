@@ -44,7 +44,7 @@ enum StatusReader {
             ) async throws -> Void
     ) async throws {
         let database = try await SettingsReader(common, database).database()
-        try await withConnection(to: database.url) { connection in
+        try await withDatabase(database.url, .stream(database.tables)) { connection in
             let info = try await StreamInfo.load(database.tables, from: connection)
             try await body { since in try await StreamStatus.load(info, since: since, from: connection) }
         }
@@ -77,6 +77,14 @@ extension StreamStatus {
                     "waiting",
                     style.text("for \(printable("\(writer)")): events recorded after its own wait until it ends", .bad), style))
             lines.append(row("", printable(writer.advice), style))
+        }
+        for lock in locks {
+            lines.append(row("locked", style.text(printable("\(lock)"), .bad), style))
+            lines.append(row("", printable(lock.advice), style))
+        }
+        for lock in roleLocks {
+            lines.append(row("locked", style.text(printable("\(lock)"), .bad), style))
+            lines.append(row("", printable(lock.advice), style))
         }
         if let slowest {
             lines.append(
@@ -130,6 +138,8 @@ extension StreamStatus {
             ("consumers", jsonList(consumers)), ("pushers", jsonList(pushers.map(\.json))),
             ("waiting_for", jsonList(writers.map(\.json))),
             ("table_troubles", jsonList(tableTroubles.map { jsonQuoted($0.text) })),
+            ("locks", jsonList(locks.map(\.json))),
+            ("advisory_locks", jsonList(roleLocks.map(\.json))),
         ])
     }
 }
@@ -149,7 +159,36 @@ extension OpenWriter {
             ("pid", processID.map { "\($0)" } ?? "null"), ("prepared", jsonText(prepared)),
             ("application", jsonQuoted(application)), ("user", jsonQuoted(user)), ("state", jsonQuoted(state)),
             ("since", jsonQuoted(since)), ("age_seconds", "\(age)"), ("query_start", jsonQuoted(queryStart)),
-            ("query", jsonQuoted(query)),
+            ("query", jsonQuoted(query)), ("standbys", jsonText(standbys)),
+        ])
+    }
+}
+
+extension LockHolder {
+    fileprivate var json: String {
+        jsonObject([
+            ("pid", processID.map { "\($0)" } ?? "null"), ("prepared", jsonText(prepared)),
+            ("application", jsonQuoted(application)), ("user", jsonQuoted(user)), ("state", jsonQuoted(state)),
+            ("since", jsonQuoted(since)), ("query", jsonQuoted(query)),
+        ])
+    }
+}
+
+extension TableLock {
+    fileprivate var json: String {
+        jsonObject([
+            ("tables", jsonList(tables.map { jsonQuoted($0) })), ("mode", jsonQuoted(modeText)), ("granted", "\(isGranted)"),
+            ("holder", holder.json), ("blocked_by", jsonList(blockers.map(\.json))), ("waiting", "\(waiting)"),
+            ("advice", jsonQuoted(advice)),
+        ])
+    }
+}
+
+extension RoleLock {
+    fileprivate var json: String {
+        jsonObject([
+            ("lock", jsonQuoted(kind.rawValue)), ("shared", "\(isShared)"), ("holder", holder.json),
+            ("advice", jsonQuoted(advice)),
         ])
     }
 }

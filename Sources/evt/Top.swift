@@ -69,6 +69,8 @@ struct TopPage {
         ]
         for trouble in status.pusherTroubles { lines.append(style.text("pusher: \(trouble)", .bad)) }
         if let writer = status.writers.first { lines.append(style.text("waiting for \(writer)", .bad)) }
+        for lock in status.locks { lines.append(style.text(printable("locked: \(lock)"), .bad)) }
+        for lock in status.roleLocks { lines.append(style.text(printable("locked: \(lock)"), .bad)) }
         if let refusal = status.refusal { lines.append(style.text("kept: \(refusal)", .bad)) }
         lines.append("")
         let most = status.consumers.map(\.lag.events).max() ?? 0

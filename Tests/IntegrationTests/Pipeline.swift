@@ -100,7 +100,7 @@ struct Pipeline: Sendable {
     /// Who holds the stream back.
     func openWriters() async throws -> [OpenWriter] {
         try await TestDatabase.connected(to: active) { connection in
-            try await OpenWriter.load(try await StreamInfo.load(.standard, from: connection), from: connection)
+            try await OpenWriter.load(.standard, from: connection)
         }
     }
 

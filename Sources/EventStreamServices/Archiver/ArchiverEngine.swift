@@ -166,8 +166,9 @@ final class ArchiverEngine {
             } catch is CancellationError {
                 return false
             } catch {
-                progress.failed("events from \(batch.events[0].id) on are not archived: \(error)")
-                report(error, "not archived; trying again", first: batch.events[0].id)
+                let blamed = await warehouse.blamed(error)
+                progress.failed("events from \(batch.events[0].id) on are not archived: \(blamed)")
+                report(blamed, "not archived; trying again", first: batch.events[0].id)
                 guard await warehouse.pause() else { return false }
                 // What is of a generation that ended meanwhile nobody can complete any more; the present one has it again.
                 guard await batch.isPresent else {

@@ -213,9 +213,23 @@ final class Warehouse {
             }
             return (connection, store, found)
         } catch {
+            let blamed = await blamed(error, over: connection)
             connection.close()
-            throw error
+            throw blamed
         }
+    }
+
+    /// The error, with those who are to blame for it where a lock was not to be had in time.
+    func blamed(_ error: any Error) async -> any Error {
+        guard let connection else { return error }
+        return await blamed(error, over: connection)
+    }
+
+    private func blamed(_ error: any Error, over connection: Connection) async -> any Error {
+        guard (error as? PostgresError)?.sqlState == "55P03", connection.isOpen,
+            let found = try? await Hindrance.load(configuration.tables, from: connection).text
+        else { return error }
+        return StoreError("\(error): \(found)")
     }
 
     private var settings: [String: String] {

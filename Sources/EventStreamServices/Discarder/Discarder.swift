@@ -86,7 +86,7 @@ final class DiscarderWork {
     private var allowed = EventID(.max)
     private var refusal: String?
     private var isNoted = false
-    private var isWaiting = false
+    private let hindrances: DiscarderHindrances
     private let health: DiscarderHealth
     private var discarded = 0
     private var reported: ContinuousClock.Instant?
@@ -104,6 +104,7 @@ final class DiscarderWork {
         self.connection = connection
         self.info = info
         store = DiscardStore(info)
+        hindrances = DiscarderHindrances(info.tables, connection, health: health, logger: logger)
         guards = configuration.required.map { ArchiveGuard($0, info, period: configuration.pollPeriod, loop: loop) }
         heldBack = HeldBackReport(info, warnEvents: configuration.warnEvents, period: configuration.pollPeriod, logger: logger)
         plan = DiscardPlan(limit: configuration.limitAtOnce, period: configuration.pollPeriod)
@@ -142,13 +143,20 @@ final class DiscarderWork {
 
     /// - Parameter progress: called after every step that went well.
     func run(progress: () -> Void) async throws {
+        do {
+            try await discard(progress: progress)
+        } catch let error as PostgresError where error.sqlState == "55P03" {
+            throw await hindrances.blamed(error)
+        }
+    }
+
+    private func discard(progress: () -> Void) async throws {
         while try await !store.takeRole(on: connection) {
-            if !isWaiting { logger.info("another discarder is at work; standing by") }
-            isWaiting = true
-            health.doing = "standing by: another discarder is at work"
+            await hindrances.standBy()
             progress()
             try await sleep(min(configuration.pollPeriod, .seconds(1)))
         }
+        hindrances.works()
         health.doing = "discarding"
         // What an earlier one has left there. A required archive's is noted anew.
         if guards.isEmpty { try await store.note(refusal: nil, on: connection) }
@@ -165,6 +173,7 @@ final class DiscarderWork {
                 let start = ContinuousClock.now
                 let count = try await store.delete(
                     segment, from: from, through: through, limit: isGentle ? max(1, limit / 8) : limit, on: connection)
+                if count == nil { await hindrances.refused() } else { hindrances.works() }
                 removed(count ?? 0)
                 dead[segment, default: 0] += count ?? 0
                 if isGentle { try await sleep(min((.now - start) * 9, .milliseconds(50))) }

@@ -7,6 +7,8 @@ final class DiscarderHealth {
     private let reconnects = Metric.reconnects.counter()
     private var error: String? = "it has not been connected to the database yet"
     var doing = "discarding"
+    /// Who keeps it from discarding, or from its role.
+    var hindrance: String?
     /// Why confirmed events are kept nevertheless.
     private var refusal: String?
 
@@ -27,7 +29,9 @@ final class DiscarderHealth {
     }
 
     var readiness: Readiness {
-        if let problem = error ?? refusal.map({ "confirmed events are kept: \($0)" }) { return .notReady(because: problem) }
+        if let problem = error ?? hindrance ?? refusal.map({ "confirmed events are kept: \($0)" }) {
+            return .notReady(because: problem)
+        }
         return .ready(doing)
     }
 }

@@ -106,6 +106,7 @@ final class GeneratorEngine {
     private let waitingGauge = Metric.generatorWaiting.gauge()
     private let reconnects = Metric.reconnects.counter()
     private var onIdle: (() -> Void)?
+    private var watch: HindranceWatch?
 
     init(_ configuration: Generator.Configuration, loop: EventLoop, logger: Logger) throws {
         self.configuration = configuration
@@ -121,6 +122,9 @@ final class GeneratorEngine {
                 limits: configuration.limits, context: context, loop: loop, sizeLimit: configuration.maxRequestBytes,
                 sendLimit: Int32(clamping: configuration.queueMax), budget: SendBudget(limit: 16 << 20), logger: logger)
         database = PersistentConnection(configuration.database.options(application: "evt-generator"), on: loop)
+        watch = HindranceWatch(configuration.database, application: "evt-generator", loop: loop, logger: logger) {
+            [unowned self] in self.database.current == nil || self.progress.waitingSince != nil ? .waiting : .none
+        }
     }
 
     func start() {
@@ -129,6 +133,7 @@ final class GeneratorEngine {
         database.start()
         access.start()
         server?.start()
+        watch?.start()
         logger.info("listening", metadata: [.endpoints: "\(server?.endpoints.joined(separator: ",") ?? "nowhere")"])
     }
 
@@ -136,6 +141,7 @@ final class GeneratorEngine {
     func stop() async {
         server?.stop()
         access.stop()
+        watch?.stop()
         commitNext()
         if committing {
             await withCheckedContinuation { continuation in
@@ -153,12 +159,18 @@ final class GeneratorEngine {
     func collect() { waitingGauge.set(waiting.count) }
 
     var readiness: Readiness {
-        guard database.current != nil else { return .notReady(because: lastError ?? "the database cannot be reached") }
-        if let trouble = progress.trouble("\(waiting.count) events wait for a commit", at: .now) {
-            return .notReady(because: trouble)
+        guard database.current != nil else {
+            return .notReady(because: blamed(lastError ?? "the database cannot be reached"))
         }
+        if let trouble = progress.trouble("\(waiting.count) events wait for a commit", at: .now) {
+            return .notReady(because: blamed(trouble))
+        }
+        if let found = watch?.found { return .notReady(because: "events wait for a commit: \(found)") }
         return .ready("recording events")
     }
+
+    /// The trouble, with who is to blame where that has been found out.
+    private func blamed(_ trouble: String) -> String { watch?.found.map { "\(trouble): \($0)" } ?? trouble }
 
     private func idle() {
         let onIdle = onIdle

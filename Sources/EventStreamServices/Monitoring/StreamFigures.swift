@@ -56,7 +56,8 @@ final class StreamFigures {
     private func look() async {
         let begun = MonotonicTime.now
         do {
-            let options = database.options(application: "evt-pusher figures", settings: ["statement_timeout": "60s"])
+            let options = database.options(
+                application: "evt-pusher figures", settings: ["statement_timeout": "60s", "lock_timeout": "3s"])
             let connection = try await Connection.open(options, on: loop)
             defer { connection.close() }
             status = try await StreamStatus.load(try await StreamInfo.load(database.tables, from: connection), from: connection)

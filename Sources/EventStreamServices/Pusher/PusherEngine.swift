@@ -35,6 +35,7 @@ final class PusherEngine {
     var polledOut: [ConsumerIdentity: EventID] = [:]
     /// Turns at reading history.
     var history = HistoryQueue<ConsumerIdentity>()
+    private var watch: HindranceWatch?
     private var tickTimer: (timer: Timer, due: MonotonicTime)?
     private var stopping = false
     private(set) var isStopped = false
@@ -71,6 +72,10 @@ final class PusherEngine {
     }
 
     func start() {
+        watch = HindranceWatch(configuration.database, application: "evt-pusher", loop: loop, logger: logger) {
+            [unowned self] in self.need
+        }
+        watch?.start()
         server?.onHeard = { [unowned self] in self.heard($0) }
         server?.onCall = { [unowned self] in self.received($1, rid: $2, from: $0) }
         server?.onResponse = { [unowned self] in self.answered($1, by: $0) }
@@ -116,6 +121,7 @@ final class PusherEngine {
     /// Starts no more groups, waits a while for the answers to those in flight, stores positions, gives sessions up.
     func stop() async {
         stopping = true
+        watch?.stop()
         await waitUntilIdle()
         isStopped = true
         server?.stop()
@@ -157,9 +163,19 @@ final class PusherEngine {
     }
 
     var readiness: Readiness {
-        if let trouble = tail.trouble(at: .now) ?? store.trouble { return .notReady(because: trouble) }
+        let found = watch?.found
+        if let trouble = tail.trouble(at: .now) ?? store.trouble ?? found {
+            return .notReady(because: found.map { trouble == $0 ? $0 : "\(trouble): \($0)" } ?? trouble)
+        }
         guard isReady, let settled = tail.settled else { return .notReady(because: "the database cannot be reached") }
         return .ready("following the stream at \(settled); sessions: \(sessions.all.count)")
+    }
+
+    /// Whether it is worth a look who keeps this pusher from its work.
+    private var need: HindranceWatch.Need {
+        guard isReady, store.trouble == nil, !store.isSilent(at: .now), !tail.isHeldUp(at: .now) else { return .waiting }
+        // A listener relies on another pusher's waking role: a stranger may have that.
+        return tail.head?.role == .listener ? .doubt : .none
     }
 
     /// Whether calls that need the database can be served.

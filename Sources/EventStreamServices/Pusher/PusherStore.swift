@@ -66,6 +66,11 @@ final class PusherStore {
         lastBeat.map { now - $0 > configuration.sessionTimeout / 2 } ?? false
     }
 
+    /// Whether signs of life do not reach the database although there is a connection.
+    func isSilent(at now: MonotonicTime) -> Bool {
+        usableWork != nil && lastBeat.map { now - $0 > beatInterval * 2 + .seconds(1) } ?? false
+    }
+
     /// Positions are stored at most this long after the answer; well within what the protocol promises.
     let flushDelay = Duration.milliseconds(100)
     var beatInterval: Duration { configuration.sessionTimeout / 5 }
@@ -140,20 +145,11 @@ final class PusherStore {
         flush()
     }
 
-    private func unavailable<Value>() -> Result<Value, PostgresError> {
+    func unavailable<Value>() -> Result<Value, PostgresError> {
         .failure(PostgresError(.connectionLost, "the database cannot be reached"))
     }
 
     // MARK: Consumers
-
-    /// False if its user has too many already.
-    func register(
-        _ consumer: ConsumerIdentity, want: EventFilter, completion: @escaping (Result<Bool, PostgresError>) -> Void
-    ) {
-        guard let connection = usableWork, let consumers else { return completion(unavailable()) }
-        consumers.register(
-            consumer, want: want, limit: configuration.limits.userConsumers, on: connection, completion: completion)
-    }
 
     /// - Parameter known: what the session before has confirmed, if there was one here.
     func claim(

@@ -119,6 +119,12 @@ final class StreamTail {
             + processes.sorted().joined(separator: ", ")
     }
 
+    /// Whether the database owes an answer, or events wait for an open transaction, for so long that somebody may be to blame.
+    func isHeldUp(at now: MonotonicTime) -> Bool {
+        if let turnBegan, now - turnBegan > .seconds(1) { return true }
+        return head?.gap.map { $0.age(at: now) > Progress.patience - .seconds(5) } ?? false
+    }
+
     func connectionFailed(_ error: any Error) {
         (lastError, turnBegan) = ("\(error)", nil)
         if !(error is LookAgain) { reconnects.add() }

@@ -89,10 +89,18 @@ private struct Examination: Sendable {
                 var findings = ServerChecks(
                     subject: "database", facts: try await ServerFacts.load(from: connection), isActive: true
                 ).findings
+                // From catalogs alone, and first: what comes after may wait for one of these.
+                findings +=
+                    LockChecks(
+                        tables: try await TableLock.load(database.tables.lockScope, from: connection),
+                        roles: try await RoleLock.load(database.tables, from: connection).filter { $0.isStrange || $0.isLate }
+                    ).findings
                 do {
                     findings += try await stream(over: connection)
                 } catch let error as StoreError {
                     findings.append(Finding(.critical, "schema", error.message))
+                } catch let error as PostgresError where error.sqlState == "55P03" {
+                    findings.append(locked("stream", error))
                 }
                 return findings
             }
@@ -131,12 +139,15 @@ private struct Examination: Sendable {
             return try await withConnection(to: archive, settings: limits) { connection in
                 let checks = ServerChecks(
                     subject: "warehouse", facts: try await ServerFacts.load(from: connection), isActive: false)
+                let locks = LockChecks(tables: try await TableLock.load(archiveTables.lockScope, from: connection)).findings
                 do {
                     let store = try await HistoryStore.load(archiveTables, archiver: archiver, from: connection)
                     try await store.checkColumns(on: connection)
-                    return try await checks.findings + [aside(store, on: connection)].compactMap { $0 }
+                    return try await checks.findings + locks + [aside(store, on: connection)].compactMap { $0 }
                 } catch let error as StoreError {
-                    return checks.findings + [Finding(.critical, "warehouse", error.message)]
+                    return checks.findings + locks + [Finding(.critical, "warehouse", error.message)]
+                } catch let error as PostgresError where error.sqlState == "55P03" {
+                    return checks.findings + locks + [locked("warehouse", error)]
                 }
             }
         } catch {
@@ -151,6 +162,12 @@ private struct Examination: Sendable {
             "\(open.events) events, \(open.first) to \(open.last), were moved out of the history, for the active database lacked them",
             advice:
                 "evt archive lost list; if that database was the wrong one, evt archive lost restore; else evt archive lost accept"
+        )
+    }
+
+    private func locked(_ subject: String, _ error: PostgresError) -> Finding {
+        Finding(
+            .critical, subject, "it cannot be looked at: \(error)", advice: "end what has the lock; the finding \"lock\" names it"
         )
     }
 

@@ -62,6 +62,13 @@ struct StreamChecks {
     private var writers: [Finding] {
         status.writers.map { writer in
             let who = writer.prepared.map { "prepared transaction '\($0)'" } ?? "pid \(writer.processID ?? 0)"
+            if let standbys = writer.standbys {
+                return Finding(
+                    writer.age > 15 ? .critical : .warning, "transaction",
+                    "\(who) (\(writer.application.isEmpty ? "no application name" : writer.application), user \(writer.user)) has "
+                        + "recorded events, and its commit has been waiting for a synchronous standby for "
+                        + "\(timeText(writer.age)): \(standbys)", advice: writer.advice)
+            }
             let query = writer.query.isEmpty ? "" : ", last query: \(writer.query)"
             return Finding(
                 writer.age > 15 ? .critical : .warning, "transaction",
