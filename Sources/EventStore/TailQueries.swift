@@ -5,6 +5,7 @@ public import Postgres
 public struct TailQueries: Sendable {
     private let info: StreamInfo
     private let holdersStatement: Statement
+    private let holdersAndNewestStatement: Statement
     private let takeLatch: Statement
     private let releaseLatch: Statement
     private let takeWaker: Statement
@@ -14,9 +15,9 @@ public struct TailQueries: Sendable {
         let sequence = "\(quotedLiteral(info.tables.sequence.sql))::regclass"
         // One statement does for all: its snapshot, which the newest id is of, is taken before it looks at the sequence and
         // the locks. The table by its name: one restored under our hands is another.
-        holdersStatement = Statement(
+        func look(newest: String) -> String {
             """
-            SELECT NULL, NULL, (SELECT id FROM \(info.tables.events.sql) WHERE id > $1::bigint ORDER BY id DESC LIMIT 1),
+            SELECT NULL, NULL, \(newest),
                 CASE WHEN has_sequence_privilege(\(sequence), 'USAGE, SELECT')
                 THEN COALESCE(pg_sequence_last_value(\(sequence)), 0) END
             UNION ALL
@@ -24,7 +25,12 @@ public struct TailQueries: Sendable {
             WHERE locktype = 'relation' AND relation = \(quotedLiteral(info.tables.events.sql))::regclass
                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
                 AND mode = 'RowExclusiveLock' AND granted
-            """, name: "evt_holders")
+            """
+        }
+        holdersStatement = Statement(look(newest: "NULL::bigint"), name: "evt_holders")
+        holdersAndNewestStatement = Statement(
+            look(newest: "(SELECT id FROM \(info.tables.events.sql) WHERE id > $1::bigint ORDER BY id DESC LIMIT 1)"),
+            name: "evt_holders_newest")
         takeLatch = Statement("SELECT pg_try_advisory_lock(\(info.latchKey))", name: "evt_take_latch")
         releaseLatch = Statement("SELECT pg_advisory_unlock(\(info.latchKey))", name: "evt_release_latch")
         takeWaker = Statement("SELECT pg_try_advisory_lock(\(info.wakerKey))", name: "evt_take_waker")
@@ -32,16 +38,16 @@ public struct TailQueries: Sendable {
 
     /// Who may still make an event visible.
     public struct Look: Sendable {
-        /// The newest event visible before the locks were looked at.
-        public let newest: EventID
+        /// The newest event visible before the locks were looked at; nil if none is, or it was not asked for.
+        public let newest: EventID?
         /// Who holds RowExclusiveLock on the event table.
         public let holders: Set<SettledHorizon.Holder>
         /// The last id that was drawn; nil if the role may not know.
         public let drawn: EventID?
 
-        init(_ rows: Rows, after settled: EventID) {
+        init(_ rows: Rows) {
             drawn = (0..<rows.count).lazy.compactMap { rows.int($0, 3) }.first.map { EventID($0) }
-            newest = (0..<rows.count).lazy.compactMap { rows.int($0, 2) }.first.map { EventID($0) } ?? settled
+            newest = (0..<rows.count).lazy.compactMap { rows.int($0, 2) }.first.map { EventID($0) }
             holders = Set(
                 (0..<rows.count).compactMap { row in
                     rows.string(row, 0).map { .init(transaction: $0, processID: rows.int(row, 1).map { Int32($0) }) }
@@ -49,12 +55,13 @@ public struct TailQueries: Sendable {
         }
     }
 
-    /// - Parameter settled: nothing before is of interest; without a bound, rows that are gone and not yet vacuumed away
-    ///   would be looked at again and again.
+    /// - Parameter settled: the newest event after this one is looked for; nil for not. Without a bound, rows that are gone and not
+    ///   yet vacuumed away would be looked at again and again.
     public func look(
-        after settled: EventID, on connection: Connection, completion: @escaping (Result<Look, PostgresError>) -> Void
+        newestAfter settled: EventID?, on connection: Connection, completion: @escaping (Result<Look, PostgresError>) -> Void
     ) {
-        connection.submit(holdersStatement, [.int8(settled.rawValue)]) { completion($0.map { Look($0, after: settled) }) }
+        guard let settled else { return connection.submit(holdersStatement, []) { completion($0.map { Look($0) }) } }
+        connection.submit(holdersAndNewestStatement, [.int8(settled.rawValue)]) { completion($0.map { Look($0) }) }
     }
 
     public func takeLatch(on connection: Connection, completion: @escaping (Result<Bool, PostgresError>) -> Void) {
@@ -89,8 +96,8 @@ public struct TailQueries: Sendable {
                     (SELECT COALESCE(max(last_evt_id), 0) FROM \(info.tables.consumers.sql)))
                 """))
         let floor = EventID(known.int(0, 0) ?? 0)
-        let look = Look(try await connection.query(holdersStatement, [.int8(floor.rawValue)]), after: floor)
-        return look.holders.isEmpty ? max(floor, look.newest) : floor
+        let look = Look(try await connection.query(holdersAndNewestStatement, [.int8(floor.rawValue)]))
+        return look.holders.isEmpty ? max(floor, look.newest ?? floor) : floor
     }
 
     /// What those that hold the stream back are doing, for people.

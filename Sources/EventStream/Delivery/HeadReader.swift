@@ -1,7 +1,7 @@
 /// Reads the head of the stream, turn by turn: ``SettledHorizon`` says what may be delivered, ``SleepLatch`` when to read.
 ///
 /// A turn begins when the latch says so (``SleepLatch/Action/read(_:)``): ``begin(isAsked:at:)`` names the first query,
-/// ``sawHolders(_:newest:drawn:took:at:)`` and ``sawRows(_:isCut:at:)`` take the answers, ``end(latched:isAsked:at:)`` says what comes
+/// ``sawHolders(_:newest:drawn:took:at:)`` and ``sawRows(_:isCut:took:at:)`` take the answers, ``end(latched:isAsked:at:)`` says what comes
 /// next. The order of the queries is what keeps events safe, so it is decided here and not by the driver: holders first,
 /// then rows with a snapshot taken after that.
 ///
@@ -9,8 +9,9 @@
 ///   the old one is forgotten.
 public struct HeadReader: Sendable {
     public enum Query: Hashable, Sendable {
-        /// The newest visible id, and after that who holds RowExclusiveLock on the event table.
-        case holders
+        /// Who holds RowExclusiveLock on the event table; before that, if asked for, the newest visible id. That is found by way of all
+        /// rows that open transactions have recorded after it, and so is as dear as these are many.
+        case holders(withNewest: Bool)
         /// The rows past this id, in id order.
         case rows(after: EventID)
         /// The sequence must go on beyond this id, which it has not given; then ask for the holders again.
@@ -21,8 +22,13 @@ public struct HeadReader: Sendable {
         public var latch = SleepLatch.Configuration()
         /// A younger gap is not worth a look at the locks: it mostly closes by itself.
         public var gapPatience = Duration.milliseconds(3)
-        /// Looking at the locks takes at most one part in so many of the time, however dear many connections make it.
+        /// Looking at the locks takes at most one part in so many of the time, if many connections make it dear…
         public var lookShare = 10
+        /// …but what ends meanwhile is not noticed later than this.
+        public var longestLookPause = Duration.milliseconds(20)
+        /// A read that takes longer and finds nothing has passed many rows that are not committed: it is not made again before one of
+        /// those ends who may have recorded them.
+        public var dearRead = Duration.milliseconds(20)
         /// After so many rows in one turn the next ones can wait for company (``SleepLatch/Configuration/busyPause``).
         public var busyRows = 100
         public init() {}
@@ -31,6 +37,11 @@ public struct HeadReader: Sendable {
     private let configuration: Configuration
     public private(set) var horizon: SettledHorizon
     private var latch: SleepLatch
+    /// The last row that was reported.
+    private var lastSeen: EventID
+    /// Reads find nothing, and are dear: those who may have recorded what cannot be seen yet; nil until the locks have been looked at.
+    private var lull: Lull?
+    private struct Lull { var holders: Set<SettledHorizon.Holder>? }
     /// The locks may be looked at again from here on.
     private var nextLook: MonotonicTime?
     // The present turn.
@@ -43,6 +54,7 @@ public struct HeadReader: Sendable {
     public init(settled: EventID, _ configuration: Configuration) {
         self.configuration = configuration
         horizon = SettledHorizon(settled: settled)
+        lastSeen = settled
         latch = SleepLatch(configuration.latch, role: .waker)
     }
 
@@ -55,7 +67,7 @@ public struct HeadReader: Sendable {
     /// There is a new connection, which holds no locks.
     public mutating func started(as role: SleepLatch.Role) -> SleepLatch.Action {
         horizon = SettledHorizon(settled: horizon.settled)
-        nextLook = nil
+        (lastSeen, lull, nextLook) = (horizon.settled, nil, nil)
         return latch.started(as: role)
     }
 
@@ -71,36 +83,62 @@ public struct HeadReader: Sendable {
     /// - Returns: the first query; nil if there is nothing worth asking, and the turn ends.
     public mutating func begin(isAsked: Bool, at now: MonotonicTime) -> Query? {
         (hasLooked, foundRows, manyRows, more) = (false, false, false, false)
-        guard let gap else { return .rows(after: settled) }
+        guard let gap else {
+            guard lull != nil else { return .rows(after: settled) }
+            return nextLook.map { $0 <= now } ?? true ? .holders(withNewest: false) : nil
+        }
         let isOld = now - gap.openedAt >= configuration.gapPatience
         guard isOld || isAsked || gap.holders != nil else { return .rows(after: settled) }
         guard nextLook.map({ $0 <= now }) ?? true else {
             // Nothing new can be told from rows while somebody is known to be at work in the gap.
             return gap.holders == nil ? .rows(after: settled) : nil
         }
-        return .holders
+        // While those are waited for who were found by the first look, nothing depends on what is newest.
+        return .holders(withNewest: gap.holders == nil)
     }
 
     /// - Parameters:
-    ///   - newest: the newest id visible before the locks were looked at.
+    ///   - newest: the newest id visible before the locks were looked at; nil if it was not asked for.
     ///   - drawn: the last id the sequence has given, as far as it is known. An id beyond was supplied by hand: those drawn
     ///     later would come before it, so nothing is delivered across it before the sequence has moved on.
     ///   - took: how long the query took.
     /// - Returns: the next query; nil ends the turn.
     public mutating func sawHolders(
-        _ present: Set<SettledHorizon.Holder>, newest: EventID, drawn: EventID? = nil, took: Duration, at now: MonotonicTime
+        _ present: Set<SettledHorizon.Holder>, newest: EventID? = nil, drawn: EventID? = nil, took: Duration,
+        at now: MonotonicTime
     ) -> Query? {
+        let newest = max(newest ?? lastSeen, lastSeen)
         if let drawn, newest > drawn { return .advance(beyond: newest) }
         hasLooked = true
-        nextLook = now + took * configuration.lookShare
-        return horizon.holders(present, newest: newest) ? .rows(after: settled) : nil
+        nextLook = now + min(took * configuration.lookShare, configuration.longestLookPause)
+        let isWorthReading = horizon.holders(present, newest: newest)
+        guard gap == nil else { return isWorthReading ? .rows(after: settled) : nil }
+        return mayEndLull(present, drawn: drawn) ? .rows(after: settled) : nil
+    }
+
+    /// Nothing was visible, by a read that was dear. Of the ids drawn before the first look after it, what is not visible can only be
+    /// recorded by those who held the lock then; and what is recorded later waits for them.
+    private mutating func mayEndLull(_ present: Set<SettledHorizon.Holder>, drawn: EventID?) -> Bool {
+        guard lull != nil else { return false }
+        let before = lull?.holders
+        let remaining = before?.intersection(present) ?? present
+        // Where nothing has been drawn, or it is not known, the next event may be anybody's.
+        let isHeldBack = !remaining.isEmpty && (drawn.map { $0 > settled } ?? false)
+        lull = isHeldBack ? Lull(holders: remaining) : nil
+        // Once after the first look: whoever was not found any more may have ended since the last read.
+        return remaining != before || !isHeldBack
     }
 
     /// - Parameters:
     ///   - ids: of the rows read, in order.
     ///   - isCut: whether a limit ended the page.
+    ///   - took: how long the query took.
     /// - Returns: how many of them, from the first, may be delivered.
-    public mutating func sawRows(_ ids: some RandomAccessCollection<EventID>, isCut: Bool, at now: MonotonicTime) -> Int {
+    public mutating func sawRows(
+        _ ids: some RandomAccessCollection<EventID>, isCut: Bool, took: Duration = .zero, at now: MonotonicTime
+    ) -> Int {
+        lastSeen = max(lastSeen, ids.last ?? .none)
+        if !ids.isEmpty || took < configuration.dearRead { lull = nil } else if lull == nil { lull = Lull() }
         let deliverable = horizon.rows(ids, at: now)
         foundRows = deliverable > 0
         manyRows = deliverable >= configuration.busyRows
@@ -112,7 +150,9 @@ public struct HeadReader: Sendable {
     /// transaction holds it back.
     ///
     /// After a look at the locks, what is still hidden is held back by somebody, or was committed after the turn began.
-    public var isFresh: Bool { gap == nil ? !more : hasLooked }
+    public var isFresh: Bool { isHeldBack ? hasLooked : !more }
+
+    private var isHeldBack: Bool { gap != nil || lull?.holders != nil }
 
     /// The turn is over.
     ///
@@ -121,7 +161,7 @@ public struct HeadReader: Sendable {
     ///   - isAsked: whether somebody waits for a further turn.
     public mutating func end(latched: Bool?, isAsked: Bool, at now: MonotonicTime) -> SleepLatch.Action {
         var action = latch.didRead(
-            foundRows: foundRows, many: manyRows, more: more, latched: latched, blocked: gap != nil)
+            foundRows: foundRows, many: manyRows, more: more, latched: latched, blocked: isHeldBack)
         // A gap nobody has looked into mostly closes at once: until it is worth that look, pauses do not grow.
         if !manyRows, let gap, gap.holders == nil, case .pause(let pause) = action {
             action = .pause(min(pause, configuration.latch.shortestPause))
@@ -130,7 +170,7 @@ public struct HeadReader: Sendable {
         switch action {
         case .read: return action
         case .pause(let pause), .sleep(let pause):
-            let wait = gap == nil ? .zero : max(.zero, nextLook.map { $0 - now } ?? .zero)
+            let wait = !isHeldBack ? .zero : max(.zero, nextLook.map { $0 - now } ?? .zero)
             return wait == .zero ? latch.woken() ?? action : .pause(min(wait, pause))
         }
     }

@@ -191,16 +191,16 @@ final class StreamTail {
 
     private func submit(_ query: HeadReader.Query?, on connection: Connection) {
         switch query {
-        case .holders: readHolders(on: connection)
+        case .holders(let withNewest): readHolders(withNewest: withNewest, on: connection)
         case .rows(let after): readRows(after: after, on: connection)
         case .advance(let id): advanceSequence(beyond: id, on: connection)
         case nil: turnEnded()
         }
     }
 
-    private func readHolders(on connection: Connection) {
+    private func readHolders(withNewest: Bool, on connection: Connection) {
         let begun = MonotonicTime.now
-        queries?.look(after: settled ?? .none, on: connection) { [unowned self] result in
+        queries?.look(newestAfter: withNewest ? (settled ?? EventID.none) : nil, on: connection) { [unowned self] result in
             guard case .success(let look) = result else { return self.readFailed(result, connection) }
             let now = MonotonicTime.now
             let next = self.head?.sawHolders(
@@ -216,7 +216,7 @@ final class StreamTail {
             guard mayAdvance else { return self.readFailed(Result<Void, _>.failure(self.notPermitted(id)), connection) }
             self.logger.warning(
                 "an event has an id that the sequence has not given; the sequence goes on after it", metadata: [.last: "\(id)"])
-            self.readHolders(on: connection)
+            self.readHolders(withNewest: true, on: connection)
         }
     }
 
@@ -230,9 +230,11 @@ final class StreamTail {
     }
 
     private func readRows(after: EventID, on connection: Connection) {
+        let begun = MonotonicTime.now
         rows?.read(on: connection, after: after, limits: limits) { [unowned self] result in
             guard case .success(let rows) = result else { return self.readFailed(result, connection) }
-            let count = self.head?.sawRows(rows.ids, isCut: rows.isCut, at: .now) ?? 0
+            let now = MonotonicTime.now
+            let count = self.head?.sawRows(rows.ids, isCut: rows.isCut, took: now - begun, at: now) ?? 0
             self.memory.read(rows.traces(first: count))
             self.turnEnded {
                 guard count > 0 else { return }

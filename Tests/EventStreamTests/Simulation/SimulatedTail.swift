@@ -161,8 +161,10 @@ final class SimulatedTail {
         switch query {
         case .holders where surroundings.fault == .locksAfterRead:
             guard let after = settled else { return }
-            read(after: after, on: connection) { [unowned self] rows in self.readHolders(on: connection, rowsReadBefore: rows) }
-        case .holders: readHolders(on: connection)
+            read(after: after, on: connection) { [unowned self] rows in
+                self.readHolders(withNewest: true, on: connection, rowsReadBefore: rows)
+            }
+        case .holders(let withNewest): readHolders(withNewest: withNewest, on: connection)
         case .rows(let after):
             read(after: after, on: connection) { [unowned self] rows in
                 guard latchLater != .leave else { return self.sawRows(rows) }
@@ -174,13 +176,16 @@ final class SimulatedTail {
         }
     }
 
-    private func readHolders(on connection: SimulatedConnection, rowsReadBefore: SimulatedRows? = nil) {
+    private func readHolders(
+        withNewest: Bool, on connection: SimulatedConnection, rowsReadBefore: SimulatedRows? = nil
+    ) {
         let begun = surroundings.now
         connection.submit({ [database] in database.look() }) { [unowned self] look in
             guard let look else { return self.readFailed(connection) }
             let now = self.surroundings.now
             // In the simulation answers take long; how dear the look is, is not at issue here.
-            let next = self.head?.sawHolders(look.holders, newest: look.newest, took: (now - begun) / 50, at: now)
+            let next = self.head?.sawHolders(
+                look.holders, newest: withNewest ? look.newest : nil, took: (now - begun) / 50, at: now)
             if let rowsReadBefore, next != nil { return self.sawRows(rowsReadBefore) }
             self.submit(next, on: connection)
         }
