@@ -54,7 +54,7 @@ final class AccessControl {
     /// The types that somebody is narrowed to.
     private(set) var narrowedTypes: Set<EventType> = []
     private var observer: Int?
-    private var trouble = TroubleLog()
+    private var peerLog = PeerLog()
 
     /// What a socket is for: its name in ZAP requests.
     enum Domain: String { case generator, pusher, live }
@@ -123,11 +123,19 @@ final class AccessControl {
     private func decide(_ candidate: Authenticator.Candidate, _ answer: @escaping (String?) -> Void) {
         guard isKeyed else { return wait(for: nil, answer) }
         guard let key = candidate.publicKey.flatMap({ CurveKey(bytes: $0) }), let user = users[key] else {
-            report("a stranger was turned away: its key is not among the authorized ones", candidate.address)
+            if let line = peerLog.line("stranger", of: .address(candidate.address)) {
+                logger.notice(
+                    "a stranger was turned away: its key is not among the authorized ones",
+                    metadata: line.metadata(["address": "\(candidate.address)"]))
+            }
             return answer(nil)
         }
         guard candidate.domain != Domain.live.rawValue || user.rights.has(.live) else {
-            report("the user \(user.name) was turned away from the live broadcast: it has not the right live", candidate.address)
+            if let line = peerLog.line("not the right live", of: .user(user.name)) {
+                logger.notice(
+                    "a user was turned away from the live broadcast: it does not have the right live",
+                    metadata: line.metadata(["user": "\(user.name)", "address": "\(candidate.address)"]))
+            }
             return answer(nil)
         }
         wait(for: key, answer)
@@ -146,10 +154,6 @@ final class AccessControl {
             first.answer(PeerID(number: admitted, key: first.key).description)
         }
         if !waiting.isEmpty { loop.execute { [box = Unchecked(Weak(self))] in box.value.object?.admit() } }
-    }
-
-    private func report(_ words: String, _ address: String) {
-        if trouble.isNews(words) { logger.notice("\(words)", metadata: ["address": "\(address)"]) }
     }
 }
 

@@ -11,7 +11,7 @@ final class BacklogWatch {
     private var backlog = InboundBacklog(limit: BacklogWatch.limit)
     private var isDrained = true
     private var timer: (timer: Timer, due: MonotonicTime)?
-    private var trouble = TroubleLog()
+    private var peerLog = PeerLog()
 
     init(loop: EventLoop, logger: Logger) {
         self.loop = loop
@@ -50,8 +50,8 @@ final class BacklogWatch {
             self.timer = nil
             let excess = self.backlog.look(at: .now, isDrained: self.isDrained) { PeerConnection($0).receivedBytes }
             for connection in excess {
-                if self.trouble.isNews("") {
-                    self.logger.notice("a peer that sends more than can be taken was disconnected")
+                if let line = self.peerLog.line("sends too much", of: .unknown) {
+                    self.logger.notice("a peer that sends more than can be taken was disconnected", metadata: line.metadata())
                 }
                 PeerConnection(connection).cut()
                 self.backlog.disconnected(connection)

@@ -35,6 +35,9 @@ struct PeerTable {
 
     var all: some Collection<Caller> { callers.values }
 
+    /// Who was heard over a connection last.
+    func caller(on connection: Int32) -> Caller? { callers[connection] }
+
     /// - Parameter name: what the message carries.
     func caller(on connection: Int32, named name: String?) -> Caller? {
         guard let caller = callers[connection], caller.name == name else { return nil }

@@ -28,6 +28,7 @@ final class LiveBroadcast {
     private var stuck = StuckConnections<PeerConnection>(looks: 21)
     private var nextLook = MonotonicTime.now
     private var timer: Timer?
+    private var peerLog = PeerLog()
     private(set) var endpoints: [String] = []
     var onDropped: (Int) -> Void = { _ in }
     var subscriberCount: Int { subscribers.count }
@@ -142,10 +143,7 @@ final class LiveBroadcast {
         if slow.isEmpty, heldBytes > holdLimit / 2, let worst = unsent.max(by: { $0.value < $1.value }), worst.value > 0 {
             slow = [worst.key]
         }
-        for connection in slow {
-            logger.notice("a live subscriber that does not keep up was disconnected")
-            connection.cut()
-        }
+        for connection in slow { subscribers.cutSlow(connection.descriptor) }
     }
 
     /// What is held back is bounded, too: the oldest events are lost to all.
@@ -158,6 +156,9 @@ final class LiveBroadcast {
             dropped += page.count
         }
         onDropped(dropped)
-        logger.warning("live subscribers do not keep up: events were dropped for all of them", metadata: [.events: "\(dropped)"])
+        guard let line = peerLog.line("events were dropped", of: .unknown) else { return }
+        logger.warning(
+            "live subscribers do not keep up: events were dropped for all of them",
+            metadata: line.metadata([.events: "\(dropped)"]))
     }
 }

@@ -28,8 +28,8 @@ final class Subscribers: PollSource {
     private var isOutOfStep = false
     /// Hears of connections that came or went: libzmq tells of an end before it forgets the subscriber.
     var lookAtConnections: () -> Void = {}
-    private var trouble = TroubleLog()
-    private let watch = SubscriptionWatch()
+    private var peerLog = PeerLog()
+    private let watch: SubscriptionWatch
     let descriptor: Int32
 
     init(of socket: Socket, access: AccessControl, limits: PeerLimits, logger: Logger) {
@@ -38,6 +38,7 @@ final class Subscribers: PollSource {
         self.limits = limits
         self.logger = logger
         present = Connections(limit: limits.connections)
+        watch = SubscriptionWatch(logger: logger)
         descriptor = socket.descriptor
         access.onChange.append { [unowned self] in self.rightsChanged() }
         access.beforeAdmission.append { [unowned self] in
@@ -57,7 +58,7 @@ final class Subscribers: PollSource {
     func connected(_ connection: Int32) {
         watch.connected(connection)
         if let excess = present.connected(connection, after: access.admitted) {
-            cut(excess, because: "there are too many connections")
+            cut(excess, "too many connections", because: "there are too many connections")
         }
     }
 
@@ -72,20 +73,36 @@ final class Subscribers: PollSource {
         counts[subscriber.user.name] = counts[subscriber.user.name].flatMap { $0 > 1 ? $0 - 1 : nil }
     }
 
-    private func cut(_ connection: Int32, of user: String? = nil, because reason: String) {
+    private func cut(_ connection: Int32, of user: AuthorizedKeys.User? = nil, _ kind: PeerLog.Kind, because reason: String) {
         PeerConnection(connection).cut()
-        let user = user ?? subscribers[connection]?.user.name ?? "?"
-        forget(connection)
-        if trouble.isNews("\(user) \(reason)") {
-            logger.notice("a live subscriber was disconnected", metadata: ["user": "\(user)", .reason: "\(reason)"])
+        let user = user ?? subscribers[connection]?.user
+        if let line = peerLog.line(kind, of: source(of: connection, user)) {
+            logger.notice(
+                "a live subscriber was disconnected",
+                metadata: line.metadata(["user": "\(user?.name ?? "?")", .reason: "\(reason)"]))
         }
+        forget(connection)
+    }
+
+    private func source(of connection: Int32, _ user: AuthorizedKeys.User?) -> PeerLog.Source {
+        if access.isKeyed { return user.map { .account(.user($0.name)) } ?? .unknown }
+        return subscribers[connection].map { .account(.connection($0.id.number)) } ?? .unknown
+    }
+
+    /// It has not taken what was sent for long.
+    func cutSlow(_ connection: Int32) {
+        PeerConnection(connection).cut()
+        let user = subscribers[connection]?.user
+        guard let line = peerLog.line("slow", of: source(of: connection, user)) else { return }
+        logger.notice(
+            "a live subscriber that does not keep up was disconnected", metadata: line.metadata(["user": "\(user?.name ?? "?")"]))
     }
 
     private func rightsChanged() {
         known = known.filter(beginsLikeNarrowed)
         for connection in present.unheard.keys { PeerConnection(connection).cut() }
         for (connection, subscriber) in subscribers where access.user(withID: subscriber.id) != subscriber.user {
-            cut(connection, because: "the rights of its user have changed")
+            cut(connection, "rights have changed", because: "the rights of its user have changed")
         }
     }
 
@@ -109,17 +126,19 @@ final class Subscribers: PollSource {
         if request.kind == .other { isOutOfStep = true }
         guard let id = request.user.flatMap({ PeerID($0) }), present.isPresent(request.connection, id) else { return }
         guard request.kind != .other, !access.isKeyed || !isOutOfStep else {
-            return cut(request.connection, because: "it, or another at the same time, sent what is no subscription")
+            return cut(
+                request.connection, "no subscription", because: "it, or another at the same time, sent what is no subscription")
         }
         guard var subscriber = subscriber(request, id) else {
             return cut(
-                request.connection, of: access.user(withID: id)?.name,
+                request.connection, of: access.user(withID: id), "may not subscribe",
                 because: "its user may not subscribe, or has too many connections")
         }
         switch request.kind {
         case .subscribe(let prefix):
             guard subscriber.topics.subscribe(prefix) else {
-                return cut(request.connection, because: "more than \(SubscriberTopics.limit) subscriptions")
+                return cut(
+                    request.connection, "too many subscriptions", because: "more than \(SubscriberTopics.limit) subscriptions")
             }
         case .unsubscribe(let prefix): subscriber.topics.unsubscribe(prefix)
         case .other: return
@@ -154,14 +173,14 @@ final class Subscribers: PollSource {
         guard !access.narrowedTypes.isEmpty, !known.contains(type), beginsLikeNarrowed(type) else { return }
         known.insert(type)
         for (connection, subscriber) in subscribers where subscriber.topics.isBetrayed(by: type, given: subscriber.given) {
-            if trouble.isNews("less \(subscriber.user.name)") {
+            if let line = peerLog.line("less than its types", of: .user(subscriber.user.name)) {
                 logger.warning(
                     """
                     a user gets less of the live broadcast than its types: one of them is how a type begins that it may not see, and \
                     subscriptions cannot tell these apart; live sessions can
-                    """, metadata: ["user": "\(subscriber.user.name)", "type": "\(type)"])
+                    """, metadata: line.metadata(["user": "\(subscriber.user.name)", "type": "\(type)"]))
             }
-            cut(connection, because: "it would get events of the type \(type)")
+            cut(connection, "type it may not see", because: "it would get events of the type \(type)")
         }
     }
 }

@@ -1,5 +1,6 @@
 import EventLoop
 import EventStream
+import Logging
 import Synchronization
 import ZeroMQ
 
@@ -11,8 +12,17 @@ final class SubscriptionWatch: Sendable {
     /// Bytes a subscriber may send at first, and in a second.
     private static let (first, each) = (65_536, 1024)
 
-    private let state = Mutex<(connections: [Int32: MonotonicTime], isLooking: Bool)>(([:], false))
+    private struct State {
+        var connections: [Int32: MonotonicTime] = [:]
+        var isLooking = false
+        var peerLog = PeerLog()
+    }
+
+    private let state = Mutex(State())
     private let home = LoopActor()
+    private let logger: Logger
+
+    init(logger: Logger) { self.logger = logger }
 
     func connected(_ connection: Int32) {
         let mustBegin = state.withLock { state in
@@ -38,7 +48,12 @@ final class SubscriptionWatch: Sendable {
         for (number, since) in present {
             let connection = PeerConnection(number)
             let allowed = SubscriptionWatch.first + Int((.now - since) / .seconds(1)) * SubscriptionWatch.each
-            if let bytes = connection.receivedBytes, bytes > allowed { connection.cut() }
+            guard let bytes = connection.receivedBytes, bytes > allowed else { continue }
+            connection.cut()
+            guard let line = state.withLock({ $0.peerLog.line("sends too much", of: .unknown) }) else { continue }
+            logger.notice(
+                "a live subscriber was disconnected",
+                metadata: line.metadata([.reason: "it sent much more than subscriptions have"]))
         }
         guard !present.isEmpty else { return }
         home.loop.schedule(after: .milliseconds(100)) { [weak self] in self?.look() }

@@ -10,7 +10,8 @@ struct DescriptorReserve {
     private static let size: Int32 = 24
     private let logger: Logger
     private let limit: Int32
-    private var trouble = TroubleLog()
+    /// Nothing is known of those peers but that there are too many: one line says that.
+    private var peerLog = PeerLog(each: .init(burst: 1, interval: .seconds(10)))
 
     init(logger: Logger) {
         self.logger = logger
@@ -22,9 +23,9 @@ struct DescriptorReserve {
     mutating func protect(from connection: Int32) {
         guard connection >= limit - DescriptorReserve.size else { return }
         PeerConnection(connection).cut()
-        guard trouble.isNews("peers") else { return }
+        guard let line = peerLog.line("turned away", of: .unknown) else { return }
         logger.warning(
             "peers are turned away: there are too many connections; let the process open more files (ulimit -n, LimitNOFILE=)",
-            metadata: ["limit": "\(limit)"])
+            metadata: line.metadata(["limit": "\(limit)"]))
     }
 }

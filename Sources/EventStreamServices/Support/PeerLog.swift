@@ -18,6 +18,8 @@ struct PeerLog {
         case account(Account)
         /// Of somebody who was not admitted.
         case address(String)
+        /// Nobody knows: a connection over which nothing was heard yet, or several peers together.
+        case unknown
     }
 
     /// What a line tells. A literal, so that no peer can make new kinds.

@@ -24,7 +24,7 @@ final class RequestServer {
     private var sweepTimer: Timer?
     private var unheard: [Int32: UInt64] = [:]
     private let logger: Logger
-    private var trouble = TroubleLog()
+    private var peerLog = PeerLog()
     private var reserve: DescriptorReserve
     private var source: SocketSource?
     private var monitor: Monitor?
@@ -165,7 +165,12 @@ final class RequestServer {
             var unsent: [PeerConnection: Int] = [:]
             for connection in self.peers.behind.map({ PeerConnection($0) }) { unsent[connection] = connection.unsentBytes }
             for connection in self.stuck.look(unsent) {
-                self.logger.notice("a peer that takes nothing was disconnected: others had no room any more")
+                let caller = self.peers.caller(on: connection.descriptor)
+                if let line = self.peerLog.line("takes nothing", of: caller.map { .account($0.account) } ?? .unknown) {
+                    self.logger.notice(
+                        "a peer that takes nothing was disconnected: others had no room any more",
+                        metadata: line.metadata(["user": "\(caller?.user.name ?? "?")"]))
+                }
                 connection.cut()
             }
             self.cutStuckPeersSoon()
@@ -278,10 +283,10 @@ final class RequestServer {
             peers.arrived(caller)
             caller.isExcess = access.isKeyed && peers.connections(of: caller.account) > limits.userConnections
             if !caller.isExcess { connections.heard(message.connection) }
-            if caller.isExcess, trouble.isNews("connections of \(caller.user.name)") {
+            if caller.isExcess, let line = peerLog.line("too many connections of a user", of: caller.account) {
                 logger.warning(
                     "a user has too many connections: those that come are cut",
-                    metadata: ["user": "\(caller.user.name)", "limit": "\(limits.userConnections)"])
+                    metadata: line.metadata(["user": "\(caller.user.name)", "limit": "\(limits.userConnections)"]))
             }
         }
         return caller
@@ -305,10 +310,10 @@ final class RequestServer {
             backlog.connected(connection)
             guard let excess = connections.connected(connection, after: access.admitted) else { return }
             PeerConnection(excess).cut()
-            guard trouble.isNews("connections") else { return }
+            guard let line = peerLog.line("too many connections", of: .unknown) else { return }
             logger.warning(
                 "there are too many connections: one that says nothing is cut for each that comes",
-                metadata: ["limit": "\(limits.connections)"])
+                metadata: line.metadata(["limit": "\(limits.connections)"]))
         case .disconnected(let connection):
             let mayHaveBeenReady = connections.disconnected(connection, after: access.admitted)
             let identities = peers.left(connection)
@@ -346,7 +351,11 @@ final class RequestServer {
             PeerConnection(caller.connection).cut()
             for identity in peers.left(caller.connection) { onRevoke(identity) }
             cutUnheardPeers()
-            logger.info("a user's rights have changed: its connection was closed", metadata: ["user": "\(caller.user.name)"])
+            if let line = peerLog.line("rights have changed", of: caller.account) {
+                logger.info(
+                    "a user's rights have changed: its connection was closed",
+                    metadata: line.metadata(["user": "\(caller.user.name)"]))
+            }
         }
     }
 }

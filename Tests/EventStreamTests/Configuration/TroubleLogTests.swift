@@ -27,4 +27,12 @@ struct TroubleLogTests {
         let again = [log.isNews("lost", at: start + .seconds(1)), log.isGoodNews()]
         #expect(again == [false, false])
     }
+
+    @Test func wordsThatDifferEachTimeAreBoundedTogether() {
+        var log = TroubleLog()
+        let told = (0..<100_000).filter { log.isNews("event \($0) refused", at: start + .microseconds($0)) }
+        #expect(told == Array(0..<100))
+        let later = log.isNews("event 1 refused", at: start + .seconds(61))
+        #expect(later)
+    }
 }
