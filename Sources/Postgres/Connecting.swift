@@ -32,7 +32,10 @@ extension Connection {
 /// One attempt to connect, to one host after the other: libpq's `PQconnectPoll` driven by the loop.
 final class ConnectionAttempt {
     private let loop: EventLoop
+    /// Of this attempt.
     private let options: ConnectionOptions
+    /// Of any other.
+    private let given: ConnectionOptions
     private let hosts: [ConnectionOptions.Host]
     private let timeout: Duration
     private var tried = 0
@@ -46,6 +49,8 @@ final class ConnectionAttempt {
     /// - Parameter host: only this one of them.
     init(_ options: ConnectionOptions, only host: ConnectionOptions.Host? = nil, loop: EventLoop) throws(PostgresError) {
         self.loop = loop
+        given = options
+        let options = try options.refreshed()
         self.options = options
         if let host { hosts = [host] } else { hosts = try options.hosts() }
         timeout = try options.hostTimeout()
@@ -119,7 +124,7 @@ final class ConnectionAttempt {
         for (limit, version) in ConnectionOptions.newerLimits where connection.serverVersion >= version {
             connection.submit(Statement("SET \(limit) = 0")) { _ in }
         }
-        connection.doubtAfterSilence(options, at: hosts[tried - 1])
+        connection.doubtAfterSilence(given, at: hosts[tried - 1])
         finish(.success(connection))
     }
 

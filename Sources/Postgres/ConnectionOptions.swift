@@ -6,6 +6,9 @@ public struct ConnectionOptions: Sendable, CustomStringConvertible {
     /// A libpq URI (`postgresql://…`) or keyword/value string (`host=… dbname=…`), several hosts and all of libpq's own
     /// environment variables and files included (libpq manual, "Connection Strings").
     public var connectionString: String
+    /// Gives the connection string anew for each attempt to connect, where it may change, as a password does that is rotated;
+    /// ``connectionString`` is what it was at first. An attempt for which it throws has failed.
+    public var refresh: (@Sendable () throws -> String)?
     /// Shown in `pg_stat_activity.application_name`, unless the connection string has one of its own.
     public var applicationName: String
     /// Run-time parameters set on every new connection, by name. Without any, a connection has no time limits.
@@ -27,6 +30,19 @@ public struct ConnectionOptions: Sendable, CustomStringConvertible {
         self.settings = settings
         self.connectTimeout = connectTimeout
         self.answerPatience = answerPatience
+    }
+
+    /// The options with the connection string of this moment.
+    func refreshed() throws(PostgresError) -> ConnectionOptions {
+        guard let refresh else { return self }
+        var options = self
+        do {
+            options.connectionString = try refresh()
+        } catch {
+            throw PostgresError(.connectionFailed, "\(error)")
+        }
+        options.refresh = nil
+        return options
     }
 
     /// Fails with ``PostgresError/Code/invalidInput`` if libpq cannot read the connection string.

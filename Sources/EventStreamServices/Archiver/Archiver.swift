@@ -10,7 +10,9 @@ public import ServiceLifecycle
 public struct Archiver: Service, Monitored {
     public struct Configuration: Sendable {
         /// The warehouse: a libpq URI or keyword/value string.
-        public var url: String
+        public var url: String { didSet { file = nil } }
+        /// The file the URL was in: what it holds now counts for new connections.
+        var file: ConnectionFile?
         public var tables: ArchiveTables
         /// The pusher, or several.
         public var connect: Endpoints

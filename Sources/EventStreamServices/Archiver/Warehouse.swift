@@ -200,7 +200,8 @@ final class Warehouse {
 
     private func connect() async throws -> (Connection, HistoryStore, HistoryStore.Standing) {
         let connection = try await Connection.open(
-            ConnectionOptions(configuration.url, applicationName: "evt-archiver", settings: settings), on: loop)
+            ConnectionOptions(
+                configuration.url, in: configuration.file, applicationName: "evt-archiver", settings: settings), on: loop)
         do {
             let store = try await HistoryStore.load(configuration.tables, archiver: identity, from: connection)
             let found = try await store.begin(configuration.want, on: connection)

@@ -1,3 +1,5 @@
+import Glibc
+import Postgres
 import SystemPackage
 
 /// Connection strings: given as they are, or in files of their own, where secrets are kept.
@@ -5,8 +7,11 @@ extension SettingsReader {
     /// The active database, where one is needed.
     public func database() throws(ConfigurationError) -> DatabaseConfiguration {
         let tables = try streamTables()
-        if let url = try databaseURL() { return DatabaseConfiguration(url: url, tables: tables) }
-        return DatabaseConfiguration(url: try required(Settings.databaseURL), tables: tables)
+        var url = try databaseURL()
+        if url == nil { url = try required(Settings.databaseURL) }
+        var configuration = DatabaseConfiguration(url: url!, tables: tables)
+        configuration.file = file(Settings.databaseURLFile)
+        return configuration
     }
 
     /// The active database's; nil if none is set.
@@ -25,32 +30,68 @@ extension SettingsReader {
         return try required(Settings.archiveURL)
     }
 
+    /// The file that ``archive()`` is in; nil if it is in none.
+    func archiveFile() -> ConnectionFile? { file(Settings.archiveURLFile) }
+
+    private func file(_ setting: Setting) -> ConnectionFile? {
+        guard let path = optional(setting), !path.isEmpty else { return nil }
+        let file = ConnectionFile(setting: setting.name, path: path)
+        // A pipe or a terminal gives what it has once.
+        return file.isRegular ? file : nil
+    }
+
     private func connectionString(_ setting: Setting, orFile file: Setting) throws(ConfigurationError) -> String? {
         let given = optional(setting).flatMap { $0.isEmpty ? nil : $0 }
-        guard let path = optional(file), !path.isEmpty else { return given }
+        guard let path = optional(file), !path.isEmpty else {
+            if let given { try check(given, setting) }
+            return given
+        }
         guard given == nil else {
             throw ConfigurationError("\(setting.name) and \(file.name) are both set: only one of them can be")
         }
-        return try line(of: path, file)
+        let line = try ConnectionFile(setting: file.name, path: path).read()
+        try check(line, file)
+        return line
     }
 
-    private static let largestFile = 64 << 10
+    private func check(_ url: String, _ setting: Setting) throws(ConfigurationError) {
+        do {
+            try ConnectionOptions(url).validate()
+        } catch {
+            throw ConfigurationError("\(setting.name): \(error.message)")
+        }
+    }
+}
+
+/// A file that holds a connection string, which is read again for every connection: its password may be rotated.
+///
+/// While it is missing or empty, as for a moment when it is replaced, connections fail, and are tried again.
+public struct ConnectionFile: Hashable, Sendable {
+    let setting: String
+    let path: String
+
+    private static let largest = 64 << 10
 
     /// What is in the file is never told: it holds a password.
-    private func line(of path: String, _ setting: Setting) throws(ConfigurationError) -> String {
-        func wrong(_ what: String) -> ConfigurationError { ConfigurationError("\(setting.name): the file \(path) \(what)") }
+    func read() throws(ConfigurationError) -> String {
+        func wrong(_ what: String) -> ConfigurationError { ConfigurationError("\(setting): the file \(path) \(what)") }
         let bytes: [UInt8]
         do {
-            bytes = try read(FilePath(path), atMost: SettingsReader.largestFile + 1)
+            bytes = try read(FilePath(path), atMost: ConnectionFile.largest + 1)
         } catch {
             throw wrong("cannot be read: \(error)")
         }
-        guard bytes.count <= SettingsReader.largestFile else { throw wrong("has more than 64 KiB; it holds a connection string") }
+        guard bytes.count <= ConnectionFile.largest else { throw wrong("has more than 64 KiB; it holds a connection string") }
         guard !bytes.contains(0), let text = String(validating: bytes, as: UTF8.self) else { throw wrong("is not UTF-8 text") }
         let line = text[...].trimmed
         guard !line.isEmpty else { throw wrong("is empty; it holds a connection string") }
         guard !line.contains(where: \.isNewline) else { throw wrong("has several lines; it holds one connection string") }
         return line
+    }
+
+    var isRegular: Bool {
+        var status = stat()
+        return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG
     }
 
     private func read(_ path: FilePath, atMost limit: Int) throws -> [UInt8] {
@@ -66,5 +107,13 @@ extension SettingsReader {
             }
             return bytes
         }
+    }
+}
+
+extension ConnectionOptions {
+    /// - Parameter file: where the connection string is; it is read again for each attempt to connect.
+    init(_ url: String, in file: ConnectionFile?, applicationName: String, settings: [String: String]) {
+        self.init(url, applicationName: applicationName, settings: settings)
+        if let file { refresh = { try file.read() } }
     }
 }

@@ -80,6 +80,7 @@ extension SettingsReader {
     public func archiver() throws(ConfigurationError) -> Archiver.Configuration {
         var configuration = Archiver.Configuration(
             url: try archive(), tables: try archiveTables(), connect: try pusherConnect())
+        configuration.file = archiveFile()
         configuration.keys = try clientKeys()
         configuration.consumer = try archiverIdentity()
         configuration.transactionMax = try int(Settings.archiverBatch, in: 1...1_000_000)
@@ -126,8 +127,13 @@ extension SettingsReader {
             guard let consumer = ConsumerIdentity(String(name)), !consumer.component.isLive else {
                 throw ConfigurationError("\(setting.name): \(shown(entry)) names no component; it is \(setting.meaning)")
             }
-            if url == nil { url = try archive() }
-            archives.append(.init(consumer: consumer, url: url!, tables: tables))
+            if let url {
+                archives.append(.init(consumer: consumer, url: url, tables: tables))
+            } else {
+                var required = RequiredArchive(consumer: consumer, url: try archive(), tables: tables)
+                required.file = archiveFile()
+                archives.append(required)
+            }
         }
         return archives
     }

@@ -147,7 +147,7 @@ final class ArchiveGuard {
         if let connection, let store, connection.isOpen { return (connection, store) }
         let connection = try await Connection.open(
             ConnectionOptions(
-                required.url, applicationName: "evt-discarder",
+                required.url, in: required.file, applicationName: "evt-discarder",
                 settings: ["default_transaction_isolation": "read committed", "lock_timeout": "5s", "statement_timeout": "0"]),
             on: loop)
         do {
@@ -166,7 +166,9 @@ public struct RequiredArchive: Hashable, Sendable {
     /// The archiver, as a consumer.
     public var consumer: ConsumerIdentity
     /// Its warehouse: a libpq URI or keyword/value string.
-    public var url: String
+    public var url: String { didSet { file = nil } }
+    /// The file the URL was in: what it holds now counts for new connections.
+    var file: ConnectionFile?
     public var tables: ArchiveTables
 
     public init(consumer: ConsumerIdentity, url: String, tables: ArchiveTables = .standard) {

@@ -106,4 +106,24 @@ import Testing
             }
         }
     }
+
+    @Test func aFileIsReadAgainForEveryConnection() async throws {
+        try await withFile(Array("host=db1 password=old\n".utf8)) { path in
+            let settings = ["EVT_DATABASE_URL_FILE": path, "EVT_ARCHIVE_URL_FILE": path, "EVT_DISCARD_REQUIRE": "ARCHIVER"]
+            let reader = try await SettingsReader(flags: settings, environment: [:])
+            let files = [
+                try reader.pusher().database.file, try reader.generator().database.file, try reader.archiver().file,
+                try reader.discarder().database.file, try reader.discarder().required[0].file,
+            ]
+            #expect(files.allSatisfy { $0 != nil })
+            try Data("host=db2 password=new\n".utf8).write(to: URL(filePath: path))
+            for file in files.compactMap(\.self) { #expect(try file.read() == "host=db2 password=new") }
+            // For a moment there is nothing in it, or there is none.
+            try Data().write(to: URL(filePath: path))
+            for file in files.compactMap(\.self) {
+                let error = #expect(throws: ConfigurationError.self) { try file.read() }
+                #expect(error?.message.contains("is empty") == true)
+            }
+        }
+    }
 }
