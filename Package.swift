@@ -71,8 +71,8 @@ let package = Package(
         .target(
             name: "CommandLineSupport",
             dependencies: [
-                "CGlibc", "EventLoop", "EventStream", "EventStreamServices", "Postgres", "Prometheus", argumentParser, logging,
-                lifecycle, metrics, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+                "CGlibc", "EventLoop", "EventStream", "EventStreamServices", "Postgres", "Prometheus", argumentParser, deque,
+                logging, lifecycle, metrics, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ] + nio, swiftSettings: strict),
         .executableTarget(
             name: "evt",

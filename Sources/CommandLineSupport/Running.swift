@@ -56,7 +56,11 @@ public func runServices(
 ) async throws {
     let json = try settings.logsJSON()
     let level = try settings.logLevel()
-    LoggingSystem.bootstrap { LineLogHandler(label: $0, json: json, level: level) }
+    let log = Log(label: label, json: json)
+    LogWriter.writeBeforeTraps()
+    // Also before an error is told, which is not for the log.
+    defer { log.flush() }
+    LoggingSystem.bootstrap { _ in LineLogHandler(level: level, log: log) }
     keepFreedMemory()
     let logger = Logger(label: label)
     for name in settings.unknown { logger.warning("there is no such setting; is it misspelt?", metadata: ["name": "\(name)"]) }
@@ -74,12 +78,14 @@ public func runServices(
     do {
         let made = try make(logger)
         let endpoint = try roles.first.flatMap { try settings.metricsBind($0) }
-        services = made + [Observation(of: made.flatMap(\.monitors), metrics: metrics, endpoint: endpoint, logger: logger)]
+        services =
+            made + [Observation(of: made.flatMap(\.monitors), metrics: metrics, endpoint: endpoint, log: log, logger: logger)]
     } catch let error as ConfigurationError {
         throw ValidationError(error.message)
     }
+    let requests = await UnixSignalsSequence(trapping: .sighup)
     let hangups = Task {
-        for await _ in await UnixSignalsSequence(trapping: .sighup) {
+        for await _ in requests {
             for case let service as any Reloadable in services { service.reload() }
         }
     }
@@ -91,10 +97,10 @@ public func runServices(
             .init(
                 service: $0, successTerminationBehavior: .gracefullyShutdownGroup,
                 failureTerminationBehavior: .gracefullyShutdownGroup)
-        }, gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet)
+        }, logger: quiet)
     configuration.maximumGracefulShutdownDuration = .seconds(4)
     do {
-        try await SecondSignal.run(ServiceGroup(configuration: configuration), logger: logger)
+        try await SecondSignal.run(ServiceGroup(configuration: configuration), logger: logger, log: log)
     } catch {
         logger.critical("stopped by an error", metadata: ["error": "\(error)"])
         throw ExitCode.failure

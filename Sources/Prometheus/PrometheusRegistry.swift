@@ -127,6 +127,14 @@ public final class PrometheusRegistry: MetricsFactory {
         return "{\(dimensions.map { "\($0.0)=\"\(escaped($0.1, quotes: true))\"" }.joined(separator: ","))}"
     }
 
+    private func isUnsafe(_ scalar: Unicode.Scalar) -> Bool {
+        if scalar.isASCII { return scalar.value < 0x20 || scalar.value == 0x7F }
+        return switch scalar.properties.generalCategory {
+        case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse, .unassigned: true
+        default: false
+        }
+    }
+
     private func escaped(_ text: String, quotes: Bool = false) -> String {
         var output = ""
         for scalar in text.unicodeScalars {
@@ -134,6 +142,8 @@ public final class PrometheusRegistry: MetricsFactory {
             case "\\": output += "\\\\"
             case "\n": output += "\\n"
             case "\"" where quotes: output += "\\\""
+            // The format has no escapes for these; whoever looks at the text with a terminal is not to obey them.
+            case _ where isUnsafe(scalar): output += "\\\\u{\(String(scalar.value, radix: 16))}"
             default: output.unicodeScalars.append(scalar)
             }
         }

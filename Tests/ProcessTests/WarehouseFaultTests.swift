@@ -157,7 +157,9 @@ extension FaultTests {
                             let said = try await eventually("a word about: \(alteration)") {
                                 archiver.output.dropFirst(before).split(separator: "\n").first { $0.contains(" ERROR ") }
                             }
-                            #expect(words.contains { said.contains($0) }, "\(alteration): \(said)")
+                            // Quotes are escaped in a log.
+                            let plain = said.replacing("\\\"", with: "\"")
+                            #expect(words.contains { plain.contains($0) }, "\(alteration): \(said)")
                             for _ in 0..<5 { try await deployment.goesOn(receiver, "beside the archive") }
                             try await TestDatabase.execute(remedy, on: deployment.warehouse)
                         }

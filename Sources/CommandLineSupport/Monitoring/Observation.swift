@@ -1,22 +1,29 @@
+import EventStream
 import EventStreamServices
 import Logging
 import NIOHTTP1
 import Prometheus
 import ServiceLifecycle
+import Synchronization
 
 /// Lets others see how the process is: over HTTP, and the service manager.
 struct Observation: Service {
     private let monitors: [RoleMonitor]
     private let metrics: PrometheusRegistry
     private let endpoint: MetricsEndpoint?
+    private let log: Log
     private let logger: Logger
+    /// Lines of the log that were dropped, as far as the metric has them.
+    private let logDropped = LastCount()
+    private let logDroppedCounter = Metric.logDropped.counter()
     private let ready: [GaugeMetric]
     private let figures = ProcessFigures()
 
-    init(of monitors: [RoleMonitor], metrics: PrometheusRegistry, endpoint: MetricsEndpoint?, logger: Logger) {
+    init(of monitors: [RoleMonitor], metrics: PrometheusRegistry, endpoint: MetricsEndpoint?, log: Log, logger: Logger) {
         self.monitors = monitors
         self.metrics = metrics
         self.endpoint = endpoint
+        self.log = log
         self.logger = logger
         ready = monitors.map { Metric.ready($0.role).gauge() }
     }
@@ -68,7 +75,7 @@ struct Observation: Service {
             let found = await readiness()
             return .init(
                 status: found.allSatisfy(\.readiness.isReady) ? .ok : .serviceUnavailable,
-                body: found.map { "\($0.role): \($0.readiness.text)" }.joined(separator: "\n"))
+                body: found.map { "\($0.role): \(SafeText.lines($0.readiness.text))" }.joined(separator: "\n"))
         default:
             return .init(status: .notFound, body: "there are /metrics, /livez and /readyz")
         }
@@ -80,6 +87,7 @@ struct Observation: Service {
             for monitor in monitors { group.addTask { await monitor.collect() } }
         }
         for (gauge, found) in zip(ready, await readiness()) { gauge.set(found.readiness.isReady ? 1.0 : 0) }
+        logDroppedCounter.add(logDropped.increase(to: log.dropped))
         return metrics.text() + figures.text()
     }
 
@@ -100,18 +108,31 @@ struct Observation: Service {
     private func report(to manager: ServiceManager) async {
         // One that cannot listen ends the process, and has never been ready.
         while !Task.isCancelled, !monitors.allSatisfy(\.hasBegun) { try? await Task.sleep(for: .milliseconds(10)) }
-        if !Task.isCancelled { manager.notify("READY=1") }
+        if !Task.isCancelled { await manager.notify("READY=1") }
         while !Task.isCancelled {
             guard await stuckRoles().isEmpty else {
                 // It may turn again before the manager's patience is over.
                 try? await Task.sleep(for: .milliseconds(500))
                 continue
             }
-            manager.notify("WATCHDOG=1")
+            await manager.notify("WATCHDOG=1")
             let status = await readiness().map { "\($0.role): \($0.readiness.text)" }.joined(separator: "; ")
-            manager.notify("STATUS=\(status.split(whereSeparator: \.isNewline).joined(separator: " "))")
+            await manager.notify("STATUS=\(SafeText.line(status))")
             try? await Task.sleep(for: manager.interval)
         }
-        manager.notify("STOPPING=1")
+        await manager.notify("STOPPING=1")
+    }
+}
+
+/// How far something has been counted.
+private final class LastCount: Sendable {
+    private let count = Mutex(0)
+
+    /// - Returns: how much more it is now.
+    func increase(to now: Int) -> Int {
+        count.withLock { count in
+            defer { count = max(count, now) }
+            return max(0, now - count)
+        }
     }
 }

@@ -17,13 +17,20 @@ struct ServiceManager {
         interval = isOurs ? limit.map { .microseconds(max(1000, $0 / 2)) } ?? .seconds(10) : .seconds(10)
     }
 
-    func notify(_ message: String) {
+    /// A manager that does not read holds up nothing: the message is tried again for a second, and no thread waits meanwhile.
+    func notify(_ message: String) async {
+        for _ in 0..<50 {
+            guard !send(message) else { return }
+            try? await Task.sleep(for: .milliseconds(20))
+            guard !Task.isCancelled || message == "STOPPING=1" else { return }
+        }
+    }
+
+    /// - Returns: false where there is no room for it now.
+    private func send(_ message: String) -> Bool {
         let socket = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-        guard socket >= 0 else { return }
+        guard socket >= 0 else { return true }
         defer { close(socket) }
-        // A manager that does not read must not hold the process up.
-        var patience = timeval(tv_sec: 1, tv_usec: 0)
-        setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
         withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
@@ -31,10 +38,13 @@ struct ServiceManager {
         if path.hasPrefix("@") { address.sun_path.0 = 0 }
         let length = socklen_t(MemoryLayout<sa_family_t>.size + path.utf8.count)
         let bytes = Array(message.utf8)
-        withUnsafePointer(to: &address) { pointer in
+        let flags = Int32(truncatingIfNeeded: MSG_NOSIGNAL) | Int32(truncatingIfNeeded: MSG_DONTWAIT)
+        let sent = withUnsafePointer(to: &address) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
-                _ = sendto(socket, bytes, bytes.count, Int32(truncatingIfNeeded: MSG_NOSIGNAL), address, length)
+                sendto(socket, bytes, bytes.count, flags, address, length)
             }
         }
+        // Anything else does not change by trying again.
+        return sent >= 0 || errno != EAGAIN && errno != EINTR
     }
 }

@@ -16,6 +16,10 @@ public struct Metric: Hashable, Sendable {
     }
     static let rejected = Metric("evt_rejected_total", "Calls answered with an error, by the error's name")
 
+    /// Counted where the log is written.
+    package static let logDropped = Metric(
+        "evt_log_dropped_total", "Lines of the log that were dropped because whoever reads it did not take them in time")
+
     static let generatorEvents = Metric("evt_generator_events_total", "Events recorded for clients of the generator")
     static let generatorCommit = Metric("evt_generator_commit_seconds", "How long the generator's commits took")
     static let generatorWaiting = Metric("evt_generator_waiting_events", "Events that wait for a commit of the generator")
@@ -61,7 +65,8 @@ public struct Metric: Hashable, Sendable {
     /// All of them.
     public static let all =
         Role.allCases.map { ready($0) } + [
-            reconnects, rejected, generatorEvents, generatorCommit, generatorWaiting, pusherRead, pusherDelivered, pusherLatency,
+            reconnects, rejected, logDropped, generatorEvents, generatorCommit, generatorWaiting, pusherRead, pusherDelivered,
+            pusherLatency,
             pusherInFlight, pusherSessions, pusherSubscribers, pusherGaps, pusherGapAge, liveDropped, lagEvents, lagSeconds,
             heldEvents, served, queueEvents, queueBytes, archiverEvents, archiverCommit, archiverLag, discarderEvents,
             discarderRefused, discarderHeldEvents, discarderHeldBytes, discarderHeldSince,
@@ -72,7 +77,9 @@ public struct Metric: Hashable, Sendable {
         self.help = help
     }
 
-    func counter(_ labels: (String, String)...) -> CounterMetric { CounterMetric(Counter(label: name, dimensions: labels)) }
+    package func counter(_ labels: (String, String)...) -> CounterMetric {
+        CounterMetric(Counter(label: name, dimensions: labels))
+    }
     public func gauge(_ labels: (String, String)...) -> GaugeMetric { GaugeMetric(Gauge(label: name, dimensions: labels)) }
     func durations(_ labels: (String, String)...) -> DurationMetric {
         DurationMetric(Metrics.Timer(label: name, dimensions: labels))
@@ -81,10 +88,10 @@ public struct Metric: Hashable, Sendable {
 
 // Handles of swift-metrics, whose own names mean other things here.
 
-struct CounterMetric: Sendable {
+package struct CounterMetric: Sendable {
     private let counter: Counter
     fileprivate init(_ counter: Counter) { self.counter = counter }
-    func add(_ count: Int = 1) { counter.increment(by: count) }
+    package func add(_ count: Int = 1) { counter.increment(by: count) }
     func destroy() { counter.destroy() }
 }
 

@@ -1,4 +1,4 @@
-import EventStream
+package import EventStream
 import Glibc
 
 /// What the pusher counts and measures.
@@ -69,7 +69,7 @@ extension SettledHorizon.Gap {
 
 extension EventTimestamp {
     /// What the clock on the wall says.
-    static var now: EventTimestamp {
+    package static var now: EventTimestamp {
         var time = timespec()
         clock_gettime(CLOCK_REALTIME, &time)
         return EventTimestamp(microseconds: Int64(time.tv_sec) * 1_000_000 + Int64(time.tv_nsec) / 1000)
