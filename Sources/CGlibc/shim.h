@@ -1,6 +1,7 @@
 #include <malloc.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 #include <time.h>
 #include <linux/sockios.h>
@@ -10,3 +11,6 @@ extern int ppoll(struct pollfd *descriptors, nfds_t count, const struct timespec
 
 /* ioctl(2) is variadic, which Swift cannot call. */
 static inline int evt_unsent_bytes(int descriptor, int *count) { return ioctl(descriptor, SIOCOUTQ, count); }
+
+/* The C standard's stream is a variable, which Swift cannot use safely. */
+static inline int evt_stdout_failed(void) { return ferror(stdout); }

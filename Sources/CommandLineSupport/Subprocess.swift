@@ -1,3 +1,4 @@
+import CGlibc
 import Glibc
 
 /// Starts a child with no signals blocked.

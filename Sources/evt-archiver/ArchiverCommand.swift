@@ -16,6 +16,8 @@ struct ArchiverCommand: AsyncParsableCommand {
     @OptionGroup var keys: KeyOptions
     @OptionGroup var connect: ConnectOptions
 
+    static func main() async { await runCommand(Self.self, isService: true) }
+
     func run() async throws {
         let settings = try await SettingsReader(common, process, archive, archiver, keys, connect)
         try await runServices(settings, label: "evt-archiver", as: [.archiver]) { logger in

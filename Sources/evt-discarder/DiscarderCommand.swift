@@ -15,6 +15,8 @@ struct DiscarderCommand: AsyncParsableCommand {
     @OptionGroup var archive: ArchiveOptions
     @OptionGroup var discarder: DiscarderOptions
 
+    static func main() async { await runCommand(Self.self, isService: true) }
+
     func run() async throws {
         let settings = try await SettingsReader(common, process, database, archive, discarder)
         try await runServices(settings, label: "evt-discarder", as: [.discarder]) { logger in

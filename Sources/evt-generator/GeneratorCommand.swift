@@ -16,6 +16,8 @@ struct GeneratorCommand: AsyncParsableCommand {
     @OptionGroup var keys: KeyOptions
     @OptionGroup var socket: SocketOptions
 
+    static func main() async { await runCommand(Self.self, isService: true) }
+
     func run() async throws {
         let settings = try await SettingsReader(common, process, database, generator, keys, socket)
         try await runServices(settings, label: "evt-generator", as: [.generator]) { logger in

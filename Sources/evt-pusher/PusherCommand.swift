@@ -16,6 +16,8 @@ struct PusherCommand: AsyncParsableCommand {
     @OptionGroup var keys: KeyOptions
     @OptionGroup var socket: SocketOptions
 
+    static func main() async { await runCommand(Self.self, isService: true) }
+
     func run() async throws {
         let settings = try await SettingsReader(common, process, database, pusher, keys, socket)
         try await runServices(settings, label: "evt-pusher", as: [.pusher]) { logger in

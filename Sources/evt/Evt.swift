@@ -1,4 +1,5 @@
 import ArgumentParser
+import CommandLineSupport
 
 @main
 struct Evt: AsyncParsableCommand {
@@ -10,4 +11,8 @@ struct Evt: AsyncParsableCommand {
             Archive.self,
             Generation.self, Keygen.self, Serve.self,
         ])
+
+    static func main() async {
+        await runCommand(Self.self, isService: CommandLine.arguments.dropFirst().first == "serve")
+    }
 }

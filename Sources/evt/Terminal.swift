@@ -1,3 +1,5 @@
+import CommandLineSupport
+import EventStream
 import Glibc
 
 /// How text may look where standard output is a terminal, and nothing else elsewhere (https://no-color.org).
@@ -27,7 +29,7 @@ enum Terminal {
         } else {
             print(text + "\n")
         }
-        fflush(nil)
+        if fflush(nil) != 0 { outputFailed(errno) }
     }
 
     private static var rows: Int {
@@ -79,13 +81,7 @@ struct TextTable {
 }
 
 /// On one line, and without what a terminal would obey: for text that somebody else has written.
-func printable(_ text: String) -> String {
-    var output = ""
-    for scalar in text.unicodeScalars {
-        output.unicodeScalars.append(scalar.properties.generalCategory == .control ? " " : scalar)
-    }
-    return output
-}
+func printable(_ text: String) -> String { SafeText.line(text) }
 
 /// A length of time in two units at most.
 func timeText(_ seconds: Double) -> String {

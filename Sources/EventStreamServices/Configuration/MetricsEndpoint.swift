@@ -59,6 +59,9 @@ extension SettingsReader {
         for text in (optional(Settings.metricsConnect) ?? "").split(separator: ",").map({ $0.trimmed }) where !text.isEmpty {
             endpoints.append(try metricsEndpoint(text, Settings.metricsConnect))
         }
+        if let twice = duplicate(endpoints) {
+            throw ConfigurationError("\(Settings.metricsConnect.name): \(twice) is named twice")
+        }
         return endpoints
     }
 

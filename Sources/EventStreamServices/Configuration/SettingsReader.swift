@@ -89,12 +89,21 @@ public struct SettingsReader: Sendable {
     /// Endpoints of a ZeroMQ transport, separated by commas.
     func endpoints(_ setting: Setting, _ value: String) throws(ConfigurationError) -> Endpoints {
         let endpoints = Endpoints(value)
-        for endpoint in endpoints.list where !["tcp://", "ipc://", "inproc://"].contains(where: { endpoint.hasPrefix($0) }) {
-            throw ConfigurationError(
-                "\(setting.name): \(shown(endpoint)) is no endpoint; one is like tcp://127.0.0.1:5571 or ipc:///run/evt")
+        for endpoint in endpoints.list {
+            guard let complaint = Endpoints.complaint(about: endpoint, binding: setting.name.hasSuffix("_BIND")) else { continue }
+            throw ConfigurationError("\(setting.name): \(shown(endpoint)) \(complaint)")
+        }
+        if let twice = duplicate(endpoints.list.filter { !$0.hasSuffix(":*") && !$0.hasSuffix(":0") && $0 != "ipc://*" }) {
+            throw ConfigurationError("\(setting.name): \(shown(twice)) is named twice")
         }
         guard !endpoints.isEmpty || value.isEmpty else { throw mismatch(setting, value) }
         return endpoints
+    }
+
+    /// The first value that is there twice.
+    func duplicate<Value: Hashable>(_ values: [Value]) -> Value? {
+        var seen: Set<Value> = []
+        return values.first { !seen.insert($0).inserted }
     }
 
     public func logLevel() throws(ConfigurationError) -> Logger.Level {
@@ -116,13 +125,20 @@ func shown(_ value: String) -> String {
 }
 
 extension Duration {
-    /// Reads `200ms`, `30s`, `5m`, `2h`, `7d`; a plain number is seconds.
+    /// Reads `200ms`, `30s`, `5m`, `2h`, `7d`; a number without a unit means nothing, 0 aside.
     public init?(text: String) {
         let units: [(String, Double)] = [
-            ("ms", 0.001), ("us", 0.000_001), ("s", 1), ("m", 60), ("h", 3600), ("d", 86_400), ("", 1),
+            ("ms", 0.001), ("us", 0.000_001), ("s", 1), ("m", 60), ("h", 3600), ("d", 86_400),
         ]
+        if text == "0" {
+            self = .zero
+            return
+        }
         for (unit, seconds) in units where text.hasSuffix(unit) {
-            guard let number = Double(text.dropLast(unit.count)), number >= 0, number * seconds < 1e9 else { return nil }
+            let digits = text.dropLast(unit.count)
+            guard digits.utf8.allSatisfy({ $0 == UInt8(ascii: ".") || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }),
+                let number = Double(digits), number >= 0, number * seconds < 1e9
+            else { return nil }
             self = .microseconds(Int64((number * seconds * 1e6).rounded()))
             return
         }

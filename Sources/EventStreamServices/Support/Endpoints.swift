@@ -1,3 +1,5 @@
+import Glibc
+
 /// Where sockets bind and connect.
 public struct Endpoints: Hashable, Sendable {
     public let list: [String]
@@ -24,6 +26,58 @@ public struct Endpoints: Hashable, Sendable {
                     + "bind to 127.0.0.1, [::1] or ipc://, set EVT_CURVE_KEY and EVT_AUTHORIZED_KEYS, or EVT_INSECURE=true if the "
                     + "network is trusted")
         }
+    }
+
+    /// What is wrong with an endpoint, in words; nil for one that libzmq can use.
+    ///
+    /// - Parameter binding: to listen there, where a port may be chosen by the system; else to connect.
+    static func complaint(about endpoint: String, binding: Bool) -> String? {
+        let example = "one is like tcp://127.0.0.1:5571, tcp://[::1]:5571 or ipc:///run/evt"
+        guard let scheme = endpoint.firstRange(of: "://") else { return "is no endpoint; \(example)" }
+        let address = endpoint[scheme.upperBound...]
+        guard address.utf8.allSatisfy({ $0 > 0x20 && $0 != 0x7F }) else {
+            return "is no endpoint: it has a blank in it; \(example)"
+        }
+        switch endpoint[..<scheme.lowerBound] {
+        case "ipc":
+            // What a socket's address holds (unix(7)), with its end.
+            guard (1...107).contains(address.utf8.count) else { return "is no endpoint: a path has 1 to 107 bytes; \(example)" }
+            return nil
+        case "inproc": return address.isEmpty ? "is no endpoint: it has no name" : nil
+        case "tcp": break
+        default: return "is no endpoint: the transports are tcp, ipc and inproc; \(example)"
+        }
+        guard let colon = address.lastIndex(of: ":") else { return "is no endpoint: it has no port; \(example)" }
+        let (host, port) = (address[..<colon], address[address.index(after: colon)...])
+        let isNumber = port.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+        guard binding && port == "*" || isNumber && (binding ? 0...65_535 : 1...65_535).contains(Int(port) ?? -1) else {
+            return "is no endpoint: a port is a number from 1 to 65535; \(example)"
+        }
+        // Connecting, a local address with a port may stand in front.
+        if !binding, let semicolon = host.firstIndex(of: ";") {
+            return complaint(about: "tcp://\(host[..<semicolon])", binding: true)
+                ?? complaint(about: "tcp://\(address[address.index(after: semicolon)...])", binding: false)
+        }
+        guard isHost(host, binding: binding) else {
+            return "is no endpoint: \(host.isEmpty ? "it has no host" : "\(host) is no host"); \(example)"
+        }
+        return nil
+    }
+
+    private static func isHost(_ text: Substring, binding: Bool) -> Bool {
+        var address = in6_addr()
+        if text == "*" { return binding }
+        if text.hasPrefix("["), text.hasSuffix("]") {
+            let inner = text.dropFirst().dropLast().prefix { $0 != "%" }
+            return inner == "*" && binding || inet_pton(AF_INET6, String(inner), &address) == 1
+        }
+        guard !text.isEmpty, !text.contains(where: { "/;[]".contains($0) }) else { return false }
+        // libzmq takes this form, too.
+        if text.contains(":") { return inet_pton(AF_INET6, String(text.prefix { $0 != "%" }), &address) == 1 }
+        guard text.utf8.allSatisfy({ $0 == UInt8(ascii: ".") || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) else {
+            return true
+        }
+        return inet_pton(AF_INET, String(text), &address) == 1
     }
 
     static func isLocal(_ endpoint: String) -> Bool {
