@@ -47,7 +47,8 @@ private func finish(_ code: Int32) -> Never {
 /// - Parameter code: the status, if it is one of failure already.
 public func outputFailed(_ reason: Int32, _ code: Int32 = 0) -> Never {
     // Whoever reads has all that was wanted.
-    if reason == EPIPE { _exit(code) }
+    var output = pollfd(fd: STDOUT_FILENO, events: 0, revents: 0)
+    if reason == EPIPE || poll(&output, 1, 0) == 1 && output.revents & Int16(POLLERR) != 0 { _exit(code) }
     let why = reason == 0 ? "" : ": \(String(cString: strerror(reason)))"
     writeError("Error: standard output cannot be written\(why); what was printed is not complete")
     // Nothing more is flushed.

@@ -62,7 +62,8 @@ public struct GenerationStore: Sendable {
         )
     }
 
-    private func place(on connection: Connection) async throws -> StreamPlace {
+    /// Where the stream is: any role may ask.
+    public func place(on connection: Connection) async throws -> StreamPlace {
         let database = try await connection.query(
             "SELECT oid::bigint::text FROM pg_database WHERE datname = current_database()")
         return StreamPlace(

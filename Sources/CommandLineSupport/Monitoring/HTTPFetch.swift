@@ -8,6 +8,8 @@ public enum HTTPFetch {
     public struct Answer: Sendable {
         public let status: Int
         public let body: String
+        /// Which stream a process serves, if it says so.
+        public let served: ServedStream?
     }
 
     /// Somebody listens, and says nothing, or not enough, in time.
@@ -55,6 +57,7 @@ private final class Collector: ChannelInboundHandler {
 
     private let promise: EventLoopPromise<HTTPFetch.Answer>
     private var status = 0
+    private var served: ServedStream?
     private var body = ByteBuffer()
     /// What comes after that is left out.
     private static let longest = 16 << 20
@@ -63,9 +66,11 @@ private final class Collector: ChannelInboundHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         switch unwrapInboundIn(data) {
-        case .head(let head): status = Int(head.status.code)
+        case .head(let head):
+            status = Int(head.status.code)
+            served = head.headers.first(name: "Evt-Stream").flatMap { ServedStream($0) }
         case .body(var bytes): if body.readableBytes < Collector.longest { body.writeBuffer(&bytes) }
-        case .end: promise.succeed(.init(status: status, body: String(buffer: body)))
+        case .end: promise.succeed(.init(status: status, body: String(buffer: body), served: served))
         }
     }
 

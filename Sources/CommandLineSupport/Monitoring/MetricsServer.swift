@@ -10,6 +10,7 @@ enum MetricsServer {
         var status: HTTPResponseStatus
         var type = "text/plain; charset=utf-8"
         var body: String
+        var headers: [(String, String)] = []
     }
 
     /// More are closed at once: a scraper and a few people need one each.
@@ -95,10 +96,11 @@ private final class Responder: ChannelInboundHandler {
 
     private static func send(_ answer: MetricsServer.Answer, to request: HTTPRequestHead, over channel: any Channel) {
         let body = answer.body.hasSuffix("\n") ? answer.body : answer.body + "\n"
-        let headers: HTTPHeaders = [
+        var headers: HTTPHeaders = [
             "Content-Type": answer.type, "Content-Length": "\(body.utf8.count)", "Cache-Control": "no-store",
             "Connection": "close",
         ]
+        for (name, value) in answer.headers { headers.add(name: name, value: value) }
         channel.write(
             HTTPServerResponsePart.head(.init(version: .http1_1, status: answer.status, headers: headers)), promise: nil)
         if request.method != .HEAD {

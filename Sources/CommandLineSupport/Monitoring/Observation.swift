@@ -73,9 +73,18 @@ struct Observation: Service {
                 body: stuck.isEmpty ? "ok" : stuck.map { "\($0): its thread does not turn" }.joined(separator: "\n"))
         case "/readyz":
             let found = await readiness()
+            var served: ServedStream?
+            for monitor in monitors {
+                guard let each = await monitor.serves() else { continue }
+                served =
+                    served.map {
+                        .init(stream: $0.stream ?? each.stream, place: $0.place ?? each.place, table: $0.table ?? each.table)
+                    } ?? each
+            }
             return .init(
                 status: found.allSatisfy(\.readiness.isReady) ? .ok : .serviceUnavailable,
-                body: found.map { "\($0.role): \(SafeText.lines($0.readiness.text))" }.joined(separator: "\n"))
+                body: found.map { "\($0.role): \(SafeText.lines($0.readiness.text))" }.joined(separator: "\n"),
+                headers: served.map { [("Evt-Stream", "\($0)")] } ?? [])
         default:
             return .init(status: .notFound, body: "there are /metrics, /livez and /readyz")
         }

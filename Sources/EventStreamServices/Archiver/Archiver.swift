@@ -49,6 +49,8 @@ public struct Archiver: Service, Monitored {
             let engine = ArchiverEngine(configuration, loop: loop, logger: logger)
             monitor.attach(loop) { [weak engine] in
                 engine?.readiness ?? .stopping
+            } serves: { [weak engine] in
+                engine?.served
             } collect: { [weak engine] completion in
                 if let engine { engine.collect(completion) } else { completion() }
             }

@@ -46,6 +46,11 @@ final class ArchiverEngine {
         }
     }
 
+    /// Whose events the warehouse holds, once it is known.
+    var served: ServedStream? {
+        warehouse.stream.map { ServedStream(stream: $0, place: nil, table: nil) }
+    }
+
     var readiness: Readiness {
         if let trouble = warehouse.trouble ?? progress.trouble("a batch waits for the warehouse") {
             return .notReady(because: trouble)

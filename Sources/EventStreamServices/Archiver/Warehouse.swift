@@ -29,6 +29,8 @@ final class Warehouse {
     private var connection: Connection?
     private var store: HistoryStore?
     var standing: HistoryStore.Standing?
+    /// The UUID of the stream that is archived here.
+    var stream: String? { standing?.generation?.stream }
     /// Whether nothing is missing before what the pusher sends, as far as it can know.
     var isComplete = false
     /// Why nothing can be archived; nil if something can.

@@ -35,7 +35,11 @@ public struct Discarder: Service, Monitored {
         let (configuration, logger, monitor) = (configuration, logger, monitor)
         try await ServiceRunner.run { loop in
             let health = DiscarderHealth()
-            monitor.attach(loop) { health.readiness }
+            monitor.attach(loop) {
+                health.readiness
+            } serves: {
+                health.served
+            }
             defer { monitor.detach() }
             logger.info(
                 "discarding",
@@ -128,6 +132,7 @@ final class DiscarderWork {
             let info = try await StreamInfo.load(configuration.database.tables, from: connection, writing: true)
             // What a copy confirms and compares is none of the stream's.
             if let doubt = try await GenerationStore(info).doubt(on: connection) { throw StoreError(doubt) }
+            health.served = try await ServedStream.load(info, from: connection)
             return DiscarderWork(configuration, info, connection, loop: loop, health: health, logger: logger)
         } catch {
             connection.close()

@@ -2,6 +2,8 @@ import Postgres
 
 /// What others see of the discarder.
 final class DiscarderHealth {
+    /// Which stream it works on, once that is known.
+    var served: ServedStream?
     let discarded = Metric.discarderEvents.counter()
     private let refused = Metric.discarderRefused.gauge()
     private let reconnects = Metric.reconnects.counter()

@@ -59,6 +59,8 @@ public struct Generator: Service, Reloadable, Monitored {
             engine.start()
             monitor.attach(loop) { [weak engine] in
                 engine?.readiness ?? .stopping
+            } serves: { [weak engine] in
+                engine?.served
             } collect: { [weak engine] completion in
                 engine?.collect()
                 completion()
@@ -99,8 +101,10 @@ final class GeneratorEngine {
     private var committing = false
     private var patience: Timer?
     private var trouble = TroubleLog()
+    private var peerLog = PeerLog()
     private var progress = Progress()
     private var lastError: String?
+    private(set) var served: ServedStream?
     private let events = Metric.generatorEvents.counter()
     private let commits = Metric.generatorCommit.durations()
     private let waitingGauge = Metric.generatorWaiting.gauge()
@@ -270,8 +274,9 @@ final class GeneratorEngine {
         if !failure.isRefusal {
             let error = failure.error
             progress.failed("events could not be recorded: \(error)")
-            if trouble.isNews("\(error)") {
-                logger.warning("events could not be recorded", metadata: [.error: "\(error)"])
+            // The words may be an application's, about the events themselves: no two need to be alike.
+            if let line = peerLog.line("not recorded", of: events[0].peer.account) {
+                logger.warning("events could not be recorded", metadata: line.metadata([.error: "\(error)"]))
             }
         }
         for pending in events { server?.answer(pending.peer, pending.rid, failure.answer) }
@@ -288,7 +293,9 @@ final class GeneratorEngine {
 
 extension GeneratorEngine: PersistentConnectionDelegate {
     func prepare(_ connection: Connection, of keeper: PersistentConnection) async throws {
-        recorder = Recorder(try await StreamInfo.load(configuration.database.tables, from: connection, writing: true).tables)
+        let info = try await StreamInfo.load(configuration.database.tables, from: connection, writing: true)
+        served = try await ServedStream.load(info, from: connection)
+        recorder = Recorder(info.tables)
     }
 
     func opened(_ connection: Connection, of keeper: PersistentConnection) {

@@ -36,6 +36,7 @@ public final class RoleMonitor: Sendable {
     private struct Probe {
         let loop: EventLoop
         let readiness: () -> Readiness
+        let serves: () -> ServedStream?
         let collect: (@escaping () -> Void) -> Void
     }
     /// The closures are called on the loop's thread only.
@@ -47,12 +48,13 @@ public final class RoleMonitor: Sendable {
     ///
     /// - Parameters:
     ///   - readiness: says how it stands; must not wait for anything.
+    ///   - serves: says which stream it serves, as soon as that is known.
     ///   - collect: brings the gauges up to date that nobody looks at otherwise, and calls back.
     func attach(
-        _ loop: EventLoop, readiness: @escaping () -> Readiness,
+        _ loop: EventLoop, readiness: @escaping () -> Readiness, serves: @escaping () -> ServedStream? = { nil },
         collect: @escaping (@escaping () -> Void) -> Void = { $0() }
     ) {
-        probe.withLock { $0 = Unchecked(Probe(loop: loop, readiness: readiness, collect: collect)) }
+        probe.withLock { $0 = Unchecked(Probe(loop: loop, readiness: readiness, serves: serves, collect: collect)) }
     }
 
     func detach() { probe.withLock { $0 = nil } }
@@ -70,6 +72,14 @@ public final class RoleMonitor: Sendable {
         guard let probe = probe.withLock({ $0 }) else { return .notReady(because: "it has not begun yet, or stops") }
         return await Answer(patience, otherwise: .notReady(because: "its thread has not turned for \(patience)")) { answer in
             probe.value.loop.execute { answer(probe.value.readiness()) }
+        }.value
+    }
+
+    /// Which stream the role serves; nil where that is not known, or not in time.
+    public func serves(within patience: Duration = .seconds(5)) async -> ServedStream? {
+        guard let probe = probe.withLock({ $0 }) else { return nil }
+        return await Answer(patience, otherwise: nil) { answer in
+            probe.value.loop.execute { answer(probe.value.serves()) }
         }.value
     }
 

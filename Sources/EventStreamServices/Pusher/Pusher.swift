@@ -73,6 +73,8 @@ public struct Pusher: Service, Reloadable, Monitored {
             engine.start()
             monitor.attach(loop) { [weak engine] in
                 engine?.readiness ?? .stopping
+            } serves: { [weak engine] in
+                engine?.served
             } collect: { [weak engine] completion in
                 if let engine { engine.collect(completion) } else { completion() }
             }

@@ -162,6 +162,13 @@ final class PusherEngine {
         figures.refresh(completion)
     }
 
+    /// Which stream it follows, once it does.
+    var served: ServedStream? {
+        tail.identity.map {
+            ServedStream(stream: $0.generation.stream, place: $0.place, table: tail.info.map { "\($0.tables.events)" })
+        }
+    }
+
     var readiness: Readiness {
         let found = watch?.found
         if let trouble = tail.trouble(at: .now) ?? store.trouble ?? found {

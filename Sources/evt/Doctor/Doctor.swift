@@ -24,11 +24,12 @@ struct Doctor: AsyncParsableCommand {
     func run() async throws {
         let settings = try await SettingsReader(common, database, archive, archiver, discarder, self)
         let examination = try Examination(settings)
-        async let processes = ProcessChecks.findings(try settings.metricsConnect())
+        async let processes = ProcessChecks.found(try settings.metricsConnect())
         async let warehouse = Doctor.within("warehouse") { await examination.warehouse() }
         var findings = await Doctor.within("database") { await examination.active() }
         findings += await warehouse
-        findings += try await processes
+        let stream = await examination.served
+        findings += try await processes.map { $0.judged(by: stream) }
         if json {
             print(jsonList(findings.map(\.json)))
         } else {
@@ -81,6 +82,23 @@ private struct Examination: Sendable {
         archivers = Set((discarding.required.map(\.consumer) + [archiver]).map(\.description))
         warnEvents = discarding.warnEvents
         limits = ["statement_timeout": "8s", "lock_timeout": "4s"]
+    }
+
+    /// The stream of the database; nil where that cannot be seen.
+    var served: ServedStream? {
+        get async {
+            await Answer(.seconds(4), otherwise: nil) { [database, limits] answer in
+                Task {
+                    answer(
+                        try? await withConnection(to: database.url, settings: limits) { connection in
+                            let info = try await StreamInfo.load(database.tables, from: connection)
+                            let identity = try await GenerationStore(info).identity(on: connection)
+                            return ServedStream(
+                                stream: identity.generation.stream, place: identity.place, table: "\(info.tables.events)")
+                        })
+                }
+            }.value
+        }
     }
 
     func active() async -> [Finding] {

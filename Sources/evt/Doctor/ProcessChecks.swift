@@ -3,21 +3,43 @@ import EventStreamServices
 
 /// Asks the processes themselves how they are.
 enum ProcessChecks {
+    /// What was found, and whose it is.
+    struct Found: Sendable {
+        let finding: Finding
+        let endpoint: MetricsEndpoint
+        let served: ServedStream?
+
+        /// - Parameter stream: the database's; nil if it is not known.
+        func judged(by stream: ServedStream?) -> Finding {
+            guard let stream, let served, served.isOther(than: stream) else { return finding }
+            return Finding(
+                .warning, "process", "what answers at \(endpoint) serves another stream (\(served)); this one is \(stream)",
+                advice:
+                    "name the metrics of this stream's processes (EVT_METRICS_CONNECT), or the database that was meant "
+                    + "(EVT_DATABASE_URL, EVT_EVENT_TABLE)")
+        }
+    }
+
     /// - Parameter endpoints: where their metrics are; one that nothing listens at may be no fault, for they may be elsewhere.
-    static func findings(_ endpoints: [MetricsEndpoint]) async -> [Finding] {
-        await withTaskGroup(of: (Int, Finding?).self) { group in
+    static func found(_ endpoints: [MetricsEndpoint]) async -> [Found] {
+        await withTaskGroup(of: (Int, Found?).self) { group in
             for (index, endpoint) in endpoints.enumerated() {
-                group.addTask { (index, await finding(endpoint)) }
+                group.addTask {
+                    var served: ServedStream?
+                    let finding = await finding(endpoint, &served)
+                    return (index, finding.map { Found(finding: $0, endpoint: endpoint, served: served) })
+                }
             }
-            var found: [(Int, Finding?)] = []
+            var found: [(Int, Found?)] = []
             for await each in group { found.append(each) }
             return found.sorted { $0.0 < $1.0 }.compactMap(\.1)
         }
     }
 
-    private static func finding(_ endpoint: MetricsEndpoint) async -> Finding? {
+    private static func finding(_ endpoint: MetricsEndpoint, _ served: inout ServedStream?) async -> Finding? {
         do {
             let answer = try await HTTPFetch.get("/readyz", from: endpoint, within: .seconds(4))
+            served = answer.served
             guard answer.status == 200 || answer.status == 503 else {
                 return Finding(
                     .warning, "process",
