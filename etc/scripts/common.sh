@@ -95,6 +95,29 @@ for port in ([int(file.read_text())] if file.exists() else [], [0]):
 PYTHON
 }
 
+# listener PORT: who listens at a port of this machine, as "evt-pusher, pid 17"; "another program" where that cannot be seen.
+listener() {
+    python3 - "$1" <<'PYTHON'
+import pathlib, sys
+port, inodes = f"{int(sys.argv[1]):04X}", set()
+for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+    try:
+        rows = [line.split() for line in pathlib.Path(table).read_text().splitlines()[1:]]
+    except OSError:
+        continue
+    inodes |= {f"socket:[{row[9]}]" for row in rows if row[3] == "0A" and row[1].rsplit(":", 1)[1] == port}
+found = "another program"
+for process in pathlib.Path("/proc").glob("[0-9]*"):
+    try:
+        if any(str(each.readlink()) in inodes for each in (process / "fd").iterdir()):
+            found = f"{(process / 'comm').read_text().strip()}, pid {process.name}"
+            break
+    except OSError:
+        continue
+print(found)
+PYTHON
+}
+
 # start_postgres NAME [setting=value …]: starts the private cluster of that name, made if need be.
 # Sets pg_data, pg_port and pg_url (of a superuser, without a database).
 start_postgres() {
@@ -123,6 +146,6 @@ start_postgres() {
     pg_url="host=127.0.0.1 port=$pg_port user=postgres"
 }
 
-stop_postgres() { as_postgres "$pg_bin/pg_ctl" -D "$pg_data" -m fast -w stop >/dev/null 2>&1 || true; }
+stop_postgres() { [ -z "${pg_data:-}" ] || as_postgres "$pg_bin/pg_ctl" -D "$pg_data" -m fast -w stop >/dev/null 2>&1 || true; }
 
 psql_in() { PGCONNECT_TIMEOUT=10 "$pg_bin/psql" -X -q -v ON_ERROR_STOP=1 "$pg_url dbname=$1" "${@:2}"; }
