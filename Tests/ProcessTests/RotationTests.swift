@@ -37,12 +37,12 @@ import Testing
                     $0[$1] = try ChildProcess($1, environment: environment)
                 }
                 func works(_ when: String) async throws {
-                    try await eventually("all four \(when)", within: .seconds(120)) {
-                        try await TestDatabase.number(Self.sessions, on: cluster.url) == 4
-                    }
                     let id = try await deployment.record("ROTATED")
                     try await eventually("an event in the archive \(when)", within: .seconds(120)) {
                         try await TestDatabase.number("SELECT count(*) FROM evt_history WHERE id = \(id)", on: cluster.url) == 1
+                    }
+                    try await eventually("all four \(when)", within: .seconds(120)) {
+                        try await TestDatabase.number(Self.sessions, on: cluster.url) == 4
                     }
                     try await eventually("the discarding \(when)", within: .seconds(120)) { try await deployment.backlog() == 0 }
                     let added = try await ChildProcess.run("evt", ["add", "ADDED"], environment: environment)

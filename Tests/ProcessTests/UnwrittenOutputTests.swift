@@ -57,11 +57,16 @@ import Testing
     func aStopThatComesBeforeTheWorkHasBegunEndsAProcessCleanly(_ program: String) async throws {
         try await Deployment.with { deployment in
             for (index, number) in [SIGTERM, SIGINT].enumerated() {
-                // It reads its settings, which do not come.
-                let path = "\(deployment.directory)/settings\(index)"
+                // It reads where its database is, and is not told.
+                let path = "\(deployment.directory)/url\(index)"
                 try #require(mkfifo(path, 0o600) == 0)
-                let process = try deployment.start(program, program == "evt" ? ["serve"] : [], ["EVT_ENV_FILE": path])
-                let writer = try await eventually("the reading of the settings") {
+                var settings = deployment.environment
+                for name in ["EVT_DATABASE_URL", "EVT_ARCHIVE_URL"] {
+                    settings[name] = nil
+                    settings["\(name)_FILE"] = path
+                }
+                let process = try ChildProcess(program, program == "evt" ? ["serve"] : [], environment: settings)
+                let writer = try await eventually("the reading of the address") {
                     let descriptor = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC)
                     return descriptor >= 0 ? descriptor : nil
                 }
