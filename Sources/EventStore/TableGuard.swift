@@ -86,7 +86,7 @@ public struct TableGuard: Sendable {
 
 extension StreamTables {
     /// All tables of a stream; segments belong to the events.
-    var all: [TableName] { [events, consumers, state, pushers, archives, migrations] }
+    var all: [TableName] { [events, consumers, state, pushers, archives, marks, migrations] }
 }
 
 extension ArchiveTables {

@@ -85,6 +85,23 @@ import Testing
         }
     }
 
+    @Test(arguments: [true, false])
+    func registrationsDoNotEndWhereASmallNumberDoes(isAdopted: Bool) async throws {
+        try await TestDatabase.with(.empty) { url in
+            if isAdopted { try await TestDatabase.execute(Self.seedActive, on: url) }
+            _ = try await TestDatabase.connected(to: url) { try await Migrator.migrateActive(.standard, on: $0).count }
+            for (last, name) in [(32_766, "A"), (Int(Int32.max), "B")] {
+                try await TestDatabase.execute(
+                    """
+                    SELECT setval(pg_get_serial_sequence('evt_consumers', 'id'), \(last));
+                    INSERT INTO evt_consumers (ident, reg_time, last_time) SELECT 'local:\(name)' || n, now(), now()
+                    FROM generate_series(1, 3) n
+                    """, on: url)
+                #expect(try await TestDatabase.number("SELECT max(id) FROM evt_consumers", on: url) == last + 3)
+            }
+        }
+    }
+
     @Test func anotherOwnersDatabaseIsAdoptedAndStaysHis() async throws {
         try await TestDatabase.with(.empty) { url in
             let owner = "evt_owner_\(UInt32.random(in: 0...UInt32.max))"

@@ -11,6 +11,7 @@ extension Migration {
         Migration(number: 8, name: "want", template: want),
         Migration(number: 9, name: "guards", template: guards),
         Migration(number: 10, name: "archives", template: archives),
+        Migration(number: 11, name: "positions", template: positions),
     ]
 
     /// Tables. Existing futoin-eventstream tables are adopted: rows, positions, sequence and grants are kept.

@@ -12,6 +12,7 @@ extension StreamTables {
             Grant.Object.table(state), Grant.Object.table(pushers), Grant.Object.table(migrations)
         )
         let archives = Grant.Object.table(archives)
+        let marks = Grant.Object.table(marks)
         var grants = [
             Grant(.app, "EXECUTE", on: record),
 
@@ -32,19 +33,23 @@ extension StreamTables {
                 columns: ["settled", "generation", "generation_since", "generation_reason", "leap", "place"], on: state),
             Grant(.pusher, "SELECT", "DELETE", on: pushers),
             Grant(.pusher, "INSERT", columns: ["id", "application", "beat_interval"], on: pushers),
-            Grant(.pusher, "UPDATE", columns: ["beat"], on: pushers),
+            Grant(.pusher, "UPDATE", columns: ["beat", "looked"], on: pushers),
             Grant(.pusher, "SELECT", "DELETE", on: archives),
             Grant(.pusher, "INSERT", columns: ["ident", "token"], on: archives),
+            Grant(.pusher, "SELECT", "DELETE", on: marks),
 
             Grant(.discarder, "SELECT", on: events), Grant(.discarder, "SELECT", on: consumers),
             Grant(.discarder, "UPDATE", columns: ["verified_evt_id"], on: consumers), Grant(.discarder, "SELECT", on: state),
             Grant(.discarder, "UPDATE", columns: ["discarded", "refusal"], on: state),
-            Grant(.discarder, "SELECT", on: archives),
+            Grant(.discarder, "SELECT", on: archives), Grant(.discarder, "SELECT", on: marks),
+            Grant(.discarder, "SELECT", on: pushers),
 
             Grant(.monitor, "SELECT", on: events), Grant(.monitor, "SELECT", on: consumers),
             Grant(.monitor, "SELECT", on: state), Grant(.monitor, "SELECT", on: pushers), Grant(.monitor, "SELECT", on: ids),
-            Grant(.monitor, "SELECT", on: archives),
+            Grant(.monitor, "SELECT", on: marks), Grant(.monitor, "SELECT", on: archives),
         ]
+        // For the small tables that are made anew, row by row as they are.
+        grants += [consumers, state, pushers, marks].map { Grant(.pusher, "INSERT", "TRUNCATE", on: $0) }
         grants += segments.map { Grant(.discarder, "SELECT", "DELETE", "TRUNCATE", on: $0) }
         let (mine, theirs) = (self.events.schema!, self.consumers.schema!)
         for role in [GroupRole.app, .generator, .pusher, .discarder, .monitor] {
@@ -53,7 +58,8 @@ extension StreamTables {
             if role != .app && theirs != mine { grants.append(Grant(role, "USAGE", on: .schema(theirs))) }
         }
         return RoleGrants(
-            grants: grants, objects: [events, consumers, state, pushers, archives, migrations, ids, delivered, record] + segments)
+            grants: grants,
+            objects: [events, consumers, state, pushers, archives, marks, migrations, ids, delivered, record] + segments)
     }
 }
 
@@ -71,7 +77,8 @@ extension ArchiveTables {
             Grant(.archiver, "TEMPORARY", on: .database),
             Grant(.archiver, "SELECT", "DELETE", on: history), Grant(.archiver, "INSERT", columns: event, on: history),
             Grant(.archiver, "UPDATE", columns: ["data", "ts"], on: history), Grant(.archiver, "EXECUTE", on: make),
-            Grant(.archiver, "SELECT", on: positions), Grant(.archiver, "INSERT", columns: ["ident", "want"], on: positions),
+            // It makes the table of positions anew, row by row as it is.
+            Grant(.archiver, "SELECT", "INSERT", "TRUNCATE", on: positions),
             Grant(
                 .archiver, "UPDATE",
                 columns: [

@@ -21,7 +21,7 @@ extension StreamTables {
         precondition(events.schema != nil && consumers.schema != nil, "qualify the tables first")
         var names = [
             "events": events.sql, "consumers": consumers.sql, "state": state.sql, "pushers": pushers.sql,
-            "archives": archives.sql,
+            "archives": archives.sql, "marks": marks.sql,
             "sequence": sequence.sql, "mark": mark.sql, "add": add.sql, "wake": events.with(suffix: "_wake").sql,
             "check_ids": events.with(suffix: "_check_ids").sql, "registering": consumers.with(suffix: "_registering").sql,
             "adopted": events.with(suffix: "_adopted").sql,

@@ -52,6 +52,8 @@ public struct StreamTables: Hashable, Sendable {
     public var pushers: TableName { events.with(suffix: "_pushers") }
     /// The tokens that archivers have given their positions in warehouses.
     public var archives: TableName { events.with(suffix: "_archives") }
+    /// When the stream was settled up to which id: from this follows since when events wait.
+    public var marks: TableName { events.with(suffix: "_marks") }
     public var migrations: TableName { events.with(suffix: "_migrations") }
     public var sequence: TableName { events.with(suffix: "_id_seq") }
     /// A sequence that nothing is drawn from: up to its value events have been delivered.
