@@ -21,6 +21,7 @@ public struct ConsumerStore: Sendable {
         case locked
     }
 
+    private let knownStatement: Statement
     private let registerStatement: Statement
     private let mayRegisterStatement: Statement
     private let claimStatement: Statement
@@ -41,7 +42,8 @@ public struct ConsumerStore: Sendable {
                 AND \(quotedLiteral(tables.events.sql))::regclass::oid::bigint = \(info.tableOID))
             """
         }
-        // Asked first: an INSERT draws an id before it sees the conflict, and a smallserial has only 32 767 of them.
+        // Asked first: the INSERT's trigger waits for the discarder, also where there is nothing to insert.
+        knownStatement = Statement("SELECT FROM \(consumers) WHERE ident = $1::text", name: "evt_known")
         registerStatement = Statement(
             """
             WITH mine AS MATERIALIZED (SELECT count(*) AS count FROM \(consumers) WHERE starts_with(ident, $2::text || ':')),
@@ -81,26 +83,37 @@ public struct ConsumerStore: Sendable {
             UPDATE \(consumers) SET session_owner = $2::bigint
             WHERE ident = $1::text AND session_epoch = $3::bigint AND (session_owner IS NULL OR session_owner = $2::bigint)
             """, name: "evt_resume")
-        // SKIP LOCKED: one consumer whose row somebody has locked must not hold up the others.
+        // SKIP LOCKED: one consumer whose row somebody has locked must not hold up the others. And nothing is written that does
+        // not change: every version of a row is kept as long as an old snapshot may need it. A row is looked up once; it is
+        // locked then, so that it is still where it was found.
         storeStatement = Statement(
             """
             WITH wanted AS (
                 SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS w (ident, epoch, position)),
             free AS (
-                SELECT c.ident, w.position FROM \(consumers) c JOIN wanted w ON w.ident = c.ident
-                WHERE c.session_epoch = w.epoch AND \(isOf("$4")) FOR UPDATE OF c SKIP LOCKED),
+                SELECT c.ctid AS place, w.position FROM \(consumers) c JOIN wanted w ON w.ident = c.ident
+                WHERE c.session_epoch = w.epoch AND c.last_evt_id < w.position AND \(isOf("$4")) FOR UPDATE OF c SKIP LOCKED),
             stored AS (
                 UPDATE \(consumers) c SET last_evt_id = GREATEST(c.last_evt_id, free.position), last_time = \(now)
-                FROM free WHERE c.ident = free.ident RETURNING c.ident)
-            SELECT w.ident, s.ident IS NOT NULL, c.session_epoch IS NOT DISTINCT FROM w.epoch
-            FROM wanted w LEFT JOIN stored s ON s.ident = w.ident LEFT JOIN \(consumers) c ON c.ident = w.ident
+                FROM free WHERE c.ctid = free.place RETURNING c.ident)
+            SELECT w.ident, s.ident IS NOT NULL OR COALESCE((SELECT c.session_epoch = w.epoch AND c.last_evt_id >= w.position
+                    AND \(isOf("$4")) FROM \(consumers) c WHERE c.ident = w.ident), false),
+                s.ident IS NOT NULL OR COALESCE((SELECT c.session_epoch = w.epoch FROM \(consumers) c WHERE c.ident = w.ident), false)
+            FROM wanted w LEFT JOIN stored s ON s.ident = w.ident
             """, name: "evt_store")
+        // What is wanted is passed on as it is, not put together again, where only the position moves: a long list stays where
+        // it is. A poller is seen again after some seconds, not with every poll.
         confirmStatement = Statement(
             """
             WITH confirmed AS (
-                UPDATE \(consumers) SET last_evt_id = GREATEST(last_evt_id, $2::bigint), last_time = \(now), want = $4::text[]
-                WHERE ident = $1::text AND \(isOf("$3")) RETURNING last_evt_id)
-            SELECT (SELECT last_evt_id FROM confirmed), EXISTS (SELECT FROM \(consumers) WHERE ident = $1::text)
+                UPDATE \(consumers) SET last_evt_id = GREATEST(last_evt_id, $2::bigint), last_time = \(now),
+                    want = CASE WHEN want IS DISTINCT FROM $4::text[] THEN $4::text[] ELSE want END
+                WHERE ident = $1::text AND \(isOf("$3")) AND (last_evt_id < $2::bigint OR want IS DISTINCT FROM $4::text[]
+                    OR last_time < \(now) - interval '5 seconds')
+                RETURNING last_evt_id)
+            SELECT COALESCE((SELECT last_evt_id FROM confirmed),
+                    (SELECT last_evt_id FROM \(consumers) WHERE ident = $1::text AND \(isOf("$3")))),
+                EXISTS (SELECT FROM \(consumers) WHERE ident = $1::text)
             """, name: "evt_confirm")
         newestStatement = Statement(
             "SELECT id FROM \(tables.events.sql) WHERE id > $1::bigint ORDER BY id DESC LIMIT 1", name: "evt_newest")
@@ -113,9 +126,12 @@ public struct ConsumerStore: Sendable {
         _ consumer: ConsumerIdentity, want: EventFilter, limit: Int, on connection: Connection,
         completion: @escaping (Result<Bool, PostgresError>) -> Void
     ) {
-        connection.submit(
-            registerStatement, [.text(consumer.description), .text(consumer.user), .int8(Int64(limit)), .types(want)]
-        ) { completion($0.map { $0.bool(0, 0) == true }) }
+        let parameters: [Parameter] = [.text(consumer.description), .text(consumer.user), .int8(Int64(limit)), .types(want)]
+        let register = registerStatement
+        connection.submit(knownStatement, [.text(consumer.description)]) { known in
+            guard case .success(let rows) = known, rows.count == 0 else { return completion(known.map { _ in true }) }
+            connection.submit(register, parameters) { completion($0.map { $0.bool(0, 0) == true }) }
+        }
     }
 
     /// Whether the lock that registering shares is to be had at the moment.

@@ -40,7 +40,8 @@ extension HistoryStore {
             Statement(
                 """
                 UPDATE \(tables.positions.sql) SET last_evt_id = GREATEST(last_evt_id, $3::bigint),
-                    doubtful_after = GREATEST(doubtful_after, $3::bigint), want = $4::text[], last_time = now()
+                    doubtful_after = GREATEST(doubtful_after, $3::bigint), last_time = now(),
+                    want = CASE WHEN want IS DISTINCT FROM $4::text[] THEN $4::text[] ELSE want END
                 WHERE ident = $1 AND last_evt_id = $2::bigint AND generation IS NOT DISTINCT FROM $5::text::uuid
                     AND token IS NOT DISTINCT FROM $6::text::uuid
                 """, name: "evt_move_position"),
