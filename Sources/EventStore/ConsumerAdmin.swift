@@ -10,16 +10,29 @@ public struct ConsumerAdmin: Sendable {
 
     /// - Returns: false if it was registered already.
     public func register(_ consumer: ConsumerIdentity, on connection: Connection) async throws -> Bool {
+        // Asked first: the INSERT's trigger waits for the discarder, also where there is nothing to insert.
+        let known = try await connection.query(
+            Statement("SELECT FROM \(consumers) WHERE ident = $1::text"), [.text(consumer.description)])
+        guard known.count == 0 else { return false }
+        let deadline = ContinuousClock.now + ConsumerAdmin.patience
+        while true {
+            do {
+                return try await insert(consumer, on: connection)
+            } catch let error as PostgresError where error.sqlState == "55P03" && ContinuousClock.now < deadline {
+                try await Task.sleep(for: .milliseconds(100))
+            }
+        }
+    }
+
+    private func insert(_ consumer: ConsumerIdentity, on connection: Connection) async throws -> Bool {
         try await connection.query(
-            Statement(
-                """
-                INSERT INTO \(consumers) (ident)
-                SELECT $1::text WHERE NOT EXISTS (SELECT FROM \(consumers) WHERE ident = $1::text)
-                ON CONFLICT (ident) DO NOTHING
-                """),
+            Statement("INSERT INTO \(consumers) (ident) VALUES ($1::text) ON CONFLICT (ident) DO NOTHING"),
             [.text(consumer.description)]
         ).affected == 1
     }
+
+    /// For so long a registration is tried again beside a discarder that is busy.
+    private static let patience = Duration.seconds(10)
 
     /// A condition: no pusher that is alive has a session for the consumer, or `$1` of the parameters says that this does not
     /// matter. Decided by the statement that changes the row.

@@ -12,6 +12,10 @@ public struct DiscardStore: Sendable {
 
     public init(_ info: StreamInfo) { self.info = info }
 
+    /// Plans must go by the order of ids, whatever the statistics say: those of a segment that is filled and emptied all the
+    /// time are of another moment.
+    public static let settings = QueueReader.settings.merging(["enable_sort": "off"]) { mine, _ in mine }
+
     /// Takes the discarder's role for as long as the connection lives; false while another has it.
     public func takeRole(on connection: Connection) async throws(PostgresError) -> Bool {
         try await connection.query(Statement("SELECT pg_try_advisory_lock(\(info.discarderKey))")).bool(0, 0) ?? false
@@ -138,17 +142,19 @@ public struct DiscardStore: Sendable {
         _ segment: Int, from first: EventID, through: EventID, limit: Int, on connection: Connection
     ) async throws -> Int? {
         let leaf = info.tables.segment(segment).sql
-        // Decides and deletes in one statement, whose snapshot is taken when nobody registers any more.
+        // Decides and deletes in one statement, whose snapshot is taken when nobody registers any more. First the bound, then a
+        // plain range: a list of ids the planner may look up one by one in all of the table.
         let statement = Statement(
             """
             WITH bound AS (
                 SELECT LEAST($1::bigint, (SELECT min(last_evt_id) FROM \(info.tables.consumers.sql))) AS id
                 WHERE EXISTS (SELECT FROM \(info.tables.consumers.sql))),
-            gone AS (
-                DELETE FROM \(leaf) WHERE id IN (
+            step AS (
+                SELECT max(id) AS last FROM (
                     SELECT id FROM \(leaf) WHERE id >= $3::bigint AND id <= (SELECT id FROM bound)
-                    ORDER BY id LIMIT $2::bigint)
-                RETURNING id),
+                    ORDER BY id LIMIT $2::bigint) s),
+            gone AS (
+                DELETE FROM \(leaf) WHERE id >= $3::bigint AND id <= (SELECT last FROM step) RETURNING id),
             done AS (SELECT count(*) AS events, max(id) AS newest FROM gone),
             noted AS (
                 UPDATE \(info.tables.state.sql) s SET discarded = CASE WHEN events < $2::bigint THEN bound.id ELSE newest END

@@ -148,7 +148,10 @@ final class ArchiveGuard {
         let connection = try await Connection.open(
             ConnectionOptions(
                 required.url, in: required.file, applicationName: "evt-discarder",
-                settings: ["default_transaction_isolation": "read committed", "lock_timeout": "5s", "statement_timeout": "0"]),
+                settings: [
+                    "default_transaction_isolation": "read committed", "lock_timeout": "5s", "statement_timeout": "0",
+                    "jit": "off",
+                ]),
             on: loop)
         do {
             let store = try await HistoryStore.load(required.tables, archiver: required.consumer, from: connection)

@@ -127,7 +127,7 @@ final class DiscarderWork {
                     "synchronous_commit": "off",
                     // One processor at most, and VACUUM as gently as autovacuum's.
                     "max_parallel_workers_per_gather": "0", "vacuum_cost_delay": "2ms", "statement_timeout": "0",
-                ]), on: loop)
+                ].merging(DiscardStore.settings) { mine, _ in mine }), on: loop)
         do {
             let info = try await StreamInfo.load(configuration.database.tables, from: connection, writing: true)
             // What a copy confirms and compares is none of the stream's.
