@@ -41,6 +41,13 @@ public struct HeldBackCount: Sendable {
             """, name: "evt_held")
     }
 
+    /// Whether there still is such a consumer.
+    public static func isRegistered(_ consumer: String, _ info: StreamInfo, on connection: Connection) async throws -> Bool {
+        try await connection.query(
+            Statement("SELECT FROM \(info.tables.consumers.sql) WHERE ident = $1", name: "evt_is_registered"), [.text(consumer)]
+        ).count > 0
+    }
+
     /// - Returns: the figures, once all is counted.
     public mutating func step(on connection: Connection) async throws -> HeldBack? {
         let rows = try await connection.query(count, [.int8(after)])

@@ -84,6 +84,38 @@ import Testing
         }
     }
 
+    @Test func theFiguresOfAConsumerThatIsRemovedOrRenamedDisappear() async throws {
+        try await Deployment.with { deployment in
+            let (processes, surfaces) = try await deployment.startObserved()
+            func shown(_ name: String) async throws -> [String] {
+                var found: [String] = []
+                for (process, surface) in surfaces {
+                    found += try await surface.samples().keys.filter { $0.contains("local:\(name)\"") }.map { "\(process) \($0)" }
+                }
+                return found.sorted()
+            }
+            for (name, change) in [("GONE", ["remove", "GONE"]), ("OLD", ["rename", "OLD", "NEW"])] {
+                let receiver = PersistentReceiver(name, at: [deployment.environment["EVT_PUSHER_CONNECT"]!])
+                try await receiver.start()
+                try await deployment.goesOn(receiver, "at first")
+                await receiver.stop()
+                // It holds events back then, which the discarder shows.
+                try await deployment.record("HELD")
+                try await eventually("figures of \(name)") {
+                    let names = try await shown(name)
+                    return names.contains { $0.contains("evt_pusher_delivered") || $0.contains("events_delivered") }
+                        && names.contains { $0.contains("evt_discarder_held_events") }
+                        && names.contains { $0.contains("evt_consumer_lag_events") }
+                }
+                let done = try await ChildProcess.run("evt", ["consumers"] + change, environment: deployment.environment)
+                #expect(done.status == 0, "\(done.text)")
+                try await eventually("no figures of \(name)") { try await shown(name).isEmpty }
+                if name == "OLD" { _ = try await deployment.evtAsOwner("consumers", "remove", "NEW") }
+            }
+            try await processes.stop()
+        }
+    }
+
     @Test func aPortThatIsTakenKeepsNoProcessFromItsWork() async throws {
         try await Deployment.with { deployment in
             let first = try deployment.start("evt-pusher", [], ["EVT_METRICS_BIND": "127.0.0.1:0"])

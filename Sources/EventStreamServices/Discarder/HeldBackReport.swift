@@ -13,6 +13,7 @@ final class HeldBackReport {
     private let logger: Logger
     private var nextAt: ContinuousClock.Instant?
     private var counting: HeldBackCount?
+    private var askedAt: ContinuousClock.Instant?
     private var lastAt: ContinuousClock.Instant?
     private var warnAt: ContinuousClock.Instant?
     private var gauges: (consumer: String, events: GaugeMetric, bytes: GaugeMetric, since: GaugeMetric)?
@@ -32,6 +33,7 @@ final class HeldBackReport {
     /// - Parameter isStill: whether nobody is recording events, who might mind.
     func update(on connection: Connection, isStill: Bool) async throws {
         do {
+            try await forgetIfRemoved(on: connection)
             if counting == nil {
                 guard nextAt.map({ $0 <= .now }) ?? true else { return }
                 nextAt = .now + min(period, .seconds(60))
@@ -53,6 +55,15 @@ final class HeldBackReport {
             (counting, nextAt) = (nil, .now + .seconds(60))
             logger.warning("what consumers hold back could not be counted", metadata: [.error: "\(error)"])
         }
+    }
+
+    /// The figures of a consumer that was removed or renamed go; what is kept now is counted anew.
+    private func forgetIfRemoved(on connection: Connection) async throws {
+        guard let gauges, askedAt.map({ .now - $0 >= .seconds(3) }) ?? true else { return }
+        askedAt = .now
+        guard try await !HeldBackCount.isRegistered(gauges.consumer, info, on: connection) else { return }
+        forget()
+        (counting, nextAt) = (nil, nil)
     }
 
     private func warn(of held: HeldBack) {

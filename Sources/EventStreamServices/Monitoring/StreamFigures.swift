@@ -16,6 +16,8 @@ final class StreamFigures {
     private var isStopped = false
     /// As they were when they were looked up last; nil if that failed.
     private(set) var status: StreamStatus?
+    /// When that look began.
+    private(set) var lookBegan: MonotonicTime?
 
     private let events = Metric.queueEvents.gauge()
     private let bytes = Metric.queueBytes.gauge()
@@ -64,6 +66,7 @@ final class StreamFigures {
         } catch {
             status = nil
         }
+        lookBegan = begun
         guard !isStopped else { return status = nil }
         show()
         // What failed has cost the database little; new figures are wanted soon after.

@@ -159,7 +159,16 @@ final class PusherEngine {
     func collect(_ completion: @escaping () -> Void) {
         metrics.show(
             sessions, subscribers: broadcast?.subscriberCount ?? 0, gap: tail.isConnected ? tail.head?.gap : nil, at: .now)
-        figures.refresh(completion)
+        figures.refresh { [weak self] in
+            self?.forgetRemovedConsumers()
+            completion()
+        }
+    }
+
+    /// The figures of consumers that were removed or renamed go.
+    private func forgetRemovedConsumers() {
+        guard let present = figures.status?.consumers.map(\.consumer), let time = figures.lookBegan else { return }
+        metrics.keep(only: Set(present), asOf: time, isServed: store.isServed)
     }
 
     /// Which stream it follows, once it does.

@@ -7,6 +7,8 @@ final class PusherMetrics {
         let delivered: CounterMetric
         let latency: DurationMetric
         let inFlight: GaugeMetric
+        /// When it was last served, as far as is known.
+        fileprivate var usedAt = MonotonicTime.now
 
         fileprivate init(_ consumer: ConsumerIdentity) {
             let label = ("consumer", consumer.description)
@@ -35,6 +37,7 @@ final class PusherMetrics {
 
     /// - Parameter isServed: whether there is a session for a consumer; the others' figures are dropped where there are too many.
     func of(_ consumer: ConsumerIdentity, isServed: (ConsumerIdentity) -> Bool) -> OfConsumer {
+        consumers[consumer]?.usedAt = .now
         if let known = consumers[consumer] { return known }
         if consumers.count >= PusherMetrics.kept {
             for (other, figures) in consumers where !isServed(other) {
@@ -45,6 +48,17 @@ final class PusherMetrics {
         let figures = OfConsumer(consumer)
         consumers[consumer] = figures
         return figures
+    }
+
+    /// Drops the figures of those that there are no more.
+    ///
+    /// - Parameter time: when those that are present were looked up; who was served since may have been registered since.
+    func keep(only present: Set<String>, asOf time: MonotonicTime, isServed: (ConsumerIdentity) -> Bool) {
+        for (consumer, figures) in consumers where figures.usedAt < time && !present.contains(consumer.description) {
+            guard !isServed(consumer) else { continue }
+            figures.destroy()
+            consumers[consumer] = nil
+        }
     }
 
     /// Brings the gauges up to date.
