@@ -8,7 +8,7 @@ public struct HeldBack: Hashable, Sendable {
     /// Events after its position, and the bytes of their data.
     public let events: Int
     public let bytes: Int
-    /// When the oldest of them was recorded, in seconds since 1970; nil if there is none.
+    /// Since when the oldest of them could be delivered, in seconds since 1970; nil if there is none.
     public let since: Double?
     /// The same as an ISO 8601 text, UTC.
     public let sinceText: String?
@@ -17,11 +17,11 @@ public struct HeldBack: Hashable, Sendable {
 /// Counts what the slowest consumer holds back, in small steps: the figures are not as of one moment, and nobody is disturbed.
 public struct HeldBackCount: Sendable {
     private let count: Statement
+    private let oldest: Statement
     private let consumer: String
     private let position: Int64
     private var after: Int64
     private var (events, bytes) = (0, 0)
-    private var since: (seconds: Double, text: String)?
     /// Ids counted in one step.
     private static let stretch: Int64 = 5000
 
@@ -35,10 +35,15 @@ public struct HeldBackCount: Sendable {
         count = Statement(
             """
             WITH first AS (SELECT id FROM \(events) WHERE id > $1::bigint ORDER BY id LIMIT 1)
-            SELECT (SELECT id FROM first), count(*), COALESCE(sum(bytes), 0), EXTRACT(EPOCH FROM min(ts)),
-                to_char(min(ts), 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+            SELECT (SELECT id FROM first), count(*), COALESCE(sum(bytes), 0)
             FROM \(events) WHERE id >= (SELECT id FROM first) AND id < (SELECT id FROM first) + \(HeldBackCount.stretch)
             """, name: "evt_held")
+        oldest = Statement(
+            """
+            SELECT EXTRACT(EPOCH FROM since), to_char(since AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') FROM (
+                SELECT \(SettledMarks(info).waitingSince("e.id", "e.ts")) AS since
+                FROM (SELECT id, ts FROM \(events) WHERE id > $1::bigint ORDER BY id LIMIT 1) e) s
+            """, name: "evt_held_since")
     }
 
     /// Whether there still is such a consumer.
@@ -52,15 +57,15 @@ public struct HeldBackCount: Sendable {
     public mutating func step(on connection: Connection) async throws -> HeldBack? {
         let rows = try await connection.query(count, [.int8(after)])
         guard let first = rows.int(0, 0) else {
+            // The first in the order of ids has waited longest.
+            let since = try await connection.query(oldest, [.int8(position)])
+            let seconds = since.count > 0 ? since.string(0, 0).flatMap { Double($0) } : nil
             return HeldBack(
-                consumer: consumer, position: EventID(position), events: events, bytes: bytes, since: since?.seconds,
-                sinceText: since?.text)
+                consumer: consumer, position: EventID(position), events: events, bytes: bytes, since: seconds,
+                sinceText: since.count > 0 ? since.string(0, 1) : nil)
         }
         events += Int(rows.int(0, 1) ?? 0)
         bytes += Int(rows.int(0, 2) ?? 0)
-        if let seconds = rows.string(0, 3).flatMap({ Double($0) }), seconds < since?.seconds ?? .infinity {
-            since = (seconds, rows.string(0, 4) ?? "")
-        }
         after = first + HeldBackCount.stretch - 1
         return nil
     }

@@ -13,10 +13,13 @@ public struct PusherRegistry: Sendable {
         // What was stored before is told as it was: where the database went back, nothing must be stored that was learned before.
         beatStatement = Statement(
             """
-            WITH mine AS (UPDATE \(tables.pushers.sql) SET beat = beat + 1 WHERE id = $1::bigint RETURNING id),
+            WITH mine AS (
+                    UPDATE \(tables.pushers.sql) SET beat = beat + 1, looked = COALESCE(\(SettledMarks.looked("$5")), looked)
+                    WHERE id = $1::bigint RETURNING id),
                 settled AS (
                     UPDATE \(tables.state.sql) SET settled = $2::bigint
-                    WHERE settled < $2::bigint AND settled >= $3::bigint AND generation = $4::text::uuid)
+                    WHERE settled < $2::bigint AND settled >= $3::bigint AND generation = $4::text::uuid RETURNING settled),
+                marked AS (\(SettledMarks.insertion(tables, of: "settled")))
             SELECT id, beat, EXISTS (SELECT FROM mine), NULL FROM \(tables.pushers.sql)
             UNION ALL
             SELECT session_epoch, NULL, NULL, ident FROM \(tables.consumers.sql) WHERE session_owner = $1::bigint
@@ -74,12 +77,15 @@ public struct PusherRegistry: Sendable {
     /// - Parameters:
     ///   - settled: up to here the stream is settled.
     ///   - stored: what an earlier sign of life has stored of this.
+    ///   - looked: how long ago the last look at the stream's head began that found no more than this; nil for none yet.
     public func beat(
-        _ pusher: Int64, settled: EventID, stored: EventID, generation: StreamGeneration, on connection: Connection,
+        _ pusher: Int64, settled: EventID, stored: EventID, looked: Duration?, generation: StreamGeneration,
+        on connection: Connection,
         completion: @escaping (Result<Pulse, PostgresError>) -> Void
     ) {
         let parameters: [Parameter] = [
             .int8(pusher), .int8(settled.rawValue), .int8(stored.rawValue), .text(generation.generation),
+            looked.map { .int8(Int64($0 / .milliseconds(1))) } ?? .null,
         ]
         connection.submit(beatStatement, parameters) { result in
             completion(

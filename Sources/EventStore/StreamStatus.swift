@@ -8,15 +8,21 @@ public struct StreamStatus: Sendable {
         public fileprivate(set) var events = 0
         /// Bytes of their data.
         public fileprivate(set) var bytes = 0
-        /// When the oldest of them was recorded; UTC, as an ISO 8601 text; empty if there are none.
+        /// Since when the first of them could be delivered; UTC, as an ISO 8601 text; empty if there are none.
         public fileprivate(set) var since = ""
-        /// Its age; 0 if there are none.
+        /// How long that is; 0 if there are none.
         public fileprivate(set) var seconds = 0.0
+        /// The first one, which has waited longest.
+        fileprivate var first: EventID?
 
         fileprivate mutating func add(_ other: Waiting) {
             events += other.events
             bytes += other.bytes
-            if since.isEmpty || other.seconds > seconds { (since, seconds) = (other.since, other.seconds) }
+            first = [first, other.first].compactMap { $0 }.min()
+        }
+
+        fileprivate mutating func take(_ ages: [EventID: (since: String, seconds: Double)]) {
+            if let age = first.flatMap({ ages[$0] }) { (since, seconds) = age }
         }
     }
 
@@ -101,8 +107,6 @@ public struct StreamStatus: Sendable {
                 """))
         let counts = try await counts(info, on: connection)
         let recorded = if let since { try await countByType(info, after: since, on: connection) } else { [EventType: Int]() }
-        try await connection.query("COMMIT")
-        try info.checkState(state)
         var consumers = (0..<rows.count).map { row in
             Consumer(
                 consumer: rows.string(row, 0) ?? "", position: EventID(rows.int(row, 1) ?? 0),
@@ -126,6 +130,15 @@ public struct StreamStatus: Sendable {
                 }
             }
         }
+        let ages = try await ages(
+            of: Set(([backlog] + consumers.flatMap { [$0.lag, $0.held] }).compactMap(\.first)), info, on: connection)
+        try await connection.query("COMMIT")
+        try info.checkState(state)
+        backlog.take(ages)
+        for consumer in consumers.indices {
+            consumers[consumer].lag.take(ages)
+            consumers[consumer].held.take(ages)
+        }
         return StreamStatus(
             head: EventID(state.int(0, 0) ?? 0), backlog: backlog, discarded: EventID(state.int(0, 1) ?? 0),
             generation: StreamGeneration(
@@ -135,6 +148,23 @@ public struct StreamStatus: Sendable {
             writers: try await OpenWriter.load(info.tables, from: connection, olderThan: 1), locks: locks,
             roleLocks: roleLocks, pushers: try await PusherStatus.load(info, from: connection), recorded: recorded,
             tableTroubles: try await TableTrouble.load(info, from: connection))
+    }
+
+    /// Since when events could be delivered.
+    private static func ages(
+        of ids: Set<EventID>, _ info: StreamInfo, on connection: Connection
+    ) async throws -> [EventID: (since: String, seconds: Double)] {
+        let rows = try await connection.query(
+            Statement(
+                """
+                SELECT id, to_char(since AT TIME ZONE 'UTC', \(iso)), EXTRACT(EPOCH FROM clock_timestamp() - since) FROM (
+                    SELECT e.id, \(SettledMarks(info).waitingSince("e.id", "e.ts")) AS since
+                    FROM unnest($1::bigint[]) first (id) JOIN \(info.tables.events.sql) e ON e.id = first.id OFFSET 0) s
+                """), [.int8Array(ids.map(\.rawValue))])
+        return Dictionary(
+            (0..<rows.count).map { row in
+                (EventID(rows.int(row, 0) ?? 0), (rows.string(row, 1) ?? "", max(0, rows.double(row, 2))))
+            }, uniquingKeysWith: { $1 })
     }
 
     private static func countByType(
@@ -157,14 +187,13 @@ public struct StreamStatus: Sendable {
             Statement(
                 """
                 SELECT width_bucket(id, ARRAY(SELECT DISTINCT last_evt_id + 1 FROM \(info.tables.consumers.sql) ORDER BY 1)), type,
-                    count(*), sum(bytes), to_char(min(ts), \(iso)),
-                    EXTRACT(EPOCH FROM (clock_timestamp() AT TIME ZONE 'UTC') - min(ts))
+                    count(*), sum(bytes), min(id)
                 FROM \(info.tables.events.sql) GROUP BY 1, 2
                 """))
         return (0..<rows.count).map { row in
             let waiting = Waiting(
-                events: Int(rows.int(row, 2) ?? 0), bytes: Int(rows.int(row, 3) ?? 0), since: rows.string(row, 4) ?? "",
-                seconds: max(0, rows.double(row, 5)))
+                events: Int(rows.int(row, 2) ?? 0), bytes: Int(rows.int(row, 3) ?? 0), first: rows.int(row, 4).map { EventID($0) }
+            )
             return (Int(rows.int(row, 0) ?? 0), rows.string(row, 1).flatMap { EventType($0) }, waiting)
         }
     }

@@ -91,7 +91,7 @@ extension StreamStatus {
                 row(
                     "held",
                     "by \(slowest.consumer): \(events(slowest.held.events)), \(sizeText(slowest.held.bytes)) of data, "
-                        + "the oldest recorded \(slowest.held.since)", style))
+                        + "the oldest waiting since \(slowest.held.since)", style))
         }
         if let refusal { lines.append(row("kept", style.text(printable(refusal), .bad), style)) }
         if let generationReason {

@@ -105,6 +105,38 @@ import Testing
         }
     }
 
+    /// With times of years ago and of years to come: what counts is since when events could be delivered.
+    @Test func backfillsFireAlertsOnlyForWhatWaits() async throws {
+        try await Deployment.with { deployment in
+            let (processes, surfaces) = try await deployment.startObserved()
+            let pusher = try #require(surfaces["evt-pusher"])
+            _ = try await deployment.evtAsOwner("consumers", "register", "DEAD")
+            try await PersistentReceiver.following(deployment) { receiver in
+                for time in ["-8 years", "1 year"] {
+                    try await TestDatabase.execute(
+                        """
+                        INSERT INTO evt_queue (type, data, ts) SELECT 'FILLED', '1', (now() AT TIME ZONE 'UTC') + interval '\(time)'
+                        FROM generate_series(1, 100)
+                        """, on: deployment.active)
+                    try await deployment.goesOn(receiver, "behind a backfill of \(time)")
+                    // Those who receive are not late; one that nobody receives for is, and since today.
+                    try await expect("EventStreamConsumerDead", deployment, surfaces, "a dead consumer, events of \(time)")
+                    let samples = try await pusher.samples()
+                    let lag = samples["evt_consumer_lag_seconds{consumer=\"local:DEAD\"}"] ?? -1
+                    #expect(lag > 0 && lag < 3600, "\(time): \(lag)")
+                    for name in ["local:DEAD", "local:FOLLOWER", "local:ARCHIVER"] {
+                        let sum = samples["evt_pusher_delivery_latency_seconds_sum{consumer=\"\(name)\"}"] ?? 0
+                        #expect(sum >= 0 && sum < 3600, "\(name): \(sum)")
+                    }
+                    let page = try await deployment.evt("status", "--json")
+                    #expect(page.text.matches(of: /"lag_seconds":\s*[0-9]{5,}/).isEmpty, "\(page.text)")
+                    _ = try await deployment.evtAsOwner("consumers", "set", "DEAD", "head")
+                }
+            }
+            try await processes.stop()
+        }
+    }
+
     @Test func aFullDiskFiresItsAlertAndNoOther() async throws {
         try await ScratchDirectory.with { directory in
             try await PrivateCluster.with(faultsIn: directory) { cluster in

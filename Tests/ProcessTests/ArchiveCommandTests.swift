@@ -110,7 +110,7 @@ import Testing
                 "\(discarder.output)")
             let status = try await deployment.evt("status")
             #expect(
-                status.text.contains("held     by local:SLOW: 12 events, 15 B of data, the oldest recorded 20"),
+                status.text.contains("held     by local:SLOW: 12 events, 15 B of data, the oldest waiting since 20"),
                 "\(status.text)")
             #expect(try await discarder.terminate().status == 0)
         }

@@ -2,7 +2,7 @@
 public struct ConsumerLag: Hashable, Sendable {
     /// Events it wants and has not confirmed.
     public let events: Int
-    /// The age of the oldest of them; 0 if there is none.
+    /// How long ago the oldest of them could be delivered; 0 if there is none.
     public let seconds: Double
 
     public init(events: Int, seconds: Double) {

@@ -28,7 +28,7 @@ public struct Metric: Hashable, Sendable {
     static let pusherDelivered = Metric("evt_pusher_events_delivered_total", "Events delivered to a consumer and confirmed by it")
     static let pusherLatency = Metric(
         "evt_pusher_delivery_latency_seconds",
-        "From the recording of a group's first event to the group's confirmation, as far as the clocks of database and pusher agree"
+        "From when a group's first event could be delivered to the group's confirmation, as far as the clocks agree"
     )
     static let pusherInFlight = Metric("evt_pusher_in_flight_events", "Events sent to a consumer and not confirmed yet")
     static let pusherSessions = Metric("evt_pusher_sessions", "Sessions of receivers, reliable and live")
@@ -41,7 +41,8 @@ public struct Metric: Hashable, Sendable {
     static let lagEvents = Metric(
         "evt_consumer_lag_events", "Events a consumer wants and has not confirmed; with keys a consumer is user:component")
     static let lagSeconds = Metric(
-        "evt_consumer_lag_seconds", "Age of the oldest event a consumer wants and has not confirmed; 0 if there is none")
+        "evt_consumer_lag_seconds",
+        "How long the oldest event that a consumer wants and has not confirmed has waited; 0 if there is none")
     static let heldEvents = Metric(
         "evt_consumer_held_events", "Events after a consumer's position, wanted or not: they are kept because of it")
     static let served = Metric("evt_consumer_served", "1 while a pusher has a session for the consumer, else 0")
@@ -60,7 +61,7 @@ public struct Metric: Hashable, Sendable {
     static let discarderHeldEvents = Metric("evt_discarder_held_events", "Events that the slowest consumer keeps in the table")
     static let discarderHeldBytes = Metric("evt_discarder_held_bytes", "Bytes of their data")
     static let discarderHeldSince = Metric(
-        "evt_discarder_held_since_seconds", "When the oldest of them was recorded, in seconds since 1970; 0 if there is none")
+        "evt_discarder_held_since_seconds", "Since when the oldest of them waits, in seconds since 1970; 0 if there is none")
 
     /// All of them.
     public static let all =

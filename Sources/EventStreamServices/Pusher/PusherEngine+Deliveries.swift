@@ -44,7 +44,9 @@ extension PusherEngine {
             session.neededRoom = 0
             let taken = delivery.took(last: last, count: group.count, through: group.through, at: .now)
             session.kind = .reliable(delivery, epoch: epoch)
-            if let time = group.firstTimestamp { session.took(taken.sequence, recordedAt: time) }
+            if let id = group.first, let time = group.firstTimestamp {
+                session.took(taken.sequence, waitingSince: store.times.waitingSince(id, time, now: .now))
+            }
             send(taken, group, to: session)
         }
         readHistory(session)

@@ -88,6 +88,7 @@ final class PusherEngine {
         }
         tail.onPage = { [unowned self] page in
             self.metrics.read.add(page.count)
+            self.store.settled(through: page.through, since: self.tail.lookedBefore)
             self.window?.append(page)
             self.broadcast?.send(page)
             self.liveEventsArrived(page)
@@ -100,6 +101,7 @@ final class PusherEngine {
         store.onStored = { [unowned self] in self.tail.stored($0) }
         store.onDisagreement = { [unowned self] in self.tail.lookAgain(because: $0) }
         store.settled = { [unowned self] in self.tail.settled ?? .none }
+        store.looked = { [unowned self] in self.tail.lookedAt.map { .now - $0 } }
         store.sessions = { [unowned self] in
             self.sessions.all.compactMap { session in
                 guard case .reliable(_, let epoch) = session.kind, !session.isReleased else { return nil }

@@ -12,7 +12,7 @@ extension PusherStore {
         let begun = MonotonicTime.now
         let (present, settled) = (sessions(), settled())
         registry.beat(
-            pusher, settled: settled, stored: stored, generation: trusted.generation, on: connection
+            pusher, settled: settled, stored: stored, looked: looked(), generation: trusted.generation, on: connection
         ) { [unowned self] result in
             // A lost connection begins anew with a sign of life; a statement that failed is tried again soon.
             guard case .success(let pulse) = result else {
@@ -25,6 +25,7 @@ extension PusherStore {
             self.stored = stored
             self.onStored(stored)
             self.keepSequence(beyond: settled, on: connection)
+            self.keepMarks(settled, on: connection)
             guard pulse.isAlive else {
                 self.logger.warning("other pushers gave this one up for dead; its sessions begin anew")
                 self.onDeclaredDead()

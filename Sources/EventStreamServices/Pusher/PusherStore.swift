@@ -35,6 +35,16 @@ final class PusherStore {
     var errors: (positions: String?, work: String?, reading: String?)
     private let reconnects = Metric.reconnects.counter()
     var lockedSince: MonotonicTime?
+    /// The stream, as `work` has found it.
+    var info: StreamInfo?
+    /// How many marks were added since some were removed.
+    var marksAdded = 0
+    var markedAt = EventID.none
+    /// When the stream was settled up to which id.
+    var times = SettledTimes()
+    private var hasTrusted = false
+    /// How long ago the last look at the stream's head began that has ended.
+    var looked: () -> Duration? = { nil }
     /// When each other pusher's beat was last seen to change.
     var beats: [Int64: (beat: Int64, seen: MonotonicTime)] = [:]
 
@@ -129,6 +139,9 @@ final class PusherStore {
     /// - Parameter isAnew: whether positions noted before are of another generation.
     func trust(_ identity: GenerationStore.Identity, isAnew: Bool) {
         if isAnew { (book, stored) = (PositionBook(), .none) }
+        // What was loaded before anything was trusted is of this one.
+        if isAnew, hasTrusted { times = SettledTimes() }
+        hasTrusted = true
         trusted = identity
         let elsewhere = LookAgain(description: "this connection leads elsewhere than the one that reads the head")
         if work.current != nil {
@@ -229,6 +242,8 @@ extension PusherStore: PersistentConnectionDelegate {
         consumers = ConsumerStore(info)
         (self.registry, self.generations, workIdentity) = (registry, generations, identity)
         beats = [:]
+        self.info = info
+        times.loaded(try await SettledMarks(info).load(on: connection))
     }
 
     func opened(_ connection: Connection, of keeper: PersistentConnection) {

@@ -33,8 +33,8 @@ final class Session {
     var isResuming = false
     /// Calls of the peer that wait to see whether it can be taken back.
     var afterResuming: [() -> Void] = []
-    /// When the first event of each group in flight was recorded, by the group's number.
-    private var recorded: Deque<(sequence: UInt64, at: EventTimestamp)> = []
+    /// Since when the first event of each group in flight could be delivered, by the group's number.
+    private var waiting: Deque<(sequence: UInt64, since: EventTimestamp)> = []
 
     init(
         consumer: ConsumerIdentity, peer: Peer, want: EventFilter, precise: Bool, start: EventID, common: EventID, lease: Lease,
@@ -52,14 +52,14 @@ final class Session {
 
     var isLive: Bool { consumer.component.isLive }
 
-    func took(_ sequence: UInt64, recordedAt time: EventTimestamp) { recorded.append((sequence, time)) }
+    func took(_ sequence: UInt64, waitingSince time: EventTimestamp) { waiting.append((sequence, time)) }
 
-    /// When the first events were recorded of the groups that are not in flight any more.
+    /// Since when the first events could be delivered of the groups that are not in flight any more.
     func confirmed(before sequence: UInt64) -> [EventTimestamp] {
         var times: [EventTimestamp] = []
-        while let first = recorded.first, first.sequence < sequence {
-            times.append(first.at)
-            recorded.removeFirst()
+        while let first = waiting.first, first.sequence < sequence {
+            times.append(first.since)
+            waiting.removeFirst()
         }
         return times
     }

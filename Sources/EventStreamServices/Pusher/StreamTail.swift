@@ -32,8 +32,10 @@ final class StreamTail {
     /// Why there is no connection, if there is none.
     var lastError: String?
     private let reconnects = Metric.reconnects.counter()
-    /// When the turn that is under way began.
+    /// When the turn that is under way began, the last one that has ended, and the one before.
     private var turnBegan: MonotonicTime?
+    private(set) var lookedAt: MonotonicTime?
+    private(set) var lookedBefore: MonotonicTime?
     /// Who waits for a read that begins after they asked.
     var askers: [(Bool) -> Void] = []
     var askersOfThisTurn: [(Bool) -> Void] = []
@@ -249,7 +251,7 @@ final class StreamTail {
     ///   these rows are put into their wire form and sent.
     private func turnEnded(report: () -> Void = {}) {
         guard head != nil else { return }
-        turnBegan = nil
+        (lookedBefore, lookedAt, turnBegan) = (lookedAt, turnBegan ?? lookedAt, nil)
         let isFresh = head?.isFresh ?? false
         let ready = isFresh ? askersOfThisTurn : []
         if !isFresh { askers = askersOfThisTurn + askers }
