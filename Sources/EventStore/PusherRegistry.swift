@@ -20,13 +20,13 @@ public struct PusherRegistry: Sendable {
                     UPDATE \(tables.state.sql) SET settled = $2::bigint
                     WHERE settled < $2::bigint AND settled >= $3::bigint AND generation = $4::text::uuid RETURNING settled),
                 marked AS (\(SettledMarks.insertion(tables, of: "settled")))
-            SELECT id, beat, EXISTS (SELECT FROM mine), NULL FROM \(tables.pushers.sql)
+            SELECT id, beat, EXISTS (SELECT FROM mine), NULL, beat_interval FROM \(tables.pushers.sql)
             UNION ALL
-            SELECT session_epoch, NULL, NULL, ident FROM \(tables.consumers.sql) WHERE session_owner = $1::bigint
+            SELECT session_epoch, NULL, NULL, ident, NULL FROM \(tables.consumers.sql) WHERE session_owner = $1::bigint
             UNION ALL
             SELECT NULL, settled, generation = $4::text::uuid AND settled >= $3::bigint
                 AND \(quotedLiteral(tables.events.sql))::regclass::oid::bigint = \(info.tableOID)
-                AND \(TableGuard.noneIsFed(info.tableOIDs)), NULL
+                AND \(TableGuard.noneIsFed(info.tableOIDs)), NULL, NULL
             FROM \(tables.state.sql)
             """, name: "evt_beat")
     }
@@ -61,8 +61,8 @@ public struct PusherRegistry: Sendable {
 
     /// What a pusher learns with each sign of life.
     public struct Pulse: Sendable {
-        /// Every pusher's beat, the own one included.
-        public fileprivate(set) var beats: [Int64: Int64] = [:]
+        /// Every pusher's beat, the own one included, and how often it means to give one.
+        public fileprivate(set) var beats: [Int64: (beat: Int64, interval: Duration)] = [:]
         /// Which consumers are this pusher's, and with which epoch: an operator or another pusher may have taken one away.
         public fileprivate(set) var owned: [ConsumerIdentity: Int64] = [:]
         /// Whether others still count on this pusher.
@@ -96,7 +96,7 @@ public struct PusherRegistry: Sendable {
                             guard rows.bool(row, 2) == true else { continue }
                             pulse.stored = max(settled, EventID(rows.int(row, 1) ?? 0))
                         } else if rows.isNull(row, 3) {
-                            pulse.beats[rows.int(row, 0) ?? 0] = rows.int(row, 1) ?? 0
+                            pulse.beats[rows.int(row, 0) ?? 0] = (rows.int(row, 1) ?? 0, .seconds(rows.double(row, 4)))
                             pulse.isAlive = pulse.isAlive || rows.bool(row, 2) == true
                         } else if let consumer = rows.string(row, 3).flatMap({ ConsumerIdentity($0) }) {
                             pulse.owned[consumer] = rows.int(row, 0)

@@ -32,7 +32,8 @@ extension PusherStore {
                 return self.work.restart(because: LookAgain(description: "declared dead"))
             }
             self.lastBeat = begun
-            self.seen(pulse.beats, at: .now)
+            self.liveliness.saw(pulse.beats, at: begun)
+            self.onOthers(pulse.beats.keys.contains { $0 != self.pusher })
             for (consumer, epoch) in present where pulse.owned[consumer] != epoch { self.onFenced(consumer, epoch) }
             // What a lost answer or an outage left behind would keep other pushers out for ever.
             for (consumer, epoch) in pulse.owned where !self.isServed(consumer) {
@@ -62,11 +63,5 @@ extension PusherStore {
     private func beat(after pause: Duration) {
         beatTimer?.cancel()
         beatTimer = loop.schedule(after: pause) { [weak self] in self?.beat() }
-    }
-
-    private func seen(_ present: [Int64: Int64], at now: MonotonicTime) {
-        for (pusher, beat) in present where beats[pusher]?.beat != beat { beats[pusher] = (beat, now) }
-        beats = beats.filter { present[$0.key] != nil }
-        onOthers(present.keys.contains { $0 != pusher })
     }
 }

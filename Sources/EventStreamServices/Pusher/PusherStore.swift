@@ -45,8 +45,7 @@ final class PusherStore {
     private var hasTrusted = false
     /// How long ago the last look at the stream's head began that has ended.
     var looked: () -> Duration? = { nil }
-    /// When each other pusher's beat was last seen to change.
-    var beats: [Int64: (beat: Int64, seen: MonotonicTime)] = [:]
+    var liveliness = PusherLiveliness()
 
     /// This run's number; it names the owner of sessions and the advisory lock that shows we live.
     let pusher = Int64.random(in: 1...Int64.max)
@@ -84,7 +83,6 @@ final class PusherStore {
     /// Positions are stored at most this long after the answer; well within what the protocol promises.
     let flushDelay = Duration.milliseconds(100)
     var beatInterval: Duration { configuration.sessionTimeout / 5 }
-    private var deadAfter: Duration { configuration.sessionTimeout * 3 / 5 }
 
     init(_ configuration: Pusher.Configuration, loop: EventLoop, logger: Logger) {
         self.loop = loop
@@ -170,8 +168,7 @@ final class PusherStore {
         completion: @escaping (Result<ConsumerStore.Claim, PostgresError>) -> Void
     ) {
         guard let connection = usableWork, let consumers, let trusted else { return completion(unavailable()) }
-        let now = MonotonicTime.now
-        let dead = beats.filter { $0.key != pusher && now - $0.value.seen > deadAfter }.map(\.key)
+        let dead = liveliness.dead(besides: pusher)
         consumers.claim(
             consumer, want: want, knowing: book.newest(known, of: consumer), of: trusted.generation, for: pusher, dead: dead,
             on: connection, completion: completion)
@@ -241,7 +238,7 @@ extension PusherStore: PersistentConnectionDelegate {
         }
         consumers = ConsumerStore(info)
         (self.registry, self.generations, workIdentity) = (registry, generations, identity)
-        beats = [:]
+        liveliness = PusherLiveliness()
         self.info = info
         times.loaded(try await SettledMarks(info).load(on: connection))
     }

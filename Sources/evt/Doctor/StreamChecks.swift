@@ -15,7 +15,18 @@ struct StreamChecks {
 
     var findings: [Finding] {
         [schema] + tables + [sequence, triggers, generation].compactMap { $0 } + writers + pushers + consumers
-            + [discarder, refusal, bloat].compactMap { $0 } + missingArchivers
+            + [intervals, discarder, refusal, bloat].compactMap { $0 } + missingArchivers
+    }
+
+    /// Each is judged by its own interval; but whoever sets different ones means one of them only.
+    private var intervals: Finding? {
+        let intervals = Set(status.pushers.filter(\.isConnected).map(\.interval)).sorted()
+        guard let least = intervals.first, let most = intervals.last, least < most else { return nil }
+        return Finding(
+            .warning, "pushers",
+            "pushers give signs of life every \(timeText(least)) and every \(timeText(most)): EVT_SESSION_TIMEOUT differs, and how "
+                + "soon a consumer is taken over depends on who served it",
+            advice: "set EVT_SESSION_TIMEOUT alike for all pushers of the stream, and start them again")
     }
 
     private var schema: Finding {
