@@ -28,6 +28,8 @@ public struct PusherRegistry: Sendable {
                 AND \(quotedLiteral(tables.events.sql))::regclass::oid::bigint = \(info.tableOID)
                 AND \(TableGuard.noneIsFed(info.tableOIDs)), NULL, NULL
             FROM \(tables.state.sql)
+            UNION ALL
+            \(TableRewriting.sizeRows(TableRewriting.hotTables(of: info)))
             """, name: "evt_beat")
     }
 
@@ -65,6 +67,8 @@ public struct PusherRegistry: Sendable {
         public fileprivate(set) var beats: [Int64: (beat: Int64, interval: Duration)] = [:]
         /// Which consumers are this pusher's, and with which epoch: an operator or another pusher may have taken one away.
         public fileprivate(set) var owned: [ConsumerIdentity: Int64] = [:]
+        /// Bytes of the small tables that are written all the time.
+        public fileprivate(set) var sizes: [TableName: Int] = [:]
         /// Whether others still count on this pusher.
         public fileprivate(set) var isAlive = false
         /// The settled id that is stored now; nil if the database is not the one it was: restored, fed by a subscription, or somebody
@@ -87,6 +91,7 @@ public struct PusherRegistry: Sendable {
             .int8(pusher), .int8(settled.rawValue), .int8(stored.rawValue), .text(generation.generation),
             looked.map { .int8(Int64($0 / .milliseconds(1))) } ?? .null,
         ]
+        let hotTables = TableRewriting.hotTables(of: info)
         connection.submit(beatStatement, parameters) { result in
             completion(
                 result.map { rows in
@@ -95,6 +100,8 @@ public struct PusherRegistry: Sendable {
                         if rows.isNull(row, 0) {
                             guard rows.bool(row, 2) == true else { continue }
                             pulse.stored = max(settled, EventID(rows.int(row, 1) ?? 0))
+                        } else if rows.double(row, 4) < 0 {
+                            pulse.sizes[hotTables[Int(rows.int(row, 0) ?? 1) - 1]] = Int(rows.int(row, 1) ?? 0)
                         } else if rows.isNull(row, 3) {
                             pulse.beats[rows.int(row, 0) ?? 0] = (rows.int(row, 1) ?? 0, .seconds(rows.double(row, 4)))
                             pulse.isAlive = pulse.isAlive || rows.bool(row, 2) == true

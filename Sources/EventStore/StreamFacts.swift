@@ -27,6 +27,10 @@ public struct StreamFacts: Sendable {
     /// Whether a discarder is at work, whatever it calls itself.
     public let hasDiscarder: Bool
     public let tables: [Table]
+    /// The small ones that are written all the time.
+    public let hotTables: [Table]
+    /// What keeps old versions of rows, the oldest first.
+    public let snapshots: [SnapshotHolder]
 
     public static func load(_ info: StreamInfo, from connection: Connection) async throws -> StreamFacts {
         let tables = info.tables
@@ -47,11 +51,6 @@ public struct StreamFacts: Sendable {
             WHERE tgenabled IS DISTINCT FROM 'A'
             """, [.text(tables.events.sql), .text(tables.consumers.sql)])
         let leaves = (0..<StreamTables.segmentCount).map { tables.segment($0).sql } + [tables.consumers.sql]
-        let sizes = try await connection.query(
-            """
-            SELECT name, pg_total_relation_size(name::regclass), COALESCE(n_live_tup, 0), COALESCE(n_dead_tup, 0)
-            FROM unnest($1::text[]) name LEFT JOIN pg_stat_user_tables ON relid = name::regclass
-            """, [.strings(leaves)])
         let discarder = try await Hindrance.discarder(tables, from: connection)
         return StreamFacts(
             sequenceCache: Int(basics.int(0, 0) ?? 1), sequenceCycles: basics.bool(0, 1) ?? false,
@@ -61,11 +60,21 @@ public struct StreamFacts: Sendable {
                     name: triggers.string(row, 0) ?? "", table: triggers.string(row, 1) ?? "",
                     state: triggers.string(row, 2) ?? "")
             },
-            hasDiscarder: discarder?.mayHaveIt ?? false,
-            tables: (0..<sizes.count).map { row in
-                Table(
-                    name: sizes.string(row, 0) ?? "", bytes: Int(sizes.int(row, 1) ?? 0), liveRows: Int(sizes.int(row, 2) ?? 0),
-                    deadRows: Int(sizes.int(row, 3) ?? 0))
-            })
+            hasDiscarder: discarder?.mayHaveIt ?? false, tables: try await sizes(of: leaves, on: connection),
+            hotTables: try await sizes(of: TableRewriting.hotTables(of: info).map(\.sql), on: connection),
+            snapshots: try await SnapshotHolder.load(from: connection))
+    }
+
+    private static func sizes(of tables: [String], on connection: Connection) async throws -> [Table] {
+        let sizes = try await connection.query(
+            """
+            SELECT name, pg_total_relation_size(name::regclass), COALESCE(n_live_tup, 0), COALESCE(n_dead_tup, 0)
+            FROM unnest($1::text[]) name LEFT JOIN pg_stat_user_tables ON relid = name::regclass
+            """, [.strings(tables)])
+        return (0..<sizes.count).map { row in
+            Table(
+                name: sizes.string(row, 0) ?? "", bytes: Int(sizes.int(row, 1) ?? 0), liveRows: Int(sizes.int(row, 2) ?? 0),
+                deadRows: Int(sizes.int(row, 3) ?? 0))
+        }
     }
 }

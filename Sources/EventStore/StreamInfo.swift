@@ -27,6 +27,8 @@ public struct StreamInfo: Hashable, Sendable {
     public var discardKey: Int64 { 1_163_285_572 << 32 | Int64(tableOID) }
     /// The advisory lock of the one discarder at work.
     public var discarderKey: Int64 { 1_163_285_573 << 32 | Int64(tableOID) }
+    /// The advisory lock of whoever makes a small table anew.
+    public var rewritingKey: Int64 { 1_163_285_586 << 32 | Int64(tableOID) }
     /// The advisory lock of whoever moves the sequence of ids.
     public var sequenceKey: Int64 { 1_163_285_588 << 32 | Int64(tableOID) }
     /// The channel that says: there are new events.

@@ -53,7 +53,7 @@ struct Bench: AsyncParsableCommand {
 
 /// What can be measured.
 enum Measure: String, CaseIterable {
-    case history, curve, live, latency, heads, idle, memory, archive, archiving, discard, verified, inserting, size
+    case history, curve, live, latency, heads, idle, memory, archive, archiving, discard, verified, inserting, size, positions
 
     func rows(on server: String, runs: Int) async throws -> [Row] {
         switch self {
@@ -70,6 +70,7 @@ enum Measure: String, CaseIterable {
         case .verified: [try await DiscardMeasure.row(server, runs: runs, verifies: true)]
         case .inserting: [try await InsertingMeasure.row(server, runs: runs)]
         case .size: try await SizeMeasure.rows(server)
+        case .positions: [try await PositionsMeasure.row(server)]
         }
     }
 }

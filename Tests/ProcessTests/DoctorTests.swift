@@ -74,6 +74,52 @@ import Testing
         }
     }
 
+    @Test func anOldSnapshotThatMakesTablesLargeIsNamed() async throws {
+        try await Deployment.with { deployment in
+            let (processes, surfaces) = try await deployment.startObserved()
+            _ = try await deployment.evtAsOwner("consumers", "register", "MOVES")
+            try await TestDatabase.connected(to: deployment.active) { old in
+                let pid = old.backendProcessID
+                try await old.query("BEGIN ISOLATION LEVEL REPEATABLE READ")
+                // Whoever has read the table keeps it from being made anew, too.
+                try await old.query("SELECT count(*) AS a_long_report FROM evt_consumers")
+                try await TestDatabase.execute(
+                    """
+                    DO $$
+                    BEGIN
+                        FOR i IN 1..2500 LOOP
+                            UPDATE evt_consumers SET want = (SELECT array_agg(left(translate(md5(i || '/' || n),
+                                '0123456789abcdef', 'ABCDEFGHIJKLMNOP'), 16)) FROM generate_series(1, 50) n)
+                            WHERE ident = 'local:MOVES';
+                        END LOOP;
+                    END $$
+                    """, on: deployment.active)
+                let (_, found) = try await Self.named("snapshot", deployment, surfaces, "pid \(pid) ", besides: nil)
+                #expect(found.text.contains("evt_consumers") && found.text.contains("a_long_report"), "\(found.text)")
+                #expect(found.advice?.contains("pg_terminate_backend(\(pid))") == true)
+                try await old.query("COMMIT")
+            }
+            // Then the pusher makes the table small by itself.
+            try await eventually("a small table") {
+                try await TestDatabase.number("SELECT pg_total_relation_size('evt_consumers')", on: deployment.active) < 200_000
+            }
+            try await processes.stop()
+        }
+    }
+
+    @Test func pushersWithDifferentTimeoutsAreNamed() async throws {
+        try await Deployment.with { deployment in
+            let (processes, surfaces) = try await deployment.startObserved(["EVT_SESSION_TIMEOUT": "5s"])
+            let other = try deployment.start(
+                "evt-pusher", [],
+                ["EVT_SESSION_TIMEOUT": "10s", "EVT_PUSHER_BIND": "ipc://\(deployment.directory)/other", "EVT_LIVE_BIND": ""])
+            let (_, found) = try await Self.named("pushers", deployment, surfaces, "EVT_SESSION_TIMEOUT differs", besides: nil)
+            #expect(found.severity == "warning")
+            #expect(try await other.terminate().status == 0)
+            try await processes.stop()
+        }
+    }
+
     @Test func aFrozenPusherIsNamed() async throws {
         try await Deployment.with { deployment in
             let (processes, surfaces) = try await deployment.startObserved()

@@ -59,6 +59,8 @@ extension Warehouse {
             guard let first = events.first, let last = events.last else { return 0 }
             if checked.map({ .now - $0 > .seconds(1) }) ?? true {
                 try await store.checkColumns(on: connection)
+                let sizes = try await TableRewriting.sizes(of: [store.tables.positions], on: connection)
+                upkeep.saw([store.tables.positions: sizes.first ?? 0])
                 checked = .now
             }
             await makePartitions(for: [first.timestamp, last.timestamp], store, on: connection)

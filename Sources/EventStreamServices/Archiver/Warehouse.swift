@@ -53,6 +53,7 @@ final class Warehouse {
     private var token: (text: String, session: Int)?
     private var silence = SilenceWatch()
     private var oldPusherTold = false
+    let upkeep: TableUpkeep
 
     /// Tells the pusher which token was found in the warehouse, and which one will be there.
     var introduce: (_ known: String?, _ token: String) async throws -> Void = { _, _ in }
@@ -64,6 +65,12 @@ final class Warehouse {
         self.loop = loop
         self.logger = logger
         identity = configuration.consumer
+        upkeep = TableUpkeep(
+            ConnectionOptions(
+                configuration.url, in: configuration.file, applicationName: "evt-archiver upkeep",
+                settings: TableRewriting.settings.merging(["default_transaction_isolation": "read committed"]) { mine, _ in mine }
+            ),
+            loop: loop, logger: logger)
     }
 
     /// Connects until it succeeds; nil if told to stop before.
@@ -81,7 +88,10 @@ final class Warehouse {
         }
     }
 
-    func close() { connection?.close() }
+    func close() {
+        upkeep.stop()
+        connection?.close()
+    }
 
     // MARK: Whose position it is
 
@@ -207,6 +217,8 @@ final class Warehouse {
         do {
             let store = try await HistoryStore.load(configuration.tables, archiver: identity, from: connection)
             let found = try await store.begin(configuration.want, on: connection)
+            let rewriting = try await TableRewriting.positions(of: store.tables, on: connection)
+            upkeep.rewriting = { _ in rewriting }
             (months, partitionsMade, checked, isComplete) = ([], nil, nil, false)
             (self.connection, self.store, standing) = (connection, store, found)
             (hasLock, introducedSession) = (false, nil)

@@ -26,6 +26,7 @@ extension PusherStore {
             self.onStored(stored)
             self.keepSequence(beyond: settled, on: connection)
             self.keepMarks(settled, on: connection)
+            self.upkeep.saw(pulse.sizes)
             guard pulse.isAlive else {
                 self.logger.warning("other pushers gave this one up for dead; its sessions begin anew")
                 self.onDeclaredDead()

@@ -53,6 +53,7 @@ extension PusherStore {
         consumers.store(entries, of: trusted.generation, on: connection) { [unowned self] result in
             switch result {
             case .success(let outcome):
+                self.lookAtSizes(on: connection)
                 self.note(locked: outcome.filter { $0.value == .locked }.map(\.key))
                 self.book.finished(Set(outcome.filter { $0.value != .locked }.map(\.key)))
                 for entry in entries where outcome[entry.consumer] == .fenced {

@@ -4,8 +4,28 @@ import EventStream
 import Logging
 import Postgres
 
-/// Marks of when the stream was settled.
+/// Small tables that stay small, and marks of when the stream was settled.
 extension PusherStore {
+    /// Looks how large the tables are that are written all the time: every sign of life does, and what is written, too, for
+    /// that may be much.
+    func lookAtSizes(on connection: Connection) {
+        guard let info, sizesLookedAt.map({ MonotonicTime.now - $0 > .milliseconds(500) }) ?? true else { return }
+        sizesLookedAt = .now
+        let tables = TableRewriting.hotTables(of: info)
+        TableRewriting.sizes(of: tables, on: connection) { [weak self] result in
+            switch result {
+            case .success(let sizes): self?.upkeep.saw(Dictionary(zip(tables, sizes), uniquingKeysWith: { $1 }))
+            case .failure(let error) where error.sqlState == "55P03":
+                // Somebody has one locked: perhaps a pusher that was making it anew, and is frozen.
+                TableRewriting.endFrozen(info.rewritingKey, on: connection) { ended in
+                    guard ended > 0 else { return }
+                    self?.logger.warning("a frozen process had a table of the stream locked; its connection was ended")
+                }
+            case .failure: break
+            }
+        }
+    }
+
     /// The stream is settled further than before.
     ///
     /// - Parameter since: when the look began that did not find it yet.

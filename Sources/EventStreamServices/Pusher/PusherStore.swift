@@ -35,9 +35,12 @@ final class PusherStore {
     var errors: (positions: String?, work: String?, reading: String?)
     private let reconnects = Metric.reconnects.counter()
     var lockedSince: MonotonicTime?
+    var liveliness = PusherLiveliness()
     /// The stream, as `work` has found it.
     var info: StreamInfo?
-    /// How many marks were added since some were removed.
+    let upkeep: TableUpkeep
+    /// When sizes of tables were last looked at, and marks added since some were removed.
+    var sizesLookedAt: MonotonicTime?
     var marksAdded = 0
     var markedAt = EventID.none
     /// When the stream was settled up to which id.
@@ -45,7 +48,6 @@ final class PusherStore {
     private var hasTrusted = false
     /// How long ago the last look at the stream's head began that has ended.
     var looked: () -> Duration? = { nil }
-    var liveliness = PusherLiveliness()
 
     /// This run's number; it names the owner of sessions and the advisory lock that shows we live.
     let pusher = Int64.random(in: 1...Int64.max)
@@ -95,6 +97,9 @@ final class PusherStore {
                 application: "evt-pusher", settings: ["lock_timeout": "500ms", "synchronous_commit": "local"]), on: loop)
         reading = PersistentConnection(
             configuration.database.options(application: "evt-pusher history", settings: QueueReader.settings), on: loop)
+        upkeep = TableUpkeep(
+            configuration.database.options(application: "evt-pusher upkeep", settings: TableRewriting.settings), loop: loop,
+            logger: logger)
     }
 
     func start() {
@@ -119,6 +124,7 @@ final class PusherStore {
                 }
             }
         }
+        upkeep.stop()
         work.stop()
         reading.stop()
     }
@@ -189,6 +195,7 @@ final class PusherStore {
         consumers.confirm(consumer, through: position, want: want, of: asked.generation, on: connection) {
             [unowned self] result in
             guard case .failure(let error) = result, error.code == .server, error.isRetriable, attempts > 1 else {
+                self.lookAtSizes(on: connection)
                 return completion(result)
             }
             self.loop.schedule(after: .milliseconds(200)) { [weak self] in
@@ -238,7 +245,8 @@ extension PusherStore: PersistentConnectionDelegate {
         }
         consumers = ConsumerStore(info)
         (self.registry, self.generations, workIdentity) = (registry, generations, identity)
-        liveliness = PusherLiveliness()
+        (liveliness, sizesLookedAt) = (PusherLiveliness(), nil)
+        upkeep.rewriting = { TableRewriting($0, of: info) }
         self.info = info
         times.loaded(try await SettledMarks(info).load(on: connection))
     }

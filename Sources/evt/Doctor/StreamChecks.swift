@@ -16,6 +16,7 @@ struct StreamChecks {
     var findings: [Finding] {
         [schema] + tables + [sequence, triggers, generation].compactMap { $0 } + writers + pushers + consumers
             + [intervals, discarder, refusal, bloat].compactMap { $0 } + missingArchivers
+            + SnapshotChecks(tables: facts.hotTables, holders: facts.snapshots).findings
     }
 
     /// Each is judged by its own interval; but whoever sets different ones means one of them only.

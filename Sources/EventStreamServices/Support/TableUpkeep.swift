@@ -1,0 +1,96 @@
+import EventLoop
+import EventStore
+import EventStream
+import Logging
+import Postgres
+
+/// Makes small tables anew when old versions of their rows pile up, over a connection of its own.
+final class TableUpkeep {
+    private let options: ConnectionOptions
+    private let loop: EventLoop
+    private let logger: Logger
+    private var plan = UpkeepPlan<TableName>()
+    private var connection: Connection?
+    private var usedAt: MonotonicTime?
+    private var isWorking = false
+    private var isStopped = false
+    private var told = TroubleLog()
+    /// How a table is made anew, once the database is known.
+    var rewriting: ((TableName) -> TableRewriting)?
+
+    /// A connection that is not needed any more is not kept.
+    private static let idle = Duration.seconds(30)
+
+    init(_ options: ConnectionOptions, loop: EventLoop, logger: Logger) {
+        self.options = options
+        self.loop = loop
+        self.logger = logger
+    }
+
+    func stop() {
+        isStopped = true
+        connection?.close()
+    }
+
+    /// So many bytes the tables have.
+    func saw(_ sizes: [TableName: Int]) {
+        guard !isWorking, !isStopped, let rewriting else { return }
+        let due = plan.due(sizes, at: .now)
+        guard !due.isEmpty else {
+            if let usedAt, MonotonicTime.now - usedAt > TableUpkeep.idle { close() }
+            return
+        }
+        isWorking = true
+        let (home, mine) = (LoopActor(loop: loop), Unchecked((self, due.map { ($0, rewriting($0)) })))
+        Task { await home.run { _ in await mine.value.0.carryOut(mine.value.1) } }
+    }
+
+    private func close() {
+        connection?.close()
+        (connection, usedAt) = (nil, nil)
+    }
+
+    private func carryOut(_ tables: [(TableName, TableRewriting)]) async {
+        defer { isWorking = false }
+        for (table, rewriting) in tables where !isStopped {
+            do {
+                let outcome = try await rewriting.carryOut(
+                    on: try await connected(), patience: plan.patience(for: table))
+                report(outcome, of: table)
+            } catch {
+                plan.ended(table, .busy, at: .now)
+                guard !isStopped, told.isNews("\(error)") else { continue }
+                logger.warning(
+                    "a table with many old versions of its rows could not be made anew",
+                    metadata: ["table": "\(table)", .error: "\(error)"])
+            }
+        }
+    }
+
+    private func report(_ outcome: TableRewriting.Outcome, of table: TableName) {
+        switch outcome {
+        case .done(let bytes):
+            plan.ended(table, .done(bytes: bytes), at: .now)
+            logger.debug("made a table anew", metadata: ["table": "\(table)", "bytes": "\(bytes)"])
+        case .busy: plan.ended(table, .busy, at: .now)
+        case .impossible(let reason):
+            plan.ended(table, .impossible, at: .now)
+            guard told.isNews("\(table): \(reason)") else { return }
+            logger.warning(
+                "a table has many old versions of its rows, which an old snapshot keeps, and cannot be made anew",
+                metadata: ["table": "\(table)", .reason: "\(reason)"])
+        }
+    }
+
+    private func connected() async throws -> Connection {
+        usedAt = .now
+        if let connection, connection.isOpen { return connection }
+        let opened = try await Connection.open(options, on: loop)
+        guard !isStopped else {
+            opened.close()
+            throw PostgresError(.closed, "this process stops")
+        }
+        connection = opened
+        return opened
+    }
+}
