@@ -77,7 +77,7 @@ import Testing
         try await Pipeline.with([]) { pipeline in
             try await record(50, from: 1000, pipeline)
             try await record(50, from: segment + 1000, pipeline)
-            try await confirm(segment + 1050, pipeline)
+            try await confirm(segment + 1049, pipeline)
             let before = try await rolledBack(pipeline)
             try await TestDatabase.connected(to: pipeline.active) { reader in
                 // As a dump does: it will want to see all of it to its end.

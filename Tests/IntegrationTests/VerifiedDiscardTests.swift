@@ -89,9 +89,9 @@ import Testing
 
     @Test func anArchiverThatNeverWasKeepsEverything() async throws {
         try await Pipeline.with([]) { pipeline in
+            try await pipeline.record("KEPT", ["1", "2"])
             try await TestDatabase.execute(
                 "INSERT INTO evt_consumers (ident, last_evt_id) VALUES ('local:OTHER', 2)", on: pipeline.active)
-            try await pipeline.record("KEPT", ["1", "2"])
             try await discard(pipeline) {
                 try await eventually("a refusal") {
                     try await pipeline.refusal()?.contains("no such archiver is registered") == true

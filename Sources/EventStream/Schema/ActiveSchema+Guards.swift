@@ -33,7 +33,7 @@ extension Migration {
                         {{'sequence}}, passed);
             END IF;
         END $$;
-        -- It tells nothing but what an INSERT would be told.
+        -- Called for whoever inserts. It tells nothing to a session that has drawn no id.
         GRANT EXECUTE ON FUNCTION {{check_ids}}() TO PUBLIC;
         DO $$
         BEGIN
