@@ -90,11 +90,17 @@ final class ArchiverEngine {
         // The last confirmation has arrived when the end of the session has been answered.
         stopper.cancel()
         await stopper.value
+        // What it waits for ends with the connection, but for one that is only being made.
         keeping.cancel()
-        await keeping.value
+        warehouse.close()
+        await Answer(.seconds(1), otherwise: ()) { answer in
+            Task {
+                await keeping.value
+                answer(())
+            }
+        }.value
         nextLook?.cancel()
         log.cancel()
-        warehouse.close()
         logger.info("stopped")
     }
 
@@ -121,6 +127,7 @@ final class ArchiverEngine {
             } catch is CancellationError {
                 return
             } catch {
+                guard !Task.isCancelled else { return }
                 report(error, "the warehouse cannot be used; trying again")
                 lookAgain(in: min(backoff.next(), configuration.keepAlive))
             }
