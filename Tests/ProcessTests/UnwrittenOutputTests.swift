@@ -34,7 +34,9 @@ import Testing
             let script = "exec 3> >(exec true); wait $!; \"$0\" \"$@\" >&3; echo \"status $?\" >&2"
             for command in Self.commands {
                 let end = try await run(script, command, deployment)
-                #expect(end.text == "status 0\n", "\(command): \(end.text)")
+                // What the doctor has found is its status nevertheless.
+                let quiet = command == ["doctor"] ? (0...2).map { "status \($0)\n" } : ["status 0\n"]
+                #expect(quiet.contains(end.text), "\(command): \(end.text)")
             }
         }
     }
