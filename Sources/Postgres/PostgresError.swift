@@ -30,6 +30,8 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible {
     public var table: String?
     public var column: String?
     public var constraint: String?
+    /// The function of the server that raised the error.
+    private(set) var raisedBy: String?
     /// False if the command has certainly changed nothing: it was never sent, or the server refused it. True if the
     /// connection was lost with the command under way: it may have been carried out.
     public var mayHaveBeenExecuted: Bool
@@ -68,8 +70,10 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible {
         }
     }
 
-    /// Whether the server refuses the command to the present role (42501 insufficient_privilege).
-    public var isRefusal: Bool { code == .server && sqlState == "42501" }
+    /// Whether the server refuses the command because a policy may hide rows from the present role. The state is that of any missing
+    /// right (42501), also of one that somebody's trigger raises; the words are in the server's language. So the function of the server
+    /// tells that raised the error.
+    public var isOfRowSecurity: Bool { sqlState == "42501" && raisedBy == "check_enable_rls" }
 
     /// The error a failed result carries.
     init(result: OpaquePointer) {
@@ -85,6 +89,7 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible {
             sqlState: state, detail: field(UInt8(ascii: "D")), hint: field(UInt8(ascii: "H")),
             mayHaveBeenExecuted: isLost || state?.hasPrefix("57P") == true)
         (table, column, constraint) = (field(UInt8(ascii: "t")), field(UInt8(ascii: "c")), field(UInt8(ascii: "n")))
+        raisedBy = field(UInt8(ascii: "R"))
     }
 
     static func trimmed(_ text: UnsafePointer<CChar>?) -> String {

@@ -265,7 +265,6 @@ import Testing
             + "CREATE TRIGGER t BEFORE INSERT ON evt_consumers FOR EACH ROW EXECUTE FUNCTION f()",
         "CREATE TABLE mine (consumer varchar(64) REFERENCES evt_consumers (ident))",
         "CREATE PUBLICATION p FOR TABLE evt_consumers WITH (publish = 'insert, update')",
-        "ALTER TABLE evt_consumers ENABLE ROW LEVEL SECURITY; CREATE POLICY part ON evt_consumers USING (id > 3)",
         "CREATE TABLE more () INHERITS (evt_consumers)",
         "REVOKE TRUNCATE ON evt_consumers FROM evt_pusher",
     ])

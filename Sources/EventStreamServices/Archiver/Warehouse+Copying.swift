@@ -172,7 +172,7 @@ extension Warehouse {
                 throw OtherArchiver(archiver: store.archiver, holder: holder)
             }
             throw error
-        } catch let error as PostgresError where error.isRefusal {
+        } catch let error as PostgresError where error.isOfRowSecurity {
             // A new connection finds out what is so, such as a policy that would hide rows.
             connection.close()
             throw error

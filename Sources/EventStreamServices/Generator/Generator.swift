@@ -256,7 +256,7 @@ final class GeneratorEngine {
                 self.failed(batch.events, failure)
             }
             // A new connection finds out what is so, such as a policy that would hide rows.
-            if case .failure(let error) = result, error.isRefusal { self.database.restart(because: error) }
+            if case .failure(let error) = result, error.isOfRowSecurity { self.database.restart(because: error) }
             if self.database.current == nil { self.waitForDatabase() } else { self.commitNext() }
         }
     }
