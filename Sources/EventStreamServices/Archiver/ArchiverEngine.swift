@@ -140,7 +140,7 @@ final class ArchiverEngine {
     }
 
     private func report(_ error: any Error, _ words: String, first: EventID? = nil) {
-        guard trouble.isNews("\(error)") else { return }
+        guard trouble.isNews("\(words): \(error)") else { return }
         let more: Logger.Metadata = first.map { [.first: "\($0)"] } ?? [:]
         logger.log(
             level: error is Warehouse.OtherArchiver ? .warning : .error, "\(words)\(ArchiverEngine.advice(for: error))",
