@@ -33,7 +33,11 @@ import ZeroMQ
                     try? await eventually("a probe", within: .milliseconds(500)) { !types.isEmpty }
                 }
                 // Many times what may wait.
-                for _ in 0..<12 { try await recordLarge(8, pipeline) }
+                for batch in 1...12 {
+                    try await recordLarge(8, pipeline)
+                    // On a busy machine this subscriber would be the slow one.
+                    try await eventually("a batch") { types.filter { $0 == "LARGE" }.count >= batch * 8 }
+                }
                 try await pipeline.record("END")
                 try await eventually("the end") { types.contains("END") }
                 #expect(types.filter { $0 == "LARGE" }.count == 96)
