@@ -72,7 +72,7 @@ public enum Settings {
     public static let failOver = Setting(
         name: "EVT_FAILOVER", standard: "automatic",
         meaning: "where the timeline of the active database has changed: automatic begins a new generation of the stream, manual "
-            + "waits for `evt generation --renew`")
+            + "waits for `evt generation --renew` or `--fork`")
     public static let maxRequestBytes = Setting(
         name: "EVT_MAX_REQUEST_BYTES", standard: "65536", meaning: "bytes a request may have: 1024 to 67108864")
     public static let discardPollPeriod = Setting(
