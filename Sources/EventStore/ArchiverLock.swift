@@ -50,12 +50,18 @@ extension HistoryStore {
         let ident = Parameter.text(archiver.description)
         let taken = try await connection.query(Statement("SELECT pg_try_advisory_lock(\(key))"), [ident])
         guard taken.bool(0, 0) == true else { return false }
-        try await connection.query(
-            Statement(
-                """
-                UPDATE \(tables.positions.sql) SET keep_alive = $2::bigint / 1000.0
-                WHERE ident = $1 AND keep_alive <> $2::bigint / 1000.0
-                """), [ident, .int8(Int64(keepAlive / .milliseconds(1)))])
+        do {
+            try await connection.query(
+                Statement(
+                    """
+                    UPDATE \(tables.positions.sql) SET keep_alive = $2::bigint / 1000.0
+                    WHERE ident = $1 AND keep_alive <> $2::bigint / 1000.0
+                    """), [ident, .int8(Int64(keepAlive / .milliseconds(1)))])
+        } catch {
+            // Whoever does not know that it has the lock would keep it from all others.
+            if connection.isOpen { try await giveUpLock(on: connection) }
+            throw error
+        }
         return true
     }
 
