@@ -279,7 +279,13 @@ final class GeneratorEngine {
                 logger.warning("events could not be recorded", metadata: line.metadata([.error: "\(error)"]))
             }
         }
-        for pending in events { server?.answer(pending.peer, pending.rid, failure.answer) }
+        // Of several it is not known which one was refused: none of them is to blame.
+        let answer =
+            events.count > 1 && failure.isRefusal
+            ? FutoInError.internalError(
+                "the event was not recorded: another one of its commit was refused: \(failure.error.message)")
+            : failure.answer
+        for pending in events { server?.answer(pending.peer, pending.rid, answer) }
     }
 
     /// Nothing of the batch was recorded. Halves, down to single events, find those at fault; the others are recorded, in order and
