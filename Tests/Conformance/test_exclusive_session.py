@@ -35,6 +35,16 @@ def test_stop_receiving_ends_the_session_at_once(source, peer, consumer, event_t
     assert peer.groups_within(QUIET) == []
 
 
+def test_who_stops_before_its_session_has_begun_keeps_nobody_out(source, peer, rival, consumer, event_type):
+    for _ in range(3):
+        peer.request("futoin.evt.push:1.1:readyToReceive", {"component": consumer, "want": [event_type]})
+        assert peer.stop(consumer) is True
+    ready_when_free(rival, consumer, [event_type])
+    event_id = source.add_event(event_type)
+    assert rival.next_group().ids == [int(event_id)]
+    assert peer.groups_within(QUIET) == []
+
+
 def test_the_rival_gets_its_session_once_the_first_has_stopped(source, peer, rival, consumer, event_type):
     peer.ready(consumer, [event_type])
     with refused("ConsumerBusy"):

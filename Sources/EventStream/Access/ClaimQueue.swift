@@ -19,7 +19,10 @@ public struct ClaimQueue<Consumer: Hashable, Start> {
     private struct Turn {
         /// When all claims so far are paid for.
         var paid: MonotonicTime
-        var isUnderWay = false
+        /// Who has the claim that is under way.
+        var current: Start?
+        /// Whether nobody wants its outcome any more.
+        var isWithdrawn = false
         var waiting: [Start] = []
     }
 
@@ -31,7 +34,7 @@ public struct ClaimQueue<Consumer: Hashable, Start> {
     /// Consumers that are known.
     public var count: Int { turns.count }
 
-    public func isUnderWay(_ consumer: Consumer) -> Bool { turns[consumer]?.isUnderWay ?? false }
+    public func isUnderWay(_ consumer: Consumer) -> Bool { turns[consumer]?.current != nil }
 
     /// - Parameter replacing: what becomes of one that waits and the new one: one start that stands for both, or nil.
     public mutating func add(
@@ -40,8 +43,8 @@ public struct ClaimQueue<Consumer: Hashable, Start> {
         prune(at: now)
         var turn = turns[consumer] ?? Turn(paid: now)
         defer { turns[consumer] = turn }
-        guard turn.isUnderWay else {
-            turn.isUnderWay = true
+        guard turn.current != nil else {
+            turn.current = start
             turn.paid = max(turn.paid, now) + ClaimQueue.interval
             return .begins(after: max(.zero, turn.paid - now - ClaimQueue.interval * ClaimQueue.burst))
         }
@@ -60,14 +63,28 @@ public struct ClaimQueue<Consumer: Hashable, Start> {
         guard var turn = turns[consumer] else { return [] }
         defer { turns[consumer] = turn }
         let waiting = turn.waiting
-        (turn.isUnderWay, turn.waiting) = (false, [])
+        (turn.current, turn.isWithdrawn, turn.waiting) = (nil, false, [])
         return waiting
     }
+
+    /// Some of those who ask want nothing any more. The claim that is under way goes on; its outcome is of no use then.
+    ///
+    /// - Returns: those who waited.
+    public mutating func withdraw(_ consumer: Consumer, _ isMeant: (Start) -> Bool) -> [Start] {
+        guard var turn = turns[consumer] else { return [] }
+        defer { turns[consumer] = turn }
+        if let current = turn.current, isMeant(current) { turn.isWithdrawn = true }
+        let withdrawn = turn.waiting.filter(isMeant)
+        turn.waiting.removeAll(where: isMeant)
+        return withdrawn
+    }
+
+    public func isWithdrawn(_ consumer: Consumer) -> Bool { turns[consumer]?.isWithdrawn ?? false }
 
     /// Names that were asked for once must not stay for ever.
     private mutating func prune(at now: MonotonicTime) {
         guard turns.count >= pruneAt else { return }
-        turns = turns.filter { $0.value.isUnderWay || now < $0.value.paid }
+        turns = turns.filter { $0.value.current != nil || now < $0.value.paid }
         pruneAt = max(1000, turns.count * 2)
     }
 }

@@ -39,6 +39,7 @@ extension PusherEngine {
             try readyToReceive(.init(component, want: want, precise: precise, peer: peer, rid: rid, asksOrigin: origin))
         case .stopReceiving(let component):
             let answer = { [unowned self] in _ = self.server?.answer(peer, rid, .true) }
+            withdraw(component, of: peer)
             guard let session = sessions.session(of: peer, component) else { return answer() }
             end(session, because: "its receiver stopped", completion: answer)
         case .lag(let component): try lag(of: component, rid: rid, peer: peer)

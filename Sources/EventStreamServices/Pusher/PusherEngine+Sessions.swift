@@ -123,10 +123,22 @@ extension PusherEngine {
 
     private func claimEnded(_ consumer: ConsumerIdentity) { for start in claims.ended(consumer) { retry(start) } }
 
+    /// The peer stops before its session has begun.
+    func withdraw(_ component: ConsumerComponent, of peer: Peer) {
+        let consumer = ConsumerIdentity(user: peer.user, component: component)
+        for start in claims.withdraw(consumer, { $0.peer.identity == peer.identity && $0.peer.caller === peer.caller }) {
+            end(start)
+        }
+    }
+
+    /// Its session has begun and ended.
+    private func end(_ start: Start) { for call in start.calls { server?.answer(start.peer, call.rid, .true) } }
+
     private func claimNow(_ start: Start) {
         // Nobody waits for the answer any more, perhaps.
-        guard server?.isConnected(start.peer) ?? false else {
+        guard server?.isConnected(start.peer) ?? false, !claims.isWithdrawn(start.consumer) else {
             turnEnded(start.peer)
+            end(start)
             return claimEnded(start.consumer)
         }
         guard store.usableWork != nil else {
@@ -150,6 +162,9 @@ extension PusherEngine {
     private func claimed(_ start: Start, _ result: Result<ConsumerStore.Claim, PostgresError>) {
         turnEnded(start.peer)
         switch result {
+        case .success(.claimed(let position, let epoch, _)) where claims.isWithdrawn(start.consumer):
+            store.release(start.consumer, epoch: epoch, position: position)
+            end(start)
         case .success(.claimed(let position, let epoch, _))
         where sessions.count(of: start.peer.account) >= configuration.limits.userSessions:
             // Others of its claims were under way at the same time.

@@ -56,6 +56,18 @@ import Testing
         #expect(add("p", 0, after: interval * 3) == .begins(after: .zero))
     }
 
+    @Test mutating func whoWithdrawsWaitsNoMoreAndItsClaimIsOfNoUse() {
+        _ = add("p", 1)
+        _ = add("p", 2)
+        _ = add("q", 3)
+        let withdrawn = queue.withdraw("A") { $0.peer == "p" }
+        #expect(withdrawn == [Ask(peer: "p", calls: [2])])
+        #expect(queue.isWithdrawn("A"))
+        let waiting = queue.ended("A")
+        #expect(waiting == [Ask(peer: "q", calls: [3])])
+        #expect(!queue.isWithdrawn("A"))
+    }
+
     @Test mutating func namesAskedForOnceAreForgotten() {
         for number in 0..<100_000 {
             _ = add("p", number, of: "\(number)", after: .milliseconds(number))
