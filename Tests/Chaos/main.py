@@ -181,7 +181,7 @@ def main() -> int:
     if unknown := set(only) - set(schedule.KINDS):
         parser.error(f"no such fault: {', '.join(sorted(unknown))}")
     faults = [fault for fault in schedule.draw(seed, arguments.seconds)
-              if (fault.kind in only if only else fault.kind not in schedule.LATER) and not arguments.operator]
+              if (not only or fault.kind in only) and not arguments.operator]
     if arguments.show:
         for fault in faults:
             print(f"{fault.at:7.2f} {fault}")

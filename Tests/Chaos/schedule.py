@@ -53,9 +53,6 @@ TRACKS = [
     Track("neighbour", 6.0, {"table_lock": 2, "policy": 1}), Track("log", 5.0, {"log_stall": 1}),
 ]
 
-LATER: set[str] = {"policy", "log_stall"}
-"""Not hit with unless they are named: what has to withstand them is not there yet."""
-
 LOST_HOST = "lost_host"
 """In the end the primary's machine may be gone for good, silently; the standby is all there is."""
 
