@@ -188,15 +188,21 @@ public struct TableRewriting: Sendable {
 
     /// Ends whoever has a table locked for this and has stopped in the midst: a process that is frozen.
     public static func endFrozen(_ key: Int64, on connection: Connection, completion: @escaping (Int) -> Void) {
-        connection.submit(
-            Statement(
-                """
-                SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-                WHERE \(isAdvisoryLock("l", of: "$1::bigint")) AND a.usename = current_user AND a.wait_event = 'ClientRead'
-                    AND a.query_start < clock_timestamp() - interval '3 seconds'
-                """), [.int8(key)]
-        ) { completion((try? $0.get())?.count ?? 0) }
+        connection.submit(ending, [.int8(key)]) { completion((try? $0.get())?.count ?? 0) }
     }
+
+    /// The same of the one that makes this table anew.
+    public func endFrozen(on connection: Connection) async throws(PostgresError) -> Int {
+        try await connection.query(TableRewriting.ending, [.int8(key)]).count
+    }
+
+    private static let ending = Statement(
+        """
+        SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+        WHERE \(isAdvisoryLock("l", of: "$1::bigint")) AND a.usename = current_user
+            AND a.wait_event IN ('ClientRead', 'ClientWrite')
+            AND a.query_start < clock_timestamp() - interval '3 seconds'
+        """)
 }
 
 extension Rows {

@@ -36,11 +36,8 @@ public struct UpkeepPlan<Table: Hashable & Sendable>: Sendable {
         }.sorted { $0.value > $1.value }.map(\.key)
     }
 
-    /// How long statements that use the table may be waited for: less than others wait for a lock, if that is enough; and in any
-    /// case less than a deadlock takes to be found.
-    public func patience(for table: Table) -> Duration {
-        (states[table]?.failures ?? 0) < 3 ? .milliseconds(400) : .milliseconds(900)
-    }
+    /// How long statements that use the table may be waited for: less than others wait for a lock, and than a deadlock takes to be found.
+    public static var patience: Duration { .milliseconds(400) }
 
     public mutating func ended(_ table: Table, _ outcome: Outcome, at now: MonotonicTime) {
         var state = states[table] ?? State(fresh: 0)

@@ -216,9 +216,9 @@ final class Warehouse {
                 configuration.url, in: configuration.file, applicationName: "evt-archiver", settings: settings), on: loop)
         do {
             let store = try await HistoryStore.load(configuration.tables, archiver: identity, from: connection)
-            let found = try await store.begin(configuration.want, on: connection)
             let rewriting = try await TableRewriting.positions(of: store.tables, on: connection)
             upkeep.rewriting = { _ in rewriting }
+            let found = try await begin(store, rewriting, on: connection)
             (months, partitionsMade, checked, isComplete) = ([], nil, nil, false)
             (self.connection, self.store, standing) = (connection, store, found)
             (hasLock, introducedSession) = (false, nil)
@@ -231,6 +231,20 @@ final class Warehouse {
             let blamed = await blamed(error, over: connection)
             connection.close()
             throw blamed
+        }
+    }
+
+    private func begin(
+        _ store: HistoryStore, _ rewriting: TableRewriting, on connection: Connection
+    ) async throws -> HistoryStore.Standing {
+        do {
+            return try await store.begin(configuration.want, on: connection)
+        } catch let error as PostgresError where error.sqlState == "55P03" {
+            // Somebody has the positions locked: perhaps an archiver that was making the table anew, and is frozen.
+            if try await rewriting.endFrozen(on: connection) > 0 {
+                logger.warning("a frozen process had the table of positions locked; its connection was ended")
+            }
+            throw error
         }
     }
 

@@ -17,7 +17,10 @@ extension PusherStore {
             // A lost connection begins anew with a sign of life; a statement that failed is tried again soon.
             guard case .success(let pulse) = result else {
                 // Not permitted: a new connection finds out what is so, such as a policy that would hide rows.
-                if case .failure(let error) = result, error.isOfRowSecurity { return self.work.restart(because: error) }
+                if case .failure(let error) = result {
+                    if error.isOfRowSecurity { return self.work.restart(because: error) }
+                    self.endFrozen(because: error, on: connection)
+                }
                 return self.beat(after: min(self.beatInterval, .milliseconds(500)))
             }
             self.beat(after: self.beatInterval)

@@ -61,6 +61,7 @@ extension PusherStore {
                 }
             case .failure(let error):
                 self.book.finished([])
+                self.endFrozen(because: error, on: connection)
                 self.errors.positions = "positions cannot be stored: \(error)"
                 if self.told.isNews("positions: \(error)") {
                     self.logger.warning("positions could not be stored; trying again", metadata: [.error: "\(error)"])

@@ -15,15 +15,26 @@ extension PusherStore {
         TableRewriting.sizes(of: tables, on: connection) { [weak self] result in
             switch result {
             case .success(let sizes): self?.upkeep.saw(Dictionary(zip(tables, sizes), uniquingKeysWith: { $1 }))
-            case .failure(let error) where error.sqlState == "55P03":
-                // Somebody has one locked: perhaps a pusher that was making it anew, and is frozen.
-                TableRewriting.endFrozen(info.rewritingKey, on: connection) { ended in
-                    guard ended > 0 else { return }
-                    self?.logger.warning("a frozen process had a table of the stream locked; its connection was ended")
-                }
-            case .failure: break
+            case .failure(let error): self?.endFrozen(because: error, on: connection)
             }
         }
+    }
+
+    /// Somebody has a table locked: perhaps a pusher that was making it anew, and is frozen.
+    func endFrozen(because error: PostgresError, on connection: Connection) {
+        guard error.sqlState == "55P03", let info else { return }
+        TableRewriting.endFrozen(info.rewritingKey, on: connection) { [weak self] ended in self?.tellFrozen(ended) }
+    }
+
+    /// The same while a connection is prepared.
+    func endFrozen(_ info: StreamInfo, because error: any Error, on connection: Connection) async {
+        guard (error as? PostgresError)?.sqlState == "55P03", connection.isOpen else { return }
+        tellFrozen((try? await TableRewriting(info.tables.consumers, of: info).endFrozen(on: connection)) ?? 0)
+    }
+
+    private func tellFrozen(_ ended: Int) {
+        guard ended > 0 else { return }
+        logger.warning("a frozen process had a table of the stream locked; its connection was ended")
     }
 
     /// The stream is settled further than before.

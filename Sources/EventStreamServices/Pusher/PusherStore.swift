@@ -232,6 +232,15 @@ final class PusherStore {
 extension PusherStore: PersistentConnectionDelegate {
     func prepare(_ connection: Connection, of keeper: PersistentConnection) async throws {
         let info = try await StreamInfo.load(configuration.database.tables, from: connection, writing: true)
+        do {
+            try await prepare(connection, of: keeper, info)
+        } catch {
+            await endFrozen(info, because: error, on: connection)
+            throw error
+        }
+    }
+
+    private func prepare(_ connection: Connection, of keeper: PersistentConnection, _ info: StreamInfo) async throws {
         let generations = GenerationStore(info)
         let identity = try await generations.identity(on: connection)
         guard keeper === work else {

@@ -54,8 +54,7 @@ final class TableUpkeep {
         defer { isWorking = false }
         for (table, rewriting) in tables where !isStopped {
             do {
-                let outcome = try await rewriting.carryOut(
-                    on: try await connected(), patience: plan.patience(for: table))
+                let outcome = try await rewriting.carryOut(on: try await connected(), patience: UpkeepPlan<TableName>.patience)
                 report(outcome, of: table)
             } catch {
                 plan.ended(table, .busy, at: .now)

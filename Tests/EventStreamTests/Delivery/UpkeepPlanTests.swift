@@ -24,7 +24,6 @@ import Testing
         var (plan, now) = (Plan(), start)
         var pauses: [Duration] = []
         for _ in 0..<10 {
-            #expect(plan.patience(for: "a") == (pauses.count < 3 ? .milliseconds(400) : .milliseconds(900)))
             plan.ended("a", .busy, at: now)
             let begun = now
             while plan.due(["a": 9 * Plan.least], at: now).isEmpty { now += .milliseconds(100) }
