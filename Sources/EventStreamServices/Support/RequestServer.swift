@@ -23,6 +23,7 @@ final class RequestServer {
     private var pressureTimer: Timer?
     private var sweepTimer: Timer?
     private var unheard: [Int32: UInt64] = [:]
+    private var mustSweepAgain = false
     private let logger: Logger
     private var peerLog = PeerLog()
     private var reserve: DescriptorReserve
@@ -332,14 +333,21 @@ final class RequestServer {
     /// something.
     private func cutUnheardPeers() {
         unheard.merge(connections.unheard) { $1 }
-        guard sweepTimer == nil else { return }
+        mustSweepAgain = true
+        if sweepTimer == nil { sweepLater() }
+    }
+
+    private func sweepLater() {
         sweepTimer = loop.schedule(after: .seconds(2)) { [weak self] in
             guard let self else { return }
             self.sweepTimer = nil
             self.monitor?.dispatch()
             let present = self.connections.unheard
             for (connection, number) in self.unheard where present[connection] == number { PeerConnection(connection).cut() }
-            self.unheard = [:]
+            // libzmq tells of the end of a connection before it forgets its routing id: who came in between was ignored, too.
+            self.unheard = self.mustSweepAgain ? present.filter { self.unheard[$0.key] != $0.value } : [:]
+            self.mustSweepAgain = false
+            if !self.unheard.isEmpty { self.sweepLater() }
         }
     }
 
