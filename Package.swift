@@ -20,13 +20,9 @@ let package = Package(
     name: "eventstream",
     products: roles.map { .executable(name: $0, targets: [$0]) } + [
         .executable(name: "evt", targets: ["evt"]),
-        .executable(name: "evt-load", targets: ["evt-load"]),
-        .executable(name: "evt-bench", targets: ["evt-bench"]),
         .library(name: "EventStream", targets: ["EventStream"]),
         .library(name: "EventStreamClient", targets: ["EventStreamClient"]),
         .library(name: "EventStreamServices", targets: ["EventStreamServices"]),
-        .library(name: "Postgres", targets: ["Postgres"]),
-        .library(name: "ZeroMQ", targets: ["ZeroMQ"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -81,24 +77,25 @@ let package = Package(
                 "Postgres", "ZeroMQ", argumentParser, logging, lifecycle,
                 .product(name: "SystemPackage", package: "swift-system"),
             ], swiftSettings: strict),
-        .executableTarget(
-            name: "evt-bench",
-            dependencies: [
-                "CommandLineSupport", "EventLoop", "EventStore", "EventStream", "EventStreamClient", "Postgres", "ZeroMQ",
-                argumentParser,
-            ], swiftSettings: strict),
-        .executableTarget(
-            name: "evt-load",
-            dependencies: [
-                "CommandLineSupport", "EventLoop", "EventStore", "EventStream", "EventStreamClient", "EventStreamServices",
-                "Postgres", "ZeroMQ", argumentParser, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
-            ], swiftSettings: strict),
     ]
         + roles.map {
             .executableTarget(
                 name: $0, dependencies: ["CommandLineSupport", "EventStreamServices", argumentParser], swiftSettings: strict)
         }
         + [
+            // What loads and measures a pipeline.
+            .executableTarget(
+                name: "evt-bench",
+                dependencies: [
+                    "CommandLineSupport", "EventLoop", "EventStore", "EventStream", "EventStreamClient", "Postgres", "ZeroMQ",
+                    argumentParser,
+                ], path: "Tests/Bench", swiftSettings: strict),
+            .executableTarget(
+                name: "evt-load",
+                dependencies: [
+                    "CommandLineSupport", "EventLoop", "EventStore", "EventStream", "EventStreamClient", "EventStreamServices",
+                    "Postgres", "ZeroMQ", argumentParser, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+                ], path: "Tests/Load", swiftSettings: strict),
             // Tests: without I/O, against PostgreSQL and sockets, and of the built binaries.
             .target(
                 name: "TestSupport", dependencies: ["EventLoop", "EventStore", "EventStream", "Postgres"],
