@@ -10,6 +10,8 @@ public struct GenerationStore: Sendable {
     public struct Identity: Hashable, Sendable {
         public let generation: StreamGeneration
         public let place: StreamPlace
+
+        public init(generation: StreamGeneration, place: StreamPlace) { (self.generation, self.place) = (generation, place) }
     }
 
     /// What has been found, and done about it.
@@ -21,6 +23,10 @@ public struct GenerationStore: Sendable {
         public var lacksEvents = false
         /// Why ids may come again nevertheless: what the role must be granted.
         public let complaint: String?
+
+        public init(identity: Identity, reason: String? = nil, lacksEvents: Bool = false, complaint: String? = nil) {
+            (self.identity, self.reason, self.lacksEvents, self.complaint) = (identity, reason, lacksEvents, complaint)
+        }
     }
 
     private let info: StreamInfo
@@ -111,7 +117,7 @@ public struct GenerationStore: Sendable {
         case .same, .begun:
             try await note(seen, on: connection)
             return Finding(
-                identity: Identity(generation: seen.generation, place: seen.place), reason: nil, complaint: nil)
+                identity: Identity(generation: seen.generation, place: seen.place))
         case .over:
             throw StoreError(
                 """

@@ -64,16 +64,18 @@ public struct PusherRegistry: Sendable {
     /// What a pusher learns with each sign of life.
     public struct Pulse: Sendable {
         /// Every pusher's beat, the own one included, and how often it means to give one.
-        public fileprivate(set) var beats: [Int64: (beat: Int64, interval: Duration)] = [:]
+        public var beats: [Int64: (beat: Int64, interval: Duration)] = [:]
         /// Which consumers are this pusher's, and with which epoch: an operator or another pusher may have taken one away.
-        public fileprivate(set) var owned: [ConsumerIdentity: Int64] = [:]
+        public var owned: [ConsumerIdentity: Int64] = [:]
         /// Bytes of the small tables that are written all the time.
-        public fileprivate(set) var sizes: [TableName: Int] = [:]
+        public var sizes: [TableName: Int] = [:]
         /// Whether others still count on this pusher.
-        public fileprivate(set) var isAlive = false
+        public var isAlive = false
         /// The settled id that is stored now; nil if the database is not the one it was: restored, fed by a subscription, or somebody
         /// found that it went back.
-        public fileprivate(set) var stored: EventID?
+        public var stored: EventID?
+
+        public init() {}
     }
 
     /// Gives a sign of life, stores how far the stream is settled, and looks around.

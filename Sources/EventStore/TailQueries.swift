@@ -45,6 +45,10 @@ public struct TailQueries: Sendable {
         /// The last id that was drawn; nil if the role may not know.
         public let drawn: EventID?
 
+        public init(newest: EventID?, holders: Set<SettledHorizon.Holder>, drawn: EventID?) {
+            (self.newest, self.holders, self.drawn) = (newest, holders, drawn)
+        }
+
         init(_ rows: Rows) {
             drawn = (0..<rows.count).lazy.compactMap { rows.int($0, 3) }.first.map { EventID($0) }
             newest = (0..<rows.count).lazy.compactMap { rows.int($0, 2) }.first.map { EventID($0) }

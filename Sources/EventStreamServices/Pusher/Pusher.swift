@@ -69,20 +69,18 @@ public struct Pusher: Service, Reloadable, Monitored {
         try configuration.liveBind.requireLocal(setting: "EVT_LIVE_BIND", allowed: isOpen)
         let (configuration, logger, monitor) = (configuration, logger, monitor)
         try await ServiceRunner.run { loop in
-            let engine = try PusherEngine(configuration, loop: loop, logger: logger)
-            engine.start()
-            monitor.attach(loop) { [weak engine] in
-                engine?.readiness ?? .stopping
-            } serves: { [weak engine] in
-                engine?.served
-            } collect: { [weak engine] completion in
-                if let engine { engine.collect(completion) } else { completion() }
+            let process = try PusherProcess(configuration, loop: loop, logger: logger)
+            process.start()
+            monitor.attach(loop) { [weak process] in
+                process?.readiness ?? .stopping
+            } serves: { [weak process] in
+                process?.served
+            } collect: { [weak process] completion in
+                if let process { process.collect(completion) } else { completion() }
             }
             await ServiceRunner.untilShutdown()
             monitor.detach()
-            await engine.stop()
-            await ServiceRunner.settle(loop)
-            withExtendedLifetime(engine) {}
+            await process.stop()
         }
     }
 }

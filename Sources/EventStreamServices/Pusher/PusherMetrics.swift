@@ -63,16 +63,12 @@ final class PusherMetrics {
 
     /// Brings the gauges up to date.
     func show(_ table: SessionTable, subscribers count: Int, gap: SettledHorizon.Gap?, at now: MonotonicTime) {
-        sessions.set(table.all.count)
+        sessions.set(table.count)
         subscribers.set(count)
         gaps.set(gap == nil ? 0 : 1)
         gapAge.set(gap.map { ($0.age(at: now) / .seconds(1)) } ?? 0)
         for (consumer, figures) in consumers {
-            guard let session = table.reliable(consumer), case .reliable(let delivery, _) = session.kind else {
-                figures.inFlight.set(0)
-                continue
-            }
-            figures.inFlight.set(delivery.eventsInFlight)
+            figures.inFlight.set(table.reliable(consumer)?.machine.delivery.eventsInFlight ?? 0)
         }
     }
 }

@@ -4,7 +4,7 @@ import Logging
 import ZeroMQ
 
 /// Receives calls on a ROUTER socket and sends answers; tells when connections close.
-final class RequestServer {
+final class RequestServer: PeerPort {
     private let socket: Socket
     private let loop: EventLoop
     private let sizeLimit: Int
@@ -152,6 +152,8 @@ final class RequestServer {
     /// Whether the peer's connection is there, as far as is known.
     func isConnected(_ peer: Peer) -> Bool { peers.connection(of: peer.identity) != nil }
 
+    func isCurrent(_ caller: Caller) -> Bool { access.isCurrent(caller) }
+
     /// While there is too little room, peers that take nothing at all for a second lose their connections and with them
     /// what waits; they may come back.
     private func cutStuckPeersSoon() {
@@ -176,16 +178,6 @@ final class RequestServer {
             }
             self.cutStuckPeersSoon()
         }
-    }
-
-    @discardableResult
-    func answer(_ peer: Peer, _ rid: RequestID?, _ result: RawJSON) -> SendOutcome {
-        answer(peer, .init(outcome: .success(result), rid: rid))
-    }
-
-    @discardableResult
-    func answer(_ peer: Peer, _ rid: RequestID?, _ error: FutoInError) -> SendOutcome {
-        answer(peer, .init(outcome: .failure(error), rid: rid))
     }
 
     func send(_ peer: Peer, _ payload: [UInt8]) -> SendOutcome {

@@ -1,5 +1,3 @@
-import EventLoop
-
 /// Calls that wait a moment for the database instead of failing at once: while a process starts, or reconnects.
 struct HeldCalls {
     /// How long a call waits, and how many do at most: of all, and of one account.
@@ -9,7 +7,7 @@ struct HeldCalls {
 
     private var calls: [() -> Void] = []
     private var counts: [Account: Int] = [:]
-    private var timer: Timer?
+    private var timer: (any ScheduledCall)?
 
     func hasRoom(for account: Account) -> Bool {
         let held = counts[account] ?? 0
@@ -20,11 +18,11 @@ struct HeldCalls {
     ///   - call: carries the call out, or answers that it cannot be.
     ///   - expire: called once, when the patience is over.
     mutating func hold(
-        _ call: @escaping () -> Void, of account: Account, on loop: EventLoop, expire: @escaping () -> Void
+        _ call: @escaping () -> Void, of account: Account, on loop: any LoopPort, expire: @escaping () -> Void
     ) {
         calls.append(call)
         counts[account, default: 0] += 1
-        if timer == nil { timer = loop.schedule(after: HeldCalls.patience, expire) }
+        if timer == nil { timer = loop.after(HeldCalls.patience, expire) }
     }
 
     mutating func takeAll() -> [() -> Void] {

@@ -4,37 +4,75 @@ import EventStream
 import Postgres
 
 /// An archiver introduces itself: which warehouse its session archives into (protocol, section 5).
-extension PusherEngine {
+final class ArchiveCalls {
+    private let port: any ArchivePort
+    private let loop: any LoopPort
+    private let head: HeadDriver
+    private let table: SessionTable
+    private let peers: any PeerPort
+    private let turns: CallTurns
+    private var isStopped = false
+
     /// Each call takes a connection of its own, so that a commit that waits for a standby holds up nobody else; so there are
     /// pauses between those of one peer.
     private static let pause = Duration.milliseconds(100)
+
+    init(
+        _ port: any ArchivePort, loop: any LoopPort, head: HeadDriver, table: SessionTable, peers: any PeerPort, turns: CallTurns
+    ) {
+        self.port = port
+        self.loop = loop
+        self.head = head
+        self.table = table
+        self.peers = peers
+        self.turns = turns
+    }
+
+    func stop() { isStopped = true }
 
     func archive(
         _ component: ConsumerComponent, known: String?, token: String, rid: RequestID?, peer: Peer
     ) throws(FutoInError) {
         guard !component.isLive else { throw .liveNotAllowed("live receivers archive nothing") }
-        try requireReliable()
-        try inTurn(peer) { [unowned self] in
+        try turns.inTurn(peer) {
             let consumer = ConsumerIdentity(user: peer.user, component: component)
-            guard let session = self.sessions.session(of: peer, component), !session.isReleased,
-                case .reliable(_, let epoch) = session.kind, let generation = self.tail.identity?.generation
-            else { return self.answerArchive(peer, rid, .failure(.consumerBusy("this peer has no session of \(consumer)"))) }
-            let (box, home) = (Unchecked((self, peer)), LoopActor(loop: self.loop))
-            Task {
-                await home.run { loop in
-                    let outcome = await PusherEngine.admit(
-                        token, of: consumer, known: known, epoch: epoch, generation: generation,
-                        in: box.value.0.configuration.database, on: loop)
-                    let (engine, peer) = box.value
-                    if !engine.isStopped { engine.answerArchive(peer, rid, outcome) }
-                }
+            guard let session = self.table.session(of: peer, component) as? ReliableSession, !session.machine.isReleased,
+                let generation = self.head.identity?.generation
+            else { return self.answer(peer, rid, .failure(.consumerBusy("this peer has no session of \(consumer)"))) }
+            self.port.admit(token, of: consumer, known: known, epoch: session.machine.epoch, generation: generation) {
+                if !self.isStopped { self.answer(peer, rid, $0) }
             }
         }
     }
 
-    private func answerArchive(_ peer: Peer, _ rid: RequestID?, _ outcome: Result<RawJSON, FutoInError>) {
-        if access.isCurrent(peer.caller) { server?.answer(peer, .init(outcome: outcome, rid: rid)) }
-        loop.schedule(after: PusherEngine.pause) { [weak self] in self?.turnEnded(peer) }
+    private func answer(_ peer: Peer, _ rid: RequestID?, _ outcome: Result<RawJSON, FutoInError>) {
+        if peers.isCurrent(peer.caller) { peers.answer(peer, .init(outcome: outcome, rid: rid)) }
+        loop.after(ArchiveCalls.pause) { self.turns.ended(peer) }
+    }
+}
+
+/// Notes the warehouse in PostgreSQL.
+final class ArchiveLink: ArchivePort {
+    private let database: DatabaseConfiguration
+    private let home: LoopActor
+
+    init(_ database: DatabaseConfiguration, loop: EventLoop) {
+        self.database = database
+        home = LoopActor(loop: loop)
+    }
+
+    func admit(
+        _ token: String, of consumer: ConsumerIdentity, known: String?, epoch: Int64, generation: StreamGeneration,
+        _ completion: @escaping (Result<RawJSON, FutoInError>) -> Void
+    ) {
+        let completion = Unchecked(completion)
+        Task { [home, database] in
+            await home.run { loop in
+                completion.value(
+                    await ArchiveLink.admit(
+                        token, of: consumer, known: known, epoch: epoch, generation: generation, in: database, on: loop))
+            }
+        }
     }
 
     private static func admit(

@@ -17,23 +17,23 @@ struct GapLog {
         return true
     }
 
-    func waiting(_ gap: SettledHorizon.Gap, for holders: String) {
+    func waiting(_ gap: SettledHorizon.Gap, for holders: String, at now: MonotonicTime) {
         logger.warning(
             "events wait for a transaction that has recorded earlier ones and is still open",
             metadata: [
-                .position: "\(gap.after)", .holders: "\(holders)", .since: "\(wallClock(of: gap.openedAt))",
+                .position: "\(gap.after)", .holders: "\(holders)", .since: "\(wallClock(of: gap.openedAt, now))",
             ])
     }
 
     /// What the clock on the wall said, to the second.
-    private func wallClock(of moment: MonotonicTime) -> EventTimestamp {
-        EventTimestamp(microseconds: (Int64(time(nil)) - (MonotonicTime.now - moment).components.seconds) * 1_000_000)
+    private func wallClock(of moment: MonotonicTime, _ now: MonotonicTime) -> EventTimestamp {
+        EventTimestamp(microseconds: (Int64(time(nil)) - (now - moment).components.seconds) * 1_000_000)
     }
 
-    mutating func closed() {
+    mutating func closed(at now: MonotonicTime) {
         if let openedAt {
             logger.info(
-                "events flow again", metadata: [.seconds: "\((MonotonicTime.now - openedAt).components.seconds)"])
+                "events flow again", metadata: [.seconds: "\((now - openedAt).components.seconds)"])
         }
         reportedAt = nil
         openedAt = nil

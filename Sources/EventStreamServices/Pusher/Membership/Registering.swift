@@ -1,0 +1,47 @@
+import EventStore
+import EventStream
+import Postgres
+
+/// Registering shares the lock that the discarder has for itself while it deletes. Who else has it keeps everybody from registering, so
+/// it is waited for, for a while, beside everything else the connection does, and named after that.
+final class Registering {
+    private let consumer: ConsumerIdentity
+    private let want: EventFilter
+    private let limit: Int
+    private let link: ConsumerLink
+    private let completion: (Result<Bool, PostgresError>) -> Void
+    private let deadline = MonotonicTime.now + .seconds(4)
+
+    init(
+        _ consumer: ConsumerIdentity, want: EventFilter, limit: Int, on link: ConsumerLink,
+        _ completion: @escaping (Result<Bool, PostgresError>) -> Void
+    ) {
+        self.consumer = consumer
+        self.want = want
+        self.limit = limit
+        self.link = link
+        self.completion = completion
+    }
+
+    func attempt() {
+        guard let (statements, connection) = link.present else { return completion(.failure(.unreachable)) }
+        statements.consumers.register(consumer, want: want, limit: limit, on: connection) { result in
+            guard case .failure(let error) = result, error.sqlState == "55P03" else { return self.completion(result) }
+            self.wait(for: error)
+        }
+    }
+
+    private func wait(for error: PostgresError) {
+        link.schedule(after: .milliseconds(250)) {
+            guard let (statements, connection) = self.link.present else { return self.completion(.failure(.unreachable)) }
+            guard MonotonicTime.now < self.deadline else {
+                return self.link.blaming(error) { self.completion(.failure($0)) }
+            }
+            // An attempt that waits holds up what comes behind it on this connection; a look does not.
+            statements.consumers.mayRegister(on: connection) { result in
+                if case .success(true) = result { return self.attempt() }
+                self.wait(for: error)
+            }
+        }
+    }
+}
