@@ -140,6 +140,12 @@ struct SimulatedQueue {
         sequence += Int64(random.below(32))
     }
 
+    /// Ids go on far beyond all there are, and beyond this one.
+    mutating func leap(beyond id: Int64) { sequence = max(sequence, id, committed.last?.id ?? 0) + 1_000_000 }
+
+    /// The last id that was drawn.
+    var lastID: Int64 { sequence }
+
     /// A statement is under way, or its trigger has not run.
     private func isBusy(_ writer: Int) -> Bool { writers[writer].rowsToCome > 0 || writers[writer].isTriggerDue }
 

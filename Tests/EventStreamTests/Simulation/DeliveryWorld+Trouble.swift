@@ -1,12 +1,14 @@
 import EventStream
 
+@testable import EventStreamServices
+
 /// What goes wrong in a world, and how it comes right at the end.
 extension DeliveryWorld {
     func start(_ endpoint: Int) {
         restarts[endpoint] = nil
         lastRun += 1
         surroundings.note("pusher \(lastRun) starts at endpoint \(endpoint)")
-        pushers[endpoint] = SimulatedPusher(configuration, surroundings, database, run: lastRun)
+        pushers[endpoint] = SimulatedProcess(configuration, surroundings, database, run: lastRun)
     }
 
     /// A pusher's process ends, killed or stopped.
@@ -55,12 +57,12 @@ extension DeliveryWorld {
     }
 
     /// Somebody wants to know what has been committed so far.
-    private func ask(_ pusher: SimulatedPusher?) {
+    private func ask(_ pusher: SimulatedProcess?) {
         guard let pusher, pusher.frozenUntil == nil, database.queue.holders.isEmpty else { return }
         let newest = oracle.newestVisible
-        pusher.tail.whenFresh { [unowned self] isFresh in
+        pusher.engine.services.head.whenFresh { [unowned self] isFresh in
             // What is held back, or discarded by now, is excused.
-            guard isFresh, let head = pusher.tail.head, head.gap == nil, newest > self.database.discarded,
+            guard isFresh, let head = pusher.engine.services.head.head, head.gap == nil, newest > self.database.discarded,
                 head.settled.rawValue < newest
             else { return }
             self.surroundings.broken("pusher \(pusher.run) says it knows all, at \(head.settled); \(newest) was committed before")
@@ -84,22 +86,5 @@ extension DeliveryWorld {
             pushers[endpoint]?.frozenUntil = nil
             if let due = restarts[endpoint] { restarts[endpoint] = min(due, surroundings.now) }
         }
-    }
-}
-
-extension SimulatedPusher {
-    var summary: String {
-        let sessions = sessions.map { session in
-            "consumer \(session.consumer): \(session.delivery), \(session.feed), \(session.lease),"
-                + " released: \(session.isReleased), resuming: \(session.isResuming)"
-        }
-        return """
-            pusher \(run): \(tail.summary), window: \(window.map { "\($0.start)...\($0.end)" } ?? "none"), ready: \(isReady),
-            history: \(history), reads under way: \(historyReads), sessions: \(sessions)
-            """
-    }
-
-    func owns(_ connection: SimulatedConnection) -> Bool {
-        tail.keeper.has(connection) || store.work.has(connection) || store.reading.has(connection)
     }
 }

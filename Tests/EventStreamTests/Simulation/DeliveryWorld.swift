@@ -1,18 +1,21 @@
 import EventStream
 
+@testable import EventStreamServices
+
 /// A whole stream in one thread: a database and its writers, pushers, receivers, a discarder; all of it out of one seed.
 final class DeliveryWorld {
     let surroundings: Surroundings
     let oracle: Oracle
     let database: SimulatedDatabase
     let discarder: SimulatedDiscarder
-    let configuration: SimulatedPusher.Configuration
+    let configuration: SimulatedProcess.Configuration
     /// By endpoint; nil while nobody runs there.
-    var pushers: [SimulatedPusher?]
+    var pushers: [SimulatedProcess?]
     var restarts: [MonotonicTime?]
     var receivers: [SimulatedReceiver] = []
     private(set) var links: [SimulatedLink] = []
     var lastRun: Int64 = 0
+    private var lastLink = 0
     /// Nobody polls underneath a sleep: whoever is not woken sleeps for ever.
     let isStrict: Bool
     private var isWindingDown = false
@@ -50,16 +53,18 @@ final class DeliveryWorld {
         return habits
     }
 
-    private static func configuration(isStrict: Bool, _ random: inout SeededGenerator) -> SimulatedPusher.Configuration {
-        var configuration = SimulatedPusher.Configuration()
-        configuration.windowBytes = random.pick(300...3000)
-        configuration.groupLimits = GroupLimits(events: random.pick(1...6), bytes: random.pick(150...1200))
-        configuration.delivery = .init(
+    private static func configuration(isStrict: Bool, _ random: inout SeededGenerator) -> SimulatedProcess.Configuration {
+        var configuration = SimulatedProcess.Configuration()
+        configuration.pusher.sessionTimeout = .milliseconds(1500)
+        configuration.pusher.drainTimeout = .milliseconds(200)
+        configuration.pusher.windowBytes = random.pick(300...3000)
+        configuration.pusher.groupLimits = GroupLimits(events: random.pick(1...6), bytes: random.pick(150...1200))
+        configuration.pusher.delivery = .init(
             requestMax: random.pick(1...4), ackTimeout: .milliseconds(random.pick(300...1500)), errorPause: .milliseconds(20),
             longestErrorPause: .milliseconds(300))
-        configuration.tailLimits = (rows: random.pick(2...16), bytes: random.pick(300...3000))
+        configuration.headLimits = (rows: random.pick(2...16), bytes: random.pick(300...3000))
         configuration.longestScan = Int64(random.pick(3...60))
-        configuration.head.latch = .init(
+        configuration.pusher.head.latch = .init(
             shortestPause: .milliseconds(1), longestPause: .milliseconds(20),
             longestSleep: isStrict ? .seconds(86_400) : .milliseconds(random.pick(100...1000)))
         return configuration
@@ -68,8 +73,8 @@ final class DeliveryWorld {
     // MARK: Links
 
     private func connect(_ receiver: SimulatedReceiver, peer: Int, endpoint: Int) -> SimulatedLink {
-        let link = SimulatedLink(
-            peer: peer, receiver: receiver, types: oracle.consumers[receiver.consumer].wanted, pusher: endpoint % pushers.count)
+        lastLink += 1
+        let link = SimulatedLink(peer: peer, number: lastLink, receiver: receiver, pusher: endpoint % pushers.count)
         links.append(link)
         return link
     }
@@ -88,7 +93,7 @@ final class DeliveryWorld {
         guard link.isUp else {
             guard isAwake else { return false }
             link.isUp = true
-            pusher.links.append(link)
+            pusher.peers.links.append(link)
             link.receiver?.connected()
             return true
         }
@@ -100,7 +105,7 @@ final class DeliveryWorld {
         if link.isCut, !link.isNoticed, link.toPusher.isEmpty || surroundings.chance(30) {
             link.isNoticed = true
             // The peer may have been heard over a newer connection.
-            if pusher.links.contains(where: { $0 === link }) { pusher.disconnected(link.peer) }
+            if pusher.peers.links.contains(where: { $0 === link }) { pusher.disconnected(link) }
             return true
         }
         guard link.toPusher.isEmpty else {
@@ -109,7 +114,7 @@ final class DeliveryWorld {
         }
         guard link.isCut else { return false }
         links.removeAll { $0 === link }
-        pusher.links.removeAll { $0 === link }
+        pusher.peers.links.removeAll { $0 === link }
         return true
     }
 

@@ -5,6 +5,9 @@ final class Oracle {
     struct Consumer {
         /// The types it wants.
         let wanted: [Bool]
+        var want: EventFilter {
+            wanted.allSatisfy(\.self) ? .all : EventFilter(Set(zip(SimulatedEvent.types, wanted).filter(\.1).map(\.0))) ?? .all
+        }
         /// Whether it keeps what it has processed, with its effects, over a crash.
         let isExact: Bool
         /// The committed events it wants, in order.
@@ -132,6 +135,15 @@ final class Oracle {
             surroundings.broken(
                 "the position of \(name(consumer)) is \(position), and \(consumers[consumer].events[consumers[consumer].processed])"
                     + " was not processed")
+        }
+    }
+
+    /// A poller has confirmed what it was answered with before.
+    func confirmed(_ consumer: Int, from before: Int64, to position: Int64, _ queue: SimulatedQueue) {
+        surroundings.note("\(name(consumer)): position \(before) -> \(position) by a poll")
+        settled(position, queue, "the position of \(name(consumer))")
+        if index(after: position, consumers[consumer].events) > consumers[consumer].processed {
+            surroundings.broken("the position of \(name(consumer)) is \(position), and not all up to it was processed")
         }
     }
 

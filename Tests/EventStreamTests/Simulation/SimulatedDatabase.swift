@@ -1,3 +1,4 @@
+import EventStore
 import EventStream
 
 /// The database of a simulated world: what each statement of EventStore does to it, at once.
@@ -8,6 +9,8 @@ final class SimulatedDatabase {
         var position: Int64 = 0
         var owner: Int64?
         var epoch: Int64 = 0
+        /// Up to here this generation and earlier ones have the same events for it.
+        var began: Int64 = 0
     }
 
     struct Pusher {
@@ -37,6 +40,11 @@ final class SimulatedDatabase {
     var hasPolicy = false
     /// The real ones grow by random numbers: none comes twice.
     private var lastEpoch: Int64 = 0
+    /// Which generation of the stream it holds, and where it was when that began.
+    private var generation = StreamGeneration(stream: "S", generation: "1", start: .none)
+    private var noted: StreamPlace?
+    /// The WAL's timeline.
+    private var timeline = 1
 
     init(_ surroundings: Surroundings, _ habits: SimulatedQueue.Habits, _ oracle: Oracle) {
         self.surroundings = surroundings
@@ -101,6 +109,47 @@ final class SimulatedDatabase {
 
     func tearDown() { for connection in connections { connection.tearDown() } }
 
+    // MARK: Which stream it is
+
+    private var place: StreamPlace { StreamPlace(server: "1", timeline: "\(timeline)", database: "1", table: "1") }
+    var identity: GenerationStore.Identity { .init(generation: generation, place: place) }
+
+    /// What `GenerationStore.establish` does.
+    func establish(remembering memory: StreamMemory) -> GenerationStore.Finding? {
+        let missing = memory.generation == generation ? memory.recent.filter { !has($0) }.map(\.id) : []
+        let seen = StreamSighting(
+            generation: generation, place: place, noted: noted, stored: EventID(settled), missing: missing)
+        switch seen.verdict(remembering: memory) {
+        case .same, .begun:
+            noted = noted ?? place
+            return .init(identity: identity)
+        case .over, .elsewhere:
+            surroundings.broken("nobody can say whether this is the stream")
+            return nil
+        case .wentBack(let reason):
+            beginGeneration()
+            surroundings.note("generation \(generation) begins at \(generation.start): \(reason)")
+            return .init(identity: identity, reason: reason, lacksEvents: !missing.isEmpty)
+        }
+    }
+
+    private func has(_ trace: StreamMemory.Trace) -> Bool {
+        guard trace.id.rawValue > discarded else { return true }
+        let index = queue.index(after: trace.id.rawValue) - 1
+        return index >= 0 && queue.committed[index].id == trace.id.rawValue
+    }
+
+    private func beginGeneration() {
+        for consumer in consumers.indices { consumers[consumer].began = max(consumers[consumer].position, discarded) }
+        queue.leap(beyond: max(settled, consumers.map(\.position).max() ?? 0))
+        generation = StreamGeneration(
+            stream: "S", generation: "\((Int(generation.generation) ?? 0) + 1)", start: EventID(queue.lastID))
+        noted = place
+    }
+
+    /// What was learned in another generation is not stored.
+    private func isOf(_ generation: StreamGeneration) -> Bool { self.generation == generation }
+
     // MARK: The tail's statements
 
     /// An id everything up to which is known to be settled, by what the tables say.
@@ -136,6 +185,11 @@ final class SimulatedDatabase {
         return waker == connection.number
     }
 
+    /// Stretches of ids that can be seen past this one.
+    func visible(after id: EventID) -> EventIDSet {
+        EventIDSet(queue.committed[queue.index(after: max(id.rawValue, discarded))...].map { EventID($0.id)...EventID($0.id) })
+    }
+
     /// - Parameters:
     ///   - types: wanted ones; nil for all.
     ///   - stretch: ids from the first row there is that a read with a filter looks at; nil for all.
@@ -165,15 +219,8 @@ final class SimulatedDatabase {
 
     // MARK: Consumers
 
-    enum Claim {
-        case claimed(position: Int64, epoch: Int64)
-        case busy
-        case notRegistered
-    }
-
-    enum Stored { case stored, fenced, locked }
-
-    func register(_ consumer: Int) {
+    func register(_ identity: ConsumerIdentity) {
+        let consumer = SimulatedDatabase.consumer(identity)
         guard !consumers[consumer].isRegistered else { return }
         consumers[consumer].isRegistered = true
         oracle.registered(consumer, discarded: discarded, epoch: lastEpoch)
@@ -185,8 +232,13 @@ final class SimulatedDatabase {
     }
 
     /// - Parameter known: what a session before has confirmed; counts under its own epoch only.
-    func claim(_ consumer: Int, for pusher: Int64, knowing known: PositionBook.Entry?, dead: [Int64]) -> Claim {
+    func claim(
+        _ identity: ConsumerIdentity, for pusher: Int64, knowing known: PositionBook.Entry?, of generation: StreamGeneration,
+        dead: [Int64]
+    ) -> ConsumerStore.Claim {
+        let consumer = SimulatedDatabase.consumer(identity)
         guard consumers[consumer].isRegistered else { return .notRegistered }
+        guard isOf(generation) else { return .busy }
         if let owner = consumers[consumer].owner, owner != pusher, !dead.contains(owner),
             signsOfLife.contains(where: { $0.pusher == owner })
         {
@@ -202,18 +254,35 @@ final class SimulatedDatabase {
                 consumer, from: before.position, to: consumers[consumer].position, by: pusher,
                 epoch: consumers[consumer].epoch, queue)
         }
-        return .claimed(position: consumers[consumer].position, epoch: consumers[consumer].epoch)
+        return .claimed(
+            position: EventID(consumers[consumer].position), epoch: consumers[consumer].epoch,
+            common: EventID(consumers[consumer].began))
     }
 
-    func release(_ consumer: Int, of pusher: Int64, epoch: Int64) {
+    func release(_ identity: ConsumerIdentity, of pusher: Int64, epoch: Int64) {
+        let consumer = SimulatedDatabase.consumer(identity)
         guard consumers[consumer].owner == pusher, consumers[consumer].epoch == epoch else { return }
         consumers[consumer].owner = nil
     }
 
-    func resume(_ consumer: Int, for pusher: Int64, epoch: Int64) -> Bool {
+    func resume(_ identity: ConsumerIdentity, for pusher: Int64, epoch: Int64) -> Bool {
+        let consumer = SimulatedDatabase.consumer(identity)
         guard consumers[consumer].epoch == epoch, (consumers[consumer].owner ?? pusher) == pusher else { return false }
         consumers[consumer].owner = pusher
         return true
+    }
+
+    /// A poller confirms.
+    ///
+    /// - Returns: the stored position; nil if it is not registered.
+    func confirm(_ identity: ConsumerIdentity, through position: EventID, of generation: StreamGeneration) -> EventID? {
+        let consumer = SimulatedDatabase.consumer(identity)
+        guard consumers[consumer].isRegistered else { return nil }
+        if isOf(generation), position.rawValue > consumers[consumer].position {
+            oracle.confirmed(consumer, from: consumers[consumer].position, to: position.rawValue, queue)
+            consumers[consumer].position = position.rawValue
+        }
+        return EventID(consumers[consumer].position)
     }
 
     /// An operator takes a consumer from whoever serves it. Its receiver, still connected, is not told.
@@ -242,26 +311,27 @@ final class SimulatedDatabase {
         oracle.claimed(consumer, by: 0, epoch: nextEpoch())
     }
 
-    func store(_ entries: [PositionBook.Entry], by pusher: Int64) -> [Stored] {
-        entries.map { entry in
-            let consumer = SimulatedDatabase.consumer(entry.consumer)
-            guard consumers[consumer].epoch == entry.epoch || surroundings.fault == .epochNotChecked else { return .fenced }
-            guard !surroundings.trouble(2) else { return .locked }
-            let before = consumers[consumer].position
-            consumers[consumer].position = max(before, entry.position.rawValue)
-            oracle.stored(
-                consumer, from: before, to: consumers[consumer].position, by: pusher, epoch: entry.epoch, queue)
-            return .stored
-        }
+    func store(
+        _ entries: [PositionBook.Entry], by pusher: Int64, of generation: StreamGeneration
+    ) -> [ConsumerIdentity: ConsumerStore.Stored] {
+        var outcome: [ConsumerIdentity: ConsumerStore.Stored] = [:]
+        for entry in entries { outcome[entry.consumer] = store(entry, by: pusher, of: generation) }
+        return outcome
+    }
+
+    private func store(
+        _ entry: PositionBook.Entry, by pusher: Int64, of generation: StreamGeneration
+    ) -> ConsumerStore.Stored {
+        let consumer = SimulatedDatabase.consumer(entry.consumer)
+        guard consumers[consumer].epoch == entry.epoch || surroundings.fault == .epochNotChecked else { return .fenced }
+        guard isOf(generation), !surroundings.trouble(2) else { return .locked }
+        let before = consumers[consumer].position
+        consumers[consumer].position = max(before, entry.position.rawValue)
+        oracle.stored(consumer, from: before, to: consumers[consumer].position, by: pusher, epoch: entry.epoch, queue)
+        return .stored
     }
 
     // MARK: Pushers
-
-    struct Pulse {
-        let pushers: [Pusher]
-        let owned: [(consumer: Int, epoch: Int64)]
-        let isAlive: Bool
-    }
 
     func showLife(_ pusher: Int64, _ connection: SimulatedConnection) -> Bool {
         guard !signsOfLife.contains(where: { $0.pusher == pusher && $0.connection != connection.number }) else { return false }
@@ -283,18 +353,24 @@ final class SimulatedDatabase {
 
     func leave(_ pusher: Int64) { pushers.removeAll { $0.id == pusher } }
 
-    func beat(_ pusher: Int64, settled: EventID) -> Pulse {
-        let index = pushers.firstIndex { $0.id == pusher }
+    func beat(
+        _ pusher: Int64, settled: EventID, stored: EventID, of generation: StreamGeneration, interval: Duration
+    ) -> PusherRegistry.Pulse {
+        var pulse = PusherRegistry.Pulse()
         // The rows that a statement returns are as they were when it began.
-        let before = pushers
-        if let index { pushers[index].beat += 1 }
+        for known in pushers { pulse.beats[known.id] = (known.beat, interval) }
+        for consumer in consumers where consumer.owner == pusher { pulse.owned[consumer.identity] = consumer.epoch }
+        if let index = pushers.firstIndex(where: { $0.id == pusher }) {
+            pulse.isAlive = true
+            pushers[index].beat += 1
+        }
+        guard isOf(generation), self.settled >= stored.rawValue else { return pulse }
         if settled.rawValue > self.settled {
             self.settled = settled.rawValue
             oracle.settled(self.settled, queue, "the stored floor")
         }
-        let owned = consumers.indices.filter { consumers[$0].owner == pusher }
-        return Pulse(
-            pushers: before, owned: owned.map { ($0, consumers[$0].epoch) }, isAlive: index != nil)
+        pulse.stored = EventID(self.settled)
+        return pulse
     }
 
     func isBeatBlocked(settled: EventID) -> Bool { isStateLocked && settled.rawValue > self.settled }

@@ -1,5 +1,8 @@
+import EventStore
 import EventStream
 import Foundation
+
+@testable import EventStreamServices
 
 /// How simulated events look on the wire: fixed but for the id, the type and a size that depends on the id, so that a
 /// group's ids can be read at little cost, and whatever else is in it is noticed.
@@ -59,17 +62,28 @@ enum SimulatedEvent {
 }
 
 /// What a read of the event table brought: `QueueRows` of the real driver.
-struct SimulatedRows {
-    let rows: [SimulatedQueue.Row]
+struct SimulatedRows: FetchedRows {
+    var rows: [SimulatedQueue.Row]
     let after: EventID
     let isCut: Bool
-    let through: EventID
+    private(set) var through: EventID
 
     init(rows: [SimulatedQueue.Row], after: EventID, bound: EventID, isCut: Bool) {
         self.rows = rows
         self.after = after
         self.isCut = isCut
         through = isCut ? rows.last.map { EventID($0.id) } ?? after : bound
+    }
+
+    /// The same, said to be complete one id further than they are.
+    var claimingOneMore: SimulatedRows {
+        var rows = self
+        rows.through = through.next
+        return rows
+    }
+
+    func traces(first count: Int) -> [StreamMemory.Trace] {
+        rows.prefix(count).map { .init(id: EventID($0.id), time: $0.id) }
     }
 
     var ids: [EventID] { rows.map { EventID($0.id) } }

@@ -1,9 +1,14 @@
 import EventStream
 
+@testable import EventStreamServices
+
 /// A connection between a receiver and a pusher: messages in order both ways, until it is cut.
 final class SimulatedLink {
-    enum Call { case register, ready, stop }
-    enum Outcome { case done, busy, failed }
+    enum Outcome {
+        case done(RawJSON)
+        case busy, failed
+        var isDone: Bool { if case .done = self { true } else { false } }
+    }
 
     enum ToPusher {
         case call(Call, rid: Int)
@@ -18,9 +23,10 @@ final class SimulatedLink {
 
     /// What the pusher knows the peer by; a receiver may use the same over several connections.
     let peer: Int
+    let identity: [UInt8]
     let consumer: Int
-    let types: [Bool]
     let pusher: Int
+    private let caller: Caller
     weak var receiver: SimulatedReceiver?
     /// The handshake is done.
     var isUp = false
@@ -32,13 +38,19 @@ final class SimulatedLink {
     var toPusher: [ToPusher] = []
     var toReceiver: [ToReceiver] = []
 
-    init(peer: Int, receiver: SimulatedReceiver, types: [Bool], pusher: Int) {
+    /// - Parameter number: of the connection; none comes twice.
+    init(peer: Int, number: Int, receiver: SimulatedReceiver, pusher: Int) {
         self.peer = peer
         self.receiver = receiver
-        self.types = types
         self.pusher = pusher
+        identity = Array("peer \(peer)".utf8)
         consumer = receiver.consumer
+        caller = Caller(
+            user: .init(name: "local", rights: .all), connection: Int32(number), id: PeerID(number: UInt64(number), key: nil))
     }
+
+    /// The peer as the pusher knows it when a message comes over this link.
+    var asPeer: Peer { Peer(identity: identity, hasDelimiter: false, caller: caller) }
 
     var isCut: Bool { isCutByReceiver || isCutByPusher }
 }

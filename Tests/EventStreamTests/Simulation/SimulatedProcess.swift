@@ -1,206 +1,135 @@
+import EventStore
 import EventStream
+import Logging
 
-/// A pusher's process: wires the parts together and keeps time, as `PusherEngine` does.
-///
-/// `Sessions` and `Deliveries` are in the files of those names.
-final class SimulatedPusher {
+@testable import EventStreamServices
+
+/// A pusher's process: the product's engine over simulated ports.
+final class SimulatedProcess {
     struct Configuration {
-        var windowBytes = 2000
-        var groupLimits = GroupLimits(events: 4, bytes: 600)
-        var delivery = ConsumerDelivery.Configuration()
-        var sessionTimeout = Duration.milliseconds(1500)
-        var head = HeadReader.Configuration()
-        var tailLimits = (rows: 8, bytes: 2000)
+        var pusher = Pusher.Configuration(
+            database: .init(url: ""), bind: Endpoints([]), liveBind: Endpoints([]))
+        var headLimits = (rows: 8, bytes: 2000)
         var longestScan: Int64 = 20
     }
 
     let configuration: Configuration
-    let surroundings: Surroundings
-    let database: SimulatedDatabase
+    private let surroundings: Surroundings
+    private let database: SimulatedDatabase
     let timers = SimulatedTimers()
-    let tail: SimulatedTail
-    let store: SimulatedStore
     let run: Int64
+    let engine: PusherEngine
+    let peers: SimulatedPeers
+    private let ports: [SimulatedPort]
     /// Frozen until then.
     var frozenUntil: MonotonicTime?
-
-    var links: [SimulatedLink] = []
-    var window: EventWindow?
-    var largestPage = 0
-    /// In the order they began; a dictionary's order would differ from run to run.
-    var sessions: [SimulatedSession] = []
-    var claiming: [(consumer: Int, waiting: [() -> Void])] = []
-    var held: [() -> Void] = []
-    private var heldTimer: Int?
-    var history = HistoryQueue<Int>()
-    var historyReads = 0
-    private var tick: (timer: Int, due: MonotonicTime)?
-    private(set) var isStopping = false
     /// It has stopped as it was told to.
     private(set) var hasStopped = false
-    private var lastRid: UInt64
+    private var isStopping = false
+    private var largestPage = 0
 
     init(_ configuration: Configuration, _ surroundings: Surroundings, _ database: SimulatedDatabase, run: Int64) {
         self.configuration = configuration
         self.surroundings = surroundings
         self.database = database
         self.run = run
-        lastRid = UInt64(run) << 32
-        tail = SimulatedTail(surroundings, database, timers, configuration.head, limits: configuration.tailLimits)
-        store = SimulatedStore(surroundings, database, timers, pusher: run, sessionTimeout: configuration.sessionTimeout)
-        wire()
-        store.work.start()
-        store.reading.start()
-        tail.keeper.start()
+        let loop = SimulatedLoop(surroundings, timers)
+        let head = SimulatedHeadPort(surroundings, database, timers, limits: configuration.headLimits)
+        let consumers = SimulatedConsumerPort(
+            surroundings, database, timers, pusher: run, interval: Heartbeat.interval(configuration.pusher.sessionTimeout))
+        let history = SimulatedHistoryPort(surroundings, database, timers, longestScan: configuration.longestScan)
+        ports = [head, consumers, history]
+        peers = SimulatedPeers(surroundings, database, loop)
+        let broadcast = SimulatedBroadcast()
+        engine = PusherEngine(
+            configuration.pusher,
+            PusherPorts(
+                loop: loop, head: head, consumers: consumers, history: history, figures: NoFigures(), archive: NoArchive(),
+                peers: peers, broadcast: broadcast), outbox: Outbox(peers, after: UInt64(run) << 32),
+            logger: surroundings.logger(of: run))
+        peers.engine = engine
+        broadcast.onPage = { [unowned self] in self.sawPage($0) }
+        engine.start()
     }
 
-    private func wire() {
-        tail.onStart = { [unowned self] position in
-            if self.window == nil { self.window = EventWindow(after: position, byteLimit: self.configuration.windowBytes) }
-            self.ready()
+    private func sawPage(_ page: EventPage) {
+        database.oracle.settled(page.through.rawValue, database.queue, "what pusher \(run) holds for settled")
+        largestPage = max(largestPage, page.byteCount)
+        if let window = engine.stream.window, window.byteCount > configuration.pusher.windowBytes + largestPage {
+            surroundings.broken("the window of pusher \(run) has \(window.byteCount) bytes")
         }
-        tail.onPage = { [unowned self] page in
-            self.database.oracle.settled(page.through.rawValue, self.database.queue, "what pusher \(self.run) holds for settled")
-            self.window?.append(page)
-            self.largestPage = max(self.largestPage, page.byteCount)
-            self.pumpAll()
+        let limit = configuration.pusher.delivery.requestMax
+        for session in engine.services.table.reliable {
+            let (delivery, count) = (session.machine.delivery, session.machine.delivery.inFlight.count)
+            guard count > limit else { continue }
+            let unanswered = delivery.due(at: surroundings.now + .seconds(86_400)).count
+            if unanswered > limit || count > limit * 16 {
+                surroundings.broken("\(count) groups are in flight to \(session.consumer), \(unanswered) unanswered")
+            }
         }
-        store.onFenced = { [unowned self] consumer, epoch in self.fenced(consumer, epoch: epoch) }
-        store.onDeclaredDead = { [unowned self] in self.endAllSessions() }
-        store.onReady = { [unowned self] in self.ready() }
-        store.settled = { [unowned self] in self.tail.settled ?? .none }
-        store.sessions = { [unowned self] in
-            self.sessions.filter { !$0.isReleased }.map { ($0.consumer, $0.epoch) }
-        }
-        store.isServed = { [unowned self] consumer in
-            self.session(of: consumer) != nil || self.claiming.contains { $0.consumer == consumer }
-        }
-        store.onOthers = { [unowned self] in self.tail.hasListeners = $0 }
     }
 
     /// Its signs of life do not reach the database.
-    var isGivenUp: Bool { !isReady || store.mayBeGivenUp(at: surroundings.now) }
-    var isReady: Bool { tail.isConnected && window != nil && store.isReady }
+    var isGivenUp: Bool { !engine.isReady || engine.services.membership.heartbeat.mayBeGivenUp(at: surroundings.now) }
 
-    private func ready() {
-        pumpAll()
-        guard isReady else { return }
-        serveHeld()
+    func owns(_ connection: SimulatedConnection) -> Bool { ports.contains { $0.keeper.has(connection) } }
+
+    var summary: String {
+        let sessions = engine.services.table.reliable.map { "\($0.consumer): \($0.machine)" }
+        return """
+            pusher \(run): head: \(engine.services.head.head.map { "\($0)" } ?? "none"), ready: \(engine.isReady), \
+            window: \(engine.stream.window.map { "\($0.start)...\($0.end)" } ?? "none"), sessions: \(sessions)
+            """
     }
 
-    private func serveHeld() {
-        timers.cancel(heldTimer)
-        heldTimer = nil
-        let calls = held
-        held = []
-        for call in calls { call() }
-    }
-
-    func nextRid() -> UInt64 {
-        lastRid += 1
-        return lastRid
-    }
-
-    // MARK: Calls
+    // MARK: Its peers
 
     /// A message of a peer's arrives.
     func received(_ message: SimulatedLink.ToPusher, over link: SimulatedLink) {
         // A peer heard over a new connection has left the old one.
-        links.removeAll { $0 !== link && $0.peer == link.peer && $0.isCut }
-        heard(link.peer)
+        peers.links.removeAll { $0 !== link && $0.identity == link.identity && $0.isCut }
+        let peer = link.asPeer
+        engine.heard(peer)
         switch message {
-        case .answer(let rid, let isGood): answered(rid, isGood: isGood, by: link.peer)
-        case .call(let call, let rid):
-            guard !isReady else { return serve(call, rid: rid, from: link) }
-            held.append { [unowned self] in self.serve(call, rid: rid, from: link) }
-            if heldTimer == nil {
-                heldTimer = timers.schedule(at: surroundings.now + .milliseconds(200)) { [unowned self] in self.serveHeld() }
-            }
+        case .answer(let rid, let isGood):
+            let outcome: Result<RawJSON, FutoInError> = isGood ? .success(.true) : .failure(.internalError("no"))
+            _ = engine.answered(.init(outcome: outcome, rid: .server(rid)), by: peer)
+        case .call(let call, let rid): engine.received(call, rid: .client(UInt64(rid)), from: peer)
         }
     }
 
-    private func serve(_ call: SimulatedLink.Call, rid: Int, from link: SimulatedLink) {
-        switch call {
-        case .register:
-            store.register(link.consumer) { [unowned self] isDone in
-                self.answer(link, rid, isDone ? .done : .failed)
-            }
-        case .ready: readyToReceive(Start(link: link, rid: rid))
-        case .stop:
-            if let session = sessions.first(where: { $0.peer == link.peer }) { end(session) }
-            answer(link, rid, .done)
-        }
-    }
-
-    // MARK: The socket
-
-    enum Sent { case sent, full, unreachable }
-
-    func hasRoom() -> Bool { !surroundings.trouble(3) }
-
-    @discardableResult
-    func answer(_ link: SimulatedLink, _ rid: Int, _ outcome: SimulatedLink.Outcome) -> Sent {
-        send(.answer(rid: rid, outcome), to: link.peer)
-    }
-
-    /// Messages go to the newest connection under the peer's identity.
-    func send(_ message: SimulatedLink.ToReceiver, to peer: Int) -> Sent {
-        guard let link = links.last(where: { $0.peer == peer && $0.isUp }), !link.isNoticed else { return .unreachable }
-        guard !surroundings.trouble(surroundings.fullQueuesInHundred) else { return .full }
-        if !link.isCut { link.toReceiver.append(message) }
-        return .sent
-    }
-
-    // MARK: Time
-
-    func keepTime(within delay: Duration? = nil) {
-        guard !sessions.isEmpty else { return }
-        let due = surroundings.now + max(.milliseconds(20), min(delay ?? longestTick, longestTick))
-        if let tick, tick.due <= due { return }
-        timers.cancel(tick?.timer)
-        let timer = timers.schedule(at: due) { [unowned self] in
-            self.tick = nil
-            self.lookAfterSessions()
-            self.keepTime()
-        }
-        tick = (timer, due)
-    }
-
-    private var longestTick: Duration {
-        min(.seconds(1), configuration.sessionTimeout / 20, configuration.delivery.ackTimeout / 5)
-    }
-
-    private func lookAfterSessions() {
-        let now = surroundings.now
-        if store.mayBeGivenUp(at: now) { endAllSessions() }
-        for session in sessions {
-            if session.lease.hasEnded(at: now) { end(session) } else { sendDue(session, at: now) }
-        }
-    }
+    func disconnected(_ link: SimulatedLink) { engine.disconnected(link.identity) }
 
     // MARK: The end
 
-    /// Starts no more groups, waits a while for answers, stores positions, gives sessions up.
     func stop() {
         guard !isStopping else { return }
         isStopping = true
-        waitUntilIdle(until: surroundings.now + .milliseconds(200))
-    }
-
-    private func waitUntilIdle(until deadline: MonotonicTime) {
-        guard sessions.contains(where: { !$0.delivery.inFlight.isEmpty && !$0.lease.isDisconnected }), surroundings.now < deadline
-        else {
-            tail.keeper.stop()
-            for session in sessions { end(session) }
-            return store.stop { [unowned self] in self.hasStopped = true }
-        }
-        _ = timers.schedule(at: surroundings.now + .milliseconds(10)) { [unowned self] in self.waitUntilIdle(until: deadline) }
+        engine.stop { [weak self] in self?.hasStopped = true }
     }
 
     /// The process is gone without a word.
     func kill() {
         timers.cancelAll()
-        for keeper in [tail.keeper, store.work, store.reading] { keeper.abandon() }
-        for link in links { link.isCutByPusher = true }
+        for port in ports { port.keeper.abandon() }
+        for link in peers.links { link.isCutByPusher = true }
     }
+}
+
+private final class SimulatedBroadcast: BroadcastPort {
+    var onPage: (EventPage) -> Void = { _ in }
+    func send(_ page: EventPage) { onPage(page) }
+}
+
+private final class NoFigures: FiguresPort {
+    let status: StreamStatus? = nil
+    func refresh(_ completion: @escaping () -> Void) { completion() }
+    func renew(_ completion: @escaping () -> Void) { completion() }
+}
+
+private final class NoArchive: ArchivePort {
+    func admit(
+        _ token: String, of consumer: ConsumerIdentity, known: String?, epoch: Int64, generation: StreamGeneration,
+        _ completion: @escaping (Result<RawJSON, FutoInError>) -> Void
+    ) { completion(.failure(.notImplemented("no archive"))) }
 }

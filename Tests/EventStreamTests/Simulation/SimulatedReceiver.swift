@@ -47,6 +47,8 @@ final class SimulatedReceiver {
         _ = timers.schedule(at: surroundings.now + surroundings.milliseconds(0...1500)) { [unowned self] in self.start() }
     }
 
+    private var component: ConsumerComponent { SimulatedDatabase.identity(of: consumer).component }
+    private var want: EventFilter { oracle.consumers[consumer].want }
     private var isExact: Bool { oracle.consumers[consumer].isExact }
 
     // MARK: Lives
@@ -78,7 +80,7 @@ final class SimulatedReceiver {
     func stop() {
         guard state == .ready, batch == nil else { return }
         timers.cancel(keepAlive)
-        call(.stop, timeout: .milliseconds(300)) { [unowned self] _ in self.crash() }
+        call(.stopReceiving(component), timeout: .milliseconds(300)) { [unowned self] _ in self.crash() }
     }
 
     // MARK: The connection
@@ -134,7 +136,7 @@ final class SimulatedReceiver {
     }
 
     private func call(
-        _ call: SimulatedLink.Call, timeout: Duration = .milliseconds(1500),
+        _ call: Call, timeout: Duration = .milliseconds(1500),
         _ completion: @escaping (SimulatedLink.Outcome?) -> Void
     ) {
         lastRid += 1
@@ -150,17 +152,17 @@ final class SimulatedReceiver {
     // MARK: The session
 
     private func begin() {
-        call(.register) { [unowned self] outcome in
-            guard outcome == .done else { return self.failed(outcome) }
+        call(.registerConsumer(component)) { [unowned self] outcome in
+            guard outcome?.isDone ?? false else { return self.failed(outcome) }
             self.getReady()
         }
     }
 
     private func getReady() {
         guard state == .starting else { return }
-        call(.ready) { [unowned self] outcome in
+        call(.readyToReceive(component, want: want, precise: false)) { [unowned self] outcome in
             guard self.state == .starting else { return }
-            guard outcome == .done else { return self.failed(outcome) }
+            guard outcome?.isDone ?? false else { return self.failed(outcome) }
             self.failures = 0
             self.state = .ready
             if !self.tellsSessionsApart { self.progress.sessionStarted() }
@@ -172,7 +174,8 @@ final class SimulatedReceiver {
         guard state == .starting, link != nil else { return }
         guard outcome != nil else { return reset() }
         failures += 1
-        let pause = outcome == .busy ? Duration.milliseconds(60) : .milliseconds(10 << min(failures, 6))
+        let isBusy = if case .busy? = outcome { true } else { false }
+        let pause = isBusy ? Duration.milliseconds(60) : .milliseconds(10 << min(failures, 6))
         timers.cancel(retry)
         retry = timers.schedule(at: surroundings.now + pause) { [unowned self] in self.begin() }
     }
@@ -180,9 +183,9 @@ final class SimulatedReceiver {
     private func scheduleKeepAlive() {
         timers.cancel(keepAlive)
         keepAlive = timers.schedule(at: surroundings.now + .milliseconds(400)) { [unowned self] in
-            self.call(.ready) { [unowned self] outcome in
+            self.call(.readyToReceive(component, want: want, precise: false)) { [unowned self] outcome in
                 guard self.state == .ready else { return }
-                if outcome == .done { self.scheduleKeepAlive() } else { self.reset() }
+                if outcome?.isDone ?? false { self.scheduleKeepAlive() } else { self.reset() }
             }
         }
     }

@@ -1,6 +1,8 @@
+import EventLoop
 import EventStream
+import Logging
 
-/// A mistake planted in the simulated driver, to see that the simulation would notice it.
+/// A mistake planted in what the pusher stands on, to see that the simulation would notice it.
 enum PlantedFault: CaseIterable {
     /// The rows are read, then the locks are looked at.
     case locksAfterRead
@@ -36,6 +38,8 @@ final class Surroundings {
     let fullQueuesInHundred: Int
     /// Steps so far.
     var steps = 0
+    /// How many poll.
+    var polls = 0
 
     init(seed: UInt64, fault: PlantedFault?, isTracing: Bool) {
         random = SeededGenerator(seed: seed)
@@ -55,10 +59,35 @@ final class Surroundings {
         trace?.append("\(steps) \(time.seconds * 1000 + time.attoseconds / 1_000_000_000_000_000) ms: \(text())")
     }
 
+    /// What a pusher says in its log is a part of the trace.
+    func logger(of run: Int64) -> Logger {
+        guard trace != nil else { return Logger(label: "evt") { _ in SwiftLogNoOpLogHandler() } }
+        let shared = Unchecked(self)
+        return Logger(label: "evt") { _ in TracingLogHandler { shared.value.note("pusher \(run): \($0)") } }
+    }
+
     func chance(_ percent: Int) -> Bool { random.chance(percent) }
     /// Trouble of some kind happens now.
     func trouble(_ percent: Int) -> Bool { hasTrouble && random.chance(percent) }
     func milliseconds(_ range: ClosedRange<Int>) -> Duration { .milliseconds(random.pick(range)) }
+}
+
+private struct TracingLogHandler: LogHandler {
+    let write: @Sendable (String) -> Void
+    var metadata: Logger.Metadata = [:]
+    var logLevel = Logger.Level.debug
+
+    init(_ write: @escaping @Sendable (String) -> Void) { self.write = write }
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+        let more = (event.metadata ?? [:]).sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: " ")
+        write("\(event.message) \(more)")
+    }
 }
 
 /// A process's timers.
