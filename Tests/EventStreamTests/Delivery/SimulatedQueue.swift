@@ -7,6 +7,8 @@ struct SimulatedQueue {
     struct Row: Hashable {
         let id: Int64
         let type: Int
+        /// After how many fail-overs it was recorded: ids that were lost may come again with other events.
+        var era = 0
     }
 
     private struct Level {
@@ -39,6 +41,8 @@ struct SimulatedQueue {
         var rowsAtOnce = 1
         /// How often ids are lost, or the sequence is set forward.
         var jumpsInHundred = 0
+        /// Whether some of these are so far that another segment of the table is next.
+        var leaps = false
         /// How often each type comes up, in hundred.
         var types = [100]
         /// Whether there is the trigger that tries the latch, and whether it may notify.
@@ -54,6 +58,8 @@ struct SimulatedQueue {
     private(set) var committed: [Row] = []
     /// Whether a reader has the latch for itself.
     var isLatched = false
+    /// Fail-overs so far.
+    private(set) var era = 0
     /// What became visible since it was last asked for, and how many transactions have notified.
     private var news: [Row] = []
     private var notifications = 0
@@ -82,6 +88,10 @@ struct SimulatedQueue {
             for level in writer.levels { if let row = level.rows.first, row.id < lowest { lowest = row.id } }
         }
         return lowest
+    }
+
+    func hasRowsInFlight(_ isMeant: (Int64) -> Bool) -> Bool {
+        writers.contains { writer in !writer.isVisible && writer.levels.contains { $0.rows.contains { isMeant($0.id) } } }
     }
 
     func countCommitted(through id: EventID) -> Int { index(after: id.rawValue) }
@@ -140,6 +150,12 @@ struct SimulatedQueue {
         sequence += Int64(random.below(32))
     }
 
+    /// A standby that has received this much takes over.
+    mutating func takeOver(in era: Int, _ random: inout SeededGenerator) {
+        crash(&random)
+        (self.era, isLatched, news, notifications) = (era, false, [], 0)
+    }
+
     /// Ids go on far beyond all there are, and beyond this one.
     mutating func leap(beyond id: Int64) { sequence = max(sequence, id, committed.last?.id ?? 0) + 1_000_000 }
 
@@ -164,8 +180,10 @@ struct SimulatedQueue {
             writers[writer].rowsToCome = habits.rowsAtOnce > 1 && random.chance(30) ? random.pick(1...habits.rowsAtOnce) : 1
         }
         sequence += 1
-        if habits.jumpsInHundred > 0, random.chance(habits.jumpsInHundred) { sequence += Int64(random.pick(1...40)) }
-        writers[writer].levels[top].rows.append(Row(id: sequence, type: type(&random)))
+        if habits.jumpsInHundred > 0, random.chance(habits.jumpsInHundred) {
+            sequence += habits.leaps && random.chance(5) ? Int64(random.pick(1...3)) << 16 : Int64(random.pick(1...40))
+        }
+        writers[writer].levels[top].rows.append(Row(id: sequence, type: type(&random), era: era))
         writers[writer].rowsToCome -= 1
         writers[writer].isTriggerDue = habits.triesLatch && writers[writer].rowsToCome == 0
     }

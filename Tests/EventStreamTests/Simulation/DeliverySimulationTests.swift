@@ -8,8 +8,8 @@ import Testing
     }
 
     @Test func everyConsumerProcessesEveryCommittedEventInOrderWhateverFails() async {
-        // About twenty seconds of a debug build.
-        await Simulation.check(stepsEach: DeliveryWorld.steps, steps: 9_000_000) { seed in
+        // About half a minute of a debug build.
+        await Simulation.check(stepsEach: DeliveryWorld.steps, steps: 6_000_000) { seed in
             guard let broken = violation(seed: seed) else { return nil }
             let world = DeliveryWorld(seed: seed, isTracing: true)
             let again = world.run() ?? "nothing: the run does not repeat itself"

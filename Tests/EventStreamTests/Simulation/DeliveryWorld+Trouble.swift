@@ -34,15 +34,22 @@ extension DeliveryWorld {
             surroundings.note("the database crashes")
             database.crash()
             discarder.rollBack()
-        case 11...13: receivers[surroundings.random.below(receivers.count)].reset()
-        case 14...16: receivers[surroundings.random.below(receivers.count)].crash()
+        case 5: database.replicate()
+        case 6 where surroundings.chance(30): failOver()
+        case 11...13: clients[surroundings.random.below(clients.count)].reset()
+        case 14...16: clients[surroundings.random.below(clients.count)].crash()
         case 17: receivers[surroundings.random.below(receivers.count)].stop()
         case 18...19: ask(pushers[endpoint])
-        case 20...21: database.takeAway(surroundings.random.below(receivers.count))
-        case 22...23: beOperator(receivers[surroundings.random.below(receivers.count)].consumer)
+        case 20...21: database.takeAway(surroundings.random.below(oracle.consumers.count))
+        case 22...23: beOperator(surroundings.random.below(oracle.consumers.count))
         case 24: database.hasPolicy = !database.hasPolicy
         default: if surroundings.chance(50) { database.hasPolicy = false }
         }
+    }
+
+    private func failOver() {
+        database.failOver()
+        discarder.rollBack()
     }
 
     /// An operator sets a position back or forward, or removes a consumer.

@@ -12,7 +12,9 @@ final class DeliveryWorld {
     /// By endpoint; nil while nobody runs there.
     var pushers: [SimulatedProcess?]
     var restarts: [MonotonicTime?]
-    var receivers: [SimulatedReceiver] = []
+    /// Receivers, pollers and live receivers.
+    private(set) var clients: [SimulatedClient] = []
+    var receivers: [SimulatedReceiver] { clients.compactMap { $0 as? SimulatedReceiver } }
     private(set) var links: [SimulatedLink] = []
     var lastRun: Int64 = 0
     private var lastLink = 0
@@ -26,16 +28,30 @@ final class DeliveryWorld {
         configuration = DeliveryWorld.configuration(isStrict: isStrict, &surroundings.random)
         let wanted = [[true, true, true], [true, false, false], [false, false, true], [false, true, true]]
         let count = surroundings.random.pick(3...4)
-        oracle = Oracle(surroundings, wanted.prefix(count).enumerated().map { .init(wanted: $1, isExact: $0 % 3 == 0) })
+        surroundings.polls = surroundings.chance(30) ? 1 : 0
+        surroundings.live = surroundings.chance(40) ? 1 : 0
+        let receiving = count - surroundings.polls
+        oracle = Oracle(
+            surroundings, wanted.prefix(count).enumerated().map { .init(wanted: $1, isExact: $0 % 3 == 0 && $0 < receiving) })
         database = SimulatedDatabase(surroundings, DeliveryWorld.habits(isStrict: isStrict, &surroundings.random), oracle)
         discarder = SimulatedDiscarder(surroundings, database)
         let pusherCount = isStrict ? 1 : surroundings.random.pick(2...3)
         pushers = Array(repeating: nil, count: pusherCount)
         restarts = Array(repeating: surroundings.now, count: pusherCount)
         database.meanwhile = { [unowned self] in if self.surroundings.chance(20) { self.write() } }
-        for consumer in 0..<count {
-            receivers.append(
-                SimulatedReceiver(consumer, surroundings, oracle) { [unowned self] in self.connect($0, peer: $1, endpoint: $2) })
+        populate(count)
+    }
+
+    /// Of the consumers the last may be one that polls; and somebody may listen live.
+    private func populate(_ count: Int) {
+        let connect = { [unowned self] in self.connect($0, peer: $1, endpoint: $2) }
+        for consumer in 0..<(count - surroundings.polls) {
+            clients.append(SimulatedReceiver(consumer, surroundings, oracle, connect: connect))
+        }
+        if surroundings.polls > 0 { clients.append(SimulatedPoller(count - 1, surroundings, oracle, connect: connect)) }
+        if surroundings.live > 0 {
+            let wanted = surroundings.chance(50) ? [true, true, true] : [false, true, true]
+            clients.append(SimulatedLiveReceiver(wanting: wanted, surroundings, oracle, connect: connect))
         }
     }
 
@@ -47,6 +63,7 @@ final class DeliveryWorld {
         habits.renamesPrepared = random.chance(50)
         habits.rowsAtOnce = random.pick(1...12)
         habits.jumpsInHundred = random.chance(50) ? random.pick(1...10) : 0
+        habits.leaps = random.chance(30)
         habits.types = [70, 25, 5]
         habits.triesLatch = true
         habits.notifies = isStrict || habits.preparesInHundred == 0 || random.chance(50)
@@ -72,7 +89,7 @@ final class DeliveryWorld {
 
     // MARK: Links
 
-    private func connect(_ receiver: SimulatedReceiver, peer: Int, endpoint: Int) -> SimulatedLink {
+    private func connect(_ receiver: SimulatedClient, peer: Int, endpoint: Int) -> SimulatedLink {
         lastLink += 1
         let link = SimulatedLink(peer: peer, number: lastLink, receiver: receiver, pusher: endpoint % pushers.count)
         links.append(link)
@@ -141,9 +158,9 @@ final class DeliveryWorld {
         case 51..<71: any(links) { step($0) }
         case 71..<81: runTimers()
         case 81..<91:
-            any(receivers) { receiver in
-                guard receiver.hasWork else { return false }
-                receiver.step()
+            any(clients) { client in
+                guard client.hasWork else { return false }
+                client.step()
                 return true
             }
         case 91..<93: discarder.step()
@@ -186,7 +203,7 @@ final class DeliveryWorld {
             if pusher.frozenUntil == nil { _ = pusher.timers.fire(at: now) }
             if pusher.hasStopped { end(endpoint) }
         }
-        for receiver in receivers { _ = receiver.timers.fire(at: now) }
+        for client in clients { _ = client.timers.fire(at: now) }
     }
 
     private func passTime() {
@@ -206,7 +223,7 @@ final class DeliveryWorld {
             guard let pusher = pushers[endpoint] else { continue }
             add(pusher.frozenUntil ?? pusher.timers.next)
         }
-        for receiver in receivers { add(receiver.timers.next) }
+        for client in clients { add(client.timers.next) }
         return next
     }
 

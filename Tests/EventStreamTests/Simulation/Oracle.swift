@@ -29,6 +29,10 @@ final class Oracle {
     private let surroundings: Surroundings
     private(set) var consumers: [Consumer]
     private(set) var newestVisible: Int64 = 0
+    /// Events that were committed, and were not there any more after a fail-over.
+    private var lost: Set<SimulatedQueue.Row> = []
+    /// Events that are committed, where somebody listens live.
+    private var present: Set<SimulatedQueue.Row> = []
     private(set) var visible = 0
 
     init(_ surroundings: Surroundings, _ consumers: [Consumer]) {
@@ -51,6 +55,7 @@ final class Oracle {
     func becameVisible(_ row: SimulatedQueue.Row, _ stored: [SimulatedDatabase.Consumer]) {
         visible += 1
         newestVisible = max(newestVisible, row.id)
+        if surroundings.live > 0 { present.insert(row) }
         for consumer in consumers.indices {
             if stored[consumer].position >= row.id {
                 surroundings.broken("\(row.id) became visible when \(name(consumer))'s position was \(stored[consumer].position)")
@@ -61,6 +66,26 @@ final class Oracle {
                 surroundings.broken("\(row.id) became visible when \(name(consumer)) had processed later ones")
             }
             consumers[consumer].events.insert(row.id, at: index)
+        }
+    }
+
+    /// The database went back: what it lacks is lost, and what was confirmed later comes again.
+    func wentBack(
+        to rows: [SimulatedQueue.Row], from before: [SimulatedQueue.Row], _ stored: [SimulatedDatabase.Consumer],
+        discarded: Int64, epoch: Int64
+    ) {
+        newestVisible = rows.last?.id ?? 0
+        if surroundings.live > 0 { present = Set(rows) }
+        lost.formUnion(Set(before).subtracting(rows))
+        for consumer in consumers.indices {
+            let position = max(stored[consumer].position, 0)
+            let processed = consumers[consumer].processed
+            let last = processed > 0 ? consumers[consumer].events[processed - 1] : 0
+            consumers[consumer].events = rows.filter { consumers[consumer].wanted[$0.type] }.map(\.id)
+            consumers[consumer].processed = index(after: last, consumers[consumer].events)
+            consumers[consumer].start = min(consumers[consumer].start, position)
+            (consumers[consumer].operatorEpoch, consumers[consumer].sent) = (epoch, max(position, discarded))
+            (consumers[consumer].owner, consumers[consumer].epoch) = (stored[consumer].owner ?? 0, stored[consumer].epoch)
         }
     }
 
@@ -78,6 +103,31 @@ final class Oracle {
             if index(after: id, consumers[consumer].events) > consumers[consumer].processed {
                 surroundings.broken("\(id) was discarded, and \(name(consumer)) has not processed all up to it")
             }
+        }
+    }
+
+    // MARK: Live receivers
+
+    /// Everything that has been committed by now: a live session that is asked for now does not bring it.
+    var committed: Set<SimulatedQueue.Row> { surroundings.live > 0 ? present : [] }
+
+    /// A live session has brought an event.
+    ///
+    /// - Parameters:
+    ///   - before: what was committed before it was asked for: must not come.
+    ///   - began: what was committed before the answer: need not come.
+    ///   - previous: what came before it; nil if something was dropped between.
+    func cameLive(
+        _ row: SimulatedQueue.Row, wanted: [Bool], before: Set<SimulatedQueue.Row>, began: Set<SimulatedQueue.Row>,
+        after previous: Int64?
+    ) {
+        guard !lost.contains(row) else { return }
+        if before.contains(row) { surroundings.broken("\(row.id) came live, and was committed before the session was asked for") }
+        guard let previous else { return }
+        if previous >= row.id { surroundings.broken("\(row.id) came live after \(previous)") }
+        let missing = present.filter { $0.id > previous && $0.id < row.id && wanted[$0.type] && !began.contains($0) }
+        if let missing = missing.map(\.id).min() {
+            surroundings.broken("\(row.id) came live after \(previous), and \(missing) did not")
         }
     }
 
@@ -156,20 +206,23 @@ final class Oracle {
     }
 
     /// - Parameter previous: what this life of the receiver processed before; nil if this is its first.
-    func processed(_ id: Int64, by consumer: Int, after previous: Int64?) {
+    func processed(_ row: SimulatedQueue.Row, by consumer: Int, after previous: Int64?) {
+        let id = row.id
+        if let previous, previous >= id { surroundings.broken("\(name(consumer)) processed \(id) after \(previous)") }
+        // A pusher that has not noticed yet that the database went back delivers what was lost, too.
+        guard !lost.contains(row) else { return }
         let events = consumers[consumer].events
         let index = index(after: id, events) - 1
         guard index >= 0, events[index] == id else {
             return surroundings.broken("\(name(consumer)) processed \(id), which it does not want or nobody committed")
         }
-        if let previous, previous >= id { surroundings.broken("\(name(consumer)) processed \(id) after \(previous)") }
         let start = consumers[consumer].start
         guard id > start else { return }
         if index > consumers[consumer].processed {
             surroundings.broken(
                 "\(name(consumer)) processed \(id) and not \(events[consumers[consumer].processed])")
         }
-        if let previous, previous > start, index == 0 || events[index - 1] != previous {
+        if let previous, previous > start, has(previous, events), index == 0 || events[index - 1] != previous {
             surroundings.broken("\(name(consumer)) processed \(id) after \(previous), and not what lies between")
         }
         if consumers[consumer].isExact, id <= consumers[consumer].applied {
@@ -177,6 +230,16 @@ final class Oracle {
         }
         consumers[consumer].applied = max(consumers[consumer].applied, id)
         consumers[consumer].processed = max(consumers[consumer].processed, index + 1)
+    }
+
+    /// A receiver hears that the database went back, and forgets what it has of the time before.
+    func heardOfGeneration(_ consumer: Int, after position: EventID) {
+        consumers[consumer].applied = min(consumers[consumer].applied, position.rawValue)
+    }
+
+    private func has(_ id: Int64, _ events: [Int64]) -> Bool {
+        let index = index(after: id, events) - 1
+        return index >= 0 && events[index] == id
     }
 
     /// Where a receiver that keeps what it has processed goes on.

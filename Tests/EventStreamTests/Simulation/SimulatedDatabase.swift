@@ -18,13 +18,47 @@ final class SimulatedDatabase {
         var beat: Int64 = 0
     }
 
+    /// What is on disk, and on a standby when it has received it.
+    struct Contents {
+        var queue: SimulatedQueue
+        var consumers: [Consumer]
+        var pushers: [Pusher] = []
+        var settled: Int64 = 0
+        var discarded: Int64 = 0
+        /// Which generation of the stream it holds, and where it was when that began.
+        var generation = StreamGeneration(stream: "S", generation: "1", start: .none)
+        var noted: StreamPlace?
+    }
+
     private let surroundings: Surroundings
     let oracle: Oracle
-    var queue: SimulatedQueue
-    private(set) var consumers: [Consumer]
-    private var pushers: [Pusher] = []
-    private var settled: Int64 = 0
-    private(set) var discarded: Int64 = 0
+    private var contents: Contents
+    var queue: SimulatedQueue {
+        get { contents.queue }
+        _modify { yield &contents.queue }
+    }
+    private(set) var consumers: [Consumer] {
+        get { contents.consumers }
+        _modify { yield &contents.consumers }
+    }
+    private var pushers: [Pusher] {
+        get { contents.pushers }
+        _modify { yield &contents.pushers }
+    }
+    private var settled: Int64 {
+        get { contents.settled }
+        set { contents.settled = newValue }
+    }
+    private(set) var discarded: Int64 {
+        get { contents.discarded }
+        set { contents.discarded = newValue }
+    }
+    private var generation: StreamGeneration {
+        get { contents.generation }
+        set { contents.generation = newValue }
+    }
+    /// What a standby has received.
+    private var standby: Contents?
     private(set) var connections: [SimulatedConnection] = []
     private var lastConnection = 0
     /// The discarder's locks: nobody registers meanwhile, and the row of the stream's state is its own.
@@ -40,17 +74,13 @@ final class SimulatedDatabase {
     var hasPolicy = false
     /// The real ones grow by random numbers: none comes twice.
     private var lastEpoch: Int64 = 0
-    /// Which generation of the stream it holds, and where it was when that began.
-    private var generation = StreamGeneration(stream: "S", generation: "1", start: .none)
-    private var noted: StreamPlace?
-    /// The WAL's timeline.
-    private var timeline = 1
 
     init(_ surroundings: Surroundings, _ habits: SimulatedQueue.Habits, _ oracle: Oracle) {
         self.surroundings = surroundings
         self.oracle = oracle
-        queue = SimulatedQueue(habits)
-        consumers = oracle.consumers.indices.map { Consumer(identity: SimulatedDatabase.identity(of: $0)) }
+        contents = Contents(
+            queue: SimulatedQueue(habits),
+            consumers: oracle.consumers.indices.map { Consumer(identity: SimulatedDatabase.identity(of: $0)) })
     }
 
     static let identities = (0..<8).map { ConsumerIdentity(component: ConsumerComponent("C\($0)")!) }
@@ -98,6 +128,21 @@ final class SimulatedDatabase {
         for connection in connections { kill(connection) }
     }
 
+    /// A standby has received everything by now.
+    func replicate() { standby = contents }
+
+    /// The server is gone, and the standby takes over with what it has received.
+    func failOver() {
+        guard var standby else { return }
+        crash()
+        standby.queue.takeOver(in: queue.era + 1, &surroundings.random)
+        surroundings.note("fail-over: \(queue.committed.count - standby.queue.committed.count) events are lost")
+        let before = queue.committed
+        contents = standby
+        self.standby = nil
+        oracle.wentBack(to: queue.committed, from: before, consumers, discarded: discarded, epoch: lastEpoch)
+    }
+
     /// Tells the oracle and the listeners what the writers have done.
     func announce() {
         let (rows, notifications) = queue.takeNews()
@@ -111,21 +156,22 @@ final class SimulatedDatabase {
 
     // MARK: Which stream it is
 
-    private var place: StreamPlace { StreamPlace(server: "1", timeline: "\(timeline)", database: "1", table: "1") }
+    private var place: StreamPlace { StreamPlace(server: "1", timeline: "\(queue.era)", database: "1", table: "1") }
     var identity: GenerationStore.Identity { .init(generation: generation, place: place) }
 
     /// What `GenerationStore.establish` does.
     func establish(remembering memory: StreamMemory) -> GenerationStore.Finding? {
         let missing = memory.generation == generation ? memory.recent.filter { !has($0) }.map(\.id) : []
         let seen = StreamSighting(
-            generation: generation, place: place, noted: noted, stored: EventID(settled), missing: missing)
+            generation: generation, place: place, noted: contents.noted, stored: EventID(settled), missing: missing)
         switch seen.verdict(remembering: memory) {
         case .same, .begun:
-            noted = noted ?? place
+            contents.noted = contents.noted ?? place
             return .init(identity: identity)
         case .over, .elsewhere:
             surroundings.broken("nobody can say whether this is the stream")
             return nil
+        case .wentBack where surroundings.fault == .generationGoesOn: return .init(identity: identity)
         case .wentBack(let reason):
             beginGeneration()
             surroundings.note("generation \(generation) begins at \(generation.start): \(reason)")
@@ -136,7 +182,7 @@ final class SimulatedDatabase {
     private func has(_ trace: StreamMemory.Trace) -> Bool {
         guard trace.id.rawValue > discarded else { return true }
         let index = queue.index(after: trace.id.rawValue) - 1
-        return index >= 0 && queue.committed[index].id == trace.id.rawValue
+        return index >= 0 && queue.committed[index].id == trace.id.rawValue && queue.committed[index].era == Int(trace.time)
     }
 
     private func beginGeneration() {
@@ -144,7 +190,7 @@ final class SimulatedDatabase {
         queue.leap(beyond: max(settled, consumers.map(\.position).max() ?? 0))
         generation = StreamGeneration(
             stream: "S", generation: "\((Int(generation.generation) ?? 0) + 1)", start: EventID(queue.lastID))
-        noted = place
+        contents.noted = place
     }
 
     /// What was learned in another generation is not stored.
@@ -382,6 +428,26 @@ final class SimulatedDatabase {
         let index = queue.index(after: discarded)
         return (confirmed, index < queue.committed.count ? EventID(queue.committed[index].id) : nil)
     }
+
+    /// Empties a segment: nobody registers meanwhile, nor writes to it.
+    ///
+    /// - Returns: false if something in it may not go.
+    func empty(segment: Int, through: EventID) -> Bool {
+        guard let confirmed = discardState().confirmed, confirmed >= through else { return false }
+        let first = queue.index(after: discarded)
+        let rows = queue.committed[first...].filter { StreamTables.segmentIndex(of: EventID($0.id)) == segment }
+        guard rows.last.map({ $0.id <= min(confirmed, through).rawValue }) ?? true else { return false }
+        // Nothing before it must be left behind.
+        let older = queue.committed[first..<max(first, queue.index(after: through.rawValue))]
+        guard older.count == rows.count, through.rawValue > discarded else { return false }
+        surroundings.note("segment \(segment) is emptied, through \(through)")
+        oracle.discarded(through: through.rawValue, consumers)
+        discarded = through.rawValue
+        return true
+    }
+
+    /// Whether an open transaction has rows in the segment: who wants it for himself waits.
+    func isWritten(segment: Int) -> Bool { queue.hasRowsInFlight { StreamTables.segmentIndex(of: EventID($0)) == segment } }
 
     func discard(from lowest: EventID, through: EventID, limit: Int) {
         let first = queue.index(after: lowest.rawValue - 1)

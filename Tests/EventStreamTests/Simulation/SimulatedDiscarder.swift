@@ -11,6 +11,8 @@ final class SimulatedDiscarder {
         case decided(through: EventID, lowest: EventID)
         /// The row of the stream's state is its own until the commit.
         case deleted(through: EventID, lowest: EventID)
+        /// It waits to have a segment for itself.
+        case emptying(segment: Int, through: EventID)
     }
 
     private let surroundings: Surroundings
@@ -43,8 +45,18 @@ final class SimulatedDiscarder {
             guard !surroundings.hasTrouble || surroundings.chance(30) else { return }
             let state = database.discardState()
             let stream = DiscardPlan.Stream(newest: database.newest, confirmed: state.confirmed, oldest: state.lowest)
-            guard case .delete(_, let from, let through, _) = plan.next(stream, now: surroundings.now) else { return }
-            phase = .looked(through: through, lowest: from)
+            switch plan.next(stream, now: surroundings.now) {
+            case .delete(_, let from, let through, _): phase = .looked(through: through, lowest: from)
+            case .empty(let segment, let through): phase = .emptying(segment: segment, through: through)
+            case .rest: break
+            }
+        case .emptying(let segment, let through):
+            // One transaction on the server, which waits for whoever writes to the segment.
+            guard !database.isWritten(segment: segment) else { return }
+            if !database.empty(segment: segment, through: through) {
+                plan.refused(.impossible, through: through, now: surroundings.now)
+            }
+            rollBack()
         case .looked(let through, let lowest):
             database.isDiscarding = true
             phase = .locked(through: through, lowest: lowest)

@@ -12,23 +12,37 @@ enum SimulatedEvent {
     private static let data = (0..<5).map { size in
         RawJSON(unchecked: Array((size == 0 ? "0" : "\"" + String(repeating: "x", count: size * 30) + "\"").utf8))
     }
-    private static let timestamp = EventTimestamp(microseconds: 0)
+    /// The seconds tell the era.
+    private static func timestamp(of row: SimulatedQueue.Row) -> EventTimestamp {
+        EventTimestamp(microseconds: Int64(row.era % 10) * 1_000_000)
+    }
     private static let head = Array("{\"id\":\"".utf8)
+    private static let end = Array("Z\"}".utf8)
     private static let tails = types.map { type in
-        data.map { Array("\",\"type\":\"\(type)\",\"data\":\($0),\"ts\":\"1970-01-01T00:00:00Z\"}".utf8) }
+        data.map { Array("\",\"type\":\"\(type)\",\"data\":\($0),\"ts\":\"1970-01-01T00:00:0".utf8) }
     }
 
     private static func kind(of id: Int64) -> Int { id % 3 == 0 ? Int(id / 3 % 5) : 0 }
     static func size(of id: Int64) -> Int { data[kind(of: id)].bytes.count }
 
+    /// The event as an application knows it again.
+    static func row(_ event: Event) -> SimulatedQueue.Row {
+        .init(
+            id: event.id.rawValue, type: types.firstIndex(of: event.type) ?? 0, era: Int(event.timestamp.microseconds / 1_000_000)
+        )
+    }
+
     static func event(_ row: SimulatedQueue.Row) -> Event {
         Event(
-            id: EventID(row.id), type: types[row.type], data: data[kind(of: row.id)], timestamp: timestamp, isPrecise: false)
+            id: EventID(row.id), type: types[row.type], data: data[kind(of: row.id)], timestamp: timestamp(of: row),
+            isPrecise: false)
     }
 
     static func append(_ row: SimulatedQueue.Row, to page: inout EventPageBuilder) {
         data[kind(of: row.id)].bytes.withUnsafeBytes { data in
-            names[row.type].withUnsafeBytes { page.append(id: EventID(row.id), type: $0, data: data, timestamp: timestamp) }
+            names[row.type].withUnsafeBytes {
+                page.append(id: EventID(row.id), type: $0, data: data, timestamp: timestamp(of: row))
+            }
         }
     }
 
@@ -48,13 +62,15 @@ enum SimulatedEvent {
                 guard index + 10 < bytes.count, case let type = Int(bytes[index + 10]) - 65, types.indices.contains(type)
                 else { return nil }
                 let tail = tails[type][kind(of: id)]
-                guard bytes.count - index > tail.count,
-                    tail.withUnsafeBytes({ memcmp($0.baseAddress!, bytes.baseAddress! + index, tail.count) == 0 })
-                else { return nil }
+                guard bytes.count - index > tail.count + 1 + end.count, bytes[index...].starts(with: tail) else { return nil }
                 index += tail.count
+                let era = Int(bytes[index]) - 48
+                index += 1
+                guard bytes[index...].starts(with: end) else { return nil }
+                index += end.count
                 guard bytes[index] == UInt8(ascii: index == bytes.count - 1 ? "]" : ",") else { return nil }
                 index += 1
-                rows.append(.init(id: id, type: type))
+                rows.append(.init(id: id, type: type, era: era))
             }
             return rows
         }
@@ -83,7 +99,7 @@ struct SimulatedRows: FetchedRows {
     }
 
     func traces(first count: Int) -> [StreamMemory.Trace] {
-        rows.prefix(count).map { .init(id: EventID($0.id), time: $0.id) }
+        rows.prefix(count).map { .init(id: EventID($0.id), time: Int64($0.era)) }
     }
 
     var ids: [EventID] { rows.map { EventID($0.id) } }

@@ -18,16 +18,15 @@ final class SimulatedLink {
     enum ToReceiver {
         case answer(rid: Int, Outcome)
         /// - Parameter session: for receivers that keep their name, and so have to tell sessions apart.
-        case events(sequence: UInt64, [SimulatedQueue.Row], rid: UInt64, session: Int64)
+        case events(SimulatedCall, session: Int64)
     }
 
     /// What the pusher knows the peer by; a receiver may use the same over several connections.
     let peer: Int
     let identity: [UInt8]
-    let consumer: Int
     let pusher: Int
     private let caller: Caller
-    weak var receiver: SimulatedReceiver?
+    weak var receiver: SimulatedClient?
     /// The handshake is done.
     var isUp = false
     /// Either side has closed it; the other hears of it later.
@@ -39,12 +38,11 @@ final class SimulatedLink {
     var toReceiver: [ToReceiver] = []
 
     /// - Parameter number: of the connection; none comes twice.
-    init(peer: Int, number: Int, receiver: SimulatedReceiver, pusher: Int) {
+    init(peer: Int, number: Int, receiver: SimulatedClient, pusher: Int) {
         self.peer = peer
         self.receiver = receiver
         self.pusher = pusher
         identity = Array("peer \(peer)".utf8)
-        consumer = receiver.consumer
         caller = Caller(
             user: .init(name: "local", rights: .all), connection: Int32(number), id: PeerID(number: UInt64(number), key: nil))
     }

@@ -52,7 +52,7 @@ final class SimulatedPeers: PeerPort {
         }
         let session = engine?.services.table.sessions(of: peer.identity).first as? ReliableSession
         let epoch = session?.machine.epoch ?? 0
-        let outcome = send(.events(sequence: call.sequence, call.rows, rid: call.rid, session: epoch), to: peer)
+        let outcome = send(.events(call, session: epoch), to: peer)
         guard outcome == .sent, let session, let last = call.rows.last?.id else { return outcome }
         surroundings.note("\(session.consumer) gets seq \(call.sequence), \(call.rows.map(\.id)), rid \(call.rid)")
         database.oracle.sent(last, to: SimulatedDatabase.consumer(session.consumer), epoch: epoch)

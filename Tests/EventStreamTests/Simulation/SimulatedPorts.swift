@@ -76,6 +76,8 @@ final class SimulatedHeadPort: SimulatedPort, HeadPort {
     weak var delegate: (any HeadPortDelegate)?
     private let limits: (rows: Int, bytes: Int)
     private var found: HeadStart?
+    /// The life of the database that the connection leads to.
+    private(set) var era = 0
     /// Rows that were read too early.
     private var early: SimulatedRows?
     private var takesLatchLate = false
@@ -101,6 +103,7 @@ final class SimulatedHeadPort: SimulatedPort, HeadPort {
             database.establish(remembering: memory)
         }) { [unowned self] finding in
             guard let finding else { return done(false) }
+            self.era = database.queue.era
             connection.submit({
                 connection.isListening = true
             }) { [unowned self] listens in
@@ -307,7 +310,8 @@ final class SimulatedHistoryPort: SimulatedPort, HistoryPort {
     }
 
     func visible(after id: EventID, _ completion: @escaping (Result<EventIDSet, PostgresError>) -> Void) {
-        submit({ [database] _ in database.visible(after: id) }, completion)
+        let isBlind = surroundings.fault == .liveKnowsNothing
+        submit({ [database] _ in isBlind ? EventIDSet() : database.visible(after: id) }, completion)
     }
 
     func read(

@@ -21,6 +21,7 @@ final class SimulatedProcess {
     let engine: PusherEngine
     let peers: SimulatedPeers
     private let ports: [SimulatedPort]
+    private let head: SimulatedHeadPort
     /// Frozen until then.
     var frozenUntil: MonotonicTime?
     /// It has stopped as it was told to.
@@ -39,6 +40,7 @@ final class SimulatedProcess {
             surroundings, database, timers, pusher: run, interval: Heartbeat.interval(configuration.pusher.sessionTimeout))
         let history = SimulatedHistoryPort(surroundings, database, timers, longestScan: configuration.longestScan)
         ports = [head, consumers, history]
+        self.head = head
         peers = SimulatedPeers(surroundings, database, loop)
         let broadcast = SimulatedBroadcast()
         engine = PusherEngine(
@@ -53,6 +55,8 @@ final class SimulatedProcess {
     }
 
     private func sawPage(_ page: EventPage) {
+        // What the server has answered before it was lost tells of the one before.
+        guard head.era == database.queue.era else { return }
         database.oracle.settled(page.through.rawValue, database.queue, "what pusher \(run) holds for settled")
         largestPage = max(largestPage, page.byteCount)
         if let window = engine.stream.window, window.byteCount > configuration.pusher.windowBytes + largestPage {

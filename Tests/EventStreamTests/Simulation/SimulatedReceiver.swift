@@ -1,27 +1,20 @@
 import EventStream
 
 /// A receiver's process, life after life: keeps a session as `ReceiverEngine` does, and processes what it gets.
-final class SimulatedReceiver {
-    private enum State { case down, starting, ready }
+final class SimulatedReceiver: SimulatedClient {
+    private enum State { case starting, ready }
 
     let consumer: Int
-    private let surroundings: Surroundings
-    private let oracle: Oracle
     private let batchLimit: Int
-    /// Whether it names itself to the pusher, and so keeps its session over a reconnect. Such a receiver cannot begin to
-    /// count anew with each connection, as the library's does; this one is told by every group which session it is of.
+    /// A receiver that keeps its session over a reconnect cannot begin to count anew with each connection, as the library's does;
+    /// this one is told by every group which session it is of.
     private let tellsSessionsApart: Bool
-    let timers = SimulatedTimers()
-    /// Connects to a pusher, this one or whichever comes after it.
-    var connect: (SimulatedReceiver, _ peer: Int, _ endpoint: Int) -> SimulatedLink
-    private var state = State.down
+    private var state = State.starting
     private var progress = ReceiverProgress()
-    private(set) var link: SimulatedLink?
-    private var peer = 0
-    private var endpoint: Int
-    private var lastRid = 0
-    private var calls: [(rid: Int, timer: Int, completion: (SimulatedLink.Outcome?) -> Void)] = []
     private var session: Int64 = 0
+    /// Which generation of the stream it knows, also in a later life if it keeps what it has processed.
+    private var generation: String?
+    private var wants = 0
     private var keepAlive: Int?
     private var retry: Int?
     private var failures = 0
@@ -30,124 +23,53 @@ final class SimulatedReceiver {
     private var isApplied = false
     /// The last event this life has processed.
     private var previous: Int64?
-    /// Answers that have not been sent yet.
-    private var answers: [(rid: UInt64, isGood: Bool)] = []
 
     init(
         _ consumer: Int, _ surroundings: Surroundings, _ oracle: Oracle,
-        connect: @escaping (SimulatedReceiver, _ peer: Int, _ endpoint: Int) -> SimulatedLink
+        connect: @escaping (SimulatedClient, _ peer: Int, _ endpoint: Int) -> SimulatedLink
     ) {
         self.consumer = consumer
-        self.surroundings = surroundings
-        self.oracle = oracle
-        self.connect = connect
         batchLimit = surroundings.random.pick(1...12)
         tellsSessionsApart = surroundings.chance(40)
-        endpoint = surroundings.random.below(3)
-        _ = timers.schedule(at: surroundings.now + surroundings.milliseconds(0...1500)) { [unowned self] in self.start() }
+        super.init(surroundings, oracle, connect: connect)
     }
 
     private var component: ConsumerComponent { SimulatedDatabase.identity(of: consumer).component }
-    private var want: EventFilter { oracle.consumers[consumer].want }
+    /// Now and then it says otherwise what it wants, which is another session.
+    private var want: EventFilter {
+        let known = oracle.consumers[consumer].want
+        return wants % 2 == 0
+            ? known : EventFilter(Set((known.types ?? Set(SimulatedEvent.types)) + [EventType("NONE")!])) ?? known
+    }
     private var isExact: Bool { oracle.consumers[consumer].isExact }
+    override var keepsName: Bool { tellsSessionsApart }
 
     // MARK: Lives
 
-    private func start() {
-        (previous, session) = (nil, 0)
+    override func started() {
+        (state, batch, previous, session) = (.starting, nil, nil, 0)
+        if !isExact { generation = nil }
         progress = ReceiverProgress(processed: .none)
         if isExact, oracle.lastProcessed(by: consumer) > 0 {
             previous = oracle.lastProcessed(by: consumer)
             progress = ReceiverProgress(processed: EventID(oracle.lastProcessed(by: consumer)))
         }
-        peer = surroundings.random.below(1 << 30)
-        state = .starting
-        open()
-    }
-
-    /// The process is killed, and started again after a while.
-    func crash() {
-        guard state != .down else { return }
-        surroundings.note("receiver \(consumer) crashes")
-        closeLink()
-        state = .down
-        timers.cancelAll()
-        (calls, answers, batch) = ([], [], nil)
-        _ = timers.schedule(at: surroundings.now + surroundings.milliseconds(0...400)) { [unowned self] in self.start() }
     }
 
     /// It ends its session, and begins another life.
     func stop() {
-        guard state == .ready, batch == nil else { return }
+        guard !isDown, state == .ready, batch == nil else { return }
         timers.cancel(keepAlive)
         call(.stopReceiving(component), timeout: .milliseconds(300)) { [unowned self] _ in self.crash() }
     }
 
-    // MARK: The connection
-
-    private func open() {
-        if !tellsSessionsApart { peer = surroundings.random.below(1 << 30) }
-        let link = connect(self, peer, endpoint)
-        self.link = link
-        // Nobody there, or somebody who does not shake hands: another may be.
-        _ = timers.schedule(at: surroundings.now + .milliseconds(100)) { [unowned self] in
-            guard self.link === link, !link.isUp else { return }
-            self.closeLink()
-            self.endpoint += 1
-            self.openLater()
-        }
-    }
-
-    private func openLater() {
-        _ = timers.schedule(at: surroundings.now + .milliseconds(20)) { [unowned self] in self.open() }
-    }
-
-    private func closeLink() {
-        link?.isCutByReceiver = true
-        link?.toReceiver = []
-        // What has been sent may still arrive, or a part of it.
-        if let count = link?.toPusher.count, count > 0 { link?.toPusher.removeLast(surroundings.random.below(count + 1)) }
-        link = nil
-    }
-
-    /// The handshake with the pusher is done.
-    func connected() {
-        guard state == .starting else { return }
-        begin()
-    }
-
-    /// The connection is given up, and the next pusher is tried.
-    func reset() {
-        guard link != nil, state != .down else { return }
-        closeLink()
-        endpoint += surroundings.random.below(3)
-        let failed = calls
-        calls = []
-        answers = []
-        for call in failed {
-            timers.cancel(call.timer)
-            call.completion(nil)
-        }
-        guard state != .down else { return }
+    override func disconnected() {
         timers.cancel(keepAlive)
         timers.cancel(retry)
         state = .starting
-        openLater()
     }
 
-    private func call(
-        _ call: Call, timeout: Duration = .milliseconds(1500),
-        _ completion: @escaping (SimulatedLink.Outcome?) -> Void
-    ) {
-        lastRid += 1
-        let rid = lastRid
-        let timer = timers.schedule(at: surroundings.now + timeout) { [unowned self] in
-            guard let index = self.calls.firstIndex(where: { $0.rid == rid }) else { return }
-            self.calls.remove(at: index).completion(nil)
-        }
-        calls.append((rid, timer, completion))
-        link?.toPusher.append(.call(call, rid: rid))
-    }
+    override func connected() { if state == .starting { begin() } }
 
     // MARK: The session
 
@@ -160,21 +82,34 @@ final class SimulatedReceiver {
 
     private func getReady() {
         guard state == .starting else { return }
-        call(.readyToReceive(component, want: want, precise: false)) { [unowned self] outcome in
+        call(.readyToReceive(component, want: want, precise: false, origin: true)) { [unowned self] outcome in
             guard self.state == .starting else { return }
             guard outcome?.isDone ?? false else { return self.failed(outcome) }
             self.failures = 0
             self.state = .ready
             if !self.tellsSessionsApart { self.progress.sessionStarted() }
+            self.follow(outcome)
             self.scheduleKeepAlive()
         }
     }
 
+    /// Where the database went back, ids that were processed may come again with other events.
+    private func follow(_ outcome: SimulatedLink.Outcome?) {
+        guard case .done(let answer)? = outcome, let origin = StreamOrigin(answer) else { return }
+        if let generation, generation != origin.generation.generation {
+            surroundings.note("consumer \(consumer) hears of generation \(origin.generation)")
+            progress.streamWentBack()
+            previous = nil
+            oracle.heardOfGeneration(consumer, after: origin.after)
+        }
+        generation = origin.generation.generation
+    }
+
     private func failed(_ outcome: SimulatedLink.Outcome?) {
         guard state == .starting, link != nil else { return }
-        guard outcome != nil else { return reset() }
+        guard let outcome else { return reset() }
         failures += 1
-        let isBusy = if case .busy? = outcome { true } else { false }
+        let isBusy = if case .busy = outcome { true } else { false }
         let pause = isBusy ? Duration.milliseconds(60) : .milliseconds(10 << min(failures, 6))
         timers.cancel(retry)
         retry = timers.schedule(at: surroundings.now + pause) { [unowned self] in self.begin() }
@@ -183,34 +118,29 @@ final class SimulatedReceiver {
     private func scheduleKeepAlive() {
         timers.cancel(keepAlive)
         keepAlive = timers.schedule(at: surroundings.now + .milliseconds(400)) { [unowned self] in
-            self.call(.readyToReceive(component, want: want, precise: false)) { [unowned self] outcome in
+            if self.surroundings.trouble(5) { self.wants += 1 }
+            self.call(.readyToReceive(self.component, want: self.want, precise: false, origin: true)) { [unowned self] outcome in
                 guard self.state == .ready else { return }
-                if outcome?.isDone ?? false { self.scheduleKeepAlive() } else { self.reset() }
+                guard outcome?.isDone ?? false else { return self.reset() }
+                self.follow(outcome)
+                self.scheduleKeepAlive()
             }
         }
     }
 
-    // MARK: Messages
+    // MARK: Groups
 
-    func received(_ message: SimulatedLink.ToReceiver) {
-        switch message {
-        case .answer(let rid, let outcome):
-            guard let index = calls.firstIndex(where: { $0.rid == rid }) else { return }
-            let call = calls.remove(at: index)
-            timers.cancel(call.timer)
-            call.completion(outcome)
-        case .events(let sequence, let rows, let rid, let session):
-            guard state == .ready else { return answer([.server(rid)], isGood: false) }
-            if tellsSessionsApart, session != self.session {
-                progress.sessionStarted()
-                self.session = session
-            }
-            let events = rows.map { SimulatedEvent.event($0) }
-            switch progress.arrived(sequence: sequence, events: events, rid: .server(rid)) {
-            case .kept: break
-            case .answerAgain: answer([.server(rid)], isGood: true)
-            case .refused: surroundings.broken("consumer \(consumer) refused seq \(sequence)")
-            }
+    override func received(_ call: SimulatedCall, session: Int64) {
+        guard state == .ready else { return answer([.server(call.rid)], isGood: false) }
+        if tellsSessionsApart, session != self.session {
+            progress.sessionStarted()
+            self.session = session
+        }
+        let events = call.rows.map { SimulatedEvent.event($0) }
+        switch progress.arrived(sequence: call.sequence, events: events, rid: .server(call.rid)) {
+        case .kept: break
+        case .answerAgain: answer([.server(call.rid)], isGood: true)
+        case .refused: surroundings.broken("consumer \(consumer) refused seq \(call.sequence)")
         }
     }
 
@@ -221,18 +151,10 @@ final class SimulatedReceiver {
         if !isGood, rids.count > 1 { answers.sort { $0.rid < $1.rid } }
     }
 
-    /// Whether the application or its answers have something to do.
-    var hasWork: Bool { state != .down && (!answers.isEmpty || batch != nil || state == .ready) }
+    override var hasWork: Bool { super.hasWork || (!isDown && (batch != nil || state == .ready)) }
 
-    /// The application goes on, or an answer is sent: in any order, now and then not at all, or twice.
-    func step() {
-        if !answers.isEmpty, surroundings.chance(60) {
-            let answer = answers.remove(at: surroundings.trouble(20) ? surroundings.random.below(answers.count) : 0)
-            guard !surroundings.trouble(2) else { return }
-            link?.toPusher.append(.answer(rid: answer.rid, isGood: answer.isGood))
-            if surroundings.trouble(2) { link?.toPusher.append(.answer(rid: answer.rid, isGood: answer.isGood)) }
-            return
-        }
+    override func step() {
+        if !answers.isEmpty, surroundings.chance(60) { return sendAnswer() }
         guard let batch else { return takeBatch() }
         if isApplied {
             self.batch = nil
@@ -243,7 +165,7 @@ final class SimulatedReceiver {
         } else {
             surroundings.note("consumer \(consumer) processes \(batch.events.map(\.id))")
             for event in batch.events {
-                oracle.processed(event.id.rawValue, by: consumer, after: previous)
+                oracle.processed(SimulatedEvent.row(event), by: consumer, after: previous)
                 previous = event.id.rawValue
             }
             isApplied = true

@@ -22,6 +22,10 @@ enum PlantedFault: CaseIterable {
     case latchAfterRead
     /// A beat that fails on a living connection is the last one.
     case noBeatAfterFailure
+    /// The database went back, and the generation of the stream goes on.
+    case generationGoesOn
+    /// What was committed before a live session was asked for is not known.
+    case liveKnowsNothing
 }
 
 /// What everyone in a simulated world shares: the time, chance, and what was broken first.
@@ -38,8 +42,9 @@ final class Surroundings {
     let fullQueuesInHundred: Int
     /// Steps so far.
     var steps = 0
-    /// How many poll.
+    /// How many poll, and how many listen live.
     var polls = 0
+    var live = 0
 
     init(seed: UInt64, fault: PlantedFault?, isTracing: Bool) {
         random = SeededGenerator(seed: seed)
