@@ -1,4 +1,4 @@
-"""What must hold in the end, whatever went wrong meanwhile: section by section what the README promises."""
+"""What must hold in the end, whatever went wrong meanwhile: section by section what README.md promises."""
 
 from __future__ import annotations
 

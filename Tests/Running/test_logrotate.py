@@ -37,7 +37,7 @@ def rotate(log, tmp_path):
 
 @pytest.fixture
 def generator(binaries, settings, log):
-    """A generator whose log is redirected as the README says: >>log 2>&1."""
+    """A generator whose log is redirected as etc/docs/operating.md says: >>log 2>&1."""
     with log.open("ab") as output:
         process = subprocess.Popen([binaries / "evt-generator"], env=environment(settings), stdin=subprocess.DEVNULL,
                                    stdout=output, stderr=subprocess.STDOUT)

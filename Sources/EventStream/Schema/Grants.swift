@@ -1,4 +1,4 @@
-// Which group role may do what. The README has the same for people.
+// Which group role may do what. `etc/docs/roles.md` has the same for people.
 
 extension StreamTables {
     /// In the active database, for tables whose schema is known.

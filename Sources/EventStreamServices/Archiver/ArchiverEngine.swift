@@ -195,7 +195,7 @@ final class ArchiverEngine {
     /// What is to be done, where the server's own words do not say it.
     private static func advice(for error: any Error) -> String {
         guard let state = (error as? PostgresError)?.sqlState else { return "" }
-        if state == "42501" { return ": GRANT what the README lists to the archiver's role" }
+        if state == "42501" { return ": run evt migrate --roles, and let the role of the archiver be a member of evt_archiver" }
         let isAltered = ["22", "23", "42"].contains(String(state.prefix(2)))
         return isAltered ? ": the history is not as `evt migrate` made it; put it right" : ""
     }

@@ -24,7 +24,7 @@ extension StreamChecks {
                 advice: MissingArchiver.isMeant(by: refusal)
                     ? "evt consumers list shows the names there are; EVT_DISCARD_REQUIRE is a setting of evt-discarder, which reads it "
                         + "when it starts"
-                    : "evt archive verify; the README says how to put an archive right")
+                    : "run evt archive verify; etc/docs/archive.md says how to put an archive right")
         }
     }
 }
