@@ -51,7 +51,7 @@ struct Archive: AsyncParsableCommand {
             abstract: "Compares the archive with the active table, and with the sums of what has been discarded.",
             discussion: """
                 Names every event that is missing, changed or extra in the archive; of events discarded long ago, the range in \
-                which something is wrong. The exit status is 0 if all is well, 1 if not, 2 if that cannot be seen.
+                which something is wrong. The exit status is 0 if all is well, 1 if not, 2 if it could not be determined.
                 """)
         @OptionGroup var target: Target
         @Option(help: "From this event id on.") var from: String?
@@ -132,10 +132,11 @@ extension Archive {
         static let configuration = CommandConfiguration(
             abstract: "Says that a warehouse is this database's, although another has archived into it last.",
             discussion: """
-                An archiver leaves a token in its warehouse whenever it starts, which the active database knows. One that it does not \
-                know shows that a copy of the database has archived there, or that the database was restored from a backup made \
-                before. Archivers and discarder refuse such a warehouse. Look what happened first: `evt archive verify` compares the \
-                two, `evt archive lost list` names what was set aside. Then the archiver goes on by itself.
+                In each session with the pusher an archiver writes a new token to its warehouse, and the active database stores the \
+                token, too. A token that the active database does not know shows that a copy of the database has archived there, or \
+                that the database was restored from a backup older than the token. Archivers and discarder refuse such a warehouse. \
+                First find out what happened: `evt archive verify` compares the two databases, and `evt archive lost list` names what \
+                was set aside. After this command the archiver goes on by itself.
                 """)
         @OptionGroup var target: Target
         @Option(help: "Why it is the right one; kept in the active database.") var reason: String
