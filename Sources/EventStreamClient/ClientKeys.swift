@@ -8,7 +8,7 @@ public struct ClientKeys: Hashable, Sendable {
     /// The server's; one that has not the secret key to it gets nothing.
     public let serverKey: CurveKey
 
-    /// - Throws: ``AccessFileError`` if the certificate is a public one: without the secret key there is nothing to prove.
+    /// - Throws: `AccessFileError` if the certificate is a public one: without the secret key there is nothing to prove.
     public init(certificate: CurveCertificate, serverKey: CurveKey) throws(AccessFileError) {
         guard certificate.secretKey != nil else { throw AccessFileError("the certificate has no secret-key") }
         self.certificate = certificate

@@ -24,7 +24,8 @@ public actor GeneratorClient {
     ///     `EVT_GENERATOR_CONNECT`, separated by commas; where it is not set, the standard one.
     ///   - keys: for a generator that has keys. Nil, and no endpoints: those of `EVT_CURVE_KEY` and `EVT_SERVER_KEY`, if set.
     ///   - timeout: how long an answer may take.
-    /// - Throws: `InvalidRequest` for an endpoint that is none, or keys of the environment that cannot be used; ``ZeroMQError`` if
+    ///   - loop: the thread of the client; all clients of a process share one by default.
+    /// - Throws: `InvalidRequest` for an endpoint that is none, or keys of the environment that cannot be used; `ZeroMQError` if
     ///   there is no socket to be had.
     public init(
         _ endpoints: [String] = [], keys: ClientKeys? = nil, timeout: Duration = .seconds(30), loop: EventLoop = .clients

@@ -27,7 +27,8 @@ public actor PollClient {
     ///     `EVT_PUSHER_CONNECT`, separated by commas; where it is not set, the standard one.
     ///   - keys: for a pusher that has keys. Nil, and no endpoints: those of `EVT_CURVE_KEY` and `EVT_SERVER_KEY`, if set.
     ///   - timeout: how long an answer may take.
-    /// - Throws: `InvalidRequest` for an endpoint that is none, or keys of the environment that cannot be used; ``ZeroMQError`` if
+    ///   - loop: the thread of the client; all clients of a process share one by default.
+    /// - Throws: `InvalidRequest` for an endpoint that is none, or keys of the environment that cannot be used; `ZeroMQError` if
     ///   there is no socket to be had.
     public init(
         _ endpoints: [String] = [], keys: ClientKeys? = nil, timeout: Duration = .seconds(30), loop: EventLoop = .clients
@@ -50,10 +51,10 @@ public actor PollClient {
     ///
     /// - Parameters:
     ///   - component: a registered consumer, or `LIVE`, which is not registered and stores nothing.
-    ///   - last: confirms this event and all before it. Nil, or ``EventID/none``, confirms nothing.
+    ///   - last: confirms this event and all before it. Nil, or `EventID.none`, confirms nothing.
     ///   - want: only these types; nil for all.
     ///   - precise: whether timestamps have microseconds.
-    ///   - generation: which generation of the stream `last` is of (``StreamOrigin``); one that is over is an error. Nil for the
+    ///   - generation: which generation of the stream `last` is of (`StreamOrigin`); one that is over is an error. Nil for the
     ///     present one.
     /// - Throws: `NotRegistered`, and what any call may throw.
     public func pollEvents(

@@ -20,7 +20,7 @@ public struct ReceiverConfiguration: Sendable {
     public var gathering = Duration.zero
     /// The newest event processed in an earlier life, if the application knows; it and older ones are dropped.
     public var processed = EventID.none
-    /// The generation of the stream that event was of (``StreamOrigin``): an id of another one says nothing about this one.
+    /// The generation of the stream that event was of (`StreamOrigin`): an id of another one says nothing about this one.
     public var generation: String?
     /// How often the pusher gets a sign of life, if a third of ``sessionTimeout`` is not less.
     public var keepAlive = Duration.seconds(5)
@@ -71,6 +71,8 @@ public actor ReliableReceiver {
 
     /// - Parameters:
     ///   - component: 1 to 16 of `A`-`Z`, `a`-`z`, `0`-`9` and `_`; not `LIVE`.
+    ///   - configuration: how it connects, and what it wants.
+    ///   - loop: the thread of the receiver; all clients of a process share one by default.
     /// - Throws: `InvalidRequest` for a name that is none, an endpoint that is none, or keys of the environment that cannot be
     ///   used; `LiveNotAllowed` for `LIVE`.
     public init(
