@@ -54,8 +54,8 @@ public struct ConsumerAdmin: Sendable {
             [.text(ident), .text("\(evenIfServed)")])
         guard removed.affected == 0, try await exists(ident, on: connection) else { return removed.affected == 1 }
         throw StoreError(
-            "\(ident) is at work: it would be registered again, get events again, and miss those discarded meanwhile. Stop "
-                + "its receiver first; of one that has died the pusher takes leave after EVT_SESSION_TIMEOUT")
+            "\(ident) is at work: its receiver would register the consumer again, get events again, and miss events that are discarded "
+                + "meanwhile. Stop the receiver first; the session of a receiver that has died ends after EVT_SESSION_TIMEOUT")
     }
 
     /// Gives a consumer's position to another name.
@@ -76,7 +76,7 @@ public struct ConsumerAdmin: Sendable {
                 guard try await exists(ident, on: connection) else { throw StoreError("there is no consumer \(ident)") }
                 throw StoreError(
                     "\(ident) is at work: its receiver would register that name again and get every event again, and nobody would "
-                        + "serve \(new). Stop its receiver first (of one that has died the pusher takes leave after "
+                        + "receive for \(new). Stop the receiver first (the session of a receiver that has died ends after "
                         + "EVT_SESSION_TIMEOUT), or use --force")
             }
             try await connection.query(

@@ -32,7 +32,7 @@ extension Consumers {
         @OptionGroup var target: Target
         @OptionGroup var archive: ArchiveOptions
         @Argument var consumer: String
-        @Flag(help: "Although its receiver is at work.") var force = false
+        @Flag(help: "Remove the consumer even if a receiver is connected.") var force = false
 
         func run() async throws {
             let (ident, force) = (try Consumers.ident(consumer, target), force)
@@ -68,8 +68,11 @@ extension Consumers {
         @OptionGroup var archive: ArchiveOptions
         @Argument(help: "The present name, exactly as it is listed.") var from: String
         @Argument(help: "The new name.") var to: String
-        @Flag(help: "Although its receiver is at work: it loses its session, and registers the present name again.") var force =
-            false
+        @Flag(
+            help:
+                "Rename the consumer even if a receiver is connected: the session ends, and the receiver registers the present name again."
+        )
+        var force = false
         @Flag(help: "Leave an archiver's position in the warehouse under the present name.") var leaveArchive = false
 
         func run() async throws {

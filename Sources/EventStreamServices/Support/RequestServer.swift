@@ -305,7 +305,7 @@ final class RequestServer: PeerPort {
             PeerConnection(excess).cut()
             guard let line = peerLog.line("too many connections", of: .unknown) else { return }
             logger.warning(
-                "there are too many connections: one that says nothing is cut for each that comes",
+                "connection limit reached; closing the oldest silent connection",
                 metadata: line.metadata(["limit": "\(limits.connections)"]))
         case .disconnected(let connection):
             let mayHaveBeenReady = connections.disconnected(connection, after: access.admitted)

@@ -199,6 +199,6 @@ struct SessionReports {
     }
 
     func givenUp() {
-        logger.warning("no sign of life has reached the database for long: sessions end, other pushers may have them")
+        logger.warning("heartbeat not stored in time; ending all sessions, so that other pushers may take them over")
     }
 }
