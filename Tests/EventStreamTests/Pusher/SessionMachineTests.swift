@@ -1,0 +1,234 @@
+import EventStream
+import Testing
+
+@testable import EventStreamServices
+
+/// A session's life, input by input.
+@Suite struct SessionMachineTests {
+    private static let timeout = Duration.seconds(15)
+
+    private func session(at position: EventID = 0, requestMax: Int = 2) -> SessionMachine {
+        SessionMachine(
+            epoch: 7, want: .all, precise: false, limits: .init(events: 2, bytes: 10_000),
+            lease: Lease(timeout: Self.timeout, at: start),
+            delivery: ConsumerDelivery(after: position, configuration: .init(requestMax: requestMax)))
+    }
+
+    private func window(_ ids: ClosedRange<Int64>) -> EventWindow {
+        var window = EventWindow(after: EventID(ids.lowerBound - 1), byteLimit: 1 << 20)
+        window.append(page(after: EventID(ids.lowerBound - 1), events(ids)))
+        return window
+    }
+
+    /// Takes the next group and sends it.
+    @discardableResult
+    private func send(_ session: inout SessionMachine, _ window: EventWindow, rid: UInt64) -> ConsumerDelivery.Group? {
+        guard case .group(let group) = session.next(in: window) else { return nil }
+        let taken = session.took(group, waitingSince: nil, at: start)
+        session.sent(taken.sequence, rid: rid, at: start)
+        return taken
+    }
+
+    // MARK: The life cycle
+
+    @Test func `a session serves from its beginning`() {
+        var session = session()
+        #expect(session.state == .serving)
+        #expect(session.heard(at: start) == false)
+        #expect(session.state == .serving)
+    }
+
+    @Test func `the close of the connection releases the consumer with its position`() {
+        var session = session(at: 5)
+        #expect(session.disconnected(at: start) == 5)
+        #expect(session.state == .released)
+        #expect(session.lease.isDisconnected)
+    }
+
+    @Test func `a message takes the consumer back once`() {
+        var session = session()
+        _ = session.disconnected(at: start)
+        #expect(session.heard(at: start) == true)
+        #expect(session.heard(at: start) == false)
+        #expect(session.resumed(true) == .serving)
+        #expect(session.state == .serving)
+    }
+
+    @Test func `a consumer that another session has is lost`() {
+        var session = session()
+        _ = session.disconnected(at: start)
+        _ = session.heard(at: start)
+        #expect(session.resumed(false) == .lost)
+        #expect(session.isOver)
+    }
+
+    @Test func `an answer that is not known leaves the consumer to the next message`() {
+        var session = session()
+        _ = session.disconnected(at: start)
+        _ = session.heard(at: start)
+        #expect(session.resumed(nil) == .waiting)
+        #expect(session.state == .released)
+        #expect(session.heard(at: start) == true)
+    }
+
+    @Test(arguments: [true, nil])
+    func `a peer that leaves while the database is asked has the consumer released`(_ isOurs: Bool?) {
+        var session = session(at: 3)
+        _ = session.disconnected(at: start)
+        _ = session.heard(at: start)
+        #expect(session.disconnected(at: start) == 3)
+        #expect(session.resumed(isOurs) == .waiting)
+        #expect(session.state == .released)
+    }
+
+    @Test func `a peer that leaves and comes again while the database is asked asks again`() {
+        var session = session()
+        _ = session.disconnected(at: start)
+        _ = session.heard(at: start)
+        _ = session.disconnected(at: start)
+        #expect(session.heard(at: start) == false)
+        // The consumer was given up after the database was asked: its answer is out of date.
+        #expect(session.resumed(true) == .askAgain)
+        #expect(session.resumed(true) == .serving)
+    }
+
+    @Test func `a session ends once`() {
+        var session = session(at: 4)
+        #expect(session.ended() == 4)
+        #expect(session.ended() == nil)
+        #expect(session.disconnected(at: start) == nil)
+        #expect(session.heard(at: start) == false)
+        #expect(session.resumed(true) == .waiting)
+        #expect(session.isOver)
+    }
+
+    // MARK: What comes next
+
+    @Test func `groups are cut from the window until the requests are used up`() {
+        var session = session()
+        let window = window(1...9)
+        #expect(send(&session, window, rid: 1)?.last == 2)
+        #expect(send(&session, window, rid: 2)?.last == 4)
+        #expect(send(&session, window, rid: 3) == nil)
+    }
+
+    @Test func `what the window does not have any more is read from history`() {
+        var session = session(at: 2)
+        let window = window(10...12)
+        guard case .history = session.next(in: window), let read = session.nextRead(in: window)?.read else {
+            return #expect(Bool(false))
+        }
+        #expect((read.after, read.through) == (2, 12))
+        session.readBegan(read)
+        session.readReturned(read, through: 4)
+        session.add(page(after: 2, events(3...4)))
+        #expect(send(&session, window, rid: 1)?.last == 4)
+    }
+
+    @Test func `unwanted events move the position without a group`() {
+        var session = SessionMachine(
+            epoch: 1, want: EventFilter([EventType("OTHER")!])!, precise: false, limits: .init(events: 2, bytes: 10_000),
+            lease: Lease(timeout: Self.timeout, at: start), delivery: ConsumerDelivery(after: 0, configuration: .init()))
+        guard case .passed(5) = session.next(in: window(1...5)) else { return #expect(Bool(false)) }
+        #expect(session.position == 5)
+    }
+
+    @Test func `a group without room is cut again later`() {
+        var session = session()
+        let window = window(1...3)
+        guard case .group(let group) = session.next(in: window) else { return #expect(Bool(false)) }
+        session.foundNoRoom(for: group)
+        #expect(session.position == 0)
+        #expect(send(&session, window, rid: 1)?.last == 2)
+    }
+
+    @Test(arguments: [false, true])
+    func `nothing is sent to a peer that is away`(_ isResuming: Bool) {
+        var session = session()
+        let window = window(1...3)
+        send(&session, window, rid: 1)
+        _ = session.disconnected(at: start)
+        if isResuming { _ = session.heard(at: start) }
+        guard case .nothing = session.next(in: window) else { return #expect(Bool(false)) }
+        #expect(session.due(at: start + .seconds(100)).isEmpty)
+        #expect(session.nextRead(in: window) == nil)
+        #expect(session.nextDeadline == nil)
+    }
+
+    @Test func `what was not answered before the connection closed is sent again after`() throws {
+        var session = session()
+        let window = window(1...3)
+        let group = try #require(send(&session, window, rid: 1))
+        _ = session.disconnected(at: start)
+        _ = session.heard(at: start)
+        _ = session.resumed(true)
+        let due = session.due(at: start)
+        #expect(due.map(\.sequence) == [group.sequence])
+        session.rereadBegan(due[0])
+        #expect(session.due(at: start).isEmpty)
+        #expect(session.reread(due[0], in: window.pages(after: due[0].after), at: start)?.count == 2)
+    }
+
+    // MARK: Answers
+
+    @Test func `the position moves over the answered prefix and tells since when its events waited`() {
+        var session = session()
+        let window = window(1...4)
+        for rid in 1...2 as ClosedRange<UInt64> {
+            guard case .group(let group) = session.next(in: window) else { return #expect(Bool(false)) }
+            let taken = session.took(group, waitingSince: EventTimestamp(microseconds: Int64(rid)), at: start)
+            session.sent(taken.sequence, rid: rid, at: start)
+        }
+        #expect(session.answered(2, .processed, at: start) == .waiting)
+        let times = [1, 2].map { EventTimestamp(microseconds: $0) }
+        #expect(session.answered(1, .processed, at: start) == .confirmed(4, events: 4, since: times))
+        #expect(session.isIdle)
+    }
+
+    @Test func `an answer under a number that was never given is none`() {
+        var session = session()
+        send(&session, window(1...2), rid: 1)
+        #expect(session.answered(9, .processed, at: start) == .unknown)
+    }
+
+    // MARK: Any order
+
+    @Test func `whatever happens a session that is over stays over and a released one sends nothing`() {
+        var random = SeededGenerator(seed: 1)
+        for _ in 0..<2000 {
+            var session = session()
+            let window = window(1...20)
+            var rid: UInt64 = 0
+            var isOver = false
+            var asked = 0
+            for _ in 0..<40 {
+                switch random.below(8) {
+                case 0: if session.heard(at: start) { asked += 1 }
+                case 1:
+                    let position = session.disconnected(at: start)
+                    #expect((position == nil) == isOver)
+                case 2 where asked > 0:
+                    asked -= 1
+                    switch session.resumed([true, false, nil][random.below(3)]) {
+                    case .askAgain: asked += 1
+                    case .lost: isOver = true
+                    case .serving: #expect(!session.lease.isDisconnected)
+                    case .waiting: break
+                    }
+                case 3 where random.chance(5):
+                    let position = session.ended()
+                    #expect((position == nil) == isOver)
+                    isOver = true
+                case 4: _ = session.answered(UInt64(random.below(10)), .processed, at: start)
+                default:
+                    rid += 1
+                    let isServing = session.state == .serving
+                    if send(&session, window, rid: rid) != nil { #expect(isServing) }
+                }
+                #expect(session.isOver == isOver)
+                // There is an answer to wait for exactly while the database has been asked.
+                if case .resuming = session.state { #expect(asked == 1) } else if !isOver { #expect(asked == 0) }
+            }
+        }
+    }
+}
