@@ -38,7 +38,7 @@ public actor PollClient {
         self.timeout = timeout
         let channel = CallChannel(destination.endpoints, keys: destination.keys, loop: loop)
         self.channel = channel
-        atEnd = AtEnd(on: loop) { [box = Unchecked(channel)] in box.value.close() }
+        atEnd = AtEnd(of: channel, on: loop) { $0.close() }
         try channel.open()
     }
 

@@ -86,7 +86,7 @@ public actor ReliableReceiver {
         (self.signals, self.continuation) = (signals, continuation)
         let engine = ReceiverEngine(configuration, component: component, loop: loop) { continuation.yield($0) }
         self.engine = engine
-        atEnd = AtEnd(on: loop) { [box = Unchecked(engine)] in box.value.finish() }
+        atEnd = AtEnd(of: engine, on: loop) { $0.finish() }
     }
 
     /// Wants only some types; the endpoint is as in ``ReceiverConfiguration/endpoints``.
@@ -222,7 +222,7 @@ public actor LiveReceiver {
         (self.signals, self.continuation) = (signals, continuation)
         let engine = ReceiverEngine(configuration, component: .live, loop: loop) { continuation.yield($0) }
         self.engine = engine
-        atEnd = AtEnd(on: loop) { [box = Unchecked(engine)] in box.value.finish() }
+        atEnd = AtEnd(of: engine, on: loop) { $0.finish() }
     }
 
     /// Connects and begins to receive; reconnects until ``stop()``.

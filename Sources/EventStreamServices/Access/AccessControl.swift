@@ -92,9 +92,7 @@ final class AccessControl {
     func start() {
         loop.add(authenticator.source)
         guard let keys else { return }
-        observer = keys.authorized.observe { [loop, box = Unchecked(Weak(self))] in
-            loop.execute { box.value.object?.changed() }
-        }
+        observer = keys.authorized.observe(loop.callback { [weak self] in self?.changed() })
     }
 
     func stop() {
@@ -153,12 +151,6 @@ final class AccessControl {
             admitted += 1
             first.answer(PeerID(number: admitted, key: first.key).description)
         }
-        if !waiting.isEmpty { loop.execute { [box = Unchecked(Weak(self))] in box.value.object?.admit() } }
+        if !waiting.isEmpty { loop.soon { [weak self] in self?.admit() } }
     }
-}
-
-/// Does not keep what it refers to.
-struct Weak<Object: AnyObject> {
-    weak var object: Object?
-    init(_ object: Object) { self.object = object }
 }

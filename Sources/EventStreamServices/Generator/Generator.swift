@@ -205,7 +205,7 @@ final class GeneratorEngine {
             Pending(peer: peer, rid: rid, draft: draft), of: peer.account, weight: draft.data.bytes.count)
         // Whatever else has arrived by now goes into the same commit.
         if database.current == nil { return waitForDatabase() }
-        if !committing { loop.execute { [box = Unchecked(self)] in box.value.commitNext() } }
+        if !committing { loop.soon { self.commitNext() } }
     }
 
     /// A database that is back in a moment is waited for; else the requests are turned away.

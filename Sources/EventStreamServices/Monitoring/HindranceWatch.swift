@@ -64,8 +64,7 @@ final class HindranceWatch {
         let pause = need == .waiting ? Self.pauseWhileWaiting : Self.pauseInDoubt
         guard !isLooking, now - since >= Self.patience, lookedAt.map({ now - $0 >= pause }) ?? true else { return }
         isLooking = true
-        let (home, mine) = (LoopActor(loop: loop), Unchecked(self))
-        Task { await home.run { _ in await mine.value.look() } }
+        loop.begin(with: self) { await $0.look() }
     }
 
     private func look() async {

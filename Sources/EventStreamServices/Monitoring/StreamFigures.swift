@@ -37,8 +37,7 @@ final class StreamFigures {
         askers.append(completion)
         guard !isLooking else { return }
         isLooking = true
-        let (home, mine) = (LoopActor(loop: loop), Unchecked(self))
-        Task { await home.run { _ in await mine.value.look() } }
+        loop.begin(with: self) { await $0.look() }
     }
 
     /// Calls back with figures that are newer than now: as soon as they may be looked up.

@@ -181,7 +181,7 @@ final class LoopLink: LoopPort {
     var now: MonotonicTime { .now }
     var wallClock: EventTimestamp { .now }
     func after(_ delay: Duration, _ body: @escaping () -> Void) -> any ScheduledCall { loop.schedule(after: delay, body) }
-    func soon(_ body: @escaping () -> Void) { loop.execute { [box = Unchecked(body)] in box.value() } }
+    func soon(_ body: @escaping () -> Void) { loop.soon(body) }
 }
 
 extension Timer: ScheduledCall {}

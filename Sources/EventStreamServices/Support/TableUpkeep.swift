@@ -41,8 +41,7 @@ final class TableUpkeep {
             return
         }
         isWorking = true
-        let (home, mine) = (LoopActor(loop: loop), Unchecked((self, due.map { ($0, rewriting($0)) })))
-        Task { await home.run { _ in await mine.value.0.carryOut(mine.value.1) } }
+        loop.begin(with: (self, due.map { ($0, rewriting($0)) })) { await $0.0.carryOut($0.1) }
     }
 
     private func close() {

@@ -54,24 +54,22 @@ final class ArchiveCalls {
 /// Notes the warehouse in PostgreSQL.
 final class ArchiveLink: ArchivePort {
     private let database: DatabaseConfiguration
-    private let home: LoopActor
+    private let loop: EventLoop
 
     init(_ database: DatabaseConfiguration, loop: EventLoop) {
         self.database = database
-        home = LoopActor(loop: loop)
+        self.loop = loop
     }
 
     func admit(
         _ token: String, of consumer: ConsumerIdentity, known: String?, epoch: Int64, generation: StreamGeneration,
         _ completion: @escaping (Result<RawJSON, FutoInError>) -> Void
     ) {
-        let completion = Unchecked(completion)
-        Task { [home, database] in
-            await home.run { loop in
-                completion.value(
-                    await ArchiveLink.admit(
-                        token, of: consumer, known: known, epoch: epoch, generation: generation, in: database, on: loop))
-            }
+        let (loop, database) = (loop, database)
+        loop.begin(with: completion) { completion in
+            completion(
+                await ArchiveLink.admit(
+                    token, of: consumer, known: known, epoch: epoch, generation: generation, in: database, on: loop))
         }
     }
 

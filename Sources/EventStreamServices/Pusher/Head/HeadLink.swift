@@ -73,12 +73,8 @@ final class HeadLink: HeadPort {
 
     func describe(_ holders: Set<SettledHorizon.Holder>, _ completion: @escaping (String) -> Void) {
         guard let connection = database.current, let statements else { return }
-        let (transfer, home) = (Unchecked((connection, statements.head, completion)), LoopActor(loop: loop))
-        Task {
-            await home.run { _ in
-                let (connection, queries, completion) = transfer.value
-                completion(await queries.describe(holders, on: connection))
-            }
+        loop.begin(with: (connection, statements.head, completion)) { connection, head, completion in
+            completion(await head.describe(holders, on: connection))
         }
     }
 }

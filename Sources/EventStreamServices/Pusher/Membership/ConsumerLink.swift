@@ -150,18 +150,16 @@ final class ConsumerLink: ConsumerPort {
     /// The error, with who keeps consumers from registering.
     func blaming(_ error: PostgresError, _ completion: @escaping (PostgresError) -> Void) {
         guard let connection = database.current else { return completion(error) }
-        let (home, transfer) = (LoopActor(loop: loop), Unchecked((connection, completion)))
-        Task { [tables = configuration.tables, logger] in
-            await home.run { _ in
-                var blamed = error
-                do {
-                    let who = try await Hindrance.registering(tables, from: transfer.value.0)
-                    if let text = who.text { blamed.message += ": \(text)" }
-                } catch {
-                    logger.debug("it could not be seen who keeps consumers from registering", metadata: [.error: "\(error)"])
-                }
-                transfer.value.1(blamed)
+        loop.begin(with: (self, connection, completion)) { link, connection, completion in
+            var blamed = error
+            do {
+                let who = try await Hindrance.registering(link.configuration.tables, from: connection)
+                if let text = who.text { blamed.message += ": \(text)" }
+            } catch {
+                link.logger.debug(
+                    "it could not be seen who keeps consumers from registering", metadata: [.error: "\(error)"])
             }
+            completion(blamed)
         }
     }
 }
