@@ -6,7 +6,7 @@ public import Logging
 import Metrics
 import Postgres
 import Prometheus
-public import ServiceLifecycle
+import ServiceLifecycle
 import UnixSignals
 
 extension SettingsReader {
@@ -52,7 +52,7 @@ private let fewestDescriptors = 64
 ///   - label: names the process in its log.
 ///   - roles: what it is; at least one.
 public func runServices(
-    _ settings: SettingsReader, label: String, as roles: [Role], _ make: (Logger) throws -> [any Service & Monitored]
+    _ settings: SettingsReader, label: String, as roles: [Role], _ make: (Logger) throws -> [any ServesRoles]
 ) async throws {
     let json = try settings.logsJSON()
     let level = try settings.logLevel()
@@ -74,26 +74,27 @@ public func runServices(
     let metrics = PrometheusRegistry(
         help: Dictionary(Metric.all.map { ($0.name, $0.help) }, uniquingKeysWith: { $1 }), seriesLimit: 10_000)
     MetricsSystem.bootstrap(metrics)
-    let services: [any Service]
+    let roleServices: [any ServesRoles]
+    let observation: Observation
     do {
-        let made = try make(logger)
+        roleServices = try make(logger)
         let endpoint = try roles.first.flatMap { try settings.metricsBind($0) }
-        services =
-            made + [Observation(of: made.flatMap(\.monitors), metrics: metrics, endpoint: endpoint, log: log, logger: logger)]
+        observation = Observation(
+            of: roleServices.flatMap(\.monitors), metrics: metrics, endpoint: endpoint, log: log, logger: logger)
     } catch let error as ConfigurationError {
         throw ValidationError(error.message)
     }
     let requests = await UnixSignalsSequence(trapping: .sighup)
     let hangups = Task {
         for await _ in requests {
-            for case let service as any Reloadable in services { service.reload() }
+            for service in roleServices { service.reload() }
         }
     }
     defer { hangups.cancel() }
     var quiet = Logger(label: label)
     quiet.logLevel = .critical
     var configuration = ServiceGroupConfiguration(
-        services: services.map {
+        services: (roleServices + [observation] as [any Service]).map {
             .init(
                 service: $0, successTerminationBehavior: .gracefullyShutdownGroup,
                 failureTerminationBehavior: .gracefullyShutdownGroup)

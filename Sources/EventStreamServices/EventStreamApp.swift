@@ -1,12 +1,12 @@
 public import Logging
-public import ServiceLifecycle
+import ServiceLifecycle
 
 /// Any of the four roles in one process: for small deployments, and for applications that bring their own stream.
 ///
 ///     let app = EventStreamApp(generator: .init(bind: …), pusher: …, archiver: nil, discarder: …, logger: logger)
 ///     try await app.run()          // until the surrounding ServiceGroup stops, or the task is cancelled
-public struct EventStreamApp: Service, Reloadable, Monitored {
-    private let services: [any Service]
+public struct EventStreamApp: ServesRoles {
+    private let services: [RoleService]
     private let logger: Logger
 
     /// A role that is nil is left out.
@@ -20,18 +20,18 @@ public struct EventStreamApp: Service, Reloadable, Monitored {
             logger[metadataKey: "role"] = "\(role)"
             return logger
         }
-        let roles: [(any Service)?] = [
-            generator.map { Generator($0, logger: named("generator")) },
-            pusher.map { Pusher($0, logger: named("pusher")) },
-            archiver.map { Archiver($0, logger: named("archiver")) },
-            discarder.map { Discarder($0, logger: named("discarder")) },
+        let roles: [RoleService?] = [
+            generator.map { RoleService($0, logger: named("generator")) },
+            pusher.map { RoleService($0, logger: named("pusher")) },
+            archiver.map { RoleService($0, logger: named("archiver")) },
+            discarder.map { RoleService($0, logger: named("discarder")) },
         ]
         services = roles.compactMap { $0 }
     }
 
-    public var monitors: [RoleMonitor] { services.compactMap { $0 as? any Monitored }.flatMap(\.monitors) }
+    public var monitors: [RoleMonitor] { services.flatMap(\.monitors) }
 
-    public func reload() { for case let service as any Reloadable in services { service.reload() } }
+    public func reload() { for service in services { service.reload() } }
 
     /// Runs the roles until they are told to stop; the first failure stops all.
     public func run() async throws {

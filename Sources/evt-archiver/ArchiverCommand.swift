@@ -21,7 +21,7 @@ struct ArchiverCommand: AsyncParsableCommand {
     func run() async throws {
         let settings = try await SettingsReader(common, process, archive, archiver, keys, connect)
         try await runServices(settings, label: "evt-archiver", as: [.archiver]) { logger in
-            [Archiver(try settings.archiver(), logger: logger)]
+            [RoleService(try settings.archiver(), logger: logger)]
         }
     }
 }

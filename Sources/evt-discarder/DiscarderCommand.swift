@@ -20,7 +20,7 @@ struct DiscarderCommand: AsyncParsableCommand {
     func run() async throws {
         let settings = try await SettingsReader(common, process, database, archive, discarder)
         try await runServices(settings, label: "evt-discarder", as: [.discarder]) { logger in
-            [Discarder(try settings.discarder(), logger: logger)]
+            [RoleService(try settings.discarder(), logger: logger)]
         }
     }
 }

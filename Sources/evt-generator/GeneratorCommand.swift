@@ -21,7 +21,7 @@ struct GeneratorCommand: AsyncParsableCommand {
     func run() async throws {
         let settings = try await SettingsReader(common, process, database, generator, keys, socket)
         try await runServices(settings, label: "evt-generator", as: [.generator]) { logger in
-            [Generator(try settings.generator(), logger: logger)]
+            [RoleService(try settings.generator(), logger: logger)]
         }
     }
 }

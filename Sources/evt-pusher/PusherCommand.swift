@@ -21,7 +21,7 @@ struct PusherCommand: AsyncParsableCommand {
     func run() async throws {
         let settings = try await SettingsReader(common, process, database, pusher, keys, socket)
         try await runServices(settings, label: "evt-pusher", as: [.pusher]) { logger in
-            [Pusher(try settings.pusher(), logger: logger)]
+            [RoleService(try settings.pusher(), logger: logger)]
         }
     }
 }

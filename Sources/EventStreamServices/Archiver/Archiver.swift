@@ -2,12 +2,11 @@ import EventLoop
 import EventStore
 public import EventStream
 public import EventStreamClient
-public import Logging
+import Logging
 import Postgres
-public import ServiceLifecycle
 
 /// Copies the stream into a warehouse: a reliable consumer whose position is stored with what it copies.
-public struct Archiver: Service, Monitored {
+public enum Archiver {
     public struct Configuration: Sendable {
         /// The warehouse: a libpq URI or keyword/value string.
         public var url: String { didSet { file = nil } }
@@ -32,30 +31,9 @@ public struct Archiver: Service, Monitored {
             self.connect = connect
         }
     }
+}
 
-    private let configuration: Configuration
-    private let logger: Logger
-    private let monitor = RoleMonitor(.archiver)
-    public var monitors: [RoleMonitor] { [monitor] }
-
-    public init(_ configuration: Configuration, logger: Logger) {
-        self.configuration = configuration
-        self.logger = logger
-    }
-
-    public func run() async throws {
-        let (configuration, logger, monitor) = (configuration, logger, monitor)
-        try await ServiceRunner.run { loop in
-            let engine = ArchiverEngine(configuration, loop: loop, logger: logger)
-            monitor.attach(loop) { [weak engine] in
-                engine?.readiness ?? .stopping
-            } serves: { [weak engine] in
-                engine?.served
-            } collect: { [weak engine] completion in
-                if let engine { engine.collect(completion) } else { completion() }
-            }
-            defer { monitor.detach() }
-            try await engine.run()
-        }
-    }
+extension Archiver.Configuration: RoleConfiguration {
+    static let role = Role.archiver
+    func engine(on loop: EventLoop, logger: Logger) -> any RoleEngine { ArchiverEngine(self, loop: loop, logger: logger) }
 }

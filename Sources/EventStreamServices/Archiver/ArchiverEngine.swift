@@ -7,7 +7,7 @@ import Postgres
 import ServiceLifecycle
 
 /// The archiver's work, on its loop's thread.
-final class ArchiverEngine {
+final class ArchiverEngine: RoleEngine {
     private let configuration: Archiver.Configuration
     private let loop: EventLoop
     private let logger: Logger
@@ -33,18 +33,13 @@ final class ArchiverEngine {
     }
 
     /// Asks the pusher how far behind it is; where it is not known it is not a number.
-    func collect(_ completion: @escaping () -> Void) {
-        guard let receiver, session.value.isReady else {
-            lag.set(Double.nan)
-            return completion()
-        }
-        let (lag, completion) = (lag, Unchecked(completion))
-        Task {
-            let found = try? await receiver.lag(timeout: .seconds(5))
-            lag.set(found.map { Double($0.events) } ?? .nan)
-            completion.value()
-        }
+    func collect() async {
+        guard let receiver, session.value.isReady else { return lag.set(Double.nan) }
+        let found = try? await receiver.lag(timeout: .seconds(5))
+        lag.set(found.map { Double($0.events) } ?? .nan)
     }
+
+    func start() {}
 
     /// Whose events the warehouse holds, once it is known.
     var served: ServedStream? {
@@ -77,11 +72,10 @@ final class ArchiverEngine {
         let log = Task { [logger, session, looks] in
             await ArchiverEngine.report(receiver.signals, to: logger, noting: session) { looks.continuation.yield() }
         }
-        let (box, home) = (Unchecked(self), LoopActor(loop: loop))
-        let keeping = Task { await home.run { _ in await box.value.keepWarehouse(for: receiver) } }
+        let keeping = loop.begin(with: self) { await $0.keepWarehouse(for: receiver) }
         // The batch under way is finished and confirmed before the session ends.
         let stopper = Task {
-            await ServiceRunner.untilShutdown()
+            await untilShutdown()
             await receiver.stop()
         }
         for await batch in receiver.batches {

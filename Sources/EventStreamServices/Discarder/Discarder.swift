@@ -1,12 +1,12 @@
 import EventLoop
 import EventStore
 import EventStream
-public import Logging
+import Logging
 import Postgres
-public import ServiceLifecycle
+import ServiceLifecycle
 
 /// Keeps the active table small: removes events that every registered consumer has confirmed.
-public struct Discarder: Service, Monitored {
+public enum Discarder {
     public struct Configuration: Sendable {
         public var database: DatabaseConfiguration
         /// How often single events are discarded; segments that are complete are emptied sooner.
@@ -21,58 +21,65 @@ public struct Discarder: Service, Monitored {
         public init(database: DatabaseConfiguration) { self.database = database }
     }
 
-    private let configuration: Configuration
-    private let logger: Logger
-    private let monitor = RoleMonitor(.discarder)
-    public var monitors: [RoleMonitor] { [monitor] }
+}
 
-    public init(_ configuration: Configuration, logger: Logger) {
+extension Discarder.Configuration: RoleConfiguration {
+    static let role = Role.discarder
+    func engine(on loop: EventLoop, logger: Logger) -> any RoleEngine { DiscarderEngine(self, loop: loop, logger: logger) }
+}
+
+/// Keeps the discarder's work going, over one connection after the other.
+final class DiscarderEngine: RoleEngine {
+    private let configuration: Discarder.Configuration
+    private let loop: EventLoop
+    private let logger: Logger
+    private let health = DiscarderHealth()
+
+    init(_ configuration: Discarder.Configuration, loop: EventLoop, logger: Logger) {
         self.configuration = configuration
+        self.loop = loop
         self.logger = logger
     }
 
-    public func run() async throws {
-        let (configuration, logger, monitor) = (configuration, logger, monitor)
-        try await ServiceRunner.run { loop in
-            let health = DiscarderHealth()
-            monitor.attach(loop) {
-                health.readiness
-            } serves: {
-                health.served
-            }
-            defer { monitor.detach() }
-            logger.info(
-                "discarding",
-                metadata: [
-                    "period": "\(configuration.pollPeriod)",
-                    "required": "\(configuration.required.map(\.consumer.description).joined(separator: ", "))",
-                ])
-            var backoff = Backoff(first: .milliseconds(500), longest: .seconds(30))
-            var trouble = TroubleLog()
-            while !Task.isShuttingDownGracefully, !Task.isCancelled {
-                do {
-                    let work = try await DiscarderWork.open(configuration, loop: loop, health: health, logger: logger)
-                    defer { work.close() }
-                    try await work.run {
-                        backoff.reset()
-                        health.works()
-                        if trouble.isGoodNews() {
-                            logger.info("connected to the database", metadata: [.database: "\(configuration.database)"])
-                        }
+    var readiness: Readiness { health.readiness }
+    var served: ServedStream? { health.served }
+    func collect() {}
+
+    func start() {
+        logger.info(
+            "discarding",
+            metadata: [
+                "period": "\(configuration.pollPeriod)",
+                "required": "\(configuration.required.map(\.consumer.description).joined(separator: ", "))",
+            ])
+    }
+
+    func run() async {
+        var backoff = Backoff(first: .milliseconds(500), longest: .seconds(30))
+        var trouble = TroubleLog()
+        while !Task.isShuttingDownGracefully, !Task.isCancelled {
+            do {
+                let work = try await DiscarderWork.open(configuration, loop: loop, health: health, logger: logger)
+                defer { work.close() }
+                try await work.run {
+                    backoff.reset()
+                    health.works()
+                    if trouble.isGoodNews() {
+                        logger.info("connected to the database", metadata: [.database: "\(configuration.database)"])
                     }
-                } catch is CancellationError {
-                    break
-                } catch {
-                    let pause = backoff.next()
-                    health.failed(error)
-                    if trouble.isNews("\(error)") {
-                        logger.warning("nothing discarded; trying again", metadata: [.error: "\(error)"])
-                    }
-                    try? await cancelWhenGracefulShutdown { try await Task.sleep(for: pause) }
                 }
+            } catch is CancellationError {
+                break
+            } catch {
+                let pause = backoff.next()
+                health.failed(error)
+                if trouble.isNews("\(error)") {
+                    logger.warning("nothing discarded; trying again", metadata: [.error: "\(error)"])
+                }
+                try? await cancelWhenGracefulShutdown { try await Task.sleep(for: pause) }
             }
-            logger.info("stopped")
         }
+        logger.info("stopped")
     }
 }
 

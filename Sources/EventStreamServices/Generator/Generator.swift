@@ -2,16 +2,15 @@ import DequeModule
 import EventLoop
 import EventStore
 import EventStream
-public import Logging
+import Logging
 import Postgres
-public import ServiceLifecycle
 import ZeroMQ
 
 /// The `futoin.evt.gen` service: records events for those who have no database transaction of their own.
 ///
 /// Requests that arrive while a commit is under way are committed together by the next one. Each is answered after its
 /// commit, so an id that was answered is durable.
-public struct Generator: Service, Reloadable, Monitored {
+public enum Generator {
     public struct Configuration: Sendable {
         /// Where to listen; none turns the service off.
         public var bind: Endpoints
@@ -38,44 +37,23 @@ public struct Generator: Service, Reloadable, Monitored {
         }
     }
 
-    private let configuration: Configuration
-    private let logger: Logger
-    private let monitor = RoleMonitor(.generator)
-    public var monitors: [RoleMonitor] { [monitor] }
+}
 
-    public init(_ configuration: Configuration, logger: Logger) {
-        self.configuration = configuration
-        self.logger = logger
+extension Generator.Configuration: RoleConfiguration {
+    static let role = Role.generator
+    var authorizedKeys: AuthorizedKeysFile? { keys?.authorized }
+
+    func check() throws(ConfigurationError) {
+        try bind.requireLocal(setting: "EVT_GENERATOR_BIND", allowed: insecure || keys != nil)
     }
 
-    public func reload() { configuration.keys?.authorized.reload(logger: logger) }
-
-    public func run() async throws {
-        try configuration.bind.requireLocal(
-            setting: "EVT_GENERATOR_BIND", allowed: configuration.insecure || configuration.keys != nil)
-        let (configuration, logger, monitor) = (configuration, logger, monitor)
-        try await ServiceRunner.run { loop in
-            let engine = try GeneratorEngine(configuration, loop: loop, logger: logger)
-            engine.start()
-            monitor.attach(loop) { [weak engine] in
-                engine?.readiness ?? .stopping
-            } serves: { [weak engine] in
-                engine?.served
-            } collect: { [weak engine] completion in
-                engine?.collect()
-                completion()
-            }
-            await ServiceRunner.untilShutdown()
-            monitor.detach()
-            await engine.stop()
-            await ServiceRunner.settle(loop)
-            withExtendedLifetime(engine) {}
-        }
+    func engine(on loop: EventLoop, logger: Logger) throws -> any RoleEngine {
+        try GeneratorEngine(self, loop: loop, logger: logger)
     }
 }
 
 /// The generator's work, on its loop's thread.
-final class GeneratorEngine {
+final class GeneratorEngine: RoleEngine {
     private struct Pending {
         let peer: Peer
         let rid: RequestID?
@@ -141,8 +119,9 @@ final class GeneratorEngine {
         logger.info("listening", metadata: [.endpoints: "\(server?.endpoints.joined(separator: ",") ?? "nowhere")"])
     }
 
-    /// Commits and answers what has been received, then closes.
-    func stop() async {
+    /// Works until the process is told to stop; then commits and answers what has been received, and closes.
+    func run() async {
+        await untilShutdown()
         server?.stop()
         access.stop()
         watch?.stop()

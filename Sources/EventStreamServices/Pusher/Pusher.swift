@@ -1,12 +1,11 @@
 import EventLoop
 public import EventStream
-public import Logging
-public import ServiceLifecycle
+import Logging
 
 /// The `futoin.evt.push` and `futoin.evt.poll` service, and the live broadcast.
 ///
 /// Every event is read once and encoded once, whoever gets it. Any number of pushers may work on one database.
-public struct Pusher: Service, Reloadable, Monitored {
+public enum Pusher {
     public struct Configuration: Sendable {
         public var database: DatabaseConfiguration
         /// Where receivers and pollers connect; none turns the service off.
@@ -50,37 +49,19 @@ public struct Pusher: Service, Reloadable, Monitored {
             self.liveBind = liveBind
         }
     }
+}
 
-    private let configuration: Configuration
-    private let logger: Logger
-    private let monitor = RoleMonitor(.pusher)
-    public var monitors: [RoleMonitor] { [monitor] }
+extension Pusher.Configuration: RoleConfiguration {
+    static let role = Role.pusher
+    var authorizedKeys: AuthorizedKeysFile? { keys?.authorized }
 
-    public init(_ configuration: Configuration, logger: Logger) {
-        self.configuration = configuration
-        self.logger = logger
+    func check() throws(ConfigurationError) {
+        let isOpen = insecure || keys != nil
+        try bind.requireLocal(setting: "EVT_PUSHER_BIND", allowed: isOpen)
+        try liveBind.requireLocal(setting: "EVT_LIVE_BIND", allowed: isOpen)
     }
 
-    public func reload() { configuration.keys?.authorized.reload(logger: logger) }
-
-    public func run() async throws {
-        let isOpen = configuration.insecure || configuration.keys != nil
-        try configuration.bind.requireLocal(setting: "EVT_PUSHER_BIND", allowed: isOpen)
-        try configuration.liveBind.requireLocal(setting: "EVT_LIVE_BIND", allowed: isOpen)
-        let (configuration, logger, monitor) = (configuration, logger, monitor)
-        try await ServiceRunner.run { loop in
-            let process = try PusherProcess(configuration, loop: loop, logger: logger)
-            process.start()
-            monitor.attach(loop) { [weak process] in
-                process?.readiness ?? .stopping
-            } serves: { [weak process] in
-                process?.served
-            } collect: { [weak process] completion in
-                if let process { process.collect(completion) } else { completion() }
-            }
-            await ServiceRunner.untilShutdown()
-            monitor.detach()
-            await process.stop()
-        }
+    func engine(on loop: EventLoop, logger: Logger) throws -> any RoleEngine {
+        try PusherProcess(self, loop: loop, logger: logger)
     }
 }

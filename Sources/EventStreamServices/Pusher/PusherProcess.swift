@@ -5,7 +5,7 @@ import Logging
 import ZeroMQ
 
 /// A pusher's process: the engine on its loop, with its sockets and connections.
-final class PusherProcess {
+final class PusherProcess: RoleEngine {
     private let configuration: Pusher.Configuration
     private let logger: Logger
     private let access: AccessControl
@@ -67,7 +67,12 @@ final class PusherProcess {
         logger.info("listening", metadata: [.endpoints: "\(endpoints.joined(separator: ","))"])
     }
 
-    func stop() async {
+    func run() async {
+        await untilShutdown()
+        await stop()
+    }
+
+    private func stop() async {
         watch.stop()
         await withCheckedContinuation { continuation in
             engine.stop {
@@ -83,14 +88,11 @@ final class PusherProcess {
     }
 
     /// Brings the gauges up to date.
-    func collect(_ completion: @escaping () -> Void) {
+    func collect() async {
         engine.collect(subscribers: broadcast?.subscriberCount ?? 0)
-        figures.refresh { [weak self] in
-            if let self, let present = self.figures.status?.consumers.map(\.consumer), let time = self.figures.lookBegan {
-                self.engine.forgetMetrics(but: Set(present), asOf: time)
-            }
-            completion()
-        }
+        await withCheckedContinuation { continuation in figures.refresh { continuation.resume() } }
+        guard let present = figures.status?.consumers.map(\.consumer), let time = figures.lookBegan else { return }
+        engine.forgetMetrics(but: Set(present), asOf: time)
     }
 
     /// Which stream it follows, once it does.
