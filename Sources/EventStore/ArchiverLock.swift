@@ -39,9 +39,7 @@ extension HistoryStore {
     }
 
     /// The key of the lock; `$1` is the archiver.
-    private var key: String {
-        "hashtextextended('evt archiver ' || $1::text, \(quotedLiteral(tables.positions.sql))::regclass::oid::bigint)"
-    }
+    private var key: String { LockName.archiving(tables) }
 
     /// Takes the lock for as long as the connection lives, or until it is given up; false while another has it.
     ///

@@ -118,7 +118,7 @@ public struct ConsumerAdmin: Sendable {
         _ ident: String, _ position: String, to target: EventID, on connection: Connection
     ) async throws -> EventID {
         let rows = try await connection.transaction([
-            (Statement("SELECT pg_advisory_xact_lock_shared($1::bigint)"), [.int8(info.discardKey)]),
+            (Statement("SELECT pg_advisory_xact_lock_shared($1::bigint)"), [.int8(info.key(of: .discard))]),
             (
                 Statement(
                     """

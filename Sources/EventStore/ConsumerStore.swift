@@ -55,7 +55,7 @@ public struct ConsumerStore: Sendable {
             SELECT count < $3::bigint OR EXISTS (SELECT FROM \(consumers) WHERE ident = $1::text) FROM mine
             """, name: "evt_register")
         mayRegisterStatement = Statement(
-            "SELECT pg_try_advisory_xact_lock_shared(\(info.discardKey))", name: "evt_may_register")
+            "SELECT pg_try_advisory_xact_lock_shared(\(info.key(of: .discard)))", name: "evt_may_register")
         // A pusher holds the advisory lock of its own id for as long as its connection lives. The epoch grows by a random
         // number: a database that went back must not give one out again that a stale pusher still has. What a former session
         // has confirmed counts under that session's own epoch only: an operator may have set the position since.

@@ -18,7 +18,7 @@ public struct DiscardStore: Sendable {
 
     /// Takes the discarder's role for as long as the connection lives; false while another has it.
     public func takeRole(on connection: Connection) async throws(PostgresError) -> Bool {
-        try await connection.query(Statement("SELECT pg_try_advisory_lock(\(info.discarderKey))")).bool(0, 0) ?? false
+        try await connection.query(Statement("SELECT pg_try_advisory_lock(\(info.key(of: .discarder)))")).bool(0, 0) ?? false
     }
 
     /// What a consumer has confirmed; nil if it is not registered.
@@ -104,7 +104,7 @@ public struct DiscardStore: Sendable {
                 BEGIN
                     PERFORM set_config('lock_timeout', '\(DiscardStore.patience)', true);
                     -- Nobody registers until the transaction ends.
-                    PERFORM pg_advisory_xact_lock(\(info.discardKey));
+                    PERFORM pg_advisory_xact_lock(\(info.key(of: .discard)));
                     SELECT min(last_evt_id) INTO confirmed FROM \(info.tables.consumers.sql);
                     LOCK TABLE \(leaf) IN ACCESS EXCLUSIVE MODE;
                     IF confirmed IS NULL OR confirmed < \(through)
@@ -163,7 +163,10 @@ public struct DiscardStore: Sendable {
             """, name: "evt_discard_\(segment)")
         do {
             let rows = try await connection.transaction([
-                (Statement("SELECT pg_advisory_xact_lock($1::bigint)", name: "evt_discard_lock"), [.int8(info.discardKey)]),
+                (
+                    Statement("SELECT pg_advisory_xact_lock($1::bigint)", name: "evt_discard_lock"),
+                    [.int8(info.key(of: .discard))]
+                ),
                 (statement, [.int8(through.rawValue), .int8(Int64(limit)), .int8(first.rawValue)]),
             ])
             return Int(rows[1].int(0, 0) ?? 0)

@@ -225,7 +225,7 @@ public struct GenerationStore: Sendable {
         """
         CASE WHEN has_sequence_privilege(\(literal(sequence)), 'UPDATE')
             AND has_sequence_privilege(\(literal(sequence)), 'USAGE, SELECT')
-        THEN CASE WHEN pg_advisory_xact_lock(\(info.sequenceKey)) IS NOT NULL THEN setval(\(literal(sequence)), \(value)) END END
+        THEN CASE WHEN pg_advisory_xact_lock(\(info.key(of: .sequence))) IS NOT NULL THEN setval(\(literal(sequence)), \(value)) END END
         """
     }
 

@@ -20,14 +20,14 @@ public struct Hindrance: Hashable, Sendable, CustomStringConvertible {
 
     /// Who keeps others from registering, or could: whoever has the discard lock, the discarder included, or locks tables.
     public static func registering(_ tables: StreamTables, from connection: Connection) async throws -> [Hindrance] {
-        let roles = try await RoleLock.load(tables, from: connection).filter { $0.kind == .discard }
+        let roles = try await RoleLock.load(tables, from: connection).filter { $0.lock == .discard }
         return try await TableLock.load(tables.lockScope, from: connection).map { Hindrance(what: "\($0)", advice: $0.advice) }
             + roles.map { Hindrance(what: "\($0)", advice: $0.advice) }
     }
 
     /// Who has the discarder's role; nil if nobody has.
     public static func discarder(_ tables: StreamTables, from connection: Connection) async throws -> RoleLock? {
-        try await RoleLock.load(tables, from: connection).first { $0.kind == .discarder }
+        try await RoleLock.load(tables, from: connection).first { $0.lock == .discarder }
     }
 
     /// What keeps the warehouse's side waiting.

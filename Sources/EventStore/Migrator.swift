@@ -102,18 +102,13 @@ public enum Migrator {
         """
     }
 
-    /// Until the transaction ends nobody else migrates these tables.
-    static func lock(_ table: TableName, on connection: Connection) async throws(PostgresError) {
-        try await connection.query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", [.text("evt migrate \(table)")])
-    }
-
     private static func apply(
         _ steps: [(migration: Migration, sql: String)], recordedIn table: TableName, on connection: Connection
     ) async throws -> [Migration] {
         var applied: [Migration] = []
         for (migration, sql) in steps {
             let ran: Bool = try await connection.transaction {
-                try await lock(table, on: connection)
+                try await LockName.take(LockName.migrating(table), on: connection)
                 // Whoever waits for a table keeps everyone behind it waiting, too: give up soon, and let the operator try again.
                 try await connection.script(
                     "SET LOCAL client_min_messages = warning; SET LOCAL lock_timeout = '10s'; " + recordTable(table))

@@ -3,29 +3,14 @@ public import Postgres
 
 /// One of the stream's advisory locks, and who has it. Whoever may connect to the database can take them: their numbers are known.
 public struct RoleLock: Sendable, CustomStringConvertible {
-    public enum Kind: String, Hashable, CaseIterable, Sendable {
-        case latch, waker, discard, discarder, sequence
-
-        /// What suffers from a stranger that has it.
-        var effect: String {
-            switch self {
-            case .latch: "the pusher cannot sleep, and writers notify it more than they need to"
-            case .waker: "no pusher is woken by writers: events wait for the safety poll, every few seconds"
-            case .discard: "nobody can register, or nothing is discarded"
-            case .discarder: "every discarder stands by: nothing is discarded"
-            case .sequence: "a sequence that was set back cannot be set right"
-            }
-        }
-    }
-
-    public let kind: Kind
+    public let lock: AdvisoryLock
     public let isShared: Bool
     public let holder: LockHolder
     /// Whether its role may do what the lock is for.
     public let mayHaveIt: Bool
 
-    public init(kind: Kind, isShared: Bool, holder: LockHolder, mayHaveIt: Bool) {
-        self.kind = kind
+    public init(lock: AdvisoryLock, isShared: Bool, holder: LockHolder, mayHaveIt: Bool) {
+        self.lock = lock
         self.isShared = isShared
         self.holder = holder
         self.mayHaveIt = mayHaveIt
@@ -34,10 +19,10 @@ public struct RoleLock: Sendable, CustomStringConvertible {
     /// Whether it is none of the stream's processes, as far as can be seen.
     public var isStrange: Bool { !mayHaveIt || !isShared && !holder.application.hasPrefix("evt") }
     /// Whether it keeps others waiting for longer than it should, whoever it is.
-    public var isLate: Bool { kind == .discard && holder.age.map { $0 > 5 } ?? false }
+    public var isLate: Bool { lock == .discard && holder.age.map { $0 > 5 } ?? false }
 
     public var description: String {
-        "\(holder) has the stream's advisory lock \"\(kind.rawValue)\"\(isShared ? " (shared)" : ""): \(kind.effect)"
+        "\(holder) has the stream's advisory lock \"\(lock.rawValue)\"\(isShared ? " (shared)" : ""): \(lock.effect ?? "")"
     }
 
     public var advice: String {
@@ -53,7 +38,7 @@ public struct RoleLock: Sendable, CustomStringConvertible {
             "SELECT to_regclass($1)::oid::bigint", [.text(tables.events.sql)])
         guard let oid = place.int(0, 0) else { return [] }
         let info = StreamInfo(tables: tables, tableOID: UInt32(oid), tableOIDs: [UInt32(oid)], writersMayPrepare: false)
-        let kinds = Kind.allCases
+        let locks = AdvisoryLock.allCases.filter { $0.effect != nil }
         let rows = try await connection.query(
             Statement(
                 """
@@ -72,14 +57,14 @@ public struct RoleLock: Sendable, CustomStringConvertible {
                 WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted AND \(LockHolder.isInThisDatabase)
                 """),
             [
-                .strings(kinds.map(\.rawValue)), .int8Array(kinds.map { info.key(of: $0) }), .text(tables.events.sql),
+                .strings(locks.map(\.rawValue)), .int8Array(locks.map { info.key(of: $0) }), .text(tables.events.sql),
                 .text(tables.consumers.sql), .text(tables.pushers.sql), .text(tables.sequence.sql),
                 .text(tables.segment(0).sql),
             ])
         return (0..<rows.count).compactMap { row in
-            Kind(rawValue: rows.string(row, 0) ?? "").map {
+            AdvisoryLock(rawValue: rows.string(row, 0) ?? "").map {
                 RoleLock(
-                    kind: $0, isShared: rows.bool(row, 1) ?? false, holder: LockHolder(rows, row: row, from: 3),
+                    lock: $0, isShared: rows.bool(row, 1) ?? false, holder: LockHolder(rows, row: row, from: 3),
                     mayHaveIt: rows.bool(row, 2) ?? false)
             }
         }
@@ -94,14 +79,16 @@ public struct RoleLock: Sendable, CustomStringConvertible {
     }
 }
 
-extension StreamInfo {
-    func key(of kind: RoleLock.Kind) -> Int64 {
-        switch kind {
-        case .latch: latchKey
-        case .waker: wakerKey
-        case .discard: discardKey
-        case .discarder: discarderKey
-        case .sequence: sequenceKey
+extension AdvisoryLock {
+    /// What suffers from a stranger that has it; nil for a lock that is not looked for.
+    fileprivate var effect: String? {
+        switch self {
+        case .latch: "the pusher cannot sleep, and writers notify it more than they need to"
+        case .waker: "no pusher is woken by writers: events wait for the safety poll, every few seconds"
+        case .discard: "nobody can register, or nothing is discarded"
+        case .discarder: "every discarder stands by: nothing is discarded"
+        case .sequence: "a sequence that was set back cannot be set right"
+        case .rewriting, .partitions: nil
         }
     }
 }

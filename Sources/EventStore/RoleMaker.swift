@@ -49,8 +49,7 @@ extension Migrator {
                 """)
         }
         try await connection.transaction {
-            try await connection.query(
-                "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", [.text("evt migrate --roles \(table)")])
+            try await LockName.take(LockName.granting(table), on: connection)
             // What a GRANT could not do is looked for afterwards.
             try await connection.script("SET LOCAL client_min_messages = error; SET LOCAL lock_timeout = '10s'")
             try await connection.script(grants.creation)

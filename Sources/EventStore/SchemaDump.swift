@@ -18,7 +18,7 @@ struct SchemaDump {
     /// - Throws: ``StoreError`` if the tables are there, and nothing tells which steps have made them.
     func finish(on connection: Connection) async throws -> Bool {
         try await connection.transaction {
-            try await Migrator.lock(record, on: connection)
+            try await LockName.take(LockName.migrating(record), on: connection)
             let found = try await connection.query(
                 """
                 SELECT to_regclass($1) IS NOT NULL, to_regclass($2) IS NOT NULL,

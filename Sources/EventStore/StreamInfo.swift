@@ -18,19 +18,6 @@ public struct StreamInfo: Hashable, Sendable {
     /// Whether transactions may be prepared here, so that writers must not notify.
     public let writersMayPrepare: Bool
 
-    /// The advisory lock writers share and the sleeping reader has for itself; the trigger computes the same.
-    public var latchKey: Int64 { 1_163_285_587 << 32 | Int64(tableOID) }
-    /// The advisory lock of the one pusher that wakes the others.
-    public var wakerKey: Int64 { 1_163_285_591 << 32 | Int64(tableOID) }
-    /// The advisory lock that registering shares (a trigger takes it) and discarding has for itself: what a new consumer can expect to get is
-    /// not discarded behind its back.
-    public var discardKey: Int64 { 1_163_285_572 << 32 | Int64(tableOID) }
-    /// The advisory lock of the one discarder at work.
-    public var discarderKey: Int64 { 1_163_285_573 << 32 | Int64(tableOID) }
-    /// The advisory lock of whoever makes a small table anew.
-    public var rewritingKey: Int64 { 1_163_285_586 << 32 | Int64(tableOID) }
-    /// The advisory lock of whoever moves the sequence of ids.
-    public var sequenceKey: Int64 { 1_163_285_588 << 32 | Int64(tableOID) }
     /// The channel that says: there are new events.
     public var channel: String { "evt_\(tableOID)" }
 

@@ -46,7 +46,7 @@ public struct TableRewriting: Sendable {
     }
 
     public init(_ table: TableName, of info: StreamInfo) {
-        self.init(table, key: info.rewritingKey, lockedBefore: info.discardKey, triggers: ["registering"])
+        self.init(table, key: info.key(of: .rewriting), lockedBefore: info.key(of: .discard), triggers: ["registering"])
     }
 
     /// The positions of an archive.
@@ -54,7 +54,7 @@ public struct TableRewriting: Sendable {
         of tables: ArchiveTables, on connection: Connection
     ) async throws(PostgresError) -> TableRewriting {
         let oid = try await connection.query("SELECT to_regclass($1)::oid::bigint", [.text(tables.positions.sql)]).int(0, 0) ?? 0
-        return TableRewriting(tables.positions, key: 1_163_285_586 << 32 | oid)
+        return TableRewriting(tables.positions, key: AdvisoryLock.rewriting.key(of: UInt32(oid)))
     }
 
     /// - Parameters:

@@ -31,9 +31,9 @@ public struct TailQueries: Sendable {
         holdersAndNewestStatement = Statement(
             look(newest: "(SELECT id FROM \(info.tables.events.sql) WHERE id > $1::bigint ORDER BY id DESC LIMIT 1)"),
             name: "evt_holders_newest")
-        takeLatch = Statement("SELECT pg_try_advisory_lock(\(info.latchKey))", name: "evt_take_latch")
-        releaseLatch = Statement("SELECT pg_advisory_unlock(\(info.latchKey))", name: "evt_release_latch")
-        takeWaker = Statement("SELECT pg_try_advisory_lock(\(info.wakerKey))", name: "evt_take_waker")
+        takeLatch = Statement("SELECT pg_try_advisory_lock(\(info.key(of: .latch)))", name: "evt_take_latch")
+        releaseLatch = Statement("SELECT pg_advisory_unlock(\(info.key(of: .latch)))", name: "evt_release_latch")
+        takeWaker = Statement("SELECT pg_try_advisory_lock(\(info.key(of: .waker)))", name: "evt_take_waker")
     }
 
     /// Who may still make an event visible.

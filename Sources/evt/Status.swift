@@ -187,7 +187,7 @@ extension TableLock {
 extension RoleLock {
     fileprivate var json: String {
         jsonObject([
-            ("lock", jsonQuoted(kind.rawValue)), ("shared", "\(isShared)"), ("holder", holder.json),
+            ("lock", jsonQuoted(lock.rawValue)), ("shared", "\(isShared)"), ("holder", holder.json),
             ("advice", jsonQuoted(advice)),
         ])
     }

@@ -65,7 +65,7 @@ import Testing
             let before = try await TestDatabase.rows(row, on: pipeline.active)
             try await TestDatabase.connected(to: pipeline.active) { discarder in
                 let info = try await StreamInfo.load(.standard, from: discarder)
-                try await discarder.query("SELECT pg_advisory_lock($1::bigint)", [.int8(info.discardKey)])
+                try await discarder.query("SELECT pg_advisory_lock($1::bigint)", [.int8(info.key(of: .discard))])
                 // It has not ended by then.
                 try await poller.registerConsumer("KNOWN")
                 let registered = try await TestDatabase.connected(to: pipeline.active) { connection in
@@ -84,7 +84,7 @@ import Testing
             let poller = try await pipeline.poller()
             try await TestDatabase.connected(to: pipeline.active) { discarder in
                 let info = try await StreamInfo.load(.standard, from: discarder)
-                try await discarder.query("SELECT pg_advisory_lock($1::bigint)", [.int8(info.discardKey)])
+                try await discarder.query("SELECT pg_advisory_lock($1::bigint)", [.int8(info.key(of: .discard))])
                 async let registering: Void = poller.registerConsumer("NEW")
                 // Longer than the pusher lets others wait behind one statement.
                 let before = try await TestDatabase.number(
@@ -94,7 +94,7 @@ import Testing
                         "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()", on: pipeline.active)
                         > before
                 }
-                try await discarder.query("SELECT pg_advisory_unlock($1::bigint)", [.int8(info.discardKey)])
+                try await discarder.query("SELECT pg_advisory_unlock($1::bigint)", [.int8(info.key(of: .discard))])
                 try await registering
             }
             #expect(try await pipeline.position(of: "NEW") == 0)

@@ -159,7 +159,7 @@ import Testing
                 let info = try await StreamInfo.load(.standard, from: discarder)
                 // The discarder has decided.
                 try await discarder.query("BEGIN")
-                try await discarder.query("SELECT pg_advisory_xact_lock($1::bigint)", [.int8(info.discardKey)])
+                try await discarder.query("SELECT pg_advisory_xact_lock($1::bigint)", [.int8(info.key(of: .discard))])
                 try await discarder.query("DELETE FROM evt_queue_0 WHERE id <= 50")
                 try await discarder.query("UPDATE evt_queue_state SET discarded = 50, settled = 50")
                 async let setting = TestDatabase.connected(to: pipeline.active) { connection in

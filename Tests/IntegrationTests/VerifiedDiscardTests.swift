@@ -118,7 +118,7 @@ import Testing
         try await Pipeline.with([]) { pipeline in
             try await archive(pipeline)
             let roles = """
-                SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 1163285573 AND granted
+                SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = \(AdvisoryLock.discarder.number) AND granted
                     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
                 """
             try await discard(pipeline) {
@@ -135,7 +135,7 @@ import Testing
                     // The first one's connection ends; one of them goes on.
                     try await TestDatabase.execute(
                         """
-                        SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = 1163285573 AND granted
+                        SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = \(AdvisoryLock.discarder.number) AND granted
                             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
                         """, on: pipeline.active)
                     try await pipeline.record("MORE", ["1"])

@@ -87,7 +87,7 @@ import Testing
                 // Who holds the latch sleeps.
                 let sleeper = try await Connection.open(url, on: connection.loop)
                 defer { sleeper.close() }
-                try await sleeper.query("SELECT pg_advisory_lock($1::bigint)", [.int8(info.latchKey)])
+                try await sleeper.query("SELECT pg_advisory_lock($1::bigint)", [.int8(info.key(of: .latch))])
                 for way in ["SELECT evt_add('REPLICA', '1')", "INSERT INTO evt_queue (type, data) VALUES ('REPLICA', '1')"] {
                     isNotified = false
                     try await connection.query("BEGIN")
@@ -100,7 +100,7 @@ import Testing
                     }
                 }
                 // Registering shares the discarder's lock.
-                try await sleeper.query("SELECT pg_advisory_lock($1::bigint)", [.int8(info.discardKey)])
+                try await sleeper.query("SELECT pg_advisory_lock($1::bigint)", [.int8(info.key(of: .discard))])
                 try await connection.query("SET lock_timeout = '50ms'")
                 let error = await Self.failure {
                     try await connection.query("INSERT INTO evt_consumers (ident) VALUES ('local:NEW')")

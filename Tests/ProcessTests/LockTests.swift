@@ -1,4 +1,5 @@
 import CommandLineSupport
+import EventStore
 import EventStream
 import Foundation
 import Postgres
@@ -144,7 +145,7 @@ import Testing
 
     /// Makes a role that may do nothing but connect, and runs `body` while it has one of the stream's advisory locks.
     private static func whileAStrangerHas(
-        _ number: Int, _ deployment: Deployment, _ body: @Sendable (_ process: Int) async throws -> Void
+        _ lock: AdvisoryLock, _ deployment: Deployment, _ body: @Sendable (_ process: Int) async throws -> Void
     ) async throws {
         try await TestDatabase.execute(
             """
@@ -154,7 +155,7 @@ import Testing
         let oid = try await TestDatabase.number("SELECT 'evt_queue'::regclass::oid", on: deployment.active)
         let stranger = deployment.active + " user=evt_test_stranger application_name=reporter"
         try await TestDatabase.connected(to: stranger) { connection in
-            try await connection.query(Statement("SELECT pg_advisory_lock(\(number << 32 | oid))"))
+            try await connection.query(Statement("SELECT pg_advisory_lock(\(lock.key(of: UInt32(oid))))"))
             try await body(Int(connection.backendProcessID))
             try await connection.query(Statement("SELECT pg_advisory_unlock_all()"))
         }
@@ -169,7 +170,7 @@ import Testing
             try await discarder.serves()
             try await pusher.serves()
             // The lock that registering shares: waited for, and then named; gone in time, it is of no account.
-            try await Self.whileAStrangerHas(1_163_285_572, deployment) { process in
+            try await Self.whileAStrangerHas(.discard, deployment) { process in
                 let refused = try await deployment.evtAsOwner("consumers", "register", "NEW")
                 #expect(refused.status == 1 && Self.names(refused.text, process, "evt_test_stranger"), "\(refused.text)")
                 let wired = try await deployment.evt("poll", "WIRED", "--register", "--timeout", "60s")
@@ -178,7 +179,7 @@ import Testing
             }
             let registering: ChildProcess = try await {
                 nonisolated(unsafe) var registering: ChildProcess?
-                try await Self.whileAStrangerHas(1_163_285_572, deployment) { _ in
+                try await Self.whileAStrangerHas(.discard, deployment) { _ in
                     registering = try deployment.start("evt", ["poll", "LATER", "--register", "--timeout", "60s"])
                     try await eventually("the pusher's wait") {
                         try await TestDatabase.number(
@@ -191,7 +192,7 @@ import Testing
             #expect(try await registering.ended().status == 0)
             #expect(try await deployment.position(of: "LATER") == 0)
             #expect(try await discarder.terminate().status == 0)
-            try await Self.whileAStrangerHas(1_163_285_573, deployment) { process in
+            try await Self.whileAStrangerHas(.discarder, deployment) { process in
                 let second = try deployment.start("evt-discarder", [], observed)
                 let surface = try await Surface(of: second)
                 try await eventually("the stranger to be named") {

@@ -160,7 +160,7 @@ private struct MixStatements {
         copy = "COPY \(tables.events.sql) (type, data) FROM STDIN"
         skip = Statement("SELECT nextval(\(sequence)) FROM generate_series(1, $1::bigint)", name: "mix_skip")
         jump = Statement("SELECT setval(\(sequence), nextval(\(sequence)) + $1::bigint)", name: "mix_jump")
-        jumpKey = info.latchKey ^ 0x6D6978
+        jumpKey = info.key(of: .latch) ^ 0x6D6978
     }
 
     static func binds(_ draft: Recorder.Draft) -> [Parameter] { [.utf8(draft.type.utf8), .utf8(draft.data.bytes)] }

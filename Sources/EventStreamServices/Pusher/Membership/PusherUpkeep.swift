@@ -93,7 +93,7 @@ final class PusherUpkeep {
     /// Somebody has a table locked: perhaps a pusher that was making it anew, and is frozen.
     private func endFrozen(_ info: StreamInfo, because error: PostgresError, on connection: Connection) {
         guard error.sqlState == "55P03" else { return }
-        TableRewriting.endFrozen(info.rewritingKey, on: connection) { [weak self] ended in self?.tellFrozen(ended) }
+        TableRewriting.endFrozen(info.key(of: .rewriting), on: connection) { [weak self] ended in self?.tellFrozen(ended) }
     }
 
     /// The same while a connection is prepared.
