@@ -52,7 +52,10 @@ let package = Package(
 
         // The event stream.
         .target(name: "EventStream", dependencies: [deque], swiftSettings: strict),
-        .target(name: "EventStore", dependencies: ["EventStream", "Postgres"], swiftSettings: strict),
+        .target(
+            name: "EventStore", dependencies: ["EventStream", "Postgres"],
+            exclude: ["SQL/schema.active.sql", "SQL/schema.warehouse.sql"],
+            resources: ["active", "warehouse", "functions"].map { .embedInCode("SQL/\($0)") }, swiftSettings: strict),
         .target(
             name: "EventStreamClient", dependencies: ["EventLoop", "EventStream", "ZeroMQ"], swiftSettings: strict),
         .target(
@@ -103,8 +106,8 @@ let package = Package(
             .testTarget(
                 name: "EventStreamTests",
                 dependencies: [
-                    "CommandLineSupport", "EventStream", "EventStreamClient", "EventStreamServices", "Prometheus", "TestSupport",
-                    deque, logging,
+                    "CommandLineSupport", "EventStore", "EventStream", "EventStreamClient", "EventStreamServices", "Prometheus",
+                    "TestSupport", deque, logging,
                     .product(name: "CoreMetrics", package: "swift-metrics"),
                 ],
                 swiftSettings: strict),

@@ -62,7 +62,7 @@ public struct HistoryStore: Sendable {
         let qualified = ArchiveTables(history: tables.history.qualified(in: schema))
         try TableGuard.checkEncoding(of: "warehouse", on: connection)
         try await TableGuard.look(at: qualified.all, on: connection).check(writing: writing)
-        try await Migrator.check(qualified.migrations, knows: qualified.migrationSQL.map(\.migration), on: connection)
+        try await Migrator.check(qualified.schema, on: connection)
         // What is archived may be discarded next: a commit that a crash can take back will not do.
         try await connection.query(
             """

@@ -1,7 +1,7 @@
 import EventStream
 import Postgres
 
-/// An advisory lock that belongs to a table, with a number of its own.
+/// An advisory lock that belongs to a table, with a number of its own. SQL has the number as `{{lock NAME}}`.
 ///
 /// The upper half of the key is the number ("EVT" and a letter, in ASCII), the lower half the object id of the table: the table of
 /// events unless the lock says otherwise. Programs of different versions work side by side, so a number never changes.

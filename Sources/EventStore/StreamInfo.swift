@@ -49,7 +49,7 @@ public struct StreamInfo: Hashable, Sendable {
         try TableGuard.checkEncoding(of: "database", on: connection)
         let tableGuard = try await TableGuard.look(at: qualified.all, on: connection)
         try tableGuard.check(writing: writing)
-        try await Migrator.check(qualified.migrations, knows: qualified.migrationSQL.map(\.migration), on: connection)
+        try await Migrator.check(qualified.schema, on: connection)
         return StreamInfo(
             tables: qualified, tableOID: UInt32(oid), tableOIDs: tableGuard.tables.map(\.oid),
             writersMayPrepare: found.bool(0, 1) ?? false)

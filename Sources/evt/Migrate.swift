@@ -35,9 +35,9 @@ struct Migrate: AsyncParsableCommand {
             let stream = StreamTables(
                 events: tables.events.qualified(in: schema), consumers: tables.consumers.qualified(in: schema))
             let history = ArchiveTables(history: archiveTables.history.qualified(in: schema))
-            Swift.print("-- The active database\n" + Migrator.script(stream.migrationSQL, recordedIn: stream.migrations))
+            Swift.print("-- The active database\n" + Migrator.script(stream.schema))
             if roles { Swift.print("-- Roles in the active database\n" + Migrator.script(stream.roleGrants)) }
-            Swift.print("-- The warehouse database\n" + Migrator.script(history.migrationSQL, recordedIn: history.migrations))
+            Swift.print("-- The warehouse database\n" + Migrator.script(history.schema))
             if roles { Swift.print("-- Roles in the warehouse database\n" + Migrator.script(history.roleGrants)) }
             return
         }

@@ -160,10 +160,95 @@ import Testing
             let tables = StreamTables(
                 events: TableName(schema: "public", name: "evt_queue"),
                 consumers: TableName(schema: "public", name: "evt_consumers"))
-            try await TestDatabase.execute(Migrator.script(tables.migrationSQL, recordedIn: tables.migrations), on: url)
+            try await TestDatabase.execute(Migrator.script(tables.schema), on: url)
             let applied = try await TestDatabase.connected(to: url) { try await Migrator.migrateActive(.standard, on: $0).count }
             #expect(applied == 0)
             #expect(try await TestDatabase.number("SELECT evt_add('PRINTED', '1')", on: url) == 1)
+        }
+    }
+
+    // MARK: Steps to come
+
+    /// The schema of the standard tables as it is after a step that is not there yet.
+    private static func schema(with step: String) -> Schema {
+        var schema = StreamTables(
+            events: TableName(schema: "public", name: "evt_queue"), consumers: TableName(schema: "public", name: "evt_consumers")
+        ).schema
+        schema.steps.append(Migration(number: schema.steps.count + 1, name: "later", sql: step))
+        return schema
+    }
+
+    @Test func processesGoOnWhileAStepIsAppliedAndANewerSchemaIsRefused() async throws {
+        try await Pipeline.with([.generator, .pusher, .archiver]) { pipeline in
+            try await pipeline.record("BEFORE")
+            try await eventually("the archive") { try await pipeline.archived() == 1 }
+            let schema = Self.schema(with: "ALTER TABLE evt_queue_state ADD COLUMN later bigint NOT NULL DEFAULT 0")
+            for expected in [["later"], []] {
+                let applied = try await TestDatabase.connected(to: pipeline.active) {
+                    try await Migrator.migrate(schema, on: $0).map(\.name)
+                }
+                #expect(applied == expected)
+            }
+            try await pipeline.record("AFTER")
+            try await eventually("the archive") { try await pipeline.archived() == 2 }
+            let error = await #expect(throws: StoreError.self) {
+                _ = try await TestDatabase.connected(to: pipeline.active) { try await StreamInfo.load(.standard, from: $0) }
+            }
+            #expect(error?.message.contains("is at step 2, this program knows 1: install the newer program") == true)
+        }
+    }
+
+    @Test func aStepThatFailsLeavesNothing() async throws {
+        try await TestDatabase.with(.active) { url in
+            await #expect(throws: PostgresError.self) {
+                _ = try await TestDatabase.connected(to: url) {
+                    try await Migrator.migrate(Self.schema(with: "CREATE TABLE later (); SELECT 1 / 0"), on: $0)
+                }
+            }
+            #expect(try await TestDatabase.rows("SELECT to_regclass('later')", on: url) == [[nil]])
+            #expect(try await TestDatabase.number("SELECT max(number) FROM evt_queue_migrations", on: url) == 1)
+            let applied = try await TestDatabase.connected(to: url) {
+                try await Migrator.migrate(Self.schema(with: "CREATE TABLE later ()"), on: $0).map(\.number)
+            }
+            #expect(applied == [2])
+        }
+    }
+
+    @Test func anOlderSchemaIsRefused() async throws {
+        try await TestDatabase.with(.active) { url in
+            try await TestDatabase.execute("DELETE FROM evt_queue_migrations", on: url)
+            let error = await #expect(throws: StoreError.self) {
+                _ = try await TestDatabase.connected(to: url) { try await StreamInfo.load(.standard, from: $0) }
+            }
+            #expect(error?.message.contains("is at step 0, this program needs 1: run `evt migrate`") == true)
+        }
+    }
+
+    /// Whoever owns a function can change what it does for those who call it.
+    @Test(arguments: [
+        (false, "evt_queue_wake() RETURNS trigger"), (false, "evt_add(type text, data json) RETURNS bigint"),
+        (true, "evt_history_partitions(first date, last date) RETURNS integer"),
+    ])
+    func aFunctionOfAnotherRoleIsNotTaken(isWarehouse: Bool, function: String) async throws {
+        try await TestDatabase.with(.empty) { url in
+            let role = "evt_stranger_\(UInt32.random(in: 0...UInt32.max))"
+            try await TestDatabase.execute(
+                """
+                CREATE ROLE \(role); GRANT CREATE ON SCHEMA public TO \(role); SET ROLE \(role);
+                CREATE FUNCTION \(function) LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$
+                """, on: url)
+            let error = await #expect(throws: PostgresError.self) {
+                _ = try await TestDatabase.connected(to: url) { connection in
+                    _ =
+                        isWarehouse
+                        ? try await Migrator.migrateWarehouse(.standard, on: connection)
+                        : try await Migrator.migrateActive(.standard, on: connection)
+                }
+            }
+            #expect(error?.message.contains("is already there and belongs to the role \(role)") == true, "\(error as Any)")
+            let tables = "SELECT to_regclass('evt_queue'), to_regclass('evt_history')"
+            #expect(try await TestDatabase.rows(tables, on: url) == [[nil, nil]])
+            try await TestDatabase.execute("DROP OWNED BY \(role); DROP ROLE \(role)", on: url)
         }
     }
 }

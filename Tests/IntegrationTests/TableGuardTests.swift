@@ -111,8 +111,8 @@ import Testing
             // Tables that were made by other means.
             let tables = StreamTables(events: TableName("public.evt_queue")!, consumers: TableName("public.evt_consumers")!)
             let history = ArchiveTables(history: TableName("public.evt_history")!)
-            try await TestDatabase.execute(Migrator.script(tables.migrationSQL, recordedIn: tables.migrations), on: url)
-            try await TestDatabase.execute(Migrator.script(history.migrationSQL, recordedIn: history.migrations), on: url)
+            try await TestDatabase.execute(Migrator.script(tables.schema), on: url)
+            try await TestDatabase.execute(Migrator.script(history.schema), on: url)
             for isActive in [true, false] {
                 let refused = await Self.refusal(url, isActive: isActive)
                 #expect(refused.contains("is \(encoding), and must be UTF8"), "\(refused)")

@@ -1,3 +1,5 @@
+import EventStore
+import EventStream
 import Foundation
 import TestSupport
 import Testing
@@ -15,6 +17,44 @@ import Testing
     private static func copySchema(from url: String, to copy: String, _ more: String...) async throws {
         let dump = try await postgres("pg_dump", ["-s"] + more + ["-d", url])
         _ = try await postgres("psql", ["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", copy], input: dump)
+    }
+
+    /// What the steps make is there to read: SQL/schema.active.sql and schema.warehouse.sql say how these files are written anew.
+    @Test(
+        .enabled("the files are those of PostgreSQL 15") {
+            try await TestDatabase.number("SELECT current_setting('server_version_num')::int / 10000", on: TestDatabase.cluster)
+                == 15
+        }, arguments: ["active", "warehouse"])
+    func theSchemaIsTheOneInTheFile(database: String) async throws {
+        try await TestDatabase.with(.empty) { url in
+            try await TestDatabase.connected(to: url) { connection in
+                _ =
+                    database == "active"
+                    ? try await Migrator.migrateActive(.standard, on: connection)
+                    : try await Migrator.migrateWarehouse(.standard, on: connection)
+            }
+            // The names of partitions depend on the month.
+            let dump = try await Self.postgres(
+                "pg_dump", ["-s", "--no-owner", "--exclude-table", "evt_history_y????m??", "-d", url])
+            // Without settings, headings, and the key of this dump.
+            let noise = ["--", "\\", "SET ", "SELECT pg_catalog.set_config"]
+            let statements = dump.split(separator: "\n", omittingEmptySubsequences: false)
+                .filter { line in !noise.contains { line.hasPrefix($0) } }
+                .joined(separator: "\n").replacing(/\n{3,}/, with: "\n\n").trimmingCharacters(in: .newlines)
+            let schema = """
+                -- The schema of the \(database) database, of PostgreSQL 15's pg_dump. A test compares it, and writes it anew with
+                --     EVT_WRITE_SCHEMA=1 etc/test --filter theSchemaIsTheOneInTheFile
+
+                \(statements)
+
+                """
+            let file = URL(filePath: #filePath).deletingLastPathComponent()
+                .appending(path: "../../Sources/EventStore/SQL/schema.\(database).sql")
+            if ProcessInfo.processInfo.environment["EVT_WRITE_SCHEMA"] != nil {
+                try schema.write(to: file, atomically: true, encoding: .utf8)
+            }
+            #expect(try String(contentsOf: file, encoding: .utf8) == schema)
+        }
     }
 
     @Test func aDatabaseMadeOfADumpWithoutRowsIsFinishedByMigrate() async throws {

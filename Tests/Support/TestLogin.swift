@@ -1,4 +1,4 @@
-import EventStream
+import EventStore
 
 /// Roles that log in, each a member of the one group role it is called after; `serve` of those of all four processes.
 public enum TestLogin: String, CaseIterable, Sendable {

@@ -20,14 +20,14 @@ public struct TableName: Hashable, Sendable, CustomStringConvertible {
     }
 
     /// The table in this schema, unless it names one itself.
-    public func qualified(in schema: String) -> TableName { TableName(schema: self.schema ?? schema, name: name) }
+    package func qualified(in schema: String) -> TableName { TableName(schema: self.schema ?? schema, name: name) }
 
     /// A name derived from the table's, in the same schema.
-    public func with(suffix: String) -> TableName { TableName(schema: schema, name: name + suffix) }
+    package func with(suffix: String) -> TableName { TableName(schema: schema, name: name + suffix) }
 
     /// The name for use in SQL, quoted.
-    public var sql: String {
-        [schema, name].compactMap { $0 }.map { "\"" + doublingQuotes("\"", in: $0) + "\"" }.joined(separator: ".")
+    package var sql: String {
+        [schema, name].compactMap { $0 }.map(quoted).joined(separator: ".")
     }
 
     public var description: String { [schema, name].compactMap { $0 }.joined(separator: ".") }
@@ -47,51 +47,35 @@ public struct StreamTables: Hashable, Sendable {
         events: TableName(schema: nil, name: "evt_queue"), consumers: TableName(schema: nil, name: "evt_consumers"))
 
     /// One row: how far the stream is settled and discarded.
-    public var state: TableName { events.with(suffix: "_state") }
+    package var state: TableName { events.with(suffix: "_state") }
     /// The pushers at work, with their heartbeats.
-    public var pushers: TableName { events.with(suffix: "_pushers") }
+    package var pushers: TableName { events.with(suffix: "_pushers") }
     /// The tokens that archivers have given their positions in warehouses.
-    public var archives: TableName { events.with(suffix: "_archives") }
+    package var archives: TableName { events.with(suffix: "_archives") }
     /// When the stream was settled up to which id: from this follows since when events wait.
-    public var marks: TableName { events.with(suffix: "_marks") }
-    public var migrations: TableName { events.with(suffix: "_migrations") }
-    public var sequence: TableName { events.with(suffix: "_id_seq") }
+    package var marks: TableName { events.with(suffix: "_marks") }
+    package var migrations: TableName { events.with(suffix: "_migrations") }
+    package var sequence: TableName { events.with(suffix: "_id_seq") }
     /// A sequence that nothing is drawn from: up to its value events have been delivered.
-    public var mark: TableName { events.with(suffix: "_settled") }
+    package var mark: TableName { events.with(suffix: "_settled") }
     /// The function applications call: `evt_add` for the standard table, `<table>_add` for any other.
-    public var add: TableName {
+    package var add: TableName {
         events.name == "evt_queue" ? TableName(schema: events.schema, name: "evt_add") : events.with(suffix: "_add")
     }
 
     /// What an event has.
-    public static let eventColumns = ["id", "type", "data", "ts", "bytes"]
+    package static let eventColumns = ["id", "type", "data", "ts", "bytes"]
 
     /// How many leaves the ring of segments has, and how many ids a segment holds.
-    public static let segmentCount = 8
-    public static let segmentBits = 17
-    public func segment(_ index: Int) -> TableName { events.with(suffix: "_\(index)") }
+    package static let segmentCount = 8
+    package static let segmentBits = 17
+    package func segment(_ index: Int) -> TableName { events.with(suffix: "_\(index)") }
     /// The leaf an id lives in.
-    public static func segmentIndex(of id: EventID) -> Int { Int(id.rawValue >> Int64(segmentBits)) & (segmentCount - 1) }
-}
-
-/// The tables of one archive in its warehouse database.
-public struct ArchiveTables: Hashable, Sendable {
-    public let history: TableName
-    public init(history: TableName) { self.history = history }
-
-    public static let standard = ArchiveTables(history: TableName(schema: nil, name: "evt_history"))
-    /// How far each archiver has come, and what it copies.
-    public var positions: TableName { history.with(suffix: "_positions") }
-    /// Ranges of ids that were compared with the active database: how many events, and their checksum.
-    public var sums: TableName { history.with(suffix: "_sums") }
-    /// Events that were archived, and that a fail-over or a restore of the active database has lost.
-    public var lost: TableName { history.with(suffix: "_lost") }
-    /// The function that makes the history's partitions.
-    public var partitions: TableName { history.with(suffix: "_partitions") }
-    public var migrations: TableName { history.with(suffix: "_migrations") }
+    package static func segmentIndex(of id: EventID) -> Int { Int(id.rawValue >> Int64(segmentBits)) & (segmentCount - 1) }
 }
 
 /// By scalars, as the server reads: a quote with a combining mark behind it is one `Character`, and still a quote.
-func doublingQuotes(_ quote: Unicode.Scalar, in text: String) -> String {
-    String(String.UnicodeScalarView(text.unicodeScalars.flatMap { $0 == quote ? [$0, $0] : [$0] }))
+private func quoted(_ name: String) -> String {
+    let doubled = name.unicodeScalars.flatMap { $0 == "\"" ? [$0, $0] : [$0] }
+    return "\"" + String(String.UnicodeScalarView(doubled)) + "\""
 }

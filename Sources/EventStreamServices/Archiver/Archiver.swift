@@ -1,5 +1,5 @@
 import EventLoop
-import EventStore
+public import EventStore
 public import EventStream
 public import EventStreamClient
 import Logging

@@ -1,3 +1,4 @@
+public import EventStore
 public import EventStream
 
 /// The configurations of the roles, out of the settings.

@@ -1,3 +1,5 @@
+public import EventStream
+
 // Which group role may do what. `etc/docs/roles.md` has the same for people.
 
 extension StreamTables {

@@ -13,14 +13,7 @@ public enum Migrator {
         _ tables: StreamTables, on connection: Connection, finished: () -> Void = {}
     ) async throws -> [Migration] {
         try TableGuard.checkEncoding(of: "database", on: connection)
-        let qualified = try await qualified(tables, on: connection)
-        let steps = qualified.migrationSQL
-        let isFinished = try await SchemaDump(
-            steps: steps.map(\.migration), record: qualified.migrations, marker: qualified.state,
-            completion: "INSERT INTO \(qualified.state.sql) DEFAULT VALUES ON CONFLICT DO NOTHING"
-        ).finish(on: connection)
-        if isFinished { finished() }
-        return try await apply(steps, recordedIn: qualified.migrations, on: connection)
+        return try await migrate(try await qualified(tables, on: connection).schema, on: connection, finished: finished)
     }
 
     /// Applies what is missing of the warehouse database's schema.
@@ -28,29 +21,23 @@ public enum Migrator {
         _ tables: ArchiveTables, on connection: Connection, finished: () -> Void = {}
     ) async throws -> [Migration] {
         try TableGuard.checkEncoding(of: "warehouse", on: connection)
-        let qualified = try await qualified(tables, on: connection)
-        let steps = qualified.migrationSQL
-        let isFinished = try await SchemaDump(
-            steps: steps.map(\.migration), record: qualified.migrations, marker: qualified.positions, completion: nil
-        ).finish(on: connection)
-        if isFinished { finished() }
-        return try await apply(steps, recordedIn: qualified.migrations, on: connection)
+        return try await migrate(try await qualified(tables, on: connection).schema, on: connection, finished: finished)
     }
 
     /// The whole schema as plain SQL, for those who run their own migration tool.
-    public static func script(_ steps: [(migration: Migration, sql: String)], recordedIn table: TableName) -> String {
-        var text = "BEGIN;\n\(recordTable(table))\n"
-        for (migration, sql) in steps {
-            text += "\n-- \(migration.number): \(migration.name)\n\(sql)\n\(record(migration, in: table))\n"
+    public static func script(_ schema: Schema) -> String {
+        var text = "BEGIN;\n\(recordTable(schema.record))\n"
+        for step in schema.steps {
+            text += "\n-- \(step.number): \(step.name)\n\(step.sql)\n\(record(step, in: schema.record))\n"
         }
         return text + "COMMIT;\n"
     }
 
-    /// Fails unless the recorded steps are exactly the ones this program knows.
-    static func check(_ table: TableName, knows known: [Migration], on connection: Connection) async throws {
-        let applied = try await connection.query(Statement("SELECT COALESCE(max(number), 0) FROM \(table.sql)"))
+    /// Fails unless the recorded steps are exactly the ones of the schema.
+    static func check(_ schema: Schema, on connection: Connection) async throws {
+        let applied = try await connection.query(Statement("SELECT COALESCE(max(number), 0) FROM \(schema.record.sql)"))
         let number = Int(applied.int(0, 0) ?? 0)
-        let newest = known.map(\.number).max() ?? 0
+        let newest = schema.steps.last?.number ?? 0
         if number < newest {
             throw StoreError("the database's schema is at step \(number), this program needs \(newest): run `evt migrate`")
         }
@@ -102,24 +89,25 @@ public enum Migrator {
         """
     }
 
-    private static func apply(
-        _ steps: [(migration: Migration, sql: String)], recordedIn table: TableName, on connection: Connection
+    package static func migrate(
+        _ schema: Schema, on connection: Connection, finished: () -> Void = {}
     ) async throws -> [Migration] {
+        if try await finishDump(schema, on: connection) { finished() }
         var applied: [Migration] = []
-        for (migration, sql) in steps {
+        for step in schema.steps {
             let ran: Bool = try await connection.transaction {
-                try await LockName.take(LockName.migrating(table), on: connection)
+                try await LockName.take(LockName.migrating(schema.record), on: connection)
                 // Whoever waits for a table keeps everyone behind it waiting, too: give up soon, and let the operator try again.
                 try await connection.script(
-                    "SET LOCAL client_min_messages = warning; SET LOCAL lock_timeout = '10s'; " + recordTable(table))
+                    "SET LOCAL client_min_messages = warning; SET LOCAL lock_timeout = '10s'; " + recordTable(schema.record))
                 let known = try await connection.query(
-                    Statement("SELECT FROM \(table.sql) WHERE number = $1"), [.text(String(migration.number))])
+                    Statement("SELECT FROM \(schema.record.sql) WHERE number = $1"), [.text(String(step.number))])
                 guard known.count == 0 else { return false }
-                try await connection.script(sql)
-                try await connection.script(record(migration, in: table))
+                try await connection.script(step.sql)
+                try await connection.script(record(step, in: schema.record))
                 return true
             }
-            if ran { applied.append(migration) }
+            if ran { applied.append(step) }
         }
         return applied
     }

@@ -1,3 +1,6 @@
+public import EventStream
+import Postgres
+
 /// A group role of PostgreSQL: what one process, or whoever looks on, may do. Roles that log in become members of it.
 public enum GroupRole: String, Hashable, CaseIterable, Sendable, CustomStringConvertible {
     case app = "evt_app"
@@ -45,12 +48,12 @@ public struct Grant: Sendable {
         let given = "GRANT " + rights.map { $0 + list }.joined(separator: ", ")
         return switch object {
         case .table, .sequence, .function: "\(given) ON \(object.sql) TO \(role);"
-        case .schema(let name): "\(given) ON SCHEMA \(quoted(name)) TO \(role);"
+        case .schema(let name): "\(given) ON SCHEMA \(quotedIdentifier(name)) TO \(role);"
         case .serial(let table, let column):
             """
             DO $$
             DECLARE
-                sequence text := pg_get_serial_sequence(\(literal(table.sql)), \(literal(column)));
+                sequence text := pg_get_serial_sequence(\(quotedLiteral(table.sql)), \(quotedLiteral(column)));
             BEGIN
                 IF sequence IS NOT NULL THEN
                     EXECUTE format('\(given) ON SEQUENCE %s TO \(role)', sequence);
@@ -73,18 +76,22 @@ public struct Grant: Sendable {
             switch object {
             case .table(let table):
                 guard !columns.isEmpty else {
-                    return [("has_table_privilege('\(role)', \(literal(table.sql)), '\(right)')", missing(right, object.sql))]
+                    return [
+                        ("has_table_privilege('\(role)', \(quotedLiteral(table.sql)), '\(right)')", missing(right, object.sql))
+                    ]
                 }
                 return columns.map {
                     (
-                        "has_column_privilege('\(role)', \(literal(table.sql)), '\($0)', '\(right)')",
+                        "has_column_privilege('\(role)', \(quotedLiteral(table.sql)), '\($0)', '\(right)')",
                         missing("\(right) (\($0))", object.sql)
                     )
                 }
             case .sequence(let sequence):
-                return [("has_sequence_privilege('\(role)', \(literal(sequence.sql)), '\(right)')", missing(right, object.sql))]
+                return [
+                    ("has_sequence_privilege('\(role)', \(quotedLiteral(sequence.sql)), '\(right)')", missing(right, object.sql))
+                ]
             case .serial(let table, let column):
-                let sequence = "pg_get_serial_sequence(\(literal(table.sql)), \(literal(column)))"
+                let sequence = "pg_get_serial_sequence(\(quotedLiteral(table.sql)), \(quotedLiteral(column)))"
                 return [
                     (
                         "COALESCE(has_sequence_privilege('\(role)', \(sequence), '\(right)'), true)",
@@ -92,11 +99,14 @@ public struct Grant: Sendable {
                     )
                 ]
             case .function(let function, let arguments):
-                let signature = literal("\(function.sql)(\(arguments))")
+                let signature = quotedLiteral("\(function.sql)(\(arguments))")
                 return [("has_function_privilege('\(role)', \(signature), '\(right)')", missing(right, object.sql))]
             case .schema(let name):
                 return [
-                    ("has_schema_privilege('\(role)', \(literal(name)), '\(right)')", missing(right, "SCHEMA \(quoted(name))"))
+                    (
+                        "has_schema_privilege('\(role)', \(quotedLiteral(name)), '\(right)')",
+                        missing(right, "SCHEMA \(quotedIdentifier(name))")
+                    )
                 ]
             case .database:
                 return [("has_database_privilege('\(role)', current_database(), '\(right)')", missing(right, "the DATABASE"))]
@@ -169,7 +179,7 @@ public struct RoleGrants: Sendable {
 
     /// The statement that gives, one a row, what a role must have and has not.
     public var missing: String {
-        let checks = grants.flatMap(\.checks).map { "(\($0.condition), \(literal($0.missing)))" }
+        let checks = grants.flatMap(\.checks).map { "(\($0.condition), \(quotedLiteral($0.missing)))" }
         return "SELECT missing FROM (VALUES \(checks.joined(separator: ",\n"))) c (granted, missing) WHERE NOT granted"
     }
 
@@ -184,6 +194,3 @@ public struct RoleGrants: Sendable {
             """
     }
 }
-
-private func literal(_ text: String) -> String { "'" + doublingQuotes("'", in: text) + "'" }
-private func quoted(_ name: String) -> String { TableName(schema: nil, name: name).sql }

@@ -1,0 +1,43 @@
+-- ----------------------------------------------------------------------
+-- Trigger function: wake(), after INSERT on the table of events
+--
+--      Makes the commit durable, refuses ids that have been delivered already, and notifies the pusher if it sleeps. NOTIFY in
+--      every transaction would serialize all commits of the database.
+--
+-- Raises:
+--      object_not_in_prerequisite_state (55000) if the sequence of ids was set back.
+--
+-- Locks:
+--      the advisory lock "latch", shared, to the end of the transaction.
+--
+-- Who may call it:
+--      nobody; the trigger fires for whoever inserts, with the rights of that role.
+-- ----------------------------------------------------------------------
+CREATE OR REPLACE FUNCTION {{wake}}() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    drawn bigint := pg_sequence_last_value({{'sequence}}::regclass);
+    delivered bigint := pg_sequence_last_value({{'mark}}::regclass);
+BEGIN
+    -- What others have been told of must not vanish: the commit waits for the disk, and for a synchronous standby.
+    IF current_setting('synchronous_commit') IN ('off', 'local') THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+    END IF;
+    -- An event with an id that has been passed would reach nobody.
+    IF drawn < delivered THEN
+        RAISE EXCEPTION 'the sequence % stands at %, but events up to % have been delivered', {{'sequence}}, drawn, delivered
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format(
+                'it was set back; the pusher sets it right, or you: SELECT setval(%L, (SELECT last_value FROM %s))',
+                {{'sequence}}, {{'mark}});
+    ELSIF drawn = delivered OR drawn IS NOT NULL AND delivered IS NULL THEN
+        PERFORM {{check_ids}}();
+    END IF;
+    -- Held to the end of the transaction: while someone has it shared, the reader does not go to sleep.
+    IF NOT pg_try_advisory_xact_lock_shared(({{lock latch}}::bigint << 32) | TG_RELID::bigint) THEN
+        -- A transaction that has notified cannot be prepared; where any may be, the reader polls instead.
+        IF current_setting('max_prepared_transactions') = '0'
+            OR current_setting('eventstream.notify', true) = 'on' THEN
+            PERFORM pg_notify('evt_' || TG_RELID, '');
+        END IF;
+    END IF;
+    RETURN NULL;
+END $$;

@@ -1,0 +1,406 @@
+-- The schema of the active database, of PostgreSQL 15's pg_dump. A test compares it, and writes it anew with
+--     EVT_WRITE_SCHEMA=1 etc/test --filter theSchemaIsTheOneInTheFile
+
+CREATE FUNCTION public.evt_add(type text, data json) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+DECLARE
+    new_id bigint;
+BEGIN
+    IF $1 IS NULL OR $1 !~ '^[A-Z_]{1,16}$' THEN
+        RAISE EXCEPTION 'invalid event type: %', COALESCE(quote_literal(left($1, 40)), 'NULL')
+            USING ERRCODE = 'check_violation', HINT = 'an event type is 1 to 16 of A-Z and _';
+    END IF;
+    IF $2 IS NULL THEN
+        RAISE EXCEPTION 'event data must not be NULL'
+            USING ERRCODE = 'not_null_violation', HINT = 'JSON has a null of its own: ''null''';
+    END IF;
+    IF octet_length($2::text) > 8 * 1024 * 1024 - 4096 THEN
+        RAISE EXCEPTION 'event data is too large: % bytes, and the limit is % bytes', octet_length($2::text), 8 * 1024 * 1024 - 4096
+            USING ERRCODE = 'check_violation', HINT = 'keep what is large elsewhere, and record where it is';
+    END IF;
+    INSERT INTO "public"."evt_queue" (type, data) VALUES ($1, $2) RETURNING id INTO new_id;
+    RETURN new_id;
+END $_$;
+
+COMMENT ON FUNCTION public.evt_add(type text, data json) IS 'Records an event in the present transaction and returns its id';
+
+CREATE FUNCTION public.evt_consumers_registering() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    -- The discarder has this lock for itself while it decides and deletes.
+    PERFORM pg_advisory_xact_lock_shared((1163285572::bigint << 32) | '"public"."evt_queue"'::regclass::oid::bigint);
+    RETURN NULL;
+END $$;
+
+CREATE FUNCTION public.evt_queue_check_ids() RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET row_security TO 'off'
+    AS $$
+DECLARE
+    mine bigint;
+    passed bigint;
+    present bigint;
+BEGIN
+    BEGIN
+        mine := currval('"public"."evt_queue_id_seq"'::regclass);
+    EXCEPTION WHEN object_not_in_prerequisite_state THEN
+        RETURN;  -- this session has drawn none
+    END;
+    passed := GREATEST(pg_sequence_last_value('"public"."evt_queue_settled"'::regclass), (SELECT GREATEST(settled, discarded) FROM "public"."evt_queue_state"),
+        (SELECT max(last_evt_id) FROM "public"."evt_consumers"));
+    IF mine > passed OR passed IS NULL THEN
+        RETURN;
+    END IF;
+    -- It may have been drawn earlier in the session, and what is inserted now have an id given by hand. Drawn now is what
+    -- this transaction has inserted: that can be seen, and is in progress. The id of a row's transaction has 32 bits.
+    present := pg_current_xact_id()::text::bigint;
+    PERFORM FROM "public"."evt_queue" e WHERE e.id = mine AND pg_xact_status((present
+        - ((((present & 4294967295) - e.xmin::text::bigint + 2147483648) & 4294967295) - 2147483648))::text::xid8) = 'in progress';
+    IF FOUND THEN
+        RAISE EXCEPTION 'the sequence % stands at %, but events up to % have been delivered', '"public"."evt_queue_id_seq"',
+            pg_sequence_last_value('"public"."evt_queue_id_seq"'::regclass), passed
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format(
+                'it was set back, or not carried over to this database; the pusher sets it right, or you: SELECT setval(%L, %s)',
+                '"public"."evt_queue_id_seq"', passed);
+    END IF;
+END $$;
+
+CREATE FUNCTION public.evt_queue_wake() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    drawn bigint := pg_sequence_last_value('"public"."evt_queue_id_seq"'::regclass);
+    delivered bigint := pg_sequence_last_value('"public"."evt_queue_settled"'::regclass);
+BEGIN
+    -- What others have been told of must not vanish: the commit waits for the disk, and for a synchronous standby.
+    IF current_setting('synchronous_commit') IN ('off', 'local') THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+    END IF;
+    -- An event with an id that has been passed would reach nobody.
+    IF drawn < delivered THEN
+        RAISE EXCEPTION 'the sequence % stands at %, but events up to % have been delivered', '"public"."evt_queue_id_seq"', drawn, delivered
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format(
+                'it was set back; the pusher sets it right, or you: SELECT setval(%L, (SELECT last_value FROM %s))',
+                '"public"."evt_queue_id_seq"', '"public"."evt_queue_settled"');
+    ELSIF drawn = delivered OR drawn IS NOT NULL AND delivered IS NULL THEN
+        PERFORM "public"."evt_queue_check_ids"();
+    END IF;
+    -- Held to the end of the transaction: while someone has it shared, the reader does not go to sleep.
+    IF NOT pg_try_advisory_xact_lock_shared((1163285587::bigint << 32) | TG_RELID::bigint) THEN
+        -- A transaction that has notified cannot be prepared; where any may be, the reader polls instead.
+        IF current_setting('max_prepared_transactions') = '0'
+            OR current_setting('eventstream.notify', true) = 'on' THEN
+            PERFORM pg_notify('evt_' || TG_RELID, '');
+        END IF;
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE TABLE public.evt_consumers (
+    id bigint NOT NULL,
+    last_evt_id bigint DEFAULT 0 NOT NULL,
+    reg_time timestamp without time zone DEFAULT (now() AT TIME ZONE 'UTC'::text) NOT NULL,
+    last_time timestamp without time zone DEFAULT (now() AT TIME ZONE 'UTC'::text) NOT NULL,
+    ident character varying(64) NOT NULL,
+    session_owner bigint,
+    session_epoch bigint DEFAULT 0 NOT NULL,
+    verified_evt_id bigint DEFAULT 0 NOT NULL,
+    began_evt_id bigint DEFAULT 0 NOT NULL,
+    want text[]
+)
+WITH (fillfactor='50');
+
+COMMENT ON TABLE public.evt_consumers IS 'Registered consumers and the last event each has confirmed';
+
+COMMENT ON COLUMN public.evt_consumers.verified_evt_id IS 'Of an archiver: up to here its archive was seen to hold the events';
+
+COMMENT ON COLUMN public.evt_consumers.began_evt_id IS 'What it had confirmed, or was discarded, when the generation began';
+
+COMMENT ON COLUMN public.evt_consumers.want IS 'Event types it asked for when it was last served; NULL is all';
+
+CREATE SEQUENCE public.evt_consumers_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+ALTER SEQUENCE public.evt_consumers_id_seq OWNED BY public.evt_consumers.id;
+
+CREATE TABLE public.evt_queue (
+    id bigint NOT NULL,
+    type character varying(16) NOT NULL,
+    data json NOT NULL,
+    ts timestamp without time zone DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'::text) NOT NULL,
+    bytes integer GENERATED ALWAYS AS (octet_length((data)::text)) STORED,
+    CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= (((8 * 1024) * 1024) - 4096))),
+    CONSTRAINT evt_queue_id_check CHECK (((id >= 1) AND (id <= '999999999999999999'::bigint))),
+    CONSTRAINT evt_queue_ts_check CHECK (((ts >= '0001-01-01 00:00:00'::timestamp without time zone) AND (ts < '10000-01-01 00:00:00'::timestamp without time zone))),
+    CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]{1,16}$'::text))
+)
+PARTITION BY LIST ((((id >> 17) & (7)::bigint)));
+
+COMMENT ON TABLE public.evt_queue IS 'Events not yet discarded';
+
+CREATE SEQUENCE public.evt_queue_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    MAXVALUE 999999999999999999
+    CACHE 1;
+
+ALTER SEQUENCE public.evt_queue_id_seq OWNED BY public.evt_queue.id;
+
+CREATE TABLE public.evt_queue_0 (
+    id bigint DEFAULT nextval('public.evt_queue_id_seq'::regclass) NOT NULL,
+    type character varying(16) NOT NULL,
+    data json NOT NULL,
+    ts timestamp without time zone DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'::text) NOT NULL,
+    bytes integer GENERATED ALWAYS AS (octet_length((data)::text)) STORED,
+    CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= (((8 * 1024) * 1024) - 4096))),
+    CONSTRAINT evt_queue_id_check CHECK (((id >= 1) AND (id <= '999999999999999999'::bigint))),
+    CONSTRAINT evt_queue_ts_check CHECK (((ts >= '0001-01-01 00:00:00'::timestamp without time zone) AND (ts < '10000-01-01 00:00:00'::timestamp without time zone))),
+    CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]{1,16}$'::text))
+);
+
+CREATE TABLE public.evt_queue_1 (
+    id bigint DEFAULT nextval('public.evt_queue_id_seq'::regclass) NOT NULL,
+    type character varying(16) NOT NULL,
+    data json NOT NULL,
+    ts timestamp without time zone DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'::text) NOT NULL,
+    bytes integer GENERATED ALWAYS AS (octet_length((data)::text)) STORED,
+    CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= (((8 * 1024) * 1024) - 4096))),
+    CONSTRAINT evt_queue_id_check CHECK (((id >= 1) AND (id <= '999999999999999999'::bigint))),
+    CONSTRAINT evt_queue_ts_check CHECK (((ts >= '0001-01-01 00:00:00'::timestamp without time zone) AND (ts < '10000-01-01 00:00:00'::timestamp without time zone))),
+    CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]{1,16}$'::text))
+);
+
+CREATE TABLE public.evt_queue_2 (
+    id bigint DEFAULT nextval('public.evt_queue_id_seq'::regclass) NOT NULL,
+    type character varying(16) NOT NULL,
+    data json NOT NULL,
+    ts timestamp without time zone DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'::text) NOT NULL,
+    bytes integer GENERATED ALWAYS AS (octet_length((data)::text)) STORED,
+    CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= (((8 * 1024) * 1024) - 4096))),
+    CONSTRAINT evt_queue_id_check CHECK (((id >= 1) AND (id <= '999999999999999999'::bigint))),
+    CONSTRAINT evt_queue_ts_check CHECK (((ts >= '0001-01-01 00:00:00'::timestamp without time zone) AND (ts < '10000-01-01 00:00:00'::timestamp without time zone))),
+    CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]{1,16}$'::text))
+);
+
+CREATE TABLE public.evt_queue_3 (
+    id bigint DEFAULT nextval('public.evt_queue_id_seq'::regclass) NOT NULL,
+    type character varying(16) NOT NULL,
+    data json NOT NULL,
+    ts timestamp without time zone DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'::text) NOT NULL,
+    bytes integer GENERATED ALWAYS AS (octet_length((data)::text)) STORED,
+    CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= (((8 * 1024) * 1024) - 4096))),
+    CONSTRAINT evt_queue_id_check CHECK (((id >= 1) AND (id <= '999999999999999999'::bigint))),
+    CONSTRAINT evt_queue_ts_check CHECK (((ts >= '0001-01-01 00:00:00'::timestamp without time zone) AND (ts < '10000-01-01 00:00:00'::timestamp without time zone))),
+    CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]{1,16}$'::text))
+);
+
+CREATE TABLE public.evt_queue_4 (
+    id bigint DEFAULT nextval('public.evt_queue_id_seq'::regclass) NOT NULL,
+    type character varying(16) NOT NULL,
+    data json NOT NULL,
+    ts timestamp without time zone DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'::text) NOT NULL,
+    bytes integer GENERATED ALWAYS AS (octet_length((data)::text)) STORED,
+    CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= (((8 * 1024) * 1024) - 4096))),
+    CONSTRAINT evt_queue_id_check CHECK (((id >= 1) AND (id <= '999999999999999999'::bigint))),
+    CONSTRAINT evt_queue_ts_check CHECK (((ts >= '0001-01-01 00:00:00'::timestamp without time zone) AND (ts < '10000-01-01 00:00:00'::timestamp without time zone))),
+    CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]{1,16}$'::text))
+);
+
+CREATE TABLE public.evt_queue_5 (
+    id bigint DEFAULT nextval('public.evt_queue_id_seq'::regclass) NOT NULL,
+    type character varying(16) NOT NULL,
+    data json NOT NULL,
+    ts timestamp without time zone DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'::text) NOT NULL,
+    bytes integer GENERATED ALWAYS AS (octet_length((data)::text)) STORED,
+    CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= (((8 * 1024) * 1024) - 4096))),
+    CONSTRAINT evt_queue_id_check CHECK (((id >= 1) AND (id <= '999999999999999999'::bigint))),
+    CONSTRAINT evt_queue_ts_check CHECK (((ts >= '0001-01-01 00:00:00'::timestamp without time zone) AND (ts < '10000-01-01 00:00:00'::timestamp without time zone))),
+    CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]{1,16}$'::text))
+);
+
+CREATE TABLE public.evt_queue_6 (
+    id bigint DEFAULT nextval('public.evt_queue_id_seq'::regclass) NOT NULL,
+    type character varying(16) NOT NULL,
+    data json NOT NULL,
+    ts timestamp without time zone DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'::text) NOT NULL,
+    bytes integer GENERATED ALWAYS AS (octet_length((data)::text)) STORED,
+    CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= (((8 * 1024) * 1024) - 4096))),
+    CONSTRAINT evt_queue_id_check CHECK (((id >= 1) AND (id <= '999999999999999999'::bigint))),
+    CONSTRAINT evt_queue_ts_check CHECK (((ts >= '0001-01-01 00:00:00'::timestamp without time zone) AND (ts < '10000-01-01 00:00:00'::timestamp without time zone))),
+    CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]{1,16}$'::text))
+);
+
+CREATE TABLE public.evt_queue_7 (
+    id bigint DEFAULT nextval('public.evt_queue_id_seq'::regclass) NOT NULL,
+    type character varying(16) NOT NULL,
+    data json NOT NULL,
+    ts timestamp without time zone DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'::text) NOT NULL,
+    bytes integer GENERATED ALWAYS AS (octet_length((data)::text)) STORED,
+    CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= (((8 * 1024) * 1024) - 4096))),
+    CONSTRAINT evt_queue_id_check CHECK (((id >= 1) AND (id <= '999999999999999999'::bigint))),
+    CONSTRAINT evt_queue_ts_check CHECK (((ts >= '0001-01-01 00:00:00'::timestamp without time zone) AND (ts < '10000-01-01 00:00:00'::timestamp without time zone))),
+    CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]{1,16}$'::text))
+);
+
+CREATE TABLE public.evt_queue_archives (
+    ident character varying(64) NOT NULL,
+    token uuid NOT NULL,
+    since timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    reason text
+);
+
+COMMENT ON TABLE public.evt_queue_archives IS 'What archivers have written beside their position in a warehouse, at each start: a position with another token has been moved for another database';
+
+COMMENT ON COLUMN public.evt_queue_archives.reason IS 'Why a person has adopted a position that this database did not know; NULL for those of its own archivers';
+
+CREATE TABLE public.evt_queue_marks (
+    id bigint NOT NULL,
+    since timestamp with time zone NOT NULL,
+    at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE public.evt_queue_marks IS 'When the stream was settled: up to id between since and at';
+
+CREATE TABLE public.evt_queue_migrations (
+    number integer NOT NULL,
+    name text NOT NULL,
+    applied_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+COMMENT ON TABLE public.evt_queue_migrations IS 'Steps of the schema that were applied; the newest is step 1';
+
+CREATE TABLE public.evt_queue_pushers (
+    id bigint NOT NULL,
+    beat bigint DEFAULT 0 NOT NULL,
+    started timestamp with time zone DEFAULT now() NOT NULL,
+    application text DEFAULT ''::text NOT NULL,
+    beat_interval double precision DEFAULT 3 NOT NULL,
+    looked timestamp with time zone
+);
+
+COMMENT ON TABLE public.evt_queue_pushers IS 'Pushers at work; one whose beat stands still is dead';
+
+COMMENT ON COLUMN public.evt_queue_pushers.beat_interval IS 'How often it gives a sign of life, in seconds';
+
+COMMENT ON COLUMN public.evt_queue_pushers.looked IS 'When it began to look for new events, of the looks that had ended at its last sign of life';
+
+CREATE TABLE public.evt_queue_state (
+    only_row boolean DEFAULT true NOT NULL,
+    settled bigint DEFAULT 0 NOT NULL,
+    discarded bigint DEFAULT 0 NOT NULL,
+    refusal text,
+    stream uuid DEFAULT gen_random_uuid() NOT NULL,
+    generation uuid DEFAULT gen_random_uuid() NOT NULL,
+    generation_since timestamp with time zone DEFAULT now() NOT NULL,
+    generation_reason text,
+    leap bigint DEFAULT 0 NOT NULL,
+    place text,
+    CONSTRAINT evt_queue_state_only_row_check CHECK (only_row)
+);
+
+COMMENT ON TABLE public.evt_queue_state IS 'Up to which id every event is known, and up to which they were discarded';
+
+COMMENT ON COLUMN public.evt_queue_state.refusal IS 'Why confirmed events are kept nevertheless; NULL if they are not';
+
+COMMENT ON COLUMN public.evt_queue_state.stream IS 'Names this stream for ever, also in copies of the database';
+
+COMMENT ON COLUMN public.evt_queue_state.generation IS 'Another one since the database may lack events that were delivered';
+
+COMMENT ON COLUMN public.evt_queue_state.leap IS 'Ids up to here may be of an earlier generation; those drawn in this one are beyond';
+
+COMMENT ON COLUMN public.evt_queue_state.place IS 'The server, its timeline and the table this generation was begun in';
+
+CREATE SEQUENCE public.evt_queue_settled
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    MAXVALUE 999999999999999999
+    CACHE 1;
+
+ALTER SEQUENCE public.evt_queue_settled OWNED BY public.evt_queue_state.settled;
+
+ALTER TABLE ONLY public.evt_queue ATTACH PARTITION public.evt_queue_0 FOR VALUES IN ('0');
+
+ALTER TABLE ONLY public.evt_queue ATTACH PARTITION public.evt_queue_1 FOR VALUES IN ('1');
+
+ALTER TABLE ONLY public.evt_queue ATTACH PARTITION public.evt_queue_2 FOR VALUES IN ('2');
+
+ALTER TABLE ONLY public.evt_queue ATTACH PARTITION public.evt_queue_3 FOR VALUES IN ('3');
+
+ALTER TABLE ONLY public.evt_queue ATTACH PARTITION public.evt_queue_4 FOR VALUES IN ('4');
+
+ALTER TABLE ONLY public.evt_queue ATTACH PARTITION public.evt_queue_5 FOR VALUES IN ('5');
+
+ALTER TABLE ONLY public.evt_queue ATTACH PARTITION public.evt_queue_6 FOR VALUES IN ('6');
+
+ALTER TABLE ONLY public.evt_queue ATTACH PARTITION public.evt_queue_7 FOR VALUES IN ('7');
+
+ALTER TABLE ONLY public.evt_consumers ALTER COLUMN id SET DEFAULT nextval('public.evt_consumers_id_seq'::regclass);
+
+ALTER TABLE ONLY public.evt_queue ALTER COLUMN id SET DEFAULT nextval('public.evt_queue_id_seq'::regclass);
+
+ALTER TABLE ONLY public.evt_consumers
+    ADD CONSTRAINT evt_consumers_ident_key UNIQUE (ident);
+
+ALTER TABLE ONLY public.evt_consumers
+    ADD CONSTRAINT evt_consumers_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.evt_queue_0
+    ADD CONSTRAINT evt_queue_0_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.evt_queue_1
+    ADD CONSTRAINT evt_queue_1_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.evt_queue_2
+    ADD CONSTRAINT evt_queue_2_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.evt_queue_3
+    ADD CONSTRAINT evt_queue_3_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.evt_queue_4
+    ADD CONSTRAINT evt_queue_4_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.evt_queue_5
+    ADD CONSTRAINT evt_queue_5_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.evt_queue_6
+    ADD CONSTRAINT evt_queue_6_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.evt_queue_7
+    ADD CONSTRAINT evt_queue_7_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.evt_queue_archives
+    ADD CONSTRAINT evt_queue_archives_pkey PRIMARY KEY (ident, token);
+
+ALTER TABLE ONLY public.evt_queue_marks
+    ADD CONSTRAINT evt_queue_marks_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.evt_queue_migrations
+    ADD CONSTRAINT evt_queue_migrations_pkey PRIMARY KEY (number);
+
+ALTER TABLE ONLY public.evt_queue_pushers
+    ADD CONSTRAINT evt_queue_pushers_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.evt_queue_state
+    ADD CONSTRAINT evt_queue_state_pkey PRIMARY KEY (only_row);
+
+CREATE TRIGGER registering BEFORE INSERT ON public.evt_consumers FOR EACH STATEMENT EXECUTE FUNCTION public.evt_consumers_registering();
+
+ALTER TABLE public.evt_consumers ENABLE ALWAYS TRIGGER registering;
+
+CREATE TRIGGER wake AFTER INSERT ON public.evt_queue FOR EACH STATEMENT EXECUTE FUNCTION public.evt_queue_wake();
+
+ALTER TABLE public.evt_queue ENABLE ALWAYS TRIGGER wake;
+
+REVOKE ALL ON FUNCTION public.evt_add(type text, data json) FROM PUBLIC;
+
+GRANT SELECT ON SEQUENCE public.evt_queue_settled TO PUBLIC;

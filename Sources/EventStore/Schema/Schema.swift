@@ -1,0 +1,74 @@
+public import EventStream
+
+/// One step of a database's schema. Immutable once released: a change is a new step.
+public struct Migration: Sendable {
+    public let number: Int
+    public let name: String
+    package let sql: String
+
+    package init(number: Int, name: String, sql: String) {
+        (self.number, self.name, self.sql) = (number, name, sql)
+    }
+}
+
+/// The schema of one database: the steps that make it, in order, and how a database tells which were applied.
+///
+/// The SQL is below `SQL/`: a file a step, a file a function. A step that changes a function includes its file again.
+public struct Schema: Sendable {
+    package var steps: [Migration]
+    /// Where applied steps are recorded.
+    let record: TableName
+    /// A table that nobody but these steps makes.
+    let marker: TableName
+    /// What makes the rows that must be there, besides those of the record; nil if there are none.
+    let completion: String?
+
+    fileprivate init(
+        _ template: SQLTemplate, steps: KeyValuePairs<String, [UInt8]>, record: TableName, marker: TableName,
+        completion: String? = nil
+    ) {
+        self.steps = steps.enumerated().map { index, step in
+            Migration(number: index + 1, name: step.key, sql: template.sql(step.value))
+        }
+        (self.record, self.marker, self.completion) = (record, marker, completion)
+    }
+}
+
+extension StreamTables {
+    /// The schema of the active database, for tables whose schema is known.
+    public var schema: Schema {
+        precondition(events.schema != nil && consumers.schema != nil, "qualify the tables first")
+        var names = [
+            "events": events, "consumers": consumers, "state": state, "pushers": pushers, "archives": archives, "marks": marks,
+            "sequence": sequence, "mark": mark, "add": add, "wake": events.with(suffix: "_wake"),
+            "check_ids": events.with(suffix: "_check_ids"), "registering": consumers.with(suffix: "_registering"),
+            "adopted": events.with(suffix: "_adopted"),
+            "adopted_name": TableName(schema: nil, name: events.name + "_adopted"),
+            "consumers_index": consumers.with(suffix: "_last_evt_id"),
+        ]
+        for index in 0..<StreamTables.segmentCount { names["segment\(index)"] = segment(index) }
+        let template = SQLTemplate(
+            names: names, numbers: ["segment_bits": Int64(StreamTables.segmentBits)],
+            functions: [
+                "check_ids": PackageResources.check_ids_sql, "wake": PackageResources.wake_sql,
+                "registering": PackageResources.registering_sql, "evt_add": PackageResources.evt_add_sql,
+            ])
+        // The build makes the first digit of a resource's name an underscore.
+        return Schema(
+            template, steps: ["stream": PackageResources._01_stream_sql], record: migrations, marker: state,
+            completion: "INSERT INTO \(state.sql) DEFAULT VALUES ON CONFLICT DO NOTHING")
+    }
+}
+
+extension ArchiveTables {
+    /// The schema of the warehouse database, for a table whose schema is known.
+    public var schema: Schema {
+        precondition(history.schema != nil, "qualify the tables first")
+        let template = SQLTemplate(
+            names: [
+                "history": history, "positions": positions, "sums": sums, "lost": lost, "partitions": partitions,
+                "default": history.with(suffix: "_default"),
+            ], functions: ["partitions": PackageResources.partitions_sql])
+        return Schema(template, steps: ["history": PackageResources._01_history_sql], record: migrations, marker: positions)
+    }
+}
