@@ -18,7 +18,7 @@ public struct ConsumerAdmin: Sendable {
         while true {
             do {
                 return try await insert(consumer, on: connection)
-            } catch let error as PostgresError where error.sqlState == "55P03" && ContinuousClock.now < deadline {
+            } catch let error as PostgresError where error.sqlState == .lockNotAvailable && ContinuousClock.now < deadline {
                 try await Task.sleep(for: .milliseconds(100))
             }
         }
@@ -82,7 +82,7 @@ public struct ConsumerAdmin: Sendable {
             try await connection.query(
                 Statement("UPDATE \(info.tables.archives.sql) SET ident = $2 WHERE ident = $1"),
                 [.text(ident), .text(new.description)])
-        } catch let error as PostgresError where error.sqlState == "23505" {
+        } catch let error as PostgresError where error.sqlState == .uniqueViolation {
             throw StoreError("there is a consumer \(new) already; remove it first if its position is of no use")
         }
     }

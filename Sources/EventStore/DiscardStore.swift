@@ -123,14 +123,14 @@ public struct DiscardStore: Sendable {
             return nil
         } catch {
             switch error.sqlState {
-            case "55P03": return .busy
-            case "42501", DiscardStore.mayNotGo: return .impossible
+            case .lockNotAvailable: return .busy
+            case .insufficientPrivilege, DiscardStore.mayNotGo: return .impossible
             default: throw error
             }
         }
     }
 
-    private static let mayNotGo = "EVT01"
+    private static let mayNotGo: SQLState = "EVT01"
 
     /// Deletes events, as one transaction.
     ///
@@ -171,7 +171,7 @@ public struct DiscardStore: Sendable {
             ])
             return Int(rows[1].int(0, 0) ?? 0)
         } catch {
-            guard error.sqlState == "55P03" else { throw error }
+            guard error.sqlState == .lockNotAvailable else { throw error }
             return nil
         }
     }

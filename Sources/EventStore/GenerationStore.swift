@@ -83,7 +83,10 @@ public struct GenerationStore: Sendable {
         do {
             return try await connection.query(Statement(query)).string(0, 0) ?? ""
         } catch {
-            guard error.code == .server, ["42501", "0A000", "42883", "55000"].contains(error.sqlState) else { throw error }
+            guard error.code == .server,
+                [.insufficientPrivilege, .featureNotSupported, .undefinedFunction, .objectNotInPrerequisiteState].contains(
+                    error.sqlState)
+            else { throw error }
             return ""
         }
     }

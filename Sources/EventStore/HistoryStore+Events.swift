@@ -26,7 +26,7 @@ extension HistoryStore {
                     "COPY \(tables.history.sql) (id, type, data, ts) FROM STDIN (FORMAT binary)", from: CopySource(events))
                 return .copied(count, lost: 0)
             }
-        } catch let error as PostgresError where error.sqlState == "23505" {
+        } catch let error as PostgresError where error.sqlState == .uniqueViolation {
             return try await compareAndAppend(events, from: standing, on: connection)
         }
     }
@@ -136,7 +136,9 @@ extension HistoryStore {
         do {
             return try await list(query)
         } catch {
-            guard ["22P02", "22P05", "22003"].contains(error.sqlState) else { throw error }
+            guard [.invalidTextRepresentation, .untranslatableCharacter, .numericValueOutOfRange].contains(error.sqlState) else {
+                throw error
+            }
             // Legal JSON that jsonb cannot hold: \u0000, a lone surrogate, a number too large.
             try await connection.query("ROLLBACK TO evt_comparing")
             return try await list(other)

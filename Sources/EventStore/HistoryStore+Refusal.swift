@@ -23,12 +23,12 @@ public struct RefusedEvent: Error, Sendable, CustomStringConvertible {
 
     private var remedy: String {
         let name = error.constraint ?? "that"
-        return switch error.sqlState ?? "" {
-        case "23505": "Drop the index \(name) or make it one that is not unique, or delete the row that is in the way"
-        case "22021", "22P05": "Archive into a database with ENCODING 'UTF8'"
-        case "54000": "Drop the index that is too small for it"
-        case let state where state.hasPrefix("23"): "Correct the constraint \(name), or drop it"
-        case let state where state.hasPrefix("P0"): "Correct the trigger that raises this error, or disable it"
+        return switch error.sqlState {
+        case .uniqueViolation: "Drop the index \(name) or make it one that is not unique, or delete the row that is in the way"
+        case .characterNotInRepertoire, .untranslatableCharacter: "Archive into a database with ENCODING 'UTF8'"
+        case .programLimitExceeded: "Drop the index that is too small for it"
+        case let state? where state.category == "23": "Correct the constraint \(name), or drop it"
+        case let state? where state.category == "P0": "Correct the trigger that raises this error, or disable it"
         default: "Put right what refuses it"
         }
     }
@@ -38,7 +38,7 @@ extension HistoryStore {
     /// Whether an error may be about a single event.
     private static func isOfAnEvent(_ error: PostgresError) -> Bool {
         guard let state = error.sqlState else { return false }
-        return ["22", "23", "P0", "54"].contains(String(state.prefix(2)))
+        return ["22", "23", "P0", "54"].contains(state.category)
     }
 
     /// Finds the first event that the archive refuses: by halves, in a transaction that is rolled back.
@@ -78,7 +78,7 @@ extension HistoryStore {
                 continue
             }
             // Of these two classes an error may be about the table: then the next event is refused, too.
-            let isOfTheTable = error.sqlState == "23502" || error.sqlState?.hasPrefix("22") == true
+            let isOfTheTable = error.sqlState == .notNullViolation || error.sqlState?.category == "22"
             if isOfTheTable, let next = events.first(where: { $0.id > first.id }),
                 try await failure(of: [next], on: connection)?.sqlState == error.sqlState
             {

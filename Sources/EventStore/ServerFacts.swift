@@ -57,8 +57,8 @@ public struct ServerFacts: Sendable {
         } catch {
             guard connection.isOpen else { throw error }
             try await connection.query("ROLLBACK")
-            // 53100 disk_full, 58030 io_error; a limit that an administrator has set is none of these.
-            return ["53100", "58030"].contains(error.sqlState) ? error.message : nil
+            // A limit that an administrator has set is none of these.
+            return [.diskFull, .ioError].contains(error.sqlState) ? error.message : nil
         }
     }
 }

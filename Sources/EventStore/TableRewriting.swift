@@ -64,9 +64,9 @@ public struct TableRewriting: Sendable {
     public func carryOut(on connection: Connection, patience: Duration = .milliseconds(400)) async throws -> Outcome {
         do {
             return try await attempt(patience, on: connection)
-        } catch let error as PostgresError where error.sqlState == "55P03" {
+        } catch let error as PostgresError where error.sqlState == .lockNotAvailable {
             return .busy
-        } catch let error as PostgresError where ["42501", "0A000"].contains(error.sqlState) {
+        } catch let error as PostgresError where [.insufficientPrivilege, .featureNotSupported].contains(error.sqlState) {
             // No right to do it, rows hidden by a policy, a foreign key that refers to the table.
             return .impossible(error.message)
         } catch let error as TooLarge {

@@ -34,7 +34,7 @@ extension Connection {
             guard try await query("COMMIT").commandTag == "COMMIT" else {
                 // The server answers so, without an error, if a statement had failed and the body went on regardless.
                 throw PostgresError(
-                    .server, "the transaction was rolled back: a statement in it had failed", sqlState: "25P02")
+                    .server, "the transaction was rolled back: a statement in it had failed", sqlState: .inFailedTransaction)
             }
             return value
         } catch {

@@ -281,7 +281,7 @@ public final class Connection {
     private func forget(_ name: String, after failure: PostgresError, _ command: Command) {
         if command.isPreparing, command.rows == nil {
             prepared.remove(name)
-        } else if failure.sqlState == "0A000" || failure.sqlState == "26000" {
+        } else if failure.sqlState == .featureNotSupported || failure.sqlState == .invalidStatementName {
             prepared.remove(name)
             generations[name, default: 0] += 1
         }

@@ -22,8 +22,8 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible {
     public var code: Code
     /// A sentence for people, never with a password in it.
     public var message: String
-    /// The five-character SQLSTATE of a server error (PostgreSQL manual, appendix A).
-    public var sqlState: String?
+    /// Of a server error.
+    public var sqlState: SQLState?
     public var detail: String?
     public var hint: String?
     /// The table, column, and constraint or unique index a server error is about, where the server names them.
@@ -37,7 +37,7 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible {
     public var mayHaveBeenExecuted: Bool
 
     public init(
-        _ code: Code, _ message: String, sqlState: String? = nil, detail: String? = nil, hint: String? = nil,
+        _ code: Code, _ message: String, sqlState: SQLState? = nil, detail: String? = nil, hint: String? = nil,
         mayHaveBeenExecuted: Bool = false
     ) {
         self.code = code
@@ -52,7 +52,7 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible {
         var text = message
         if let sqlState { text += " (SQLSTATE \(sqlState))" }
         // With these states the detail is the row itself: what is in it is nobody's business who reads logs.
-        if let detail, !["23502", "23514"].contains(sqlState) { text += "; \(detail)" }
+        if let detail, ![.notNullViolation, .checkViolation].contains(sqlState) { text += "; \(detail)" }
         if let hint { text += "; hint: \(hint)" }
         return text
     }
@@ -64,8 +64,8 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible {
         case .connectionFailed, .connectionLost: return true
         case .server:
             guard let sqlState else { return true }
-            return ["08", "40", "53", "57", "58"].contains(String(sqlState.prefix(2)))
-                || ["55P03", "25006"].contains(sqlState)
+            return ["08", "40", "53", "57", "58"].contains(sqlState.category)
+                || [.lockNotAvailable, .readOnlyTransaction].contains(sqlState)
         default: return false
         }
     }
@@ -73,21 +73,21 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible {
     /// Whether the server refuses the command because a policy may hide rows from the present role. The state is that of any missing
     /// right (42501), also of one that somebody's trigger raises; the words are in the server's language. So the function of the server
     /// tells that raised the error.
-    public var isOfRowSecurity: Bool { sqlState == "42501" && raisedBy == "check_enable_rls" }
+    public var isOfRowSecurity: Bool { sqlState == .insufficientPrivilege && raisedBy == "check_enable_rls" }
 
     /// The error a failed result carries.
     init(result: OpaquePointer) {
         func field(_ code: UInt8) -> String? {
             PQresultErrorField(result, Int32(code)).map { String(cString: $0) }
         }
-        let state = field(UInt8(ascii: "C"))
+        let state = field(UInt8(ascii: "C")).map(SQLState.init(rawValue:))
         // Without a SQLSTATE it is libpq that speaks, of a connection that is gone. Class 57P: the server ends it.
         let isLost = state == nil
         self.init(
             isLost ? .connectionLost : .server,
             field(UInt8(ascii: "M")) ?? PostgresError.trimmed(PQresultErrorMessage(result)),
             sqlState: state, detail: field(UInt8(ascii: "D")), hint: field(UInt8(ascii: "H")),
-            mayHaveBeenExecuted: isLost || state?.hasPrefix("57P") == true)
+            mayHaveBeenExecuted: isLost || state?.endsSession == true)
         (table, column, constraint) = (field(UInt8(ascii: "t")), field(UInt8(ascii: "c")), field(UInt8(ascii: "n")))
         raisedBy = field(UInt8(ascii: "R"))
     }

@@ -35,7 +35,7 @@ struct Archive: AsyncParsableCommand {
                 do {
                     let history = try await HistoryStore.load(tables, archiver: archiver, from: other)
                     return try await body((info, connection), (history, other))
-                } catch let error as PostgresError where error.sqlState == "55P03" {
+                } catch let error as PostgresError where error.sqlState == .lockNotAvailable {
                     // Either database's: whoever has a lock on the warehouse's tables is the likelier.
                     if let found = try? await Hindrance.load(tables, from: other).text {
                         throw CommandFailure(printable("\(error.message): \(found)"))

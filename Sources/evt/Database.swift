@@ -28,7 +28,7 @@ func withDatabase<Value: Sendable>(
 ) async throws -> Value {
     do {
         return try await withConnection(to: url, settings: settings, body)
-    } catch let error as PostgresError where error.sqlState == "55P03" {
+    } catch let error as PostgresError where error.sqlState == .lockNotAvailable {
         throw await lockFailure(error, url, tables)
     }
 }

@@ -11,7 +11,7 @@ import Testing
             try await TestDatabase.execute(sql, on: url)
             return nil
         } catch let error as PostgresError {
-            return error.sqlState
+            return error.sqlState?.rawValue
         }
     }
 
@@ -136,7 +136,7 @@ import Testing
                         try await connection.query(Statement("SELECT public.evt_add(\(wrong))"))
                         Issue.record("\(wrong) was taken")
                     } catch let error as PostgresError {
-                        #expect(error.sqlState?.hasPrefix("23") == true, "\(error)")
+                        #expect(error.sqlState?.category == "23", "\(error)")
                     }
                 }
                 #expect(try await connection.query("SELECT FROM pg_temp.evt_queue").count == 0)

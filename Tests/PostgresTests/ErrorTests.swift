@@ -68,12 +68,12 @@ struct ErrorKindTests {
         "08006", "40001", "40P01", "53300", "53100", "57P01", "57P03", "57014", "58030", "55P03", "25006",
     ])
     func theseServerErrorsMayPassWithTime(sqlState: String) {
-        #expect(PostgresError(.server, "", sqlState: sqlState).isRetriable)
+        #expect(PostgresError(.server, "", sqlState: SQLState(rawValue: sqlState)).isRetriable)
     }
 
     @Test(arguments: ["23505", "42601", "42P01", "22012", "25P02", "28P01", "55000", "0A000", "P0001"])
     func theseServerErrorsStay(sqlState: String) {
-        #expect(!PostgresError(.server, "", sqlState: sqlState).isRetriable)
+        #expect(!PostgresError(.server, "", sqlState: SQLState(rawValue: sqlState)).isRetriable)
     }
 
     @Test func connectionTroubleIsRetriableAndMisuseIsNot() {

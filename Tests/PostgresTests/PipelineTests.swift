@@ -25,7 +25,7 @@ import Testing
             let outcomes = Log<String>()
             for number in 0..<300 {
                 connection.submit("INSERT INTO t VALUES ($1)", [.int8(Int64(number))]) {
-                    outcomes.add($0.error?.sqlState ?? "inserted")
+                    outcomes.add($0.error?.sqlState?.rawValue ?? "inserted")
                 }
             }
             try await eventually("all are answered") { outcomes.count == 300 }
@@ -43,7 +43,7 @@ import Testing
                 ("SELECT $1::text, $2::text", [.null]), ("", []), ("SELECT 'last'", []),
             ]
             for (statement, parameters) in statements {
-                connection.submit(statement, parameters) { outcomes.add($0.text ?? $0.error?.sqlState) }
+                connection.submit(statement, parameters) { outcomes.add($0.text ?? $0.error?.sqlState?.rawValue) }
             }
             try await eventually("all are answered") { outcomes.count == statements.count }
             #expect(outcomes.entries == ["1", "42601", "22P02", "22012", "08P01", nil, "last"])
@@ -55,7 +55,7 @@ import Testing
             try await connection.script("CREATE TABLE t (n bigint)")
             let outcomes = Log<String>()
             for sql in ["BEGIN", "INSERT INTO t VALUES (1)", "SELECT 1 / 0", "INSERT INTO t VALUES (2)", "ROLLBACK"] {
-                connection.submit(Statement(sql)) { outcomes.add($0.error?.sqlState ?? "done") }
+                connection.submit(Statement(sql)) { outcomes.add($0.error?.sqlState?.rawValue ?? "done") }
             }
             let stored = try await connection.value("SELECT count(*) FROM t")
             #expect(outcomes.entries == ["done", "done", "22012", "25P02", "done"])
@@ -99,7 +99,10 @@ import Testing
             let finished = Log<String>()
             for round in 0..<40 {
                 func report(_ what: String) -> (Result<Rows, PostgresError>) -> Void {
-                    { finished.add("\(round) \(what) \($0.error.map { $0.sqlState ?? "failed" } ?? $0.text ?? "done")") }
+                    {
+                        finished.add(
+                            "\(round) \(what) \($0.error.map { $0.sqlState?.rawValue ?? "failed" } ?? $0.text ?? "done")")
+                    }
                 }
                 connection.submit("SELECT count(*) FROM t", completion: report("count"))
                 connection.submit(

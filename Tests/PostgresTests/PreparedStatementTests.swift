@@ -57,7 +57,7 @@ import Testing
             let statement = Statement("SELECT count(*) FROM later", name: "later")
             let outcomes = Log<String>()
             for _ in 0..<20 {
-                connection.submit(statement) { outcomes.add($0.error?.sqlState ?? "success") }
+                connection.submit(statement) { outcomes.add($0.error?.sqlState?.rawValue ?? "success") }
             }
             connection.submit("SELECT 'after'") { outcomes.add($0.text ?? "failure") }
             try await eventually("all are answered") { outcomes.count == 21 }
@@ -91,7 +91,7 @@ import Testing
             let divisors: [Int64] = [1, 2, 0, 5, 0, 10, 0, 1]
             for _ in 0..<2 {
                 for divisor in divisors {
-                    connection.submit(divide, [.int8(divisor)]) { outcomes.add($0.text ?? $0.error?.sqlState) }
+                    connection.submit(divide, [.int8(divisor)]) { outcomes.add($0.text ?? $0.error?.sqlState?.rawValue) }
                 }
                 try await connection.query("SELECT 1")
             }

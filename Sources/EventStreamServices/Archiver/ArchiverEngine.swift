@@ -189,8 +189,10 @@ final class ArchiverEngine: RoleEngine {
     /// What is to be done, where the server's own words do not say it.
     private static func advice(for error: any Error) -> String {
         guard let state = (error as? PostgresError)?.sqlState else { return "" }
-        if state == "42501" { return ": run evt migrate --roles, and let the role of the archiver be a member of evt_archiver" }
-        let isAltered = ["22", "23", "42"].contains(String(state.prefix(2)))
+        if state == .insufficientPrivilege {
+            return ": run evt migrate --roles, and let the role of the archiver be a member of evt_archiver"
+        }
+        let isAltered = ["22", "23", "42"].contains(state.category)
         return isAltered ? ": the history is not as `evt migrate` made it; put it right" : ""
     }
 

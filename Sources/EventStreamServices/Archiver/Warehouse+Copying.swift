@@ -166,7 +166,7 @@ extension Warehouse {
         }
         do {
             return try await store.append(events, from: standing, comparing: comparing, on: connection)
-        } catch let error as PostgresError where error.sqlState == "55P03" {
+        } catch let error as PostgresError where error.sqlState == .lockNotAvailable {
             // An archiver of before, which has no lock but its transaction.
             if let holder = try await holder(store, on: connection) {
                 throw OtherArchiver(archiver: store.archiver, holder: holder)

@@ -239,7 +239,7 @@ final class Warehouse {
     ) async throws -> HistoryStore.Standing {
         do {
             return try await store.begin(configuration.want, on: connection)
-        } catch let error as PostgresError where error.sqlState == "55P03" {
+        } catch let error as PostgresError where error.sqlState == .lockNotAvailable {
             // Somebody has the positions locked: perhaps an archiver that was making the table anew, and is frozen.
             if try await rewriting.endFrozen(on: connection) > 0 {
                 logger.warning("a frozen process had the table of positions locked; its connection was ended")
@@ -255,7 +255,7 @@ final class Warehouse {
     }
 
     private func blamed(_ error: any Error, over connection: Connection) async -> any Error {
-        guard (error as? PostgresError)?.sqlState == "55P03", connection.isOpen,
+        guard (error as? PostgresError)?.sqlState == .lockNotAvailable, connection.isOpen,
             let found = try? await Hindrance.load(configuration.tables, from: connection).text
         else { return error }
         return StoreError("\(error): \(found)")

@@ -157,7 +157,7 @@ final class DiscarderWork {
     func run(progress: () -> Void) async throws {
         do {
             try await discard(progress: progress)
-        } catch let error as PostgresError where error.sqlState == "55P03" {
+        } catch let error as PostgresError where error.sqlState == .lockNotAvailable {
             throw await hindrances.blamed(error)
         }
     }

@@ -16,15 +16,15 @@ struct RecordingFailure {
     /// other transactions (class 40), an end of the session (57P, 08) and a standby (25006) are no rule's.
     var mayBeOfOneEvent: Bool {
         guard error.code == .server, let state = error.sqlState else { return false }
-        return !["40", "08"].contains(String(state.prefix(2))) && !state.hasPrefix("57P") && state != "25006"
+        return !["40", "08"].contains(state.category) && !state.endsSession && state != .readOnlyTransaction
     }
 
     /// Whether the event itself was refused, and will be the next time: by its data (classes 22 and 23, too deep nesting), or by a
     /// rule that raises an error of its own (P0, 09, 27, 44, and the states that neither SQL nor PostgreSQL has).
     var isRefusal: Bool {
         guard error.code == .server, let state = error.sqlState else { return false }
-        return state == "54001" || RecordingFailure.refusals.contains(String(state.prefix(2)))
-            || !RecordingFailure.known.contains(String(state.prefix(2)))
+        return state == .statementTooComplex || RecordingFailure.refusals.contains(state.category)
+            || !RecordingFailure.known.contains(state.category)
     }
 
     private static let refusals: Set = ["09", "22", "23", "27", "44", "P0"]
@@ -39,7 +39,7 @@ struct RecordingFailure {
     /// The answer to an event of a commit that failed.
     var answer: FutoInError {
         if isRefusal { return .invalidRequest("the event was not recorded: \(error.message)") }
-        if error.code == .server && error.sqlState?.hasPrefix("57P") != true {
+        if error.code == .server && error.sqlState?.endsSession != true {
             return .internalError("the event was not recorded: \(error)")
         }
         guard error.mayHaveBeenExecuted else { return .internalError("the event was not recorded: \(error)") }

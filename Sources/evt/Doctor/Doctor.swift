@@ -117,7 +117,7 @@ private struct Examination: Sendable {
                     findings += try await stream(over: connection)
                 } catch let error as StoreError {
                     findings.append(Finding(.critical, "schema", error.message))
-                } catch let error as PostgresError where error.sqlState == "55P03" {
+                } catch let error as PostgresError where error.sqlState == .lockNotAvailable {
                     findings.append(locked("stream", error))
                 }
                 return findings
@@ -164,7 +164,7 @@ private struct Examination: Sendable {
                     return try await checks.findings + locks + [aside(store, on: connection)].compactMap { $0 }
                 } catch let error as StoreError {
                     return checks.findings + locks + [Finding(.critical, "warehouse", error.message)]
-                } catch let error as PostgresError where error.sqlState == "55P03" {
+                } catch let error as PostgresError where error.sqlState == .lockNotAvailable {
                     return checks.findings + locks + [locked("warehouse", error)]
                 }
             }
@@ -190,7 +190,7 @@ private struct Examination: Sendable {
     }
 
     private func unreachable(_ subject: String, _ error: any Error) -> Finding {
-        let isRefused = (error as? PostgresError)?.sqlState == "42501"
+        let isRefused = (error as? PostgresError)?.sqlState == .insufficientPrivilege
         return Finding(
             .critical, subject, "it cannot be looked at: \(error)",
             advice: isRefused

@@ -6,7 +6,7 @@ import Testing
 
 struct RecordingFailureTests {
     private func failure(_ state: String, _ code: PostgresError.Code = .server) -> RecordingFailure {
-        RecordingFailure(error: PostgresError(code, "what the server said", sqlState: state))
+        RecordingFailure(error: PostgresError(code, "what the server said", sqlState: SQLState(rawValue: state)))
     }
 
     @Test(arguments: ["P0001", "AB123", "23514", "23505", "22012", "54001", "44000", "09000", "PT404"])

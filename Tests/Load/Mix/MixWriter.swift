@@ -130,7 +130,7 @@ final class MixWriter {
             } catch let error as PostgresError where error.isRetriable {
                 $0.pool.add(pending)
                 throw error
-            } catch let error as PostgresError where error.sqlState == "42704" {
+            } catch let error as PostgresError where error.sqlState == .undefinedObject {
                 // It is over: the connection was lost after the server had ended it.
             }
         }

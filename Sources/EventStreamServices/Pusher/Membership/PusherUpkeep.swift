@@ -92,13 +92,13 @@ final class PusherUpkeep {
 
     /// Somebody has a table locked: perhaps a pusher that was making it anew, and is frozen.
     private func endFrozen(_ info: StreamInfo, because error: PostgresError, on connection: Connection) {
-        guard error.sqlState == "55P03" else { return }
+        guard error.sqlState == .lockNotAvailable else { return }
         TableRewriting.endFrozen(info.key(of: .rewriting), on: connection) { [weak self] ended in self?.tellFrozen(ended) }
     }
 
     /// The same while a connection is prepared.
     func endFrozen(_ info: StreamInfo, because error: any Error, on connection: Connection) async {
-        guard (error as? PostgresError)?.sqlState == "55P03", connection.isOpen else { return }
+        guard (error as? PostgresError)?.sqlState == .lockNotAvailable, connection.isOpen else { return }
         tellFrozen((try? await TableRewriting(info.tables.consumers, of: info).endFrozen(on: connection)) ?? 0)
     }
 

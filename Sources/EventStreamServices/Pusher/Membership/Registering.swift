@@ -26,7 +26,7 @@ final class Registering {
     func attempt() {
         guard let (statements, connection) = link.present else { return completion(.failure(.unreachable)) }
         statements.consumers.register(consumer, want: want, limit: limit, on: connection) { result in
-            guard case .failure(let error) = result, error.sqlState == "55P03" else { return self.completion(result) }
+            guard case .failure(let error) = result, error.sqlState == .lockNotAvailable else { return self.completion(result) }
             self.wait(for: error)
         }
     }
