@@ -49,7 +49,7 @@ final class CallChannel {
     ///   - endpoints: where the server is, one or several alternatives; not empty.
     ///   - keys: nil for a server without keys.
     ///   - patience: a server not heard of for two thirds of it is given up.
-    init(_ endpoints: [String], keys: ClientKeys?, patience: Duration = .seconds(15), loop: EventLoop) {
+    init(_ endpoints: [String], keys: ClientKeys?, patience: Duration = Lease.standardTimeout, loop: EventLoop) {
         self.keys = keys
         self.patience = patience
         self.endpoints = endpoints.isEmpty ? [""] : endpoints

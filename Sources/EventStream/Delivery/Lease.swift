@@ -1,5 +1,8 @@
 /// How long a session lives without a word from its peer (protocol, section 5).
 public struct Lease: Hashable, Sendable {
+    /// How long receivers and pushers wait for each other unless set (`EVT_SESSION_TIMEOUT`).
+    public static let standardTimeout = Duration.seconds(15)
+
     public let timeout: Duration
     public private(set) var lastHeard: MonotonicTime
     /// Whether the peer's connection has closed since it was last heard.

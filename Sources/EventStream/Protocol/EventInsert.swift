@@ -26,8 +26,8 @@ public struct EventInsert: Hashable, Sendable {
 }
 
 extension Event {
-    /// Bytes of data an event may have at most: a message with this event alone is still one that travels (protocol, section 3).
-    public static let largestData = 8 * 1024 * 1024 - 4096
+    /// Bytes of data an event may have at most: a message with this event alone is still one that travels.
+    public static let largestData = MessageLimit.events
 }
 
 extension FutoInError {

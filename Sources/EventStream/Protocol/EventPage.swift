@@ -145,6 +145,14 @@ public struct EventGroup: Sendable {
     }
 }
 
+/// A message has at most 8 MiB (protocol, section 3).
+public enum MessageLimit {
+    /// Bytes of a message at most.
+    private static let message = 8 << 20
+    /// Bytes of its events, or of the data of a single event, at most: the rest is for what is around them.
+    public static let events = message - 4096
+}
+
 /// How much one group may hold.
 public struct GroupLimits: Hashable, Sendable {
     /// Events; 1 to 1000 (FTN18 3.1, EventList).
@@ -156,6 +164,9 @@ public struct GroupLimits: Hashable, Sendable {
         self.events = events
         self.bytes = bytes
     }
+
+    /// As much as a message holds.
+    public static let largest = GroupLimits(events: 1000, bytes: MessageLimit.events)
 }
 
 extension EventGroup {

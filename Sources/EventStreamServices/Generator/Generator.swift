@@ -190,7 +190,7 @@ final class GeneratorEngine: RoleEngine {
     /// A database that is back in a moment is waited for; else the requests are turned away.
     private func waitForDatabase() {
         guard patience == nil else { return }
-        patience = loop.schedule(after: HeldCalls.patience) { [weak self] in
+        patience = loop.schedule(after: HeldCalls.timeout) { [weak self] in
             self?.patience = nil
             self?.commitNext()
         }

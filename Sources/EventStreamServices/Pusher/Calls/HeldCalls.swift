@@ -1,7 +1,8 @@
 /// Calls that wait a moment for the database instead of failing at once: while a process starts, or reconnects.
 struct HeldCalls {
-    /// How long a call waits, and how many do at most: of all, and of one account.
-    static let patience = Duration.seconds(2)
+    /// How long a call waits for the database before the call fails.
+    static let timeout = Duration.seconds(2)
+    /// How many calls wait at most: of all accounts, and of one.
     static let limit = 1000
     static let accountLimit = 250
 
@@ -16,13 +17,13 @@ struct HeldCalls {
 
     /// - Parameters:
     ///   - call: carries the call out, or answers that it cannot be.
-    ///   - expire: called once, when the patience is over.
+    ///   - expire: called once, when the timeout is over.
     mutating func hold(
         _ call: @escaping () -> Void, of account: Account, on loop: any LoopPort, expire: @escaping () -> Void
     ) {
         calls.append(call)
         counts[account, default: 0] += 1
-        if timer == nil { timer = loop.after(HeldCalls.patience, expire) }
+        if timer == nil { timer = loop.after(HeldCalls.timeout, expire) }
     }
 
     mutating func takeAll() -> [() -> Void] {

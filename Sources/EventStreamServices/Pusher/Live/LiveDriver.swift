@@ -154,11 +154,6 @@ final class LiveDriver {
     }
 }
 
-extension GroupLimits {
-    /// As large as a message may be, less what is around the list.
-    static let largest = GroupLimits(events: 1000, bytes: 8 << 20 - 4096)
-}
-
 extension FutoInError {
     static var unavailable: FutoInError { .internalError("the database cannot be reached") }
 }

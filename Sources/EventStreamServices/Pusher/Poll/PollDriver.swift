@@ -129,7 +129,7 @@ final class PollDriver {
             guard case .success(let rows) = result else { return self.perform(result, poll) { _ in .recall(after: after) } }
             let group = EventGroup(
                 from: [rows.page()], after: after, want: poll.want, precise: poll.precise,
-                limits: GroupLimits(events: self.configuration.maxChunkEvents, bytes: GroupLimits.largest.bytes))
+                limits: GroupLimits(events: self.configuration.maxChunkEvents, bytes: MessageLimit.events))
             let stream = self.stream(for: poll)
             if poll.machine.refusal(in: stream) == nil { self.remember(group, after: after, poll, stream) }
             let isWaitedFor = self.peers.isConnected(poll.peer)
