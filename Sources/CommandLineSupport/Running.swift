@@ -9,26 +9,6 @@ import Prometheus
 import ServiceLifecycle
 import UnixSignals
 
-extension SettingsReader {
-    /// Puts flags, environment and file together.
-    public init(_ common: CommonOptions, _ groups: any SettingFlags...) async throws {
-        var flags: [String: String] = [:]
-        for (setting, value) in (groups + [common]).flatMap(\.values) where value != nil {
-            flags[setting.name] = value
-            guard ![Settings.databaseURL, Settings.archiveURL].contains(setting) || !holdsPassword(value ?? "") else {
-                throw ValidationError(
-                    "--\(setting.flag): everyone on this machine can read the password there; "
-                        + "put it in \(setting.name), in a file (--env-file) or in ~/.pgpass")
-            }
-        }
-        let file = common.envFile ?? ProcessInfo.processInfo.environment["EVT_ENV_FILE"]
-        try await self.init(flags: flags, file: file)
-    }
-}
-
-/// Whether a connection string has a password in it.
-public func holdsPassword(_ url: String) -> Bool { ConnectionOptions(url).holdsPassword }
-
 /// Every connection takes a descriptor: as many as the system allows, not the few it gives by default.
 ///
 /// - Returns: how many there are.
@@ -54,9 +34,8 @@ private let fewestDescriptors = 64
 public func runServices(
     _ settings: SettingsReader, label: String, as roles: [Role], _ make: (Logger) throws -> [any ServesRoles]
 ) async throws {
-    let json = try settings.logsJSON()
-    let level = try settings.logLevel()
-    let log = Log(label: label, json: json)
+    let level = try settings.logLevel
+    let log = Log(label: label, json: try settings.logFormat == .json)
     LogWriter.writeBeforeTraps()
     // Also before an error is told, which is not for the log.
     defer { log.flush() }

@@ -3,22 +3,19 @@ import CommandLineSupport
 import EventStreamServices
 
 @main
-struct DiscarderCommand: AsyncParsableCommand {
+struct DiscarderCommand: AsyncParsableCommand, ReadsSettings {
     static let configuration = CommandConfiguration(
         commandName: "evt-discarder",
         abstract: "Removes events that every registered consumer has confirmed.",
         discussion: "Settings come from flags, then the environment, then a file, then the defaults.")
 
-    @OptionGroup var common: CommonOptions
-    @OptionGroup var process: ProcessOptions
-    @OptionGroup var database: DatabaseOptions
-    @OptionGroup var archive: ArchiveOptions
-    @OptionGroup var discarder: DiscarderOptions
+    static let settings = Settings.facts(of: .process, .database, .archive, .discarder)
+    @OptionGroup var flags: SettingFlags<Self>
 
     static func main() async { await runCommand(Self.self, isService: true) }
 
     func run() async throws {
-        let settings = try await SettingsReader(common, process, database, archive, discarder)
+        let settings = try await flags.read()
         try await runServices(settings, label: "evt-discarder", as: [.discarder]) { logger in
             [RoleService(try settings.discarder(), logger: logger)]
         }

@@ -4,7 +4,7 @@ import EventStream
 import EventStreamClient
 import EventStreamServices
 
-struct Add: AsyncParsableCommand {
+struct Add: AsyncParsableCommand, ReadsSettings {
     static let configuration = CommandConfiguration(
         abstract: "Records events through the generator, and prints their ids.",
         discussion: """
@@ -12,9 +12,8 @@ struct Add: AsyncParsableCommand {
             printf '%s\\n' '{"type":"A","data":1}' '{"type":"B","data":2}' | evt add --stdin
             """)
 
-    @OptionGroup var common: CommonOptions
-    @OptionGroup var keys: KeyOptions
-    @OptionGroup var connect: ConnectOptions
+    static let settings = Settings.facts(of: .keys, .connect)
+    @OptionGroup var flags: SettingFlags<Self>
     @OptionGroup var answers: AnswerOptions
     @Argument(help: "The event's type: 1 to 16 of A-Z and _.") var type: String?
     @Argument(help: "Its data, one JSON value.") var data: String = "null"
@@ -26,9 +25,9 @@ struct Add: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let settings = try await SettingsReader(common, keys, connect)
+        let settings = try await flags.read()
         let generator = try await GeneratorClient(
-            settings.generatorConnect().list, keys: settings.clientKeys(), timeout: answers.patience())
+            settings.generatorConnect.list, keys: settings.clientKeys(), timeout: answers.patience())
         if let type {
             print(try await generator.addEvent(type, RawJSON(data)))
         } else {

@@ -11,11 +11,9 @@ struct Archive: AsyncParsableCommand {
         abstract: "Looks after an archive: verifies it, or has a part of it archived again.",
         subcommands: [Verify.self, Rewind.self, Lost.self, Adopt.self])
 
-    struct Target: ParsableArguments {
-        @OptionGroup var common: CommonOptions
-        @OptionGroup var database: DatabaseOptions
-        @OptionGroup var archive: ArchiveOptions
-        @Option(Settings.archiverComponent) var archiverComponent: String?
+    struct Target: ParsableArguments, ReadsSettings {
+        static let settings = Settings.facts(of: .database, .archive) + [Settings.all.archiverComponent.facts]
+        @OptionGroup var flags: SettingFlags<Self>
 
         /// Runs `body` with connections to both databases.
         func connected<Value: Sendable>(
@@ -24,9 +22,9 @@ struct Archive: AsyncParsableCommand {
                     (info: StreamInfo, connection: Connection), (history: HistoryStore, connection: Connection)
                 ) async throws -> Value
         ) async throws -> Value {
-            let settings = try await SettingsReader(common, database, archive, self)
+            let settings = try await flags.read()
             let (active, warehouse) = (try settings.database(), try settings.archive())
-            let (tables, archiver) = (try settings.archiveTables(), try settings.archiverIdentity())
+            let (tables, archiver) = (try settings.archiveTables(), try settings.archiverComponent)
             return try await withDatabase(active.url, .stream(active.tables)) { connection in
                 let info = try await StreamInfo.load(active.tables, from: connection)
                 let other = try await Connection.open(
@@ -161,8 +159,4 @@ extension Archive {
             print(text)
         }
     }
-}
-
-extension Archive.Target: SettingFlags {
-    var values: [(Setting, String?)] { [(Settings.archiverComponent, archiverComponent)] }
 }

@@ -16,10 +16,9 @@ extension Archive {
             subcommands: [List.self, Restore.self, Accept.self], defaultSubcommand: List.self)
 
         /// Which of them.
-        struct Choice: ParsableArguments {
-            @OptionGroup var common: CommonOptions
-            @OptionGroup var archive: ArchiveOptions
-            @Option(Settings.archiverComponent) var archiverComponent: String?
+        struct Choice: ParsableArguments, ReadsSettings {
+            static let settings = Settings.facts(of: .archive) + [Settings.all.archiverComponent.facts]
+            @OptionGroup var flags: SettingFlags<Self>
             @Option(help: "From this event id on.") var from: String?
             @Option(help: "Up to and including this event id.") var to: String?
 
@@ -30,8 +29,8 @@ extension Archive {
             func connected<Value: Sendable>(
                 _ body: nonisolated(nonsending) @Sendable (LostEvents, HistoryStore, Connection) async throws -> Value
             ) async throws -> Value {
-                let settings = try await SettingsReader(common, archive, self)
-                let (tables, archiver) = (try settings.archiveTables(), try settings.archiverIdentity())
+                let settings = try await flags.read()
+                let (tables, archiver) = (try settings.archiveTables(), try settings.archiverComponent)
                 return try await withDatabase(try settings.archive(), .archive(tables)) { connection in
                     let history = try await HistoryStore.load(tables, archiver: archiver, from: connection)
                     return try await body(LostEvents(history), history, connection)
@@ -97,8 +96,4 @@ extension Archive {
             }
         }
     }
-}
-
-extension Archive.Lost.Choice: SettingFlags {
-    var values: [(Setting, String?)] { [(Settings.archiverComponent, archiverComponent)] }
 }

@@ -9,7 +9,7 @@ import Postgres
 
 extension Consumers {
     /// The present name of a consumer, exactly as it is listed.
-    fileprivate static func ident(_ text: String, _ target: Target) throws -> String {
+    fileprivate static func ident<Command>(_ text: String, _ target: Target<Command>) throws -> String {
         text.contains(":") ? text : try target.identity(text).description
     }
 
@@ -25,18 +25,18 @@ extension Consumers {
         }
     }
 
-    struct Remove: AsyncParsableCommand {
+    struct Remove: AsyncParsableCommand, ReadsSettings {
         static let configuration = CommandConfiguration(
             abstract: "Removes a consumer: its position is forgotten, and it holds no events back any more.",
             discussion: "What an archiver has archived stays in the warehouse, with its position there.")
-        @OptionGroup var target: Target
-        @OptionGroup var archive: ArchiveOptions
+        static let settings = Settings.facts(of: .database, .archive)
+        @OptionGroup var target: Target<Self>
         @Argument var consumer: String
         @Flag(help: "Remove the consumer even if a receiver is connected.") var force = false
 
         func run() async throws {
             let (ident, force) = (try Consumers.ident(consumer, target), force)
-            let settings = try await SettingsReader(target.common, target.database, archive)
+            let settings = try await target.flags.read()
             let isArchiver = try await target.change {
                 let isArchiver = try await $0.isArchiver(ident, on: $1)
                 guard try await $0.remove(ident, evenIfServed: force, on: $1) else {
@@ -55,7 +55,7 @@ extension Consumers {
         }
     }
 
-    struct Rename: AsyncParsableCommand {
+    struct Rename: AsyncParsableCommand, ReadsSettings {
         static let configuration = CommandConfiguration(
             abstract: "Gives a consumer's position to another name.",
             discussion: """
@@ -64,8 +64,8 @@ extension Consumers {
                 Stop its receiver first, and start it with the new name afterwards. Of an archiver the position, the sums and what was \
                 set aside in the warehouse (EVT_ARCHIVE_URL) go along.
                 """)
-        @OptionGroup var target: Target
-        @OptionGroup var archive: ArchiveOptions
+        static let settings = Settings.facts(of: .database, .archive)
+        @OptionGroup var target: Target<Self>
         @Argument(help: "The present name, exactly as it is listed.") var from: String
         @Argument(help: "The new name.") var to: String
         @Flag(
@@ -77,7 +77,7 @@ extension Consumers {
 
         func run() async throws {
             let (old, new) = (try Consumers.ident(from, target), try target.identity(to))
-            let settings = try await SettingsReader(target.common, target.database, archive)
+            let settings = try await target.flags.read()
             let (force, leaveArchive) = (force, leaveArchive)
             let hasWarehouse = try settings.archiveURL() != nil
             let moved = try await target.change { admin, connection in

@@ -5,20 +5,21 @@ import EventStream
 import EventStreamServices
 import Postgres
 
-struct Consumers: AsyncParsableCommand {
+struct Consumers: AsyncParsableCommand, ReadsSettings {
     static let configuration = CommandConfiguration(
         abstract: "Lists and changes registered consumers, in the database.",
         discussion: "A consumer is user:component; without a user it is the local one's.",
         subcommands: [List.self, Register.self, Remove.self, Rename.self, Set.self], defaultSubcommand: List.self)
 
-    struct Target: ParsableArguments {
-        @OptionGroup var common: CommonOptions
-        @OptionGroup var database: DatabaseOptions
+    static let settings = Settings.facts(of: .database)
+
+    struct Target<Command: ReadsSettings>: ParsableArguments {
+        @OptionGroup var flags: SettingFlags<Command>
 
         func change<Value: Sendable>(
             _ body: @Sendable (ConsumerAdmin, Connection) async throws -> Value
         ) async throws -> Value {
-            let database = try await SettingsReader(common, database).database()
+            let database = try await flags.read().database()
             return try await withDatabase(database.url, .stream(database.tables)) { connection in
                 try await body(
                     ConsumerAdmin(try await StreamInfo.load(database.tables, from: connection, writing: true)), connection)
@@ -37,10 +38,10 @@ struct Consumers: AsyncParsableCommand {
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Lists the consumers with their positions.")
-        @OptionGroup var target: Target
+        @OptionGroup var target: Target<Consumers>
 
         func run() async throws {
-            let database = try await SettingsReader(target.common, target.database).database()
+            let database = try await target.flags.read().database()
             let status = try await withDatabase(database.url, .stream(database.tables)) { connection in
                 try await StreamStatus.load(try await StreamInfo.load(database.tables, from: connection), from: connection)
             }
@@ -51,7 +52,7 @@ struct Consumers: AsyncParsableCommand {
     struct Register: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Registers a consumer: from now on no event is discarded before it has confirmed it.")
-        @OptionGroup var target: Target
+        @OptionGroup var target: Target<Consumers>
         @Argument var consumer: String
 
         func run() async throws {
@@ -65,7 +66,7 @@ struct Consumers: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Moves a consumer's position: back to get events again, forward to skip them.",
             discussion: "A receiver that runs drops what it has processed already: restart it to see events again.")
-        @OptionGroup var target: Target
+        @OptionGroup var target: Target<Consumers>
         @Argument var consumer: String
         @Argument(help: "An event id, 0 for the oldest event there is, or head for the newest.") var position: String
 

@@ -5,7 +5,7 @@ import EventStream
 import EventStreamServices
 import Postgres
 
-struct Generation: AsyncParsableCommand {
+struct Generation: AsyncParsableCommand, ReadsSettings {
     static let configuration = CommandConfiguration(
         abstract: "Shows which life of the stream the active database holds; says what a restored or copied database is.",
         discussion: """
@@ -20,8 +20,8 @@ struct Generation: AsyncParsableCommand {
             --fork: a copy, as for tests. It becomes a stream of its own: the archives of the first stream refuse its events.
             """)
 
-    @OptionGroup var common: CommonOptions
-    @OptionGroup var database: DatabaseOptions
+    static let settings = Settings.facts(of: .database)
+    @OptionGroup var flags: SettingFlags<Self>
     @Flag(help: "Begin a new generation: this database is the home of the stream now.") var renew = false
     @Flag(help: "Begin a stream of its own: this database is a copy.") var fork = false
     @Option(help: "Why, for `evt status`.") var reason = "an operator said so"
@@ -31,7 +31,7 @@ struct Generation: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let database = try await SettingsReader(common, database).database()
+        let database = try await flags.read().database()
         let (renew, fork, reason) = (renew, fork, reason)
         try await withDatabase(database.url, .stream(database.tables)) { connection in
             let info = try await StreamInfo.load(database.tables, from: connection, writing: renew)

@@ -5,7 +5,7 @@ import EventStream
 import EventStreamServices
 import Glibc
 
-struct History: AsyncParsableCommand {
+struct History: AsyncParsableCommand, ReadsSettings {
     static let configuration = CommandConfiguration(
         abstract: "Prints archived events in the order of the stream, one JSON object a line.",
         discussion: """
@@ -13,8 +13,8 @@ struct History: AsyncParsableCommand {
             2026-11-24 or 2026-11-24T08:30:00Z.
             """)
 
-    @OptionGroup var common: CommonOptions
-    @OptionGroup var archive: ArchiveOptions
+    static let settings = Settings.facts(of: .archive)
+    @OptionGroup var flags: SettingFlags<Self>
     @OptionGroup var wanted: WantOptions
     @Option(help: "From this event id on.") var from: String?
     @Option(help: "Up to and including this event id.") var to: String?
@@ -24,7 +24,7 @@ struct History: AsyncParsableCommand {
     @Flag(help: "Print only how many there are.") var count = false
 
     func run() async throws {
-        let settings = try await SettingsReader(common, archive)
+        let settings = try await flags.read()
         var query = HistoryReader.Query()
         query.want = try wanted.filter()
         query.first = try eventID(from, of: "--from") ?? query.first

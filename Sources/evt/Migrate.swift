@@ -6,7 +6,7 @@ import EventStream
 import EventStreamServices
 import Postgres
 
-struct Migrate: AsyncParsableCommand {
+struct Migrate: AsyncParsableCommand, ReadsSettings {
     static let configuration = CommandConfiguration(
         abstract: "Creates the tables, or brings them up to date, in the databases that are set.",
         discussion: """
@@ -20,15 +20,14 @@ struct Migrate: AsyncParsableCommand {
             CREATE ROLE my_pusher LOGIN IN ROLE evt_pusher
             """)
 
-    @OptionGroup var common: CommonOptions
-    @OptionGroup var database: DatabaseOptions
-    @OptionGroup var archive: ArchiveOptions
+    static let settings = Settings.facts(of: .database, .archive)
+    @OptionGroup var flags: SettingFlags<Self>
     @Flag(help: "Make group roles with the least rights for each process, too.") var roles = false
     @Flag(help: "Print the SQL instead of running it.") var print = false
     @Option(help: "The schema that printed names without one are in.") var schema = "public"
 
     func run() async throws {
-        let settings = try await SettingsReader(common, database, archive)
+        let settings = try await flags.read()
         let tables = try settings.streamTables()
         let archiveTables = try settings.archiveTables()
         if print {

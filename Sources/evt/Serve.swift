@@ -2,22 +2,14 @@ import ArgumentParser
 import CommandLineSupport
 import EventStreamServices
 
-struct Serve: AsyncParsableCommand {
+struct Serve: AsyncParsableCommand, ReadsSettings {
     static let configuration = CommandConfiguration(
         abstract: "Runs any of the four roles in one process.",
         discussion: "Without --role it runs all; the archiver only if EVT_ARCHIVE_URL or EVT_ARCHIVE_URL_FILE is set.")
 
-    @OptionGroup var common: CommonOptions
-    @OptionGroup var process: ProcessOptions
-    @OptionGroup var database: DatabaseOptions
-    @OptionGroup var archive: ArchiveOptions
-    @OptionGroup var generator: GeneratorOptions
-    @OptionGroup var pusher: PusherOptions
-    @OptionGroup var archiver: ArchiverOptions
-    @OptionGroup var discarder: DiscarderOptions
-    @OptionGroup var keys: KeyOptions
-    @OptionGroup var sockets: SocketOptions
-    @OptionGroup var connect: ConnectOptions
+    static let settings = Settings.facts(
+        of: .process, .database, .archive, .generator, .pusher, .archiver, .discarder, .keys, .sockets, .connect)
+    @OptionGroup var flags: SettingFlags<Self>
     @Option(
         help: "A role to run: generator, pusher, archiver or discarder; may be given several times.",
         transform: {
@@ -26,8 +18,7 @@ struct Serve: AsyncParsableCommand {
         }) var role: [Role] = []
 
     func run() async throws {
-        let settings = try await SettingsReader(
-            common, process, database, archive, generator, pusher, archiver, discarder, keys, sockets, connect)
+        let settings = try await flags.read()
         let hasWarehouse = try settings.archiveURL() != nil
         let roles = Swift.Set(role.isEmpty ? Role.allCases.filter { $0 != .archiver || hasWarehouse } : role)
         try await runServices(settings, label: "evt", as: Role.allCases.filter { roles.contains($0) }) { logger in

@@ -4,7 +4,7 @@ import EventStore
 import EventStream
 import EventStreamServices
 
-struct Status: AsyncParsableCommand {
+struct Status: AsyncParsableCommand, ReadsSettings {
     static let configuration = CommandConfiguration(
         abstract: "Shows how the stream stands: head, backlog, and how far each consumer is.",
         discussion: """
@@ -12,8 +12,8 @@ struct Status: AsyncParsableCommand {
             ago its position was stored or its session began or ended; SERVED, whether a pusher has a session for it.
             """)
 
-    @OptionGroup var common: CommonOptions
-    @OptionGroup var database: DatabaseOptions
+    static let settings = Settings.facts(of: .database)
+    @OptionGroup var flags: SettingFlags<Self>
     @Flag(help: "Print JSON, for scripts.") var json = false
     @Flag(help: "Go on showing it, until interrupted.") var watch = false
     @Option(help: "With --watch: how often.") var interval = "2s"
@@ -21,7 +21,7 @@ struct Status: AsyncParsableCommand {
     func run() async throws {
         let (json, watch, pause) = (json, watch, try duration(interval, of: "--interval"))
         OutputReader.endWhenGone()
-        try await StatusReader.with(common, database) { read in
+        try await StatusReader.with(flags.read()) { read in
             while true {
                 let status = try await read(nil)
                 let text = json ? status.json : status.page(.standard)
@@ -37,13 +37,13 @@ struct Status: AsyncParsableCommand {
 enum StatusReader {
     /// - Parameter body: gets a function that reads; its argument asks for what was recorded after that event, too.
     static func with(
-        _ common: CommonOptions, _ database: DatabaseOptions,
+        _ settings: SettingsReader,
         _ body:
             nonisolated(nonsending) @Sendable (
                 (EventID?) async throws -> StreamStatus
             ) async throws -> Void
     ) async throws {
-        let database = try await SettingsReader(common, database).database()
+        let database = try settings.database()
         try await withDatabase(database.url, .stream(database.tables)) { connection in
             let info = try await StreamInfo.load(database.tables, from: connection)
             try await body { since in try await StreamStatus.load(info, since: since, from: connection) }

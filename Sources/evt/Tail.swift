@@ -17,7 +17,7 @@ struct AnswerOptions: ParsableArguments {
     func patience() throws -> Duration { try duration(timeout, of: "--timeout") }
 }
 
-struct Tail: AsyncParsableCommand {
+struct Tail: AsyncParsableCommand, ReadsSettings {
     static let configuration = CommandConfiguration(
         abstract: "Prints events as they come, one JSON object a line.",
         discussion: """
@@ -26,9 +26,8 @@ struct Tail: AsyncParsableCommand {
             that goes into a pipe, what its reader has taken. It ends when nobody reads the pipe any more.
             """)
 
-    @OptionGroup var common: CommonOptions
-    @OptionGroup var keys: KeyOptions
-    @OptionGroup var connect: ConnectOptions
+    static let settings = Settings.facts(of: .keys, .connect)
+    @OptionGroup var flags: SettingFlags<Self>
     @OptionGroup var wanted: WantOptions
     @Option(help: "Receive reliably, as this component.") var component: String?
     @Option(help: "End after so many events, at least 1.") var count: Int?
@@ -38,11 +37,11 @@ struct Tail: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let settings = try await SettingsReader(common, keys, connect)
-        var configuration = ReceiverConfiguration(endpoints: try settings.pusherConnect().list, want: try wanted.filter())
+        let settings = try await flags.read()
+        var configuration = ReceiverConfiguration(endpoints: try settings.pusherConnect.list, want: try wanted.filter())
         configuration.keys = try settings.clientKeys()
         configuration.precise = wanted.precise
-        configuration.sessionTimeout = try settings.sessionTimeout()
+        configuration.sessionTimeout = try settings.sessionTimeout
         configuration.batchLimit = count.map { min($0, 1000) } ?? 1000
         var left = count ?? .max
         if let component {
@@ -74,7 +73,7 @@ struct Tail: AsyncParsableCommand {
             }
             await receiver.stop()
             if let unconfirmed {
-                let poller = try await PollClient(settings.pusherConnect().list, keys: settings.clientKeys())
+                let poller = try await PollClient(settings.pusherConnect.list, keys: settings.clientKeys())
                 _ = try await poller.pollEvents(component, after: unconfirmed)
                 await poller.close()
             }
@@ -116,13 +115,12 @@ struct Tail: AsyncParsableCommand {
     }
 }
 
-struct Poll: AsyncParsableCommand {
+struct Poll: AsyncParsableCommand, ReadsSettings {
     static let configuration = CommandConfiguration(
         abstract: "Asks for the events that follow, and prints them, one JSON object a line.")
 
-    @OptionGroup var common: CommonOptions
-    @OptionGroup var keys: KeyOptions
-    @OptionGroup var connect: ConnectOptions
+    static let settings = Settings.facts(of: .keys, .connect)
+    @OptionGroup var flags: SettingFlags<Self>
     @OptionGroup var answers: AnswerOptions
     @OptionGroup var wanted: WantOptions
     @Argument(help: "A registered component, or LIVE.") var component: String
@@ -130,14 +128,14 @@ struct Poll: AsyncParsableCommand {
     @Flag(help: "Register the component first.") var register = false
 
     func run() async throws {
-        let settings = try await SettingsReader(common, keys, connect)
+        let settings = try await flags.read()
         let last = try lastID.map { text in
             guard let id = EventID(text) else { throw ValidationError("--last-id: \(text) is no event id") }
             return id
         }
         let types = try wanted.filter().types.map { $0.map(\.description).sorted() }
         let client = try await PollClient(
-            settings.pusherConnect().list, keys: settings.clientKeys(), timeout: answers.patience())
+            settings.pusherConnect.list, keys: settings.clientKeys(), timeout: answers.patience())
         OutputReader.endWhenGone()
         if register { try await client.registerConsumer(component) }
         try OutputReader.show(try await client.pollEvents(component, after: last, want: types, precise: wanted.precise))

@@ -4,13 +4,13 @@ import EventStore
 import EventStream
 import EventStreamServices
 
-struct Top: AsyncParsableCommand {
+struct Top: AsyncParsableCommand, ReadsSettings {
     static let configuration = CommandConfiguration(
         abstract: "Shows live rates and lags, by what the tables say.",
         discussion: "IN is what was recorded, OUT what a consumer has confirmed, both in events a second. Ctrl-C ends it.")
 
-    @OptionGroup var common: CommonOptions
-    @OptionGroup var database: DatabaseOptions
+    static let settings = Settings.facts(of: .database)
+    @OptionGroup var flags: SettingFlags<Self>
     @Option(help: "How often.") var interval = "2s"
     @Option(help: "Stop after so many looks; for ever unless set.") var count: Int?
 
@@ -18,7 +18,7 @@ struct Top: AsyncParsableCommand {
         let (count, pause) = (count ?? .max, try duration(interval, of: "--interval"))
         guard count > 0 else { throw ValidationError("--count is a number from 1") }
         OutputReader.endWhenGone()
-        try await StatusReader.with(common, database) { read in
+        try await StatusReader.with(flags.read()) { read in
             var before: (status: StreamStatus, at: ContinuousClock.Instant)?
             var looks = 0
             while looks < count {

@@ -18,12 +18,12 @@ public enum Archiver {
         /// For a pusher that has keys.
         public var keys: ClientKeys?
         /// Its name as a consumer: with keys the user is as the pusher's authorized keys call it.
-        public var consumer = ConsumerIdentity(component: .archiver)
-        public var want = EventFilter.all
+        public var consumer = Settings.all.archiverComponent.standard
+        public var want = Settings.all.archiverWant.standard
         /// Events one transaction in the warehouse may have; groups that wait are merged up to this.
-        public var transactionMax = 10_000
+        public var transactionMax = Settings.all.archiverBatch.standard
         /// How often the pusher gets a sign of life; at most a third of its session timeout.
-        public var keepAlive = Duration.seconds(5)
+        public var keepAlive = Settings.all.sessionTimeout.standard / 3
 
         public init(url: String, tables: ArchiveTables = .standard, connect: Endpoints) {
             self.url = url
@@ -36,4 +36,18 @@ public enum Archiver {
 extension Archiver.Configuration: RoleConfiguration {
     static let role = Role.archiver
     func engine(on loop: EventLoop, logger: Logger) -> any RoleEngine { ArchiverEngine(self, loop: loop, logger: logger) }
+}
+
+extension SettingsReader {
+    public func archiver() throws(ConfigurationError) -> Archiver.Configuration {
+        var configuration = Archiver.Configuration(
+            url: try archive(), tables: try archiveTables(), connect: try self.pusherConnect)
+        configuration.file = archiveFile()
+        configuration.keys = try clientKeys()
+        configuration.consumer = try self.archiverComponent
+        configuration.want = try self.archiverWant
+        configuration.transactionMax = try self.archiverBatch
+        configuration.keepAlive = min(configuration.keepAlive, try self.sessionTimeout / 3)
+        return configuration
+    }
 }

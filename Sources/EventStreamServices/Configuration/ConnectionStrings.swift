@@ -1,64 +1,72 @@
+public import EventStream
 import Glibc
 import Postgres
 import SystemPackage
 
 /// Connection strings: given as they are, or in files of their own, where secrets are kept.
 extension SettingsReader {
+    public func streamTables() throws(ConfigurationError) -> StreamTables {
+        StreamTables(events: try self.eventTable, consumers: try self.consumerTable)
+    }
+
+    public func archiveTables() throws(ConfigurationError) -> ArchiveTables { ArchiveTables(history: try self.historyTable) }
+
     /// The active database, where one is needed.
     public func database() throws(ConfigurationError) -> DatabaseConfiguration {
         let tables = try streamTables()
         var url = try databaseURL()
-        if url == nil { url = try required(Settings.databaseURL) }
+        if url == nil { url = try required(Settings.all.databaseURL) }
         var configuration = DatabaseConfiguration(url: url!, tables: tables)
-        configuration.file = file(Settings.databaseURLFile)
+        configuration.file = file(Settings.all.databaseURLFile)
         return configuration
     }
 
     /// The active database's; nil if none is set.
     public func databaseURL() throws(ConfigurationError) -> String? {
-        try connectionString(Settings.databaseURL, orFile: Settings.databaseURLFile)
+        try connectionString(Settings.all.databaseURL, orFile: Settings.all.databaseURLFile)
     }
 
     /// The warehouse's; nil if none is set.
     public func archiveURL() throws(ConfigurationError) -> String? {
-        try connectionString(Settings.archiveURL, orFile: Settings.archiveURLFile)
+        try connectionString(Settings.all.archiveURL, orFile: Settings.all.archiveURLFile)
     }
 
     /// The warehouse's, where one is needed.
     public func archive() throws(ConfigurationError) -> String {
         if let url = try archiveURL() { return url }
-        return try required(Settings.archiveURL)
+        return try required(Settings.all.archiveURL)
     }
 
     /// The file that ``archive()`` is in; nil if it is in none.
-    func archiveFile() -> ConnectionFile? { file(Settings.archiveURLFile) }
+    func archiveFile() -> ConnectionFile? { file(Settings.all.archiveURLFile) }
 
-    private func file(_ setting: Setting) -> ConnectionFile? {
-        guard let path = optional(setting), !path.isEmpty else { return nil }
-        let file = ConnectionFile(setting: setting.name, path: path)
+    private func file(_ setting: Setting<String?>) -> ConnectionFile? {
+        guard let path = try? value(setting) else { return nil }
+        let file = ConnectionFile(setting: setting.facts.name, path: path)
         // A pipe or a terminal gives what it has once.
         return file.isRegular ? file : nil
     }
 
-    private func connectionString(_ setting: Setting, orFile file: Setting) throws(ConfigurationError) -> String? {
-        let given = optional(setting).flatMap { $0.isEmpty ? nil : $0 }
-        guard let path = optional(file), !path.isEmpty else {
-            if let given { try check(given, setting) }
+    private func connectionString(
+        _ setting: Setting<String?>, orFile file: Setting<String?>
+    ) throws(ConfigurationError) -> String? {
+        let (name, fileName) = (setting.facts.name, file.facts.name)
+        let given = try value(setting)
+        guard let path = try value(file) else {
+            if let given { try check(given, name) }
             return given
         }
-        guard given == nil else {
-            throw ConfigurationError("\(setting.name) and \(file.name) are both set: only one of them can be")
-        }
-        let line = try ConnectionFile(setting: file.name, path: path).read()
-        try check(line, file)
+        guard given == nil else { throw ConfigurationError("\(name) and \(fileName) are both set: set only one of the two") }
+        let line = try ConnectionFile(setting: fileName, path: path).read()
+        try check(line, fileName)
         return line
     }
 
-    private func check(_ url: String, _ setting: Setting) throws(ConfigurationError) {
+    private func check(_ url: String, _ name: String) throws(ConfigurationError) {
         do {
             try ConnectionOptions(url).validate()
         } catch {
-            throw ConfigurationError("\(setting.name): \(error.message)")
+            throw ConfigurationError("\(name): \(error.message)")
         }
     }
 }

@@ -17,7 +17,15 @@ public struct MetricsEndpoint: Hashable, Sendable, CustomStringConvertible {
         (self.host, self.port) = (String(host), port)
     }
 
-    private init(host: String, port: Int) { (self.host, self.port) = (host, port) }
+    fileprivate init(host: String, port: Int) { (self.host, self.port) = (host, port) }
+
+    /// - Throws: an error that names the setting.
+    init(_ text: String, of setting: String) throws(ConfigurationError) {
+        guard let endpoint = MetricsEndpoint(text) else {
+            throw ConfigurationError("\(setting): \(shown(text)) is no host:port; it is like 127.0.0.1:9570 or [::1]:9570")
+        }
+        self = endpoint
+    }
 
     /// The same host, with another port.
     public func with(port: Int) -> MetricsEndpoint { MetricsEndpoint(host: host, port: port) }
@@ -27,13 +35,8 @@ public struct MetricsEndpoint: Hashable, Sendable, CustomStringConvertible {
 
 extension Role {
     /// Where its metrics are unless set.
-    var standardMetricsBind: String {
-        switch self {
-        case .generator: "127.0.0.1:9570"
-        case .pusher: "127.0.0.1:9571"
-        case .archiver: "127.0.0.1:9572"
-        case .discarder: "127.0.0.1:9573"
-        }
+    var standardMetricsBind: MetricsEndpoint {
+        MetricsEndpoint(host: "127.0.0.1", port: 9570 + Role.allCases.firstIndex(of: self)!)
     }
 }
 
@@ -42,32 +45,14 @@ extension SettingsReader {
     ///
     /// - Parameter role: of the process, or the first of several.
     public func metricsBind(_ role: Role) throws(ConfigurationError) -> MetricsEndpoint? {
-        let text = optional(Settings.metricsBind) ?? role.standardMetricsBind
+        let setting = Settings.all.metricsBind.facts
+        let text = text(setting) ?? "\(role.standardMetricsBind)"
         guard !text.isEmpty else { return nil }
-        let endpoint = try metricsEndpoint(text, Settings.metricsBind)
-        guard try bool(Settings.insecure) || Endpoints.isLocal("tcp://\(endpoint)") else {
+        let endpoint = try MetricsEndpoint(text, of: setting.name)
+        guard try self.insecure || Endpoints.isLocal("tcp://\(endpoint)") else {
             throw ConfigurationError(
                 "EVT_METRICS_BIND: \(endpoint) can be reached from other machines, and everyone there could read it: bind to "
                     + "127.0.0.1 or [::1], or set EVT_INSECURE=true if the network is trusted")
-        }
-        return endpoint
-    }
-
-    /// Where the processes' metrics are.
-    public func metricsConnect() throws(ConfigurationError) -> [MetricsEndpoint] {
-        var endpoints: [MetricsEndpoint] = []
-        for text in (optional(Settings.metricsConnect) ?? "").split(separator: ",").map({ $0.trimmed }) where !text.isEmpty {
-            endpoints.append(try metricsEndpoint(text, Settings.metricsConnect))
-        }
-        if let twice = duplicate(endpoints) {
-            throw ConfigurationError("\(Settings.metricsConnect.name): \(twice) is named twice")
-        }
-        return endpoints
-    }
-
-    private func metricsEndpoint(_ text: String, _ setting: Setting) throws(ConfigurationError) -> MetricsEndpoint {
-        guard let endpoint = MetricsEndpoint(text) else {
-            throw ConfigurationError("\(setting.name): \(shown(text)) is no host:port; it is like 127.0.0.1:9570 or [::1]:9570")
         }
         return endpoint
     }

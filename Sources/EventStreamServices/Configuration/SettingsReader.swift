@@ -1,13 +1,12 @@
 import Configuration
-import EventStream
 import FoundationEssentials
-public import Logging
 import Postgres
 import SystemPackage
 
 /// Reads settings: flags first, then the environment, then a file, then the standard values.
 ///
 /// Every method throws ``ConfigurationError`` for a value that does not fit, naming the setting and what it may be.
+@dynamicMemberLookup
 public struct SettingsReader: Sendable {
     private let config: ConfigReader
     /// Names in the environment and the file that look like settings and are none: misspelt, perhaps.
@@ -29,7 +28,7 @@ public struct SettingsReader: Sendable {
             }
         }
         config = ConfigReader(providers: providers)
-        let known = Set(Settings.all.map(\.name) + ["EVT_ENV_FILE"])
+        let known = Set(Settings.facts.map(\.name))
         let names = (environment ?? ProcessInfo.processInfo.environment).keys + (file.map { SettingsReader.names(in: $0) } ?? [])
         unknown = Set(names.filter { $0.hasPrefix("EVT_") && !known.contains($0) }).sorted()
     }
@@ -42,80 +41,32 @@ public struct SettingsReader: Sendable {
         }
     }
 
-    /// The value, or the standard one; nil if there is neither. An empty value is a value.
-    func optional(_ setting: Setting) -> String? {
-        let key = ConfigKey(setting.name.lowercased().split(separator: "_").map(String.init))
-        return config.string(forKey: key) ?? setting.standard
+    /// What a setting is, or its default.
+    ///
+    ///     let period = try settings.discardPollPeriod
+    public subscript<Value>(dynamicMember setting: KeyPath<Settings, Setting<Value>>) -> Value {
+        get throws(ConfigurationError) { try value(Settings.all[keyPath: setting]) }
     }
 
-    func mismatch(_ setting: Setting, _ value: String) -> ConfigurationError {
-        ConfigurationError("\(setting.name): \(shown(value)) does not fit; it is \(setting.meaning)")
-    }
-
-    func required(_ setting: Setting) throws(ConfigurationError) -> String {
-        guard let value = optional(setting), !value.isEmpty else {
-            throw ConfigurationError("\(setting.name) (or --\(setting.flag)) is not set; it is \(setting.meaning)")
-        }
+    func value<Value>(_ setting: Setting<Value>) throws(ConfigurationError) -> Value {
+        guard let text = text(setting.facts) else { return setting.standard }
+        guard let value = try setting.kind.read(text, setting.facts.name) else { throw mismatch(setting.facts, text) }
         return value
     }
 
-    func bool(_ setting: Setting) throws(ConfigurationError) -> Bool {
-        let value = optional(setting) ?? ""
-        switch value.lowercased() {
-        case "true", "yes", "on", "1": return true
-        case "false", "no", "off", "0", "": return false
-        default: throw mismatch(setting, value)
-        }
+    /// What was given, before any default; an empty value is a value.
+    func text(_ setting: SettingFacts) -> String? {
+        config.string(forKey: ConfigKey(setting.name.lowercased().split(separator: "_").map(String.init)))
     }
 
-    func int(_ setting: Setting, in range: ClosedRange<Int>) throws(ConfigurationError) -> Int {
-        let value = optional(setting) ?? ""
-        guard let number = Int(value), range.contains(number) else { throw mismatch(setting, value) }
-        return number
+    private func mismatch(_ setting: SettingFacts, _ value: String) -> ConfigurationError {
+        let range = setting.range.map { "must be \($0)" } ?? setting.meaning
+        return ConfigurationError("\(setting.name): \(shown(value)) is not valid: \(range)")
     }
 
-    func duration(_ setting: Setting, in range: ClosedRange<Duration>) throws(ConfigurationError) -> Duration {
-        let value = optional(setting) ?? ""
-        guard let duration = Duration(text: value), range.contains(duration) else { throw mismatch(setting, value) }
-        return duration
-    }
-
-    func table(_ setting: Setting) throws(ConfigurationError) -> TableName {
-        let value = try required(setting)
-        guard let table = TableName(value) else { throw mismatch(setting, value) }
-        return table
-    }
-
-    /// Endpoints of a ZeroMQ transport, separated by commas.
-    func endpoints(_ setting: Setting, _ value: String) throws(ConfigurationError) -> Endpoints {
-        let endpoints = Endpoints(value)
-        for endpoint in endpoints.list {
-            guard let complaint = Endpoints.complaint(about: endpoint, binding: setting.name.hasSuffix("_BIND")) else { continue }
-            throw ConfigurationError("\(setting.name): \(shown(endpoint)) \(complaint)")
-        }
-        if let twice = duplicate(endpoints.list.filter { !$0.hasSuffix(":*") && !$0.hasSuffix(":0") && $0 != "ipc://*" }) {
-            throw ConfigurationError("\(setting.name): \(shown(twice)) is named twice")
-        }
-        guard !endpoints.isEmpty || value.isEmpty else { throw mismatch(setting, value) }
-        return endpoints
-    }
-
-    /// The first value that is there twice.
-    func duplicate<Value: Hashable>(_ values: [Value]) -> Value? {
-        var seen: Set<Value> = []
-        return values.first { !seen.insert($0).inserted }
-    }
-
-    public func logLevel() throws(ConfigurationError) -> Logger.Level {
-        let value = try required(Settings.logLevel)
-        guard let level = Logger.Level(rawValue: value.lowercased()) else { throw mismatch(Settings.logLevel, value) }
-        return level
-    }
-
-    public func logsJSON() throws(ConfigurationError) -> Bool {
-        let value = try required(Settings.logFormat)
-        guard ["text", "json"].contains(value) else { throw mismatch(Settings.logFormat, value) }
-        return value == "json"
+    func required(_ setting: Setting<String?>) throws(ConfigurationError) -> String {
+        if let value = try value(setting) { return value }
+        throw ConfigurationError("\(setting.facts.name) (or --\(setting.facts.flag)) is not set: \(setting.facts.meaning)")
     }
 }
 
@@ -125,23 +76,31 @@ func shown(_ value: String) -> String {
 }
 
 extension Duration {
+    private static let units: [(name: String, microseconds: Int64)] = [
+        ("ms", 1000), ("us", 1), ("s", 1_000_000), ("m", 60_000_000), ("h", 3_600_000_000), ("d", 86_400_000_000),
+    ]
+
     /// Reads `200ms`, `30s`, `5m`, `2h`, `7d`; a number without a unit means nothing, 0 aside.
     public init?(text: String) {
-        let units: [(String, Double)] = [
-            ("ms", 0.001), ("us", 0.000_001), ("s", 1), ("m", 60), ("h", 3600), ("d", 86_400),
-        ]
         if text == "0" {
             self = .zero
             return
         }
-        for (unit, seconds) in units where text.hasSuffix(unit) {
+        for (unit, microseconds) in Duration.units where text.hasSuffix(unit) {
             let digits = text.dropLast(unit.count)
             guard digits.utf8.allSatisfy({ $0 == UInt8(ascii: ".") || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }),
-                let number = Double(digits), number >= 0, number * seconds < 1e9
+                let number = Double(digits), number >= 0, number * Double(microseconds) < 1e15
             else { return nil }
-            self = .microseconds(Int64((number * seconds * 1e6).rounded()))
+            self = .microseconds(Int64((number * Double(microseconds)).rounded()))
             return
         }
         return nil
+    }
+
+    /// The duration as ``init(text:)`` reads it, in the largest unit that divides it.
+    var text: String {
+        let microseconds = Int64(self / .microseconds(1))
+        let unit = Duration.units.filter { microseconds % $0.microseconds == 0 }.max { $0.microseconds < $1.microseconds }!
+        return microseconds == 0 ? "0" : "\(microseconds / unit.microseconds)\(unit.name)"
     }
 }

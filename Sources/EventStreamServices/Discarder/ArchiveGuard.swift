@@ -180,3 +180,43 @@ public struct RequiredArchive: Hashable, Sendable {
         self.tables = tables
     }
 }
+
+extension SettingsReader {
+    /// The archivers of EVT_DISCARD_REQUIRE.
+    func requiredArchives() throws(ConfigurationError) -> [RequiredArchive] {
+        let setting = Settings.all.discardRequire.facts.name
+        var archives: [RequiredArchive] = []
+        for entry in (try self.discardRequire ?? "").split(separator: ",").map({ $0.trimmed }) where !entry.isEmpty {
+            var name = entry[...]
+            var url: String?
+            var tables = try archiveTables()
+            if let at = name.lastIndex(of: "@") {
+                let service = name[name.index(after: at)...]
+                guard !service.isEmpty,
+                    service.utf8.allSatisfy({ $0 > 0x20 && $0 != UInt8(ascii: "'") && $0 != UInt8(ascii: "\\") })
+                else { throw ConfigurationError("\(setting): \(shown(entry)) names no service; an entry is COMPONENT@service") }
+                url = "service=\(service)"
+                name = name[..<at]
+            }
+            if let equals = name.firstIndex(of: "=") {
+                guard let table = TableName(String(name[name.index(after: equals)...])) else {
+                    throw ConfigurationError("\(setting): \(shown(entry)) names no table; an entry is COMPONENT=schema.table")
+                }
+                tables = ArchiveTables(history: table)
+                name = name[..<equals]
+            }
+            guard let consumer = ConsumerIdentity(String(name)), !consumer.component.isLive else {
+                throw ConfigurationError(
+                    "\(setting): \(shown(entry)) names no component; an entry is COMPONENT or user:COMPONENT")
+            }
+            if let url {
+                archives.append(.init(consumer: consumer, url: url, tables: tables))
+            } else {
+                var required = RequiredArchive(consumer: consumer, url: try archive(), tables: tables)
+                required.file = archiveFile()
+                archives.append(required)
+            }
+        }
+        return archives
+    }
+}

@@ -10,13 +10,13 @@ public enum Discarder {
     public struct Configuration: Sendable {
         public var database: DatabaseConfiguration
         /// How often single events are discarded; segments that are complete are emptied sooner.
-        public var pollPeriod = Duration.seconds(600)
+        public var pollPeriod = Settings.all.discardPollPeriod.standard
         /// Events one transaction deletes at most.
-        public var limitAtOnce = 1000
+        public var limitAtOnce = Settings.all.discardLimit.standard
         /// Archives that must be seen to hold events before these are discarded.
         public var required: [RequiredArchive] = []
         /// A consumer that holds back more events than this is named in a warning.
-        public var warnEvents = 1_000_000
+        public var warnEvents = Settings.all.discardWarnEvents.standard
 
         public init(database: DatabaseConfiguration) { self.database = database }
     }
@@ -80,6 +80,17 @@ final class DiscarderEngine: RoleEngine {
             }
         }
         logger.info("stopped")
+    }
+}
+
+extension SettingsReader {
+    public func discarder() throws(ConfigurationError) -> Discarder.Configuration {
+        var configuration = Discarder.Configuration(database: try database())
+        configuration.pollPeriod = try self.discardPollPeriod
+        configuration.limitAtOnce = try self.discardLimit
+        configuration.warnEvents = try self.discardWarnEvents
+        configuration.required = try requiredArchives()
+        return configuration
     }
 }
 

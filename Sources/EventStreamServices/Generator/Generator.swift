@@ -16,7 +16,7 @@ public enum Generator {
         public var bind: Endpoints
         public var database: DatabaseConfiguration
         /// Bytes a request may have.
-        public var maxRequestBytes = 65_536
+        public var maxRequestBytes = Settings.all.maxRequestBytes.standard
         /// Events one commit may have; at least 1.
         public var commitMax = 1000
         /// Of one user while others wait, too.
@@ -29,7 +29,7 @@ public enum Generator {
         public var keys: ServerKeys?
         public var limits = PeerLimits()
         /// Allows endpoints that other machines can reach, without keys.
-        public var insecure = false
+        public var insecure = Settings.all.insecure.standard
 
         public init(bind: Endpoints, database: DatabaseConfiguration) {
             self.bind = bind
@@ -49,6 +49,17 @@ extension Generator.Configuration: RoleConfiguration {
 
     func engine(on loop: EventLoop, logger: Logger) throws -> any RoleEngine {
         try GeneratorEngine(self, loop: loop, logger: logger)
+    }
+}
+
+extension SettingsReader {
+    public func generator() throws(ConfigurationError) -> Generator.Configuration {
+        var configuration = Generator.Configuration(bind: try bound(\.generatorBind), database: try database())
+        configuration.keys = try serverKeys()
+        configuration.limits = try peerLimits()
+        configuration.maxRequestBytes = try self.maxRequestBytes
+        configuration.insecure = try self.insecure
+        return configuration
     }
 }
 

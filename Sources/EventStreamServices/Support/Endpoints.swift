@@ -13,6 +13,18 @@ public struct Endpoints: Hashable, Sendable {
         list = text.split(separator: ",").map { $0.trimmed }.filter { !$0.isEmpty }
     }
 
+    /// - Throws: an error that names the setting and the endpoint that libzmq cannot use.
+    init(_ text: String, of setting: String, binding: Bool) throws(ConfigurationError) {
+        self.init(text)
+        for endpoint in list {
+            guard let complaint = Endpoints.complaint(about: endpoint, binding: binding) else { continue }
+            throw ConfigurationError("\(setting): \(shown(endpoint)) \(complaint)")
+        }
+        if let twice = list.filter({ !$0.hasSuffix(":*") && !$0.hasSuffix(":0") && $0 != "ipc://*" }).firstDuplicate {
+            throw ConfigurationError("\(setting): \(shown(twice)) is named twice")
+        }
+    }
+
     public var isEmpty: Bool { list.isEmpty }
 
     /// Fails for an endpoint that other machines could reach: without keys only loopback and ipc are safe.
@@ -89,6 +101,28 @@ public struct Endpoints: Hashable, Sendable {
         if ["localhost", "[::1]", "::1", "lo"].contains(host) { return true }
         let parts = host.split(separator: ".", omittingEmptySubsequences: false)
         return parts.count == 4 && parts[0] == "127" && parts.allSatisfy { UInt8($0) != nil }
+    }
+}
+
+extension SettingsReader {
+    /// Where a server listens.
+    func bound(_ setting: KeyPath<Settings, Setting<Endpoints>>) throws(ConfigurationError) -> Endpoints {
+        var bound = try self[dynamicMember: setting]
+        for endpoint in bound.list where endpoint.hasPrefix("tcp://localhost:") {
+            throw ConfigurationError(
+                "\(Settings.all[keyPath: setting].facts.name): \(endpoint): ZeroMQ binds to addresses, not to names; that is "
+                    + "tcp://127.0.0.1:… or tcp://[::1]:…")
+        }
+        bound.ipcMode = try self.ipcMode
+        return bound
+    }
+}
+
+extension Array where Element: Hashable {
+    /// The first element that is there twice.
+    var firstDuplicate: Element? {
+        var seen: Set<Element> = []
+        return first { !seen.insert($0).inserted }
     }
 }
 

@@ -5,7 +5,7 @@ import EventStream
 import EventStreamServices
 import Postgres
 
-struct Doctor: AsyncParsableCommand {
+struct Doctor: AsyncParsableCommand, ReadsSettings {
     static let configuration = CommandConfiguration(
         abstract: "Looks for what is wrong, or will be, and says what to do about it.",
         discussion: """
@@ -13,18 +13,14 @@ struct Doctor: AsyncParsableCommand {
             nothing, and takes a few seconds. The exit status is 0 if all is well, 1 after warnings, 2 if something is critical.
             """)
 
-    @OptionGroup var common: CommonOptions
-    @OptionGroup var database: DatabaseOptions
-    @OptionGroup var archive: ArchiveOptions
-    @OptionGroup var archiver: ArchiverOptions
-    @OptionGroup var discarder: DiscarderOptions
-    @Option(Settings.metricsConnect) var metricsConnect: String?
+    static let settings = Settings.facts(of: .database, .archive, .archiver, .discarder, .doctor)
+    @OptionGroup var flags: SettingFlags<Self>
     @Flag(help: "Print JSON, for scripts.") var json = false
 
     func run() async throws {
-        let settings = try await SettingsReader(common, database, archive, archiver, discarder, self)
+        let settings = try await flags.read()
         let examination = try Examination(settings)
-        async let processes = ProcessChecks.found(try settings.metricsConnect())
+        async let processes = ProcessChecks.found(try settings.metricsConnect)
         async let warehouse = Doctor.within("warehouse") { await examination.warehouse() }
         var findings = await Doctor.within("database") { await examination.active() }
         findings += await warehouse
@@ -57,10 +53,6 @@ extension Doctor {
     }
 }
 
-extension Doctor: SettingFlags {
-    var values: [(Setting, String?)] { [(Settings.metricsConnect, metricsConnect)] }
-}
-
 /// Looks at the databases; what it finds is judged by ``ServerChecks`` and ``StreamChecks``.
 private struct Examination: Sendable {
     private let database: DatabaseConfiguration
@@ -76,7 +68,7 @@ private struct Examination: Sendable {
         database = try settings.database()
         archive = try settings.archiveURL()
         archiveTables = try settings.archiveTables()
-        archiver = try settings.archiverIdentity()
+        archiver = try settings.archiverComponent
         let discarding = try settings.discarder()
         required = Set(discarding.required.map(\.consumer.description))
         archivers = Set((discarding.required.map(\.consumer) + [archiver]).map(\.description))

@@ -6,12 +6,13 @@ import Testing
 /// Connection strings in files of their own.
 @Suite struct ConnectionStringTests {
     private static let pairs = [
-        (Settings.databaseURL, Settings.databaseURLFile), (Settings.archiveURL, Settings.archiveURLFile),
+        (Settings.all.databaseURL.facts, Settings.all.databaseURLFile.facts),
+        (Settings.all.archiveURL.facts, Settings.all.archiveURLFile.facts),
     ]
 
-    private func read(_ setting: Setting, _ environment: [String: String]) async throws -> String? {
+    private func read(_ setting: SettingFacts, _ environment: [String: String]) async throws -> String? {
         let reader = try await SettingsReader(flags: [:], environment: environment)
-        return try setting == Settings.databaseURL ? reader.databaseURL() : reader.archiveURL()
+        return try setting == Settings.all.databaseURL.facts ? reader.databaseURL() : reader.archiveURL()
     }
 
     private func withFile(_ bytes: [UInt8], _ body: (String) async throws -> Void) async throws {
@@ -67,7 +68,7 @@ import Testing
         }
     }
 
-    private func expect(_ what: String, at path: String, _ setting: Setting, _ file: Setting) async throws {
+    private func expect(_ what: String, at path: String, _ setting: SettingFacts, _ file: SettingFacts) async throws {
         do {
             _ = try await read(setting, [file.name: path])
             Issue.record("\(path) was taken")

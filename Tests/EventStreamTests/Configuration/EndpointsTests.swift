@@ -91,7 +91,7 @@ import Testing
             let error = try #require(
                 throws: ConfigurationError.self, "\(name)=\(value)",
                 performing: {
-                    _ = try (reader.generator(), reader.pusher(), reader.archiver(), reader.metricsConnect())
+                    _ = try (reader.generator(), reader.pusher(), reader.archiver(), reader.metricsConnect)
                     _ = try reader.metricsBind(.pusher)
                 })
             #expect(error.message.hasPrefix(name), "\(error.message)")

@@ -8,7 +8,7 @@ import Foundation
 import Postgres
 
 /// Drives a bank's transactions through a running pipeline, and checks every account's balance.
-struct BankLoad: AsyncParsableCommand {
+struct BankLoad: AsyncParsableCommand, ReadsSettings {
     static let configuration = CommandConfiguration(
         commandName: "bank",
         abstract: "Runs pgbench's TPC-B transaction with an event in it, and rebuilds every balance from the stream.",
@@ -17,19 +17,16 @@ struct BankLoad: AsyncParsableCommand {
             The exit status is 0 if every figure agrees.
             """)
 
-    @OptionGroup var common: CommonOptions
-    @OptionGroup var database: DatabaseOptions
-    @OptionGroup var archive: ArchiveOptions
-    @OptionGroup var keys: KeyOptions
-    @OptionGroup var connect: ConnectOptions
+    static let settings = Settings.facts(of: .database, .archive, .keys, .connect)
+    @OptionGroup var flags: SettingFlags<Self>
     @Option(help: "How long to write; without it, until interrupted.") var seconds: Int?
     @Option(help: "pgbench's clients.") var clients = 8
 
     func run() async throws {
-        let settings = try await SettingsReader(common, database, archive, keys, connect)
+        let settings = try await flags.read()
         let bank = Bank(
             database: try settings.database(), archiveURL: try settings.archiveURL(), tables: try settings.archiveTables())
-        var receiving = ReceiverConfiguration(endpoints: try settings.pusherConnect().list)
+        var receiving = ReceiverConfiguration(endpoints: try settings.pusherConnect.list)
         receiving.precise = true
         let receiver = try ReliableReceiver("BALANCES", receiving)
 

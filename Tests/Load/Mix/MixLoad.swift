@@ -4,7 +4,7 @@ import EventStream
 import EventStreamServices
 
 /// Drives every kind of transaction past every kind of listener, and compares what each got with what was committed.
-struct MixLoad: AsyncParsableCommand {
+struct MixLoad: AsyncParsableCommand, ReadsSettings {
     static let configuration = CommandConfiguration(
         commandName: "mix",
         abstract: "Mixes every kind of transaction for every kind of listener, and compares what came with the table.",
@@ -14,10 +14,8 @@ struct MixLoad: AsyncParsableCommand {
             open transaction adds no delay.
             """)
 
-    @OptionGroup var common: CommonOptions
-    @OptionGroup var database: DatabaseOptions
-    @OptionGroup var keys: KeyOptions
-    @OptionGroup var connect: ConnectOptions
+    static let settings = Settings.facts(of: .database, .keys, .connect)
+    @OptionGroup var flags: SettingFlags<Self>
     @Option(help: "How many write at once, each on a connection of its own.") var writers = 16
     @Option(help: "How long to write; two quiet phases of 5 s follow.") var seconds = 60
     @Option(help: "Chooses the transactions; at random without it.") var seed: UInt64?
@@ -31,8 +29,8 @@ struct MixLoad: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let settings = try await SettingsReader(common, database, keys, connect)
-        let (pusher, live) = (try settings.pusherConnect().list, try settings.liveConnect().list)
+        let settings = try await flags.read()
+        let (pusher, live) = (try settings.pusherConnect.list, try settings.liveConnect.list)
         let interruption = Interruption()
         let watching = await interruption.watch()
         defer { watching.cancel() }
