@@ -212,11 +212,11 @@ final class ReceiverEngine {
         guard case .starting = state else { return }
         emit(.workerError(error))
         // A lost connection begins anew by itself.
-        guard error.name != "CommError" else { return }
-        guard error.name != "Timeout" else { return channel.reset(because: "no answer") }
+        guard error.code != .communicationError else { return }
+        guard error.code != .timeout else { return channel.reset(because: "no answer") }
         failures += 1
         let pause =
-            error.name == "ConsumerBusy"
+            error.code == .consumerBusy
             ? Duration.milliseconds(500) : min(.milliseconds(100) * (1 << min(failures, 6)), .seconds(5))
         retry?.cancel()
         retry = loop.schedule(after: pause) { [weak self] in self?.begin() }

@@ -99,7 +99,7 @@ struct Tail: AsyncParsableCommand, ReadsSettings {
             switch signal {
             case .ready: last = ""
             case .workerError(let error), .receiverError(let error):
-                guard error.name != FutoInError.unauthorized("").name else {
+                guard error.code != .unauthorized else {
                     await stop()
                     return error
                 }

@@ -212,7 +212,7 @@ final class ArchiverEngine: RoleEngine {
                 }
             case .workerError(let error):
                 change()
-                let isBusy = error.name == "ConsumerBusy"
+                let isBusy = error.code == .consumerBusy
                 session.set(
                     isBusy ? .ready("standing by: another archiver of this name is at work") : .notReady(because: "\(error)"))
                 guard trouble.isNews(error.description) else { continue }

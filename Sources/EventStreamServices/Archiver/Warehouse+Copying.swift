@@ -107,7 +107,7 @@ extension Warehouse {
                 return count
             } catch let error as FutoInError {
                 await poller.close()
-                guard !["SecurityError", "Unauthorized"].contains(error.name) else {
+                guard ![.securityError, .unauthorized].contains(error.code) else {
                     logger.notice(
                         "cannot ask whether the warehouse lacks earlier events: polling is not allowed",
                         metadata: [.error: "\(error)"])

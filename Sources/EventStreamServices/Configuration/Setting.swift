@@ -65,7 +65,7 @@ public struct Setting<Value: Sendable>: Sendable {
     }
 }
 
-public struct SettingFacts: Hashable, Sendable {
+public struct SettingFacts: Hashable, Sendable, CustomStringConvertible {
     /// The environment variable, and the key in a file.
     public let name: String
     public let meaning: String
@@ -76,6 +76,7 @@ public struct SettingFacts: Hashable, Sendable {
     public let group: SettingGroup
     public let readers: [Program]
 
+    public var description: String { name }
     /// The flag: `EVT_ACK_TIMEOUT` is `--ack-timeout`.
     public var flag: String { name.dropFirst("EVT_".count).lowercased().replacing("_", with: "-") }
 }

@@ -80,10 +80,9 @@ final class HeldBackReport {
     private func show(_ held: HeldBack) {
         if gauges?.consumer != held.consumer {
             forget()
-            let label = ("consumer", held.consumer)
             gauges = (
-                held.consumer, Metric.discarderHeldEvents.gauge(label), Metric.discarderHeldBytes.gauge(label),
-                Metric.discarderHeldSince.gauge(label)
+                held.consumer, Metric.discarderHeldEvents.gauge(held.consumer),
+                Metric.discarderHeldBytes.gauge(held.consumer), Metric.discarderHeldSince.gauge(held.consumer)
             )
         }
         gauges?.events.set(held.events)

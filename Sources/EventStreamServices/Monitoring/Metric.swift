@@ -1,89 +1,130 @@
 import Metrics
 
-/// A metric the roles keep, by swift-metrics: `evt_<process>_<what>_<unit>[_total]`.
+/// A metric of the roles, by swift-metrics: `evt_<process>_<what>_<unit>[_total]`.
 ///
-/// The names are for good: dashboards and alerts know them.
+/// The names are for good: dashboards and alerts know them. `evt docs metrics` prints all of them.
 public struct Metric: Hashable, Sendable {
+    public enum Kind: String, Hashable, Sendable { case counter, gauge, histogram }
+
+    public let kind: Kind
     public let name: String
-    /// What it tells, in words for people.
+    /// The names of its labels.
+    public let labels: [String]
+    /// Who has it.
+    public let roles: [Role]
+    /// What it tells, in words that stand alone.
     public let help: String
 
-    // Of every process.
-    static let reconnects = Metric(
-        "evt_db_reconnects_total", "Attempts to connect to a database again after a connection was lost or refused")
     public static func ready(_ role: Role) -> Metric {
-        Metric("evt_\(role)_ready", "Whether /readyz says that the \(role) works: 1, or 0")
+        Metric(.gauge, "evt_\(role)_ready", of: [role], "Whether /readyz reports that the \(role) works: 1 or 0")
     }
-    static let rejected = Metric("evt_rejected_total", "Calls answered with an error, by the error's name")
-
+    static let reconnects = Metric(
+        .counter, "evt_db_reconnects_total", "Attempts to connect to a database after a connection was lost or refused")
+    static let rejected = Metric(
+        .counter, "evt_rejected_total", labels: ["reason"], of: [.generator, .pusher],
+        "Calls answered with an error, by the name of the error")
     /// Counted where the log is written.
     package static let logDropped = Metric(
-        "evt_log_dropped_total", "Lines of the log that were dropped because whoever reads it did not take them in time")
+        .counter, "evt_log_dropped_total", "Lines dropped from the log because the reader of the log was too slow")
 
-    static let generatorEvents = Metric("evt_generator_events_total", "Events recorded for clients of the generator")
-    static let generatorCommit = Metric("evt_generator_commit_seconds", "How long the generator's commits took")
-    static let generatorWaiting = Metric("evt_generator_waiting_events", "Events that wait for a commit of the generator")
+    static let generatorEvents = Metric(
+        .counter, "evt_generator_events_total", of: [.generator], "Events recorded for clients of the generator")
+    static let generatorCommit = Metric(
+        .histogram, "evt_generator_commit_seconds", of: [.generator], "Duration of the generator's commits")
+    static let generatorWaiting = Metric(
+        .gauge, "evt_generator_waiting_events", of: [.generator], "Events that wait for a commit of the generator")
 
-    static let pusherRead = Metric("evt_pusher_events_read_total", "Events the pusher has read at the head of the stream")
-    static let pusherDelivered = Metric("evt_pusher_events_delivered_total", "Events delivered to a consumer and confirmed by it")
+    static let pusherRead = Metric(
+        .counter, "evt_pusher_events_read_total", of: [.pusher], "Events the pusher has read at the head of the stream")
+    static let pusherDelivered = Metric(
+        .counter, "evt_pusher_events_delivered_total", labels: ["consumer"], of: [.pusher],
+        "Events delivered to a consumer and confirmed by the consumer")
     static let pusherLatency = Metric(
-        "evt_pusher_delivery_latency_seconds",
-        "From when a group's first event could be delivered to the group's confirmation, as far as the clocks agree"
-    )
-    static let pusherInFlight = Metric("evt_pusher_in_flight_events", "Events sent to a consumer and not confirmed yet")
-    static let pusherSessions = Metric("evt_pusher_sessions", "Sessions of receivers, reliable and live")
-    static let pusherSubscribers = Metric("evt_pusher_subscribers", "Connections to the live broadcast")
+        .histogram, "evt_pusher_delivery_latency_seconds", labels: ["consumer"], of: [.pusher],
+        "Time from when the first event of a group could be delivered until the group was confirmed, as far as clocks agree")
+    static let pusherInFlight = Metric(
+        .gauge, "evt_pusher_in_flight_events", labels: ["consumer"], of: [.pusher],
+        "Events sent to a consumer and not confirmed yet")
+    static let pusherSessions = Metric(.gauge, "evt_pusher_sessions", of: [.pusher], "Sessions of receivers, reliable and live")
+    static let pusherSubscribers = Metric(
+        .gauge, "evt_pusher_subscribers", of: [.pusher], "Connections to the live broadcast")
     static let pusherGaps = Metric(
-        "evt_pusher_gaps_open", "1 while events wait for an older transaction that is still open, else 0")
-    static let pusherGapAge = Metric("evt_pusher_gap_age_seconds", "For how long they have been waiting; 0 if none are")
-    static let liveDropped = Metric("evt_live_dropped_total", "Events dropped because a live receiver or subscriber was too slow")
+        .gauge, "evt_pusher_gaps_open", of: [.pusher], "1 while events wait for an older open transaction, else 0")
+    static let pusherGapAge = Metric(
+        .gauge, "evt_pusher_gap_age_seconds", of: [.pusher],
+        "How long events have waited for an older open transaction; 0 if no events wait")
+    static let liveDropped = Metric(
+        .counter, "evt_live_dropped_total", of: [.pusher],
+        "Events dropped because a live receiver or subscriber was too slow")
 
     static let lagEvents = Metric(
-        "evt_consumer_lag_events", "Events a consumer wants and has not confirmed; with keys a consumer is user:component")
+        .gauge, "evt_consumer_lag_events", labels: ["consumer"], of: [.pusher], "Events a consumer wants and has not confirmed")
     static let lagSeconds = Metric(
-        "evt_consumer_lag_seconds",
-        "How long the oldest event that a consumer wants and has not confirmed has waited; 0 if there is none")
+        .gauge, "evt_consumer_lag_seconds", labels: ["consumer"], of: [.pusher],
+        "How long the oldest event that a consumer wants and has not confirmed has waited; 0 if there is no such event")
     static let heldEvents = Metric(
-        "evt_consumer_held_events", "Events after a consumer's position, wanted or not: they are kept because of it")
-    static let served = Metric("evt_consumer_served", "1 while a pusher has a session for the consumer, else 0")
-    static let queueEvents = Metric("evt_queue_events", "Events in the active table")
-    static let queueBytes = Metric("evt_queue_bytes", "Bytes of their data")
+        .gauge, "evt_consumer_held_events", labels: ["consumer"], of: [.pusher],
+        "Events after the position of a consumer, wanted or not, which are kept because of the consumer")
+    static let served = Metric(
+        .gauge, "evt_consumer_served", labels: ["consumer"], of: [.pusher],
+        "1 while a pusher has a session for the consumer, else 0")
+    static let queueEvents = Metric(.gauge, "evt_queue_events", of: [.pusher], "Events in the active table")
+    static let queueBytes = Metric(.gauge, "evt_queue_bytes", of: [.pusher], "Bytes of data of the events in the active table")
 
-    static let archiverEvents = Metric("evt_archiver_events_total", "Events copied into the warehouse")
+    static let archiverEvents = Metric(
+        .counter, "evt_archiver_events_total", of: [.archiver], "Events copied into the warehouse")
     static let archiverCommit = Metric(
-        "evt_archiver_commit_seconds", "How long the archiver's transactions in the warehouse took")
+        .histogram, "evt_archiver_commit_seconds", of: [.archiver], "Duration of the archiver's transactions in the warehouse")
     static let archiverLag = Metric(
-        "evt_archiver_lag_events", "Events the archiver wants and has not confirmed, as its pusher counts them; NaN if unknown")
+        .gauge, "evt_archiver_lag_events", of: [.archiver],
+        "Events the archiver wants and has not confirmed, as counted by the pusher; NaN if unknown")
 
-    static let discarderEvents = Metric("evt_discarder_events_total", "Events removed from the active table")
+    static let discarderEvents = Metric(
+        .counter, "evt_discarder_events_total", of: [.discarder], "Events removed from the active table")
     static let discarderRefused = Metric(
-        "evt_discarder_refused", "1 while confirmed events are kept because a required archive does not hold them, else 0")
-    static let discarderHeldEvents = Metric("evt_discarder_held_events", "Events that the slowest consumer keeps in the table")
-    static let discarderHeldBytes = Metric("evt_discarder_held_bytes", "Bytes of their data")
+        .gauge, "evt_discarder_refused", of: [.discarder],
+        "1 while confirmed events are kept because a required archive does not hold the same events, else 0")
+    static let discarderHeldEvents = Metric(
+        .gauge, "evt_discarder_held_events", labels: ["consumer"], of: [.discarder],
+        "Events that the slowest consumer keeps in the active table")
+    static let discarderHeldBytes = Metric(
+        .gauge, "evt_discarder_held_bytes", labels: ["consumer"], of: [.discarder],
+        "Bytes of data of the events that the slowest consumer keeps in the active table")
     static let discarderHeldSince = Metric(
-        "evt_discarder_held_since_seconds", "Since when the oldest of them waits, in seconds since 1970; 0 if there is none")
+        .gauge, "evt_discarder_held_since_seconds", labels: ["consumer"], of: [.discarder],
+        "When the oldest event that the slowest consumer keeps was recorded, in seconds since 1970; 0 if there is no such event")
 
-    /// All of them.
     public static let all =
         Role.allCases.map { ready($0) } + [
             reconnects, rejected, logDropped, generatorEvents, generatorCommit, generatorWaiting, pusherRead, pusherDelivered,
-            pusherLatency,
-            pusherInFlight, pusherSessions, pusherSubscribers, pusherGaps, pusherGapAge, liveDropped, lagEvents, lagSeconds,
-            heldEvents, served, queueEvents, queueBytes, archiverEvents, archiverCommit, archiverLag, discarderEvents,
+            pusherLatency, pusherInFlight, pusherSessions, pusherSubscribers, pusherGaps, pusherGapAge, liveDropped, lagEvents,
+            lagSeconds, heldEvents, served, queueEvents, queueBytes, archiverEvents, archiverCommit, archiverLag, discarderEvents,
             discarderRefused, discarderHeldEvents, discarderHeldBytes, discarderHeldSince,
         ]
 
-    private init(_ name: String, _ help: String) {
-        self.name = name
-        self.help = help
+    private init(
+        _ kind: Kind, _ name: String, labels: [String] = [], of roles: [Role] = Role.allCases, _ help: String
+    ) {
+        (self.kind, self.name, self.labels, self.roles, self.help) = (kind, name, labels, roles, help)
     }
 
-    package func counter(_ labels: (String, String)...) -> CounterMetric {
-        CounterMetric(Counter(label: name, dimensions: labels))
+    /// The unit of its values, by the end of the name; nil for a bare number.
+    public var unit: String? { ["seconds", "bytes", "events"].first { name.split(separator: "_").contains(Substring($0)) } }
+
+    // Handles; the parameters are the values of the labels.
+    package func counter(_ values: String...) -> CounterMetric {
+        CounterMetric(Counter(label: name, dimensions: dimensions(.counter, values)))
     }
-    public func gauge(_ labels: (String, String)...) -> GaugeMetric { GaugeMetric(Gauge(label: name, dimensions: labels)) }
-    func durations(_ labels: (String, String)...) -> DurationMetric {
-        DurationMetric(Metrics.Timer(label: name, dimensions: labels))
+    public func gauge(_ values: String...) -> GaugeMetric {
+        GaugeMetric(Gauge(label: name, dimensions: dimensions(.gauge, values)))
+    }
+    func durations(_ values: String...) -> DurationMetric {
+        DurationMetric(Metrics.Timer(label: name, dimensions: dimensions(.histogram, values)))
+    }
+
+    private func dimensions(_ kind: Kind, _ values: [String]) -> [(String, String)] {
+        precondition(kind == self.kind && values.count == labels.count, "\(name) is declared otherwise")
+        return Array(zip(labels, values))
     }
 }
 

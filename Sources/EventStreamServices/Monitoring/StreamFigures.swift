@@ -83,10 +83,9 @@ final class StreamFigures {
             consumers[consumer] = nil
         }
         for consumer in status?.consumers ?? [] {
-            let label = ("consumer", consumer.consumer)
             let gauges =
                 consumers[consumer.consumer]
-                ?? [Metric.lagEvents, .lagSeconds, .heldEvents, .served].map { $0.gauge(label) }
+                ?? [Metric.lagEvents, .lagSeconds, .heldEvents, .served].map { $0.gauge(consumer.consumer) }
             consumers[consumer.consumer] = gauges
             let figures = [
                 Double(consumer.lag.events), consumer.lag.seconds, Double(consumer.held.events), consumer.isServed ? 1 : 0,

@@ -11,7 +11,7 @@ final class PusherMetrics {
         fileprivate var usedAt = MonotonicTime.now
 
         fileprivate init(_ consumer: ConsumerIdentity) {
-            let label = ("consumer", consumer.description)
+            let label = consumer.description
             delivered = Metric.pusherDelivered.counter(label)
             latency = Metric.pusherLatency.durations(label)
             inFlight = Metric.pusherInFlight.gauge(label)

@@ -66,7 +66,9 @@ final class RequestServer: PeerPort {
         peers = PeerTable(rate: limits.userRequests)
         connections = Connections(limit: limits.connections)
         backlog = BacklogWatch(loop: loop, logger: logger)
-        for name in FutoInError.serverNames { rejected[name] = Metric.rejected.counter(("reason", name)) }
+        for code in FutoInError.Code.allCases where code.isOfServers {
+            rejected[code.rawValue] = Metric.rejected.counter(code.rawValue)
+        }
         departed = RateMeter(rate: limits.userRequests / 10, at: .now)
         reserve = DescriptorReserve(logger: logger)
         socket = try Socket(
@@ -129,7 +131,7 @@ final class RequestServer: PeerPort {
     }
 
     private func count(_ error: FutoInError) {
-        let counter = rejected[error.name] ?? Metric.rejected.counter(("reason", error.name))
+        let counter = rejected[error.name] ?? Metric.rejected.counter(error.name)
         rejected[error.name] = counter
         counter.add()
     }
