@@ -1,6 +1,6 @@
 public import EventStream
 
-// Which group role may do what. `etc/docs/roles.md` has the same for people.
+// Which group role may do what, and why. `evt docs roles` prints these tables.
 
 extension StreamTables {
     /// In the active database, for tables whose schema is known.
@@ -15,49 +15,62 @@ extension StreamTables {
         )
         let archives = Grant.Object.table(archives)
         let marks = Grant.Object.table(marks)
+        let rewrite = "rewrite the table with the same rows when the table has grown"
         var grants = [
-            Grant(.app, "EXECUTE", on: record),
+            Grant(.app, "EXECUTE", on: record, "record events"),
 
-            Grant(.generator, "INSERT", columns: ["type", "data"], on: events),
-            Grant(.generator, "SELECT", columns: ["id"], on: events),
-            Grant(.generator, "USAGE", on: ids), Grant(.generator, "SELECT", on: delivered),
+            Grant(.generator, "INSERT", columns: ["type", "data"], on: events, "record events"),
+            Grant(.generator, "SELECT", columns: ["id"], on: events, "read the ids of recorded events"),
+            Grant(.generator, "USAGE", on: ids, "draw ids"),
+            Grant(.generator, "SELECT", on: delivered, "refuse ids that are not beyond the delivered ids"),
 
-            Grant(.pusher, "SELECT", on: events), Grant(.pusher, "USAGE", "UPDATE", on: ids),
-            Grant(.pusher, "USAGE", "UPDATE", on: delivered), Grant(.pusher, "SELECT", on: consumers),
-            Grant(.pusher, "INSERT", columns: ["ident", "last_evt_id", "reg_time", "last_time", "want"], on: consumers),
-            Grant(.pusher, "USAGE", on: .serial(self.consumers, column: "id")),
+            Grant(.pusher, "SELECT", on: events, "read events"),
+            Grant(.pusher, "USAGE", "UPDATE", on: ids, "move the ids beyond the ids already delivered"),
+            Grant(.pusher, "USAGE", "UPDATE", on: delivered, "store how far events are delivered"),
+            Grant(.pusher, "SELECT", on: consumers, "read positions"),
+            Grant(
+                .pusher, "INSERT", columns: ["ident", "last_evt_id", "reg_time", "last_time", "want"], on: consumers,
+                "register consumers"),
+            Grant(.pusher, "USAGE", on: .serial(self.consumers, column: "id"), "register consumers"),
             Grant(
                 .pusher, "UPDATE",
-                columns: ["last_evt_id", "last_time", "session_owner", "session_epoch", "began_evt_id", "want"], on: consumers),
-            Grant(.pusher, "SELECT", on: state),
+                columns: ["last_evt_id", "last_time", "session_owner", "session_epoch", "began_evt_id", "want"], on: consumers,
+                "store positions and sessions"),
+            Grant(.pusher, "INSERT", "TRUNCATE", on: consumers, rewrite),
+            Grant(.pusher, "SELECT", on: state, "read the state of the stream"),
             Grant(
                 .pusher, "UPDATE",
-                columns: ["settled", "generation", "generation_since", "generation_reason", "leap", "place"], on: state),
-            Grant(.pusher, "SELECT", "DELETE", on: pushers),
-            Grant(.pusher, "INSERT", columns: ["id", "application", "beat_interval"], on: pushers),
-            Grant(.pusher, "UPDATE", columns: ["beat", "looked"], on: pushers),
-            Grant(.pusher, "SELECT", "DELETE", on: archives),
-            Grant(.pusher, "INSERT", columns: ["ident", "token"], on: archives),
-            Grant(.pusher, "SELECT", "DELETE", on: marks),
+                columns: ["settled", "generation", "generation_since", "generation_reason", "leap", "place"], on: state,
+                "store how far the stream is settled, and begin generations"),
+            Grant(.pusher, "INSERT", "TRUNCATE", on: state, rewrite),
+            Grant(.pusher, "SELECT", "DELETE", on: pushers, "see other pushers, and remove dead pushers"),
+            Grant(.pusher, "INSERT", columns: ["id", "application", "beat_interval"], on: pushers, "register the pusher"),
+            Grant(.pusher, "UPDATE", columns: ["beat", "looked"], on: pushers, "store heartbeats"),
+            Grant(.pusher, "INSERT", "TRUNCATE", on: pushers, rewrite),
+            Grant(.pusher, "SELECT", "DELETE", on: archives, "check the tokens of archivers, and remove old tokens"),
+            Grant(.pusher, "INSERT", columns: ["ident", "token"], on: archives, "store the tokens of archivers"),
+            Grant(.pusher, "SELECT", "DELETE", on: marks, "read when the stream was settled, and remove old marks"),
+            Grant(.pusher, "INSERT", "TRUNCATE", on: marks, "store when the stream was settled; \(rewrite)"),
 
-            Grant(.discarder, "SELECT", on: events), Grant(.discarder, "SELECT", on: consumers),
-            Grant(.discarder, "UPDATE", columns: ["verified_evt_id"], on: consumers), Grant(.discarder, "SELECT", on: state),
-            Grant(.discarder, "UPDATE", columns: ["discarded", "refusal"], on: state),
-            Grant(.discarder, "SELECT", on: archives), Grant(.discarder, "SELECT", on: marks),
-            Grant(.discarder, "SELECT", on: pushers),
-
-            Grant(.monitor, "SELECT", on: events), Grant(.monitor, "SELECT", on: consumers),
-            Grant(.monitor, "SELECT", on: state), Grant(.monitor, "SELECT", on: pushers), Grant(.monitor, "SELECT", on: ids),
-            Grant(.monitor, "SELECT", on: marks), Grant(.monitor, "SELECT", on: archives),
+            Grant(.discarder, "SELECT", on: events, "find confirmed events"),
+            Grant(.discarder, "SELECT", on: consumers, "read positions"),
+            Grant(.discarder, "UPDATE", columns: ["verified_evt_id"], on: consumers, "store how far the archive is verified"),
+            Grant(.discarder, "SELECT", on: state, "read the state of the stream"),
+            Grant(.discarder, "UPDATE", columns: ["discarded", "refusal"], on: state, "store how far events are discarded"),
+            Grant(.discarder, "SELECT", on: archives, "check the tokens of archivers"),
+            Grant(.discarder, "SELECT", on: marks, "read when the stream was settled"),
+            Grant(.discarder, "SELECT", on: pushers, "see whether pushers are alive"),
         ]
-        // For the small tables that are made anew, row by row as they are.
-        grants += [consumers, state, pushers, marks].map { Grant(.pusher, "INSERT", "TRUNCATE", on: $0) }
-        grants += segments.map { Grant(.discarder, "SELECT", "DELETE", "TRUNCATE", on: $0) }
+        grants += segments.map {
+            Grant(.discarder, "SELECT", "DELETE", "TRUNCATE", on: $0, "delete confirmed events, and empty complete segments")
+        }
+        grants += [events, consumers, state, pushers, ids, marks, archives].map {
+            Grant(.monitor, "SELECT", on: $0, "report the state of the stream")
+        }
         let (mine, theirs) = (self.events.schema!, self.consumers.schema!)
         for role in [GroupRole.app, .generator, .pusher, .discarder, .monitor] {
-            grants += [Grant(role, "CONNECT", on: .database), Grant(role, "USAGE", on: .schema(mine))]
-            if role != .app { grants.append(Grant(role, "SELECT", on: migrations)) }
-            if role != .app && theirs != mine { grants.append(Grant(role, "USAGE", on: .schema(theirs))) }
+            grants += RoleGrants.entry(role, mine, role == .app ? nil : migrations)
+            if role != .app && theirs != mine { grants.append(Grant(role, "USAGE", on: .schema(theirs), "use the tables")) }
         }
         return RoleGrants(
             grants: grants,
@@ -75,37 +88,44 @@ extension ArchiveTables {
         let (history, migrations) = (Grant.Object.table(history), Grant.Object.table(migrations))
         let event = ["id", "type", "data", "ts"]
         var grants = [
-            // For the table that what arrives is compared in.
-            Grant(.archiver, "TEMPORARY", on: .database),
-            Grant(.archiver, "SELECT", "DELETE", on: history), Grant(.archiver, "INSERT", columns: event, on: history),
-            Grant(.archiver, "UPDATE", columns: ["data", "ts"], on: history), Grant(.archiver, "EXECUTE", on: make),
-            // It makes the table of positions anew, row by row as it is.
-            Grant(.archiver, "SELECT", "INSERT", "TRUNCATE", on: positions),
+            Grant(.archiver, "TEMPORARY", on: .database, "compare arriving events in a temporary table"),
+            Grant(.archiver, "SELECT", "DELETE", on: history, "compare events, and set aside events the stream has lost"),
+            Grant(.archiver, "INSERT", columns: event, on: history, "archive events"),
+            Grant(.archiver, "UPDATE", columns: ["data", "ts"], on: history, "make rows of the Node archiver exact"),
+            Grant(.archiver, "EXECUTE", on: make, "make partitions"),
+            Grant(
+                .archiver, "SELECT", "INSERT", "TRUNCATE", on: positions,
+                "register the archiver; rewrite the table with the same rows when the table has grown"),
             Grant(
                 .archiver, "UPDATE",
                 columns: [
                     "last_evt_id", "last_time", "want", "stream", "generation", "generation_start", "doubtful_after",
                     "doubtful_id", "token", "keep_alive",
-                ], on: positions),
-            Grant(.archiver, "SELECT", "DELETE", on: sums),
-            Grant(.archiver, "UPDATE", columns: ["last_id", "events", "checksum"], on: sums),
-            Grant(.archiver, "INSERT", columns: event + ["ident", "generation"], on: lost),
+                ], on: positions, "store the position with the events"),
+            Grant(.archiver, "SELECT", "DELETE", on: sums, "remove sums of events that are set aside"),
+            Grant(.archiver, "UPDATE", columns: ["last_id", "events", "checksum"], on: sums, "shorten sums"),
+            Grant(.archiver, "INSERT", columns: event + ["ident", "generation"], on: lost, "set aside events"),
 
-            Grant(.discarder, "SELECT", on: history), Grant(.discarder, "SELECT", on: positions),
-            Grant(.discarder, "SELECT", on: sums),
+            Grant(.discarder, "SELECT", on: history, "verify events before the events are discarded"),
+            Grant(.discarder, "SELECT", on: positions, "read how far events are archived"),
+            Grant(.discarder, "SELECT", on: sums, "extend sums"),
             Grant(
-                .discarder, "INSERT", columns: ["ident", "first_id", "last_id", "want", "events", "checksum"], on: sums),
-            Grant(.discarder, "UPDATE", columns: ["last_id", "events", "checksum", "compared"], on: sums),
-
-            Grant(.monitor, "SELECT", on: history), Grant(.monitor, "SELECT", on: positions),
-            Grant(.monitor, "SELECT", on: sums), Grant(.monitor, "SELECT", on: lost),
+                .discarder, "INSERT", columns: ["ident", "first_id", "last_id", "want", "events", "checksum"], on: sums,
+                "store the sums of verified events"),
+            Grant(.discarder, "UPDATE", columns: ["last_id", "events", "checksum", "compared"], on: sums, "extend sums"),
         ]
+        grants += [history, positions, sums, lost].map { Grant(.monitor, "SELECT", on: $0, "report the state of the archive") }
         for role in [GroupRole.archiver, .discarder, .monitor] {
-            grants += [
-                Grant(role, "CONNECT", on: .database), Grant(role, "USAGE", on: .schema(self.history.schema!)),
-                Grant(role, "SELECT", on: migrations),
-            ]
+            grants += RoleGrants.entry(role, self.history.schema!, migrations)
         }
         return RoleGrants(grants: grants, objects: [history, positions, sums, lost, migrations, make])
+    }
+}
+
+extension RoleGrants {
+    /// What every role needs to reach the tables.
+    fileprivate static func entry(_ role: GroupRole, _ schema: String, _ migrations: Grant.Object?) -> [Grant] {
+        [Grant(role, "CONNECT", on: .database, "connect"), Grant(role, "USAGE", on: .schema(schema), "use the tables")]
+            + [migrations.map { Grant(role, "SELECT", on: $0, "check the version of the schema") }].compactMap(\.self)
     }
 }

@@ -12,8 +12,21 @@ public enum GroupRole: String, Hashable, CaseIterable, Sendable, CustomStringCon
 
     public var description: String { rawValue }
 
-    /// To see what holds the stream back in sessions of other roles.
-    static let seeingSessions: [GroupRole] = [.pusher, .monitor]
+    /// Who logs in as a member.
+    public var members: String {
+        switch self {
+        case .app: "applications"
+        case .generator: "`evt-generator`"
+        case .pusher: "`evt-pusher`; `evt consumers register` and `set`, `evt generation --renew`"
+        case .archiver: "`evt-archiver`; archivers of one name log in as one role"
+        case .discarder: "`evt-discarder`"
+        case .monitor:
+            "`evt status`, `top`, `doctor`, `consumers`, `generation`, `history`, `archive verify`, `archive lost list`"
+        }
+    }
+
+    /// Members of `pg_read_all_stats`, to see since when sessions of other roles hold the stream back.
+    public static let seeingSessions: [GroupRole] = [.pusher, .monitor]
 }
 
 /// Rights on one object, for one group role.
@@ -29,17 +42,34 @@ public struct Grant: Sendable {
         case database
     }
 
-    let role: GroupRole
+    public let role: GroupRole
     let rights: [String]
     /// Only these of a table; empty for all.
     let columns: [String]
     let object: Object
+    /// What the role does with them.
+    public let why: String
 
-    init(_ role: GroupRole, _ rights: String..., columns: [String] = [], on object: Object) {
+    init(_ role: GroupRole, _ rights: String..., columns: [String] = [], on object: Object, _ why: String) {
         self.role = role
         self.rights = rights
         self.columns = columns
         self.object = object
+        self.why = why
+    }
+
+    /// `INSERT (type, data)`, and what it is on, for people.
+    public var words: (rights: String, object: String) {
+        let list = columns.isEmpty ? "" : " (\(columns.joined(separator: ", ")))"
+        let name =
+            switch object {
+            case .table(let table), .sequence(let table): table.name
+            case .serial(let table, let column): "sequence of \(table.name).\(column)"
+            case .function(let function, let arguments): "\(function.name)(\(arguments))"
+            case .schema: "schema"
+            case .database: "database"
+            }
+        return (rights.joined(separator: ", ") + list, name)
     }
 
     /// The statement that gives them.
@@ -131,7 +161,7 @@ extension Grant.Object {
 
 /// The rights of the group roles in one database.
 public struct RoleGrants: Sendable {
-    let grants: [Grant]
+    public let grants: [Grant]
     /// All that is ours there: what the roles have of it besides is taken from them.
     let objects: [Grant.Object]
     public var roles: [GroupRole] { GroupRole.allCases.filter { role in grants.contains { $0.role == role } } }
