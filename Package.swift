@@ -79,7 +79,7 @@ let package = Package(
                 "CommandLineSupport", "EventLoop", "EventStore", "EventStream", "EventStreamClient", "EventStreamServices",
                 "Postgres", "ZeroMQ", argumentParser, logging, lifecycle,
                 .product(name: "SystemPackage", package: "swift-system"),
-            ], swiftSettings: strict),
+            ], resources: [.embedInCode("Docs/alerts.yml")], swiftSettings: strict),
     ]
         + roles.map {
             .executableTarget(

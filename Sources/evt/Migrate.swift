@@ -31,9 +31,7 @@ struct Migrate: AsyncParsableCommand, ReadsSettings {
         let tables = try settings.streamTables()
         let archiveTables = try settings.archiveTables()
         if print {
-            let stream = StreamTables(
-                events: tables.events.qualified(in: schema), consumers: tables.consumers.qualified(in: schema))
-            let history = ArchiveTables(history: archiveTables.history.qualified(in: schema))
+            let (stream, history) = (tables.qualified(in: schema), archiveTables.qualified(in: schema))
             Swift.print("-- The active database\n" + Migrator.script(stream.schema))
             if roles { Swift.print("-- Roles in the active database\n" + Migrator.script(stream.roleGrants)) }
             Swift.print("-- The warehouse database\n" + Migrator.script(history.schema))
@@ -102,4 +100,14 @@ struct Migrate: AsyncParsableCommand, ReadsSettings {
             for advice in report.advice { printError("\(what): \(advice)") }
         }
     }
+}
+
+extension StreamTables {
+    func qualified(in schema: String) -> StreamTables {
+        StreamTables(events: events.qualified(in: schema), consumers: consumers.qualified(in: schema))
+    }
+}
+
+extension ArchiveTables {
+    func qualified(in schema: String) -> ArchiveTables { ArchiveTables(history: history.qualified(in: schema)) }
 }

@@ -8,7 +8,6 @@ NAME = re.compile(r"EVT_[A-Z_]*[A-Z]")
 
 
 def test_every_setting_that_is_named_is_one():
-    # It comes with the metrics.
     known = set(NAME.findall((ETC / "evt.env.example").read_text()))
     named = set()
     for file in [LOGROTATE, SUPERVISOR, *UNITS.iterdir()]:
