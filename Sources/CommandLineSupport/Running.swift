@@ -42,12 +42,12 @@ public func runServices(
     LoggingSystem.bootstrap { _ in LineLogHandler(level: level, log: log) }
     keepFreedMemory()
     let logger = Logger(label: label)
-    for name in settings.unknown { logger.warning("there is no such setting; is it misspelt?", metadata: ["name": "\(name)"]) }
+    for name in settings.unknown { logger.warning("unknown setting; check the spelling", metadata: [.name: "\(name)"]) }
     let descriptors = raiseDescriptorLimit()
     guard descriptors >= fewestDescriptors else {
         logger.critical(
             "too few files may be open at once: raise the limit (ulimit -n, LimitNOFILE=)",
-            metadata: ["limit": "\(descriptors)", "least": "\(fewestDescriptors)"])
+            metadata: [.limit: "\(descriptors)", .least: "\(fewestDescriptors)"])
         throw ExitCode.failure
     }
     let metrics = PrometheusRegistry(
@@ -82,7 +82,7 @@ public func runServices(
     do {
         try await SecondSignal.run(ServiceGroup(configuration: configuration), logger: logger, log: log)
     } catch {
-        logger.critical("stopped by an error", metadata: ["error": "\(error)"])
+        logger.critical("stopped by an error", metadata: [.error: "\(error)"])
         throw ExitCode.failure
     }
 }

@@ -317,7 +317,3 @@ final class ReceiverEngine {
         for rid in rids { channel.answer(rid, outcome) }
     }
 }
-
-extension RawJSON {
-    static let `true` = RawJSON(unchecked: Array("true".utf8))
-}

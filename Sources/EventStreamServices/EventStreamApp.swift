@@ -17,7 +17,7 @@ public struct EventStreamApp: ServesRoles {
         self.logger = logger
         func named(_ role: String) -> Logger {
             var logger = logger
-            logger[metadataKey: "role"] = "\(role)"
+            logger[metadataKey: LogKey.role.rawValue] = "\(role)"
             return logger
         }
         let roles: [RoleService?] = [

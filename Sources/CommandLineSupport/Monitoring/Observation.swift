@@ -55,7 +55,7 @@ struct Observation: Service {
                 if !isTold, !Task.isCancelled {
                     logger.warning(
                         "no metrics and no health checks; trying again",
-                        metadata: ["endpoint": "\(endpoint)", "error": "\(error)"])
+                        metadata: [.endpoint: "\(endpoint)", .error: "\(error)"])
                 }
                 isTold = true
             }

@@ -22,6 +22,13 @@ public struct RawJSON: Hashable, Sendable, CustomStringConvertible {
     package init(unchecked bytes: [UInt8]) { self.bytes = bytes }
 
     public static let null = RawJSON(unchecked: Array("null".utf8))
+    package static let `true` = RawJSON(unchecked: Array("true".utf8))
+
+    /// - Parameter text: needs no escapes.
+    package static func string(_ text: String) -> RawJSON { RawJSON(unchecked: Array("\"\(text)\"".utf8)) }
+    package static func object(_ key: String, _ value: RawJSON) -> RawJSON {
+        RawJSON(unchecked: Array("{\"\(key)\":".utf8) + value.bytes + [UInt8(ascii: "}")])
+    }
 
     public var description: String { String(decoding: bytes, as: UTF8.self) }
 }

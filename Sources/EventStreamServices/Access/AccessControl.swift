@@ -124,7 +124,7 @@ final class AccessControl {
             if let line = peerLog.line("stranger", of: .address(candidate.address)) {
                 logger.notice(
                     "a stranger was turned away: its key is not among the authorized ones",
-                    metadata: line.metadata(["address": "\(candidate.address)"]))
+                    metadata: line.metadata([.address: "\(candidate.address)"]))
             }
             return answer(nil)
         }
@@ -132,7 +132,7 @@ final class AccessControl {
             if let line = peerLog.line("not the right live", of: .user(user.name)) {
                 logger.notice(
                     "a user was turned away from the live broadcast: it does not have the right live",
-                    metadata: line.metadata(["user": "\(user.name)", "address": "\(candidate.address)"]))
+                    metadata: line.metadata([.user: "\(user.name)", .address: "\(candidate.address)"]))
             }
             return answer(nil)
         }

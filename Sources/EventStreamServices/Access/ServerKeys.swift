@@ -37,7 +37,7 @@ public final class AuthorizedKeysFile: Sendable {
                 return Array(state.observers.values)
             }
             for observer in observers { observer() }
-            logger.info("authorized keys were read", metadata: ["file": "\(path)", "keys": "\(keys.users.count)"])
+            logger.info("authorized keys were read", metadata: [.file: "\(path)", .keys: "\(keys.users.count)"])
         } catch {
             logger.error("authorized keys stay as they were", metadata: [.error: "\(error)"])
         }

@@ -135,7 +135,7 @@ final class ArchiverEngine: RoleEngine {
 
     private func report(_ error: any Error, _ words: String, first: EventID? = nil) {
         guard trouble.isNews("\(words): \(error)") else { return }
-        let more: Logger.Metadata = first.map { [.first: "\($0)"] } ?? [:]
+        let more: Logger.Fields = first.map { [.first: "\($0)"] } ?? [:]
         logger.log(
             level: error is Warehouse.OtherArchiver ? .warning : .error, "\(words)\(ArchiverEngine.advice(for: error))",
             metadata: more.merging([.error: "\(error)"]) { $1 })

@@ -45,7 +45,7 @@ extension Warehouse {
             """,
             metadata: [
                 .position: "\(now.position)", .last: "\(now.doubtful)", .generation: "\(origin.generation)",
-                "lost": "\(store.tables.lost)",
+                .lost: "\(store.tables.lost)",
             ])
     }
 
@@ -74,7 +74,7 @@ extension Warehouse {
                         metadata: [
                             .events: "\(lost)", .position: "\(standing.doubtfulAfter)",
                             .last: "\(min(last.id, standing.doubtful))",
-                            "lost": "\(store.tables.lost)",
+                            .lost: "\(store.tables.lost)",
                         ])
                 }
                 backoff.reset()
@@ -192,7 +192,7 @@ extension Warehouse {
         partitionsMade = .now
         do {
             let made = try await store.makePartitions(for: unseen, on: connection)
-            if made > 0 { logger.info("made partitions of the history", metadata: ["partitions": "\(made)"]) }
+            if made > 0 { logger.info("made partitions of the history", metadata: [.partitions: "\(made)"]) }
         } catch {
             logger.warning(
                 "no new partitions of the history; events go into the default one meanwhile", metadata: [.error: "\(error)"])

@@ -152,7 +152,7 @@ final class Warehouse {
         guard let holder, silence.isGone(holder) else { return holder }
         logger.warning(
             "another archiver of this name is frozen or gone: its connection to the warehouse is ended",
-            metadata: ["holder": "\(holder)"])
+            metadata: [.holder: "\(holder)"])
         try await store.end(holder, on: connection)
         return holder
     }

@@ -1,3 +1,4 @@
+public import EventStore
 public import EventStream
 import Glibc
 import Postgres

@@ -1,3 +1,4 @@
+import EventStore
 public import EventStream
 import EventStreamClient
 public import Logging

@@ -49,8 +49,8 @@ final class DiscarderEngine: RoleEngine {
         logger.info(
             "discarding",
             metadata: [
-                "period": "\(configuration.pollPeriod)",
-                "required": "\(configuration.required.map(\.consumer.description).joined(separator: ", "))",
+                .period: "\(configuration.pollPeriod)",
+                .required: "\(configuration.required.map(\.consumer.description).joined(separator: ", "))",
             ])
     }
 
@@ -235,7 +235,7 @@ final class DiscarderWork {
             dead[segment] = nil
             return
         }
-        logger.debug("a segment could not be emptied", metadata: ["segment": "\(segment)", .reason: "\(refusal)"])
+        logger.debug("a segment could not be emptied", metadata: [.segment: "\(segment)", .reason: "\(refusal)"])
         plan.refused(refusal, through: through, now: .now)
     }
 

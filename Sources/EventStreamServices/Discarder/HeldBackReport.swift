@@ -73,7 +73,7 @@ final class HeldBackReport {
             "a consumer holds events back: start its receiver, or remove it with `evt consumers remove`",
             metadata: [
                 .consumer: "\(held.consumer)", .position: "\(held.position)", .events: "\(held.events)",
-                "bytes": "\(held.bytes)", .since: "\(held.sinceText ?? "")",
+                .bytes: "\(held.bytes)", .since: "\(held.sinceText ?? "")",
             ])
     }
 

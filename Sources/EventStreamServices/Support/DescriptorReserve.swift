@@ -26,6 +26,6 @@ struct DescriptorReserve {
         guard let line = peerLog.line("turned away", of: .unknown) else { return }
         logger.warning(
             "peers are turned away: there are too many connections; let the process open more files (ulimit -n, LimitNOFILE=)",
-            metadata: line.metadata(["limit": "\(limit)"]))
+            metadata: line.metadata([.limit: "\(limit)"]))
     }
 }

@@ -34,7 +34,7 @@ struct PeerLog {
         let suppressed: Int
 
         /// The metadata of the line, with the number of those left out if there are any.
-        func metadata(_ metadata: Logger.Metadata = [:]) -> Logger.Metadata {
+        func metadata(_ metadata: Logger.Fields = [:]) -> Logger.Fields {
             suppressed == 0 ? metadata : metadata.merging([.suppressed: "\(suppressed)"]) { $1 }
         }
     }

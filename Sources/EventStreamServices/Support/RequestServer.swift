@@ -174,7 +174,7 @@ final class RequestServer: PeerPort {
                 if let line = self.peerLog.line("takes nothing", of: caller.map { .account($0.account) } ?? .unknown) {
                     self.logger.notice(
                         "a peer that takes nothing was disconnected: others had no room any more",
-                        metadata: line.metadata(["user": "\(caller?.user.name ?? "?")"]))
+                        metadata: line.metadata([.user: "\(caller?.user.name ?? "?")"]))
                 }
                 connection.cut()
             }
@@ -281,7 +281,7 @@ final class RequestServer: PeerPort {
             if caller.isExcess, let line = peerLog.line("too many connections of a user", of: caller.account) {
                 logger.warning(
                     "a user has too many connections: those that come are cut",
-                    metadata: line.metadata(["user": "\(caller.user.name)", "limit": "\(limits.userConnections)"]))
+                    metadata: line.metadata([.user: "\(caller.user.name)", .limit: "\(limits.userConnections)"]))
             }
         }
         return caller
@@ -308,7 +308,7 @@ final class RequestServer: PeerPort {
             guard let line = peerLog.line("too many connections", of: .unknown) else { return }
             logger.warning(
                 "connection limit reached; closing the oldest silent connection",
-                metadata: line.metadata(["limit": "\(limits.connections)"]))
+                metadata: line.metadata([.limit: "\(limits.connections)"]))
         case .disconnected(let connection):
             let mayHaveBeenReady = connections.disconnected(connection, after: access.admitted)
             let identities = peers.left(connection)
@@ -356,7 +356,7 @@ final class RequestServer: PeerPort {
             if let line = peerLog.line("rights have changed", of: caller.account) {
                 logger.info(
                     "a user's rights have changed: its connection was closed",
-                    metadata: line.metadata(["user": "\(caller.user.name)"]))
+                    metadata: line.metadata([.user: "\(caller.user.name)"]))
             }
         }
     }

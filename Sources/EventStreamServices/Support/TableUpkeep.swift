@@ -60,7 +60,7 @@ final class TableUpkeep {
                 guard !isStopped, told.isNews("\(error)") else { continue }
                 logger.warning(
                     "a table with many old versions of its rows could not be made anew",
-                    metadata: ["table": "\(table)", .error: "\(error)"])
+                    metadata: [.table: "\(table)", .error: "\(error)"])
             }
         }
     }
@@ -69,14 +69,14 @@ final class TableUpkeep {
         switch outcome {
         case .done(let bytes):
             plan.ended(table, .done(bytes: bytes), at: .now)
-            logger.debug("made a table anew", metadata: ["table": "\(table)", "bytes": "\(bytes)"])
+            logger.debug("made a table anew", metadata: [.table: "\(table)", .bytes: "\(bytes)"])
         case .busy: plan.ended(table, .busy, at: .now)
         case .impossible(let reason):
             plan.ended(table, .impossible, at: .now)
             guard told.isNews("\(table): \(reason)") else { return }
             logger.warning(
                 "a table has many old versions of its rows, which an old snapshot keeps, and cannot be made anew",
-                metadata: ["table": "\(table)", .reason: "\(reason)"])
+                metadata: [.table: "\(table)", .reason: "\(reason)"])
         }
     }
 

@@ -71,7 +71,7 @@ struct PeerLogTests {
 
     @Test("the number of those left out is among the metadata only if there are any")
     func metadata() {
-        #expect(PeerLog.Line(suppressed: 0).metadata(["user": "alice"]) == ["user": "alice"])
-        #expect(PeerLog.Line(suppressed: 2).metadata(["user": "alice"]) == ["user": "alice", "suppressed": "2"])
+        #expect(PeerLog.Line(suppressed: 0).metadata([.user: "alice"]) == [.user: "alice"])
+        #expect(PeerLog.Line(suppressed: 2).metadata([.user: "alice"]) == [.user: "alice", .suppressed: "2"])
     }
 }

@@ -79,7 +79,7 @@ final class Subscribers: PollSource {
         if let line = peerLog.line(kind, of: source(of: connection, user)) {
             logger.notice(
                 "a live subscriber was disconnected",
-                metadata: line.metadata(["user": "\(user?.name ?? "?")", .reason: "\(reason)"]))
+                metadata: line.metadata([.user: "\(user?.name ?? "?")", .reason: "\(reason)"]))
         }
         forget(connection)
     }
@@ -95,7 +95,7 @@ final class Subscribers: PollSource {
         let user = subscribers[connection]?.user
         guard let line = peerLog.line("slow", of: source(of: connection, user)) else { return }
         logger.notice(
-            "a live subscriber that does not keep up was disconnected", metadata: line.metadata(["user": "\(user?.name ?? "?")"]))
+            "a live subscriber that does not keep up was disconnected", metadata: line.metadata([.user: "\(user?.name ?? "?")"]))
     }
 
     private func rightsChanged() {
@@ -178,7 +178,7 @@ final class Subscribers: PollSource {
                     """
                     a user gets less of the live broadcast than its types: one of them is how a type begins that it may not see, and \
                     subscriptions cannot tell these apart; live sessions can
-                    """, metadata: line.metadata(["user": "\(subscriber.user.name)", "type": "\(type)"]))
+                    """, metadata: line.metadata([.user: "\(subscriber.user.name)", .type: "\(type)"]))
             }
             cut(connection, "type it may not see", because: "it would get events of the type \(type)")
         }
