@@ -1,4 +1,6 @@
-# Shared by etc/up and etc/test: what is needed is installed, and a private PostgreSQL is started and stopped.
+# Shared by the scripts: what is needed is installed, and a private PostgreSQL is started and stopped.
+# Takes --postgres BINDIR from a script's arguments: the directory of the server's programs, of version 13 or newer; without it,
+# those of pg_config are used.
 # shellcheck shell=bash
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -10,6 +12,20 @@ die() {
     printf 'error: %s\n' "$*" >&2
     exit 1
 }
+
+pg_bin= arguments=()
+while [ $# != 0 ]; do
+    case $1 in
+        --postgres)
+            pg_bin=$(realpath -e "${2-}") || die "--postgres needs the directory of PostgreSQL's server programs"
+            shift
+            ;;
+        *) arguments+=("$1") ;;
+    esac
+    shift
+done
+# Those of the script that reads this file.
+set -- "${arguments[@]}"
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else
@@ -23,7 +39,7 @@ install_packages() {
     local missing=() program
     [ -e /usr/include/zmq.h ] || missing+=(libzmq3-dev)
     [ -e /usr/include/postgresql/libpq-fe.h ] || [ -e /usr/include/libpq-fe.h ] || missing+=(libpq-dev)
-    command -v pg_config >/dev/null && [ -x "$(pg_config --bindir)/initdb" ] || missing+=(libpq-dev postgresql)
+    [ -n "$pg_bin" ] || { command -v pg_config >/dev/null && [ -x "$(pg_config --bindir)/initdb" ]; } || missing+=(libpq-dev postgresql)
     command -v openssl >/dev/null || missing+=(openssl)
     python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
     for program in "$@"; do command -v "${program%%=*}" >/dev/null || missing+=("${program##*=}"); done
@@ -35,8 +51,11 @@ install_packages() {
         echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.d/evt.conf >/dev/null
         as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null
     fi
-    pg_bin=$(pg_config --bindir)
-    [ -x "$pg_bin/initdb" ] || die "no PostgreSQL server programs in $pg_bin"
+    pg_bin=${pg_bin:-$(pg_config --bindir)}
+    as_postgres test -x "$pg_bin/initdb" || die "no PostgreSQL server programs in $pg_bin, or none that the user postgres may run"
+    # For whoever asks pg_config, and for psql.
+    export PATH=$pg_bin:$PATH
+    [ "$(pg_config --bindir)" -ef "$pg_bin" ] || die "pg_config is missing in $pg_bin, or belongs to another PostgreSQL"
 }
 
 # Unpacked, not installed: Debian's package starts a server.
@@ -52,12 +71,13 @@ install_promtool() {
     export PATH=$PATH:$unpacked/usr/bin
 }
 
-# A Python of our own with what the arguments name.
+# A Python of our own with what the arguments name. It finds the kit of the tests, Harness.
 install_python() {
     local venv=$state/venv
     [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
     python=$venv/bin/python
+    export PYTHONPATH=$root/Tests PYTHONDONTWRITEBYTECODE=1
 }
 
 # build_release PRODUCT …: builds programs for use, and sets where they are: release.
@@ -121,7 +141,7 @@ PYTHON
 # start_postgres NAME [setting=value …]: starts the private cluster of that name, made if need be.
 # Sets pg_data, pg_port and pg_url (of a superuser, without a database).
 start_postgres() {
-    local name=$1 settings=() setting
+    local name=$1 settings=() setting version
     shift
     for setting in "$@"; do settings+=(-c "$setting"); done
     pg_data=$state/$name
@@ -129,6 +149,9 @@ start_postgres() {
         # The user postgres cannot get here, as in a clone below /root.
         pg_data=/var/tmp/evt-$(printf '%s' "$root" | cksum | cut -d' ' -f1)-$name
     fi
+    # Each version reads its own data only.
+    version=$("$pg_bin/initdb" --version | grep -o '[0-9]*' | head -n 1)
+    [ "$(cat "$pg_data/PG_VERSION" 2>/dev/null || echo "$version")" = "$version" ] || pg_data+=-$version
     local run=$pg_data.run
     mkdir -p "$pg_data" "$run"
     [ "$(id -u)" != 0 ] || chown postgres "$pg_data" "$run"
@@ -139,7 +162,7 @@ start_postgres() {
     [ ${#run} -lt 80 ] || run=
     if ! as_postgres "$pg_bin/pg_ctl" -D "$pg_data" status >/dev/null 2>&1; then
         as_postgres "$pg_bin/pg_ctl" -D "$pg_data" -w -t 120 -l "$pg_data/log" -o "$(printf '%q ' \
-            -c listen_addresses=127.0.0.1 -c port="$(free_port "$state/$name.port")" -c unix_socket_directories="$run" "${settings[@]}")" \
+            -c listen_addresses=127.0.0.1 -c port="$(free_port "$state/${pg_data##*/}.port")" -c unix_socket_directories="$run" "${settings[@]}")" \
             start >/dev/null || die "PostgreSQL did not start; see $pg_data/log"
     fi
     pg_port=$(sed -n 4p "$pg_data/postmaster.pid")
