@@ -6,8 +6,9 @@ import statistics
 from collections import Counter
 
 from faults import Ended
-from invariants import Truth
-from record import Record
+from Harness.invariants import Truth
+from Harness.findings import table
+from Harness.record import Record
 
 
 def longest_stall(record: Record, truth: dict[int, Truth]) -> tuple[float, float]:
@@ -31,12 +32,6 @@ def recovery(ended: list[Ended], record: Record, truth: dict[int, Truth]) -> dic
                 times.setdefault(over.fault.kind, []).append(arrived - over.at)
                 break
     return times
-
-
-def table(rows: list[list[str]]) -> str:
-    """Columns side by side."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
 
 
 def receivers(records: list[Record], reliable: list[Record], truth: dict[int, Truth], begin: float) -> str:

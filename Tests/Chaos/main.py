@@ -18,12 +18,13 @@ import figures
 import schedule
 from deployment import Deployment
 from faults import Faults
-from findings import Findings
-from invariants import Invariants, load_truth
-from operating import NAME, OperatedInvariants, OperatedReceiver, OperatedRecord, Operator, summary
-from receivers import Liar, LiveReceiver, Poller, ReliableReceiver, Subscriber, Tail
-from record import LiveRecord, Record
-from workload import LAST_TYPE, Bystander, Caller, Snapshot, Writer
+from Harness.findings import Findings
+from Harness.invariants import Invariants, load_truth
+from operating import NAME, OTHER, OperatedInvariants, OperatedReceiver, OperatedRecord, Operator, summary
+from Harness.receivers import Liar, LiveReceiver, Poller, ReliableReceiver, Subscriber, Tail
+from Harness.record import LiveRecord, Record
+from Harness.events import LAST_TYPE
+from workload import Bystander, Caller, Snapshot, Writer
 
 WRITERS = 4
 DRAIN_SECONDS = 300
@@ -139,7 +140,7 @@ class Run:
             invariants.delivered(record)
         self.operated_invariants = OperatedInvariants(self.deployment, self.truth, self.operated_record, self.findings)
         self.operated_invariants.check()
-        invariants.positions([record for record in self.reliable if record is not self.tail_record])
+        invariants.positions([record for record in self.reliable if record is not self.tail_record], but=(NAME, OTHER))
         invariants.discards()
         invariants.calls(self.callers)
         invariants.writers(self.writers)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from connection import Connection, Lost
-from findings import Findings
-from receivers import ReliableReceiver
-from record import Record
+from Harness.connection import Connection, Lost
+from Harness.findings import Findings
+from Harness.receivers import ReliableReceiver
+from Harness.record import Record
 
 if TYPE_CHECKING:
     from deployment import Deployment

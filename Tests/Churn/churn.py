@@ -19,13 +19,11 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "Conformance"))
-
-import guests  # noqa: E402
-from database import Cluster, Database  # noqa: E402
-from expect import eventually  # noqa: E402
-from pipeline import Process, Stream  # noqa: E402
-from wire import CallError, Peer  # noqa: E402
+import guests
+from Harness.database import Cluster, Database
+from Harness.expect import eventually
+from Harness.pipeline import Process, Stream
+from Harness.wire import CallError, Peer
 
 WORKERS = 3
 CROWD = 40
@@ -33,7 +31,6 @@ LAPS = 10
 SETTINGS = {
     # What may fill up does so at once, and is not taken for growth.
     "EVT_WINDOW_BYTES": str(1 << 20), "EVT_SESSION_TIMEOUT": "2s", "EVT_DISCARD_POLL_PERIOD": "100ms",
-    "EVT_LOG_LEVEL": "error",
 }
 PLACES = 8
 """So many crowds never meet: each has consumers of its own."""

@@ -7,9 +7,9 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from expect import eventually
-from pipeline import tcp_port
-from wire import GEN, PUSH, Caller, CallError, Peer, Subscriber
+from Harness.expect import eventually
+from Harness.pipeline import tcp_port
+from Harness.wire import GEN, PUSH, Caller, CallError, Peer, Subscriber
 
 Guest = Iterator[None]
 

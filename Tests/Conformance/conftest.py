@@ -20,13 +20,13 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("database", "expect", "keyring", "pipeline", "verbatim", "wire")
+pytest.register_assert_rewrite("Harness", "verbatim")
 
-from database import Cluster  # noqa: E402
-import wire  # noqa: E402
-from keyring import Keyring  # noqa: E402
-from pipeline import Stream  # noqa: E402
-from wire import Caller, Peer, Subscriber  # noqa: E402
+from Harness.database import Cluster
+from Harness import wire
+from Harness.keys import Keyring
+from Harness.pipeline import Stream
+from Harness.wire import Caller, Peer, Subscriber
 
 _numbers = itertools.count(1)
 _streams: list[Stream] = []

@@ -1,6 +1,6 @@
 """A group that is not answered in time comes again (section 5)."""
 
-from expect import eventually, separate_groups
+from Harness.expect import eventually, separate_groups
 
 SETTINGS = {"EVT_ACK_TIMEOUT": "1s"}
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from expect import QUIET, eventually, separate_groups, throughout
+from Harness.expect import QUIET, eventually, separate_groups, throughout
 
 
 @pytest.fixture

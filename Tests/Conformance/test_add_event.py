@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from database import add_sql
-from expect import refused
-from wire import GEN
+from Harness.database import add_sql
+from Harness.expect import refused
+from Harness.wire import GEN
 
 
 def add_request(rid: str | None, event_type, data="1") -> str:

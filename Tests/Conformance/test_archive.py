@@ -4,8 +4,8 @@ import uuid
 
 import pytest
 
-from expect import refused
-from wire import PUSH
+from Harness.expect import refused
+from Harness.wire import PUSH
 
 
 def archive(peer, component, token, known=None):

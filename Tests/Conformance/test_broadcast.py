@@ -5,9 +5,9 @@ import json
 import pytest
 import zmq
 
-from database import add_sql
-from expect import eventually
-from wire import GEN, NoMessage, new_socket
+from Harness.database import add_sql
+from Harness.expect import eventually
+from Harness.wire import GEN, NoMessage, new_socket
 
 
 def test_an_event_is_two_frames_the_type_and_the_event(stream, source, subscribe, event_type):

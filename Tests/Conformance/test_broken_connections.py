@@ -8,9 +8,9 @@ import struct
 import pytest
 import zmq
 
-from expect import eventually
-from pipeline import tcp_port
-from wire import PING, NoMessage
+from Harness.expect import eventually
+from Harness.pipeline import tcp_port
+from Harness.wire import PING, NoMessage
 
 PLAIN = True
 """These speak the wire's lowest layer, without encryption."""

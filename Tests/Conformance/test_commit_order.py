@@ -8,9 +8,9 @@ import random
 
 import pytest
 
-from database import add_sql
-from expect import QUIET
-from wire import NoMessage
+from Harness.database import add_sql
+from Harness.expect import QUIET
+from Harness.wire import NoMessage
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 import pytest
 
-from expect import eventually, separate_groups
-from wire import GEN, PATIENCE, POLL, CallError, NoMessage, Peer
+from Harness.expect import eventually, separate_groups
+from Harness.wire import GEN, PATIENCE, POLL, CallError, NoMessage, Peer
 
 PATIENT = 2 * PATIENCE
 """A process may try for a while before it gives a call up."""

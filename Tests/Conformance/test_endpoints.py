@@ -2,9 +2,9 @@
 
 import pytest
 
-from expect import ready_when_free, refused, separate_groups
-from pipeline import free_endpoint
-from wire import Peer
+from Harness.expect import ready_when_free, refused, separate_groups
+from Harness.pipeline import free_endpoint
+from Harness.wire import Peer
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from database import add_sql
-from expect import refused
+from Harness.database import add_sql
+from Harness.expect import refused
 
 TIMES = [
     ("2024-02-29 23:59:59.123456", "2024-02-29T23:59:59Z", 123456),

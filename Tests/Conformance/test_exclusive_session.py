@@ -5,8 +5,8 @@ The lease is far longer than these tests, so that none of them wins by waiting f
 
 import pytest
 
-from expect import QUIET, eventually, ready_when_free, refused, separate_groups
-from wire import Peer
+from Harness.expect import QUIET, eventually, ready_when_free, refused, separate_groups
+from Harness.wire import Peer
 
 
 def test_a_second_peer_is_told_that_the_consumer_is_busy(peer, rival, consumer, event_type):

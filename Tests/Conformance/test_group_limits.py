@@ -2,8 +2,8 @@
 
 import pytest
 
-from database import SqlError
-from wire import GEN, POLL, Peer
+from Harness.database import SqlError
+from Harness.wire import GEN, POLL, Peer
 
 SETTINGS = {"EVT_MAX_CHUNK_EVENTS": "1000", "EVT_MAX_REQUEST_BYTES": "16777216"}
 MIB = 1024 * 1024

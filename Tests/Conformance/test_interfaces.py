@@ -2,8 +2,8 @@
 
 import pytest
 
-from expect import refused
-from wire import Peer
+from Harness.expect import refused
+from Harness.wire import Peer
 
 SERVED = [
     ("generator", "futoin.evt.gen", "1.0"),

@@ -2,8 +2,8 @@
 
 import pytest
 
-from expect import eventually, refused
-from wire import POLL, PUSH
+from Harness.expect import eventually, refused
+from Harness.wire import POLL, PUSH
 
 
 def settles(peer, consumer, events):

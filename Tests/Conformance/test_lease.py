@@ -2,7 +2,7 @@
 
 import time
 
-from expect import ready_when_free, refused, separate_groups
+from Harness.expect import ready_when_free, refused, separate_groups
 
 LEASE = 10.0
 """Seconds. None who is to keep a session may stand still for so long, on a busy machine either."""

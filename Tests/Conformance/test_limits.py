@@ -7,9 +7,9 @@ from contextlib import suppress
 
 import pytest
 
-from expect import QUIET, eventually, refused
-from pipeline import tcp_port
-from wire import PING, CallError, NoMessage, Peer
+from Harness.expect import QUIET, eventually, refused
+from Harness.pipeline import tcp_port
+from Harness.wire import PING, CallError, NoMessage, Peer
 
 USERS = {"eager": "gen poll push live", "modest": "gen poll push live"}
 SETTINGS = {"EVT_USER_SESSIONS": "3", "EVT_USER_CONSUMERS": "4", "EVT_USER_CONNECTIONS": "12", "EVT_USER_REQUESTS": "500",

@@ -2,8 +2,8 @@
 
 import pytest
 
-from expect import refused
-from wire import POLL, PUSH
+from Harness.expect import refused
+from Harness.wire import POLL, PUSH
 
 
 def ids(events: list[dict]) -> list[str]:

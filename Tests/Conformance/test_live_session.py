@@ -1,7 +1,7 @@
 """A LIVE session: from now on, without registration, without a second try (section 5)."""
 
-from database import add_sql
-from expect import QUIET, ready_when_free, refused, separate_groups
+from Harness.database import add_sql
+from Harness.expect import QUIET, ready_when_free, refused, separate_groups
 
 SETTINGS = {"EVT_ACK_TIMEOUT": "1s"}
 

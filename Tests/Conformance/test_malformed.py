@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from wire import PING
+from Harness.wire import PING
 
 LIMIT = 65536
 

@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from expect import eventually
-from pipeline import environment
+from Harness.expect import eventually
+from Harness.pipeline import environment
 
 
 @pytest.fixture

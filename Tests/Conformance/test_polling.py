@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from expect import eventually, refused
-from wire import POLL, PUSH
+from Harness.expect import eventually, refused
+from Harness.wire import POLL, PUSH
 
 NOT_A_WANT = [[], "T", 1, True, {}, ["lower"], ["A" * 17], [""], ["A1"], ["A\n"], [1], [None], [["A"]], ["OK", "no"]]
 NOT_AN_ID = ["", "0", "01", "-1", "+1", "1.0", "1e3", "x", " 1", "1 ", "1\n", "1" * 19, "9" * 30, "0x10",

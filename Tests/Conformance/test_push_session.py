@@ -2,8 +2,8 @@
 
 import re
 
-from expect import QUIET, eventually, separate_groups
-from wire import GEN, ON_EVENTS
+from Harness.expect import QUIET, eventually, separate_groups
+from Harness.wire import GEN, ON_EVENTS
 
 
 def test_the_pusher_calls_on_events_with_seq_and_events(source, peer, consumer, event_type):

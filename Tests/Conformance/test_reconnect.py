@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from expect import eventually, separate_groups
-from wire import PATIENCE, NoMessage, Peer
+from Harness.expect import eventually, separate_groups
+from Harness.wire import PATIENCE, NoMessage, Peer
 
 SETTINGS = {"EVT_ACK_TIMEOUT": "3s"}
 """What was in flight is sent again, also to who does not ask."""

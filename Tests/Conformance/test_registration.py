@@ -2,8 +2,8 @@
 
 import pytest
 
-from expect import eventually, refused
-from wire import POLL, PUSH
+from Harness.expect import eventually, refused
+from Harness.wire import POLL, PUSH
 
 COMPONENTS = ["a", "Z", "0", "_", "mailer", "A_1", "x" * 16]
 NOT_COMPONENTS = ["", "x" * 17, "a-b", "a b", "a.b", "a:b", "\u00e9", "a\n", "'", "a\u0000", None, 1, True, ["a"], {}]

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from expect import QUIET
-from wire import PUSH
+from Harness.expect import QUIET
+from Harness.wire import PUSH
 
 CALLS = 20_000
 

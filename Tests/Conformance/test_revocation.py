@@ -7,8 +7,8 @@ from contextlib import suppress
 import pytest
 import zmq
 
-from expect import QUIET, eventually, refused
-from wire import Peer, Subscriber
+from Harness.expect import QUIET, eventually, refused
+from Harness.wire import Peer, Subscriber
 
 USERS = {"guest": "gen poll push live"}
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from expect import QUIET, eventually, refused
-from wire import GEN, Peer, Subscriber
+from Harness.expect import QUIET, eventually, refused
+from Harness.wire import GEN, Peer, Subscriber
 
 USERS = {
     "generator": "gen", "poller": "poll", "pushed": "push", "alive": "live", "powerless": "",

@@ -1,6 +1,6 @@
 """readyToReceive in a running session (section 5)."""
 
-from expect import QUIET, eventually, ready_when_free, separate_groups
+from Harness.expect import QUIET, eventually, ready_when_free, separate_groups
 
 
 def test_the_same_ready_to_receive_again_changes_nothing(source, peer, consumer, event_type):

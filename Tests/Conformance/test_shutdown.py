@@ -2,9 +2,9 @@
 
 import pytest
 
-from expect import QUIET, eventually, ready_when_free, separate_groups
-from pipeline import free_endpoint
-from wire import GEN, POLL, NoMessage
+from Harness.expect import QUIET, eventually, ready_when_free, separate_groups
+from Harness.pipeline import free_endpoint
+from Harness.wire import GEN, POLL, NoMessage
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import time
 import pytest
 import zmq
 
-from expect import QUIET, eventually
-from keyring import Keys
-from pipeline import tcp_port
-from wire import GEN, PING, Peer, Subscriber
+from Harness.expect import QUIET, eventually
+from Harness.keys import Keys
+from Harness.pipeline import tcp_port
+from Harness.wire import GEN, PING, Peer, Subscriber
 
 USERS: dict[str, str] = {}
 

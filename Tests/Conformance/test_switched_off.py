@@ -2,7 +2,7 @@
 
 import pytest
 
-from expect import refused
+from Harness.expect import refused
 
 
 @pytest.fixture(scope="module")

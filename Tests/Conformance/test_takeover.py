@@ -6,8 +6,8 @@ from contextlib import suppress
 
 import pytest
 
-from expect import QUIET, eventually, ready_when_free, refused
-from wire import PING, NoMessage, Peer
+from Harness.expect import QUIET, eventually, ready_when_free, refused
+from Harness.wire import PING, NoMessage, Peer
 
 USERS = {"victim": "poll push live", "thief": "poll push live"}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from expect import eventually, ready_when_free, refused, separate_groups
+from Harness.expect import eventually, ready_when_free, refused, separate_groups
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import socket
 import pytest
 import zmq
 
-from pipeline import tcp_port
-from wire import GEN, PING, Peer, new_socket
+from Harness.pipeline import tcp_port
+from Harness.wire import GEN, PING, Peer, new_socket
 
 ERRORS = {"UnknownInterface", "NotSupportedVersion", "NotImplemented", "InvalidRequest", "InternalError"}
 

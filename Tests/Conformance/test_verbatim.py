@@ -2,9 +2,9 @@
 
 import pytest
 
-from database import literal
+from Harness.database import literal
 from verbatim import data_in_answer, data_in_call, data_of_event, meaning
-from wire import POLL
+from Harness.wire import POLL
 
 SAMPLES = {
     "null": "null",

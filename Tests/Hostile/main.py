@@ -14,21 +14,19 @@ import time
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "Chaos"))
-
-import attacks  # noqa: E402
-import phases  # noqa: E402
-import processes  # noqa: E402
-from connection import Connection  # noqa: E402
-from findings import Findings  # noqa: E402
-from hostility import START_SECONDS, Attackers, Watch  # noqa: E402
-from invariants import Invariants, load_truth  # noqa: E402
-from peers import Caller, Pinger, Samples, StableReceiver, Writer  # noqa: E402
-from phases import Measured, Phase  # noqa: E402
-from receivers import Poller, ReliableReceiver, Subscriber  # noqa: E402
-from record import LiveRecord, Record  # noqa: E402
-from workload import TYPES  # noqa: E402
-from world import World  # noqa: E402
+import attacks
+import phases
+from Harness import processes
+from Harness.connection import Connection
+from Harness.findings import Findings
+from hostility import START_SECONDS, Attackers, Watch
+from Harness.invariants import Invariants, load_truth
+from peers import Caller, Pinger, Samples, StableReceiver, Writer
+from phases import Measured, Phase
+from Harness.receivers import Poller, ReliableReceiver, Subscriber
+from Harness.record import LiveRecord, Record
+from Harness.events import TYPES
+from world import World
 
 DRAIN_SECONDS = 300
 """When nobody attacks any more, all must be delivered, archived and discarded within this time."""

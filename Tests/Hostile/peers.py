@@ -8,10 +8,10 @@ import time
 
 import psycopg
 
-from connection import GENERATOR, Connection, Lost
-from findings import Findings
-from receivers import ReliableReceiver
-from workload import TYPES, event_data
+from Harness.connection import GENERATOR, Connection, Lost
+from Harness.findings import Findings
+from Harness.receivers import ReliableReceiver
+from Harness.events import TYPES, event_data
 
 PATIENCE = 60
 """Seconds. A call that takes longer counts as not answered."""

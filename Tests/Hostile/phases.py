@@ -7,7 +7,7 @@ import random
 import statistics
 from dataclasses import dataclass, field
 
-from figures import table
+from Harness.findings import table
 from peers import Samples
 
 SETTLE = 2.0

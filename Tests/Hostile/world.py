@@ -8,11 +8,11 @@ from pathlib import Path
 
 import zmq.auth
 
-from cluster import Server, free_port
-from connection import Keys
-from deployment import ACTIVE_SQL, WAREHOUSE_SQL
-from findings import Findings
-from processes import Child, Supervisor, clean_environment
+from Harness.postgres import Server, free_port
+from Harness.connection import Keys
+from Harness.findings import Findings
+from Harness.truth import ACTIVE_SQL, WAREHOUSE_SQL
+from Harness.processes import Child, Supervisor, clean_environment
 
 CONSUMERS = ["RELIABLE", "FILTERED", "STABLE", "POLLER", "ARCHIVER"]
 HOSTILE = "MALLORY"

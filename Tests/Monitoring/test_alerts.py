@@ -6,7 +6,7 @@ import re
 
 import yaml
 
-from conftest import PROMETHEUS, ROOT, promtool
+from promtool import PROMETHEUS, ROOT, promtool
 
 ALERTS = [rule for group in yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"] for rule in group["rules"]]
 TESTS = yaml.safe_load((PROMETHEUS / "alerts_test.yml").read_text())["tests"]

@@ -8,7 +8,7 @@ import re
 import pytest
 import yaml
 
-from conftest import ROOT, promtool
+from promtool import ROOT, promtool
 
 DASHBOARD = json.loads((ROOT / "etc/grafana/eventstream.json").read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]

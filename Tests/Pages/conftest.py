@@ -8,18 +8,16 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "Conformance"))
-pytest.register_assert_rewrite("database", "expect", "pipeline")
+pytest.register_assert_rewrite("Harness")
 
-from database import Cluster  # noqa: E402
-from expect import eventually  # noqa: E402
+from Harness.database import Cluster  # noqa: E402
+from Harness.expect import eventually  # noqa: E402
+from Harness.pipeline import environment, free_endpoint  # noqa: E402
 from pages import ROOT, Block  # noqa: E402
-from pipeline import environment, free_endpoint  # noqa: E402
 
 PROCESSES = ("evt-generator", "evt-pusher", "evt-archiver", "evt-discarder")
 ROLES = ("my_app", "my_pusher")

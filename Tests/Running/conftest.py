@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "Conformance"))
-pytest.register_assert_rewrite("confined", "database", "expect", "files", "pipeline", "supervised")
+pytest.register_assert_rewrite("Harness", "confined", "files", "supervised")
 
-from database import Cluster  # noqa: E402
-from expect import eventually  # noqa: E402
-from pipeline import environment, free_endpoint  # noqa: E402
+from Harness.database import Cluster
+from Harness.expect import eventually
+from Harness.pipeline import environment, free_endpoint
 
 
 def _given(variable: str) -> str:

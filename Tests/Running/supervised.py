@@ -10,9 +10,9 @@ from xmlrpc.client import ServerProxy
 
 from supervisor.xmlrpc import SupervisorTransport
 
-from expect import eventually
+from Harness.expect import eventually
 from files import SUPERVISOR, adapted, user
-from pipeline import environment
+from Harness.pipeline import environment
 
 
 class Supervised:

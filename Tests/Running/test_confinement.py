@@ -11,7 +11,7 @@ import pytest
 
 import confined
 from files import PROGRAMS, UNITS
-from pipeline import environment
+from Harness.pipeline import environment
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import subprocess
 
 import pytest
 
-from expect import eventually
+from Harness.expect import eventually
 from files import LOGROTATE, adapted, group, user
-from pipeline import environment
+from Harness.pipeline import environment
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from expect import eventually
+from Harness.expect import eventually
 from files import PROGRAMS
 from supervised import Supervised
 

@@ -11,8 +11,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from database import Cluster, with_user
-from wire import PATIENCE, PING, NoMessage, Peer
+from Harness.database import Cluster, with_user
+from Harness.wire import PATIENCE, PING, NoMessage, Peer
 
 DEFAULTS = {
     "EVT_ACK_TIMEOUT": "300s",

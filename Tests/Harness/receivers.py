@@ -9,9 +9,9 @@ import time
 
 import zmq
 
-from connection import ON_EVENTS, PUSH, Connection, Lost
-from findings import Findings
-from record import LiveRecord, Record
+from Harness.connection import ON_EVENTS, PUSH, Connection, Lost
+from Harness.findings import Findings
+from Harness.record import LiveRecord, Record
 
 KEEP_ALIVE = 0.4
 PATIENCE = 5

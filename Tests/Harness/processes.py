@@ -10,7 +10,7 @@ import threading
 import time
 from pathlib import Path
 
-from findings import Findings
+from Harness.findings import Findings
 
 STOP_SECONDS = 5
 """A process that was asked to stop has this long."""

@@ -7,11 +7,8 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 
-from deployment import Deployment
-from findings import Findings
-from operating import NAME, OTHER
-from record import Record
-from workload import Caller, Writer
+from Harness.findings import Findings
+from Harness.record import Record
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class Truth:
         return json.loads(self.data)["k"]
 
 
-def load_truth(deployment: Deployment) -> dict[int, Truth]:
+def load_truth(deployment) -> dict[int, Truth]:
     rows = deployment.query("SELECT id, type, data::text, ts::text, extract(epoch FROM ts)::float8 FROM truth ORDER BY id")
     return {row[0]: Truth(*row) for row in rows}
 
@@ -42,7 +39,7 @@ def load_truth(deployment: Deployment) -> dict[int, Truth]:
 class Invariants:
     """Checks one after another; each finding is a violation."""
 
-    def __init__(self, deployment: Deployment, truth: dict[int, Truth], findings: Findings):
+    def __init__(self, deployment, truth: dict[int, Truth], findings: Findings):
         self._deployment, self._truth, self._findings = deployment, truth, findings
 
     @cached_property
@@ -70,13 +67,13 @@ class Invariants:
             self._list("unwanted", f"{record.name} did not want", [
                 number for number, content in record.first.items() if content[0] not in record.want])
 
-    def positions(self, records: list[Record]) -> None:
-        """They move forward only, and never past what was not processed."""
+    def positions(self, records: list[Record], but: tuple[str, ...] = ()) -> None:
+        """They move forward only, and never past what was not processed; but for those that somebody else moves."""
         moves: dict[str, list[tuple[int, float]]] = {}
         for ident, before, after, at in self._deployment.query(
                 "SELECT ident, before, after, extract(epoch FROM at)::float8 FROM moves ORDER BY after, at"):
             name = ident.split(":")[1]
-            if name in (NAME, OTHER):
+            if name in but:
                 continue
             moves.setdefault(name, []).append((after, at))
             if after < before:
@@ -100,7 +97,7 @@ class Invariants:
         self._list("discarded", "events went before all had confirmed them", self._deployment.query(
             "SELECT id, confirmed, emptied FROM discards WHERE confirmed IS NULL OR id > confirmed"))
 
-    def calls(self, callers: list[Caller]) -> None:
+    def calls(self, callers: list) -> None:
         """An answer with an id is the truth, one with an error too."""
         for caller in callers:
             self._list("answered", f"{caller.name} was answered ids of events that are not there", [
@@ -109,7 +106,7 @@ class Invariants:
             self._list("refused", f"{caller.name} was told that these were not recorded", [
                 (self._keys[key].id, reason) for key, reason in caller.refused.items() if key in self._keys])
 
-    def writers(self, writers: list[Writer]) -> None:
+    def writers(self, writers: list) -> None:
         if len(self._keys) != len(self._truth):
             self._findings.violation("twice", f"{len(self._truth) - len(self._keys)} events were recorded twice")
         for writer in writers:

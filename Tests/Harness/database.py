@@ -9,7 +9,7 @@ import subprocess
 import threading
 import uuid
 
-from wire import PATIENCE
+from Harness.wire import PATIENCE
 
 _FIELD = "\x1f"
 _END = "end-of-answer"

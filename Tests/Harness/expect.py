@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from wire import PATIENCE, CallError, Group, Peer
+from Harness.wire import PATIENCE, CallError, Group, Peer
 
 QUIET = 0.7
 """Seconds to watch when nothing must happen."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from findings import Findings
+from Harness.findings import Findings
 
 
 class Record:

@@ -41,3 +41,9 @@ class Findings:
 
     def _print(self, text: str) -> None:
         print(f"{time.time() - self._start:7.2f} {text}", flush=True)
+
+
+def table(rows: list[list[str]]) -> str:
+    """Columns side by side."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
