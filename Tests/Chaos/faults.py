@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import psycopg
 
+from Harness.waiting import until_answered
 from deployment import Deployment
 from schedule import TRACKS, Fault
 
@@ -90,39 +91,38 @@ class Faults:
     # The active database
 
     def _active(self, fault: Fault, over: Ended) -> None:
-        active = self._deployment.active
-        with self._deployment.network.fault("refuse", f"*>{active.primary.name}"):
-            active.restart_primary(fault.seconds)
+        with self._deployment.network.fault("refuse", f"*>{self._deployment.active.name}"):
+            self._deployment.pair.restart_primary(fault.seconds)
 
     def _standby(self, fault: Fault, over: Ended) -> None:
-        self._deployment.active.restart_standby(fault.seconds)
+        self._deployment.pair.restart_standby(fault.seconds)
 
     def _failover(self, fault: Fault, over: Ended) -> None:
         deployment = self._deployment
-        old = deployment.active.primary
+        old = deployment.active
         begin = time.monotonic()
         with deployment.network.fault("refuse", f"*>{old.name}"):
             # Its machine is gone: nobody even says so.
             with deployment.network.fault("blackhole" if fault.seconds else "refuse", f"*>{old.name}"):
-                deployment.active.fail_over()
-                self._findings.say(f"failover: {deployment.active.primary.name} has taken over")
+                deployment.pair.fail_over()
+                self._findings.say(f"failover: {deployment.active.name} has taken over")
                 time.sleep(max(0, begin + fault.seconds - time.monotonic()))
             over.at = time.time()
-            deployment.active.add_standby()
+            deployment.pair.add_standby()
         self._findings.say("failover: a new standby follows")
 
     def _lost_host(self, fault: Fault, over: Ended) -> None:
-        active, network = self._deployment.active, self._deployment.network
-        links = f"*>{active.primary.name}"
+        network = self._deployment.network
+        links = f"*>{self._deployment.active.name}"
         # To the end of the run, and while all is to be delivered.
         self._for_good.enter_context(network.fault("blackhole", links))
-        active.fail_over()
+        self._deployment.pair.fail_over()
         # What the proxy has swallowed TCP would not have seen acknowledged.
         time.sleep(3)
         network.expire(links)
 
     def _terminate(self, fault: Fault, over: Ended) -> None:
-        self._terminate_backends(self._deployment.active.primary, "evt", fault.detail)
+        self._terminate_backends(self._deployment.active, "evt", fault.detail)
 
     def _terminate_backends(self, server, database: str, application: str = "%") -> None:
         with server.connect("postgres") as connection:
@@ -131,7 +131,7 @@ class Faults:
                 "AND pid <> pg_backend_pid()", [database, application])
 
     def _settings(self, fault: Fault, over: Ended) -> None:
-        self._with_setting(self._deployment.active.primary, "evt", fault)
+        self._with_setting(self._deployment.active, "evt", fault)
 
     def _with_setting(self, server, database: str, fault: Fault) -> None:
         with server.connect("postgres") as connection:
@@ -141,19 +141,8 @@ class Faults:
             self._terminate_backends(server, database)
             time.sleep(fault.seconds)
         finally:
-            self._eventually(lambda: server.run(f"ALTER DATABASE {database} RESET ALL"))
+            until_answered(lambda: server.run(f"ALTER DATABASE {database} RESET ALL"), psycopg.Error)
             self._terminate_backends(server, database)
-
-    def _eventually(self, action) -> None:
-        """Also if the server is down at this moment."""
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                return action()
-            except psycopg.Error:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.1)
 
     # The warehouse
 
@@ -177,14 +166,14 @@ class Faults:
     # Locks
 
     def _row_lock(self, fault: Fault, over: Ended) -> None:
-        with self._deployment.active.primary.connect("evt") as connection, connection.transaction():
+        with self._deployment.active.connect("evt") as connection, connection.transaction():
             connection.execute("SELECT FROM evt_consumers WHERE ident = ANY(%s) FOR UPDATE",
                                [[f"local:{name}" for name in fault.victims]])
             time.sleep(fault.seconds)
 
     def _table_lock(self, fault: Fault, over: Ended) -> None:
         """Also readers wait, and whoever comes behind it."""
-        with self._deployment.active.primary.connect("evt") as connection, connection.transaction():
+        with self._deployment.active.connect("evt") as connection, connection.transaction():
             connection.execute("SET LOCAL lock_timeout = '5s'")
             connection.execute(f"LOCK TABLE {fault.victims[0]} IN ACCESS EXCLUSIVE MODE")
             time.sleep(fault.seconds)
@@ -192,16 +181,16 @@ class Faults:
     def _policy(self, fault: Fault, over: Ended) -> None:
         """Rows are hidden from every process for a while: none may take that for the truth."""
         table = fault.victims[0]
-        with self._deployment.active.primary.connect("evt") as connection:
+        with self._deployment.active.connect("evt") as connection:
             connection.execute("SET lock_timeout = '5s'")
             connection.execute(f"CREATE POLICY hides ON {table} USING (false) WITH CHECK (true)")
             connection.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
         time.sleep(fault.seconds)
 
         def undo() -> None:
-            self._deployment.active.primary.run(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY", "evt")
-            self._deployment.active.primary.run(f"DROP POLICY IF EXISTS hides ON {table}", "evt")
-        self._eventually(undo)
+            self._deployment.active.run(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY", "evt")
+            self._deployment.active.run(f"DROP POLICY IF EXISTS hides ON {table}", "evt")
+        until_answered(undo, psycopg.Error)
 
     # Logs
 

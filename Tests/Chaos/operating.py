@@ -6,17 +6,20 @@ from __future__ import annotations
 import bisect
 import random
 import subprocess
-import threading
 import time
+from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psycopg
 
-from Harness.connection import Connection, Lost
 from Harness.findings import Findings
 from Harness.receivers import ReliableReceiver
 from Harness.record import Record
+from Harness.sockets import Connection, Lost
+from Harness.waiting import eventually
+from Harness.worker import Worker
 
 if TYPE_CHECKING:
     from deployment import Deployment
@@ -24,39 +27,6 @@ if TYPE_CHECKING:
 NAME = "OPERATED"
 OTHER = "RENAMED"
 """The name it has for a while."""
-
-SQL = """
-    -- What was done to consumers, and what each session was told, in the order in which it happened.
-    CREATE TABLE steps (
-        step bigserial, ident text, kind text, before bigint, after bigint, discarded bigint, epoch bigint, at timestamptz);
-    CREATE FUNCTION note_step() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
-    DECLARE
-        discarded bigint := (SELECT s.discarded FROM public.evt_queue_state s);
-        kind text;
-    BEGIN
-        IF TG_OP = 'DELETE' THEN
-            INSERT INTO public.steps (ident, kind, before, after, discarded, epoch, at)
-            VALUES (OLD.ident, 'remove', OLD.last_evt_id, NULL, discarded, OLD.session_epoch, clock_timestamp());
-            RETURN NULL;
-        ELSIF TG_OP = 'INSERT' THEN
-            INSERT INTO public.steps (ident, kind, before, after, discarded, epoch, at)
-            VALUES (NEW.ident, 'register', NULL, NEW.last_evt_id, discarded, NEW.session_epoch, clock_timestamp());
-            RETURN NULL;
-        ELSIF OLD.ident <> NEW.ident THEN
-            kind := 'rename';
-        ELSIF OLD.session_epoch <> NEW.session_epoch THEN
-            kind := CASE WHEN NEW.session_owner IS NULL THEN 'set' ELSE 'claim' END;
-        ELSIF OLD.last_evt_id <> NEW.last_evt_id THEN
-            kind := 'move';
-        ELSE
-            RETURN NULL;
-        END IF;
-        INSERT INTO public.steps (ident, kind, before, after, discarded, epoch, at)
-        VALUES (NEW.ident, kind, OLD.last_evt_id, NEW.last_evt_id, discarded, NEW.session_epoch, clock_timestamp());
-        RETURN NULL;
-    END $$;
-    CREATE TRIGGER note_step AFTER INSERT OR UPDATE OR DELETE ON evt_consumers FOR EACH ROW EXECUTE FUNCTION note_step();
-"""
 
 
 class OperatedRecord(Record):
@@ -102,19 +72,15 @@ class OperatedReceiver(ReliableReceiver):
         self.is_steady = False
         self._vanishes_at = 0.0
 
-    def run(self) -> None:
-        while not self.is_stopping:
-            connection = Connection(self._draw.choice(self._ports))
-            self._vanishes_at = time.monotonic() + self._draw.expovariate(1 / 1.5)
-            try:
-                self.serve(connection)
-            except Lost:
-                pass
-            except Exception as error:
-                self.findings.violation("receiver", f"{self.name}: {error!r}")
-            finally:
-                connection.close()
-            self._is_stopping.wait(0.1 if self.is_steady else self._draw.choice([0.05, 0.3, 1.0, 3.0]))
+    def next_port(self) -> int:
+        return self._draw.choice(self._ports)
+
+    def serve(self, connection: Connection) -> None:
+        self._vanishes_at = time.monotonic() + self._draw.expovariate(1 / 1.5)
+        super().serve(connection)
+
+    def rest(self) -> float:
+        return 0.1 if self.is_steady else self._draw.choice([0.05, 0.3, 1.0, 3.0])
 
     def idle(self, connection: Connection) -> float:
         if not self.is_steady and time.monotonic() > self._vanishes_at:
@@ -130,26 +96,21 @@ class OperatedReceiver(ReliableReceiver):
             super().failed(message)
 
 
-class Operator(threading.Thread):
+class Operator(Worker):
     """Does one thing after the other to the consumer, by `evt`; whether it could be done, the tables tell."""
 
     def __init__(self, deployment: Deployment, draw: random.Random, pace: float):
-        super().__init__(name="operator", daemon=True)
+        super().__init__("operator", deployment.findings)
         self._deployment, self._draw, self._pace = deployment, draw, pace
-        self._findings = deployment.findings
-        self._is_stopping = threading.Event()
         self.done = 0
-        self.failures: dict[str, int] = {}
+        self.failures: Counter[str] = Counter()
 
-    def run(self) -> None:
-        while not self._is_stopping.wait(self._draw.expovariate(1 / self._pace)):
-            try:
-                self._act(self._draw.choices(["back", "head", "zero", "again", "rename"], [6, 2, 1, 2, 1])[0])
-            except (psycopg.Error, subprocess.TimeoutExpired):
-                # The database is away.
-                continue
-            except Exception as error:
-                self._findings.violation("harness", f"operator: {error!r}")
+    def work(self) -> None:
+        if self.pause(self._draw.expovariate(1 / self._pace)):
+            return
+        # The database may be away.
+        with suppress(psycopg.Error, subprocess.TimeoutExpired):
+            self._act(self._draw.choices(["back", "head", "zero", "again", "rename"], [6, 2, 1, 2, 1])[0])
 
     def _act(self, what: str) -> None:
         match what:
@@ -161,12 +122,12 @@ class Operator(threading.Thread):
                 self._evt("set", NAME, "0")
             case "again":
                 self._evt("remove", "--force", NAME)
-                self._is_stopping.wait(self._draw.choice([0, 0, 0.5]))
+                self.pause(self._draw.choice([0, 0, 0.5]))
                 self._evt("register", NAME)
             case "rename":
                 # It may be at work: then only by force.
                 if "renamed" in (self._rename(NAME, OTHER) or self._rename(NAME, OTHER, "--force") or ""):
-                    self._is_stopping.wait(self._draw.choice([0.1, 1.0]))
+                    self.pause(self._draw.choice([0.1, 1.0]))
                     self._back_to_its_name()
 
     def _rename(self, old: str, new: str, *options: str) -> str | None:
@@ -186,30 +147,29 @@ class Operator(threading.Thread):
         said = self._deployment.evt("consumers", *arguments, check=False)
         self.done += 1
         if said.startswith("Error"):
-            kind = said.splitlines()[0][:60]
-            self.failures[kind] = self.failures.get(kind, 0) + 1
+            self.failures[said.splitlines()[0][:60]] += 1
         if time.monotonic() - before > 40:
-            self._findings.violation("operator", f"evt consumers {' '.join(arguments)} took {time.monotonic() - before:.0f} s")
+            self.findings.violation("operator", f"evt consumers {' '.join(arguments)} took {time.monotonic() - before:.0f} s")
         return not said.startswith("Error")
 
     def stop(self) -> None:
         """Leaves the consumer as it was found: there, under its name."""
-        self._is_stopping.set()
-        self.join(150)
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            try:
-                idents = [ident for ident, in self._deployment.query("SELECT ident FROM evt_consumers")]
-                if f"local:{NAME}" not in idents:
-                    self._back_to_its_name() if f"local:{OTHER}" in idents else self._evt("register", NAME)
-                elif f"local:{OTHER}" in idents:
-                    self._evt("remove", "--force", OTHER)
-                else:
-                    return
-            except (psycopg.Error, subprocess.TimeoutExpired):
-                pass
-            time.sleep(0.2)
-        self._findings.violation("stuck", "the consumer cannot be registered under its name again")
+        super().stop()
+        try:
+            eventually(self._is_as_it_was, "the consumer is registered under its name again", every=0.2)
+        except AssertionError as error:
+            self.findings.violation("stuck", str(error))
+
+    def _is_as_it_was(self) -> bool:
+        with suppress(psycopg.Error, subprocess.TimeoutExpired):
+            idents = [ident for ident, in self._deployment.query("SELECT ident FROM evt_consumers")]
+            if f"local:{NAME}" not in idents:
+                self._back_to_its_name() if f"local:{OTHER}" in idents else self._evt("register", NAME)
+            elif f"local:{OTHER}" in idents:
+                self._evt("remove", "--force", OTHER)
+            else:
+                return True
+        return False
 
 
 @dataclass(frozen=True)
@@ -289,8 +249,6 @@ class OperatedInvariants:
 
 
 def summary(operator: Operator, invariants: OperatedInvariants) -> str:
-    kinds: dict[str, int] = {}
-    for step in invariants.steps:
-        kinds[step.kind] = kinds.get(step.kind, 0) + 1
+    kinds = Counter(step.kind for step in invariants.steps)
     done = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
     return f"operator: {operator.done} commands ({sum(operator.failures.values())} could not be done); in the table: {done}"

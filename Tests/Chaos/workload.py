@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
+import itertools
 import random
-import threading
 import time
 from collections import Counter
 
 import psycopg
 
 from Harness.events import TYPES, event_data
-from Harness.connection import GENERATOR, Connection, Lost
 from Harness.findings import Findings
+from Harness.sockets import Connection, Lost, local
+from Harness.wire import GEN
+from Harness.worker import DatabaseWorker, Worker
 
 
-class Writer(threading.Thread):
-    """One application: a transaction after the other over one connection; a lost one is made anew."""
+class Writer(DatabaseWorker):
+    """One application: a transaction after the other."""
 
     def __init__(self, name: str, url: str, draw: random.Random, findings: Findings, pace: float):
-        super().__init__(name=name, daemon=True)
+        super().__init__(name, url, findings)
         self.counts: Counter[str] = Counter()
         self.rolled_back: set[str] = set()
         """Keys of events that nobody may ever see."""
-        self._url, self._draw, self._findings, self._pace = url, draw, findings, pace
+        self._draw, self._pace = draw, pace
         self._number = 0
-        self._is_stopping = threading.Event()
 
-    def run(self) -> None:
-        while not self._is_stopping.is_set():
-            try:
-                with psycopg.connect(self._url, application_name=self.name, connect_timeout=2, autocommit=True) as connection:
-                    while not self._is_stopping.is_set() and not connection.closed:
-                        self._transaction(connection)
-                        self._is_stopping.wait(self._draw.expovariate(1 / self._pace))
-            except psycopg.Error:
-                self._is_stopping.wait(0.1)
-            except Exception as error:
-                self._findings.violation("writer", repr(error))
-                self._is_stopping.wait(0.5)
+    def use(self, connection: psycopg.Connection) -> None:
+        while not self.is_stopping and not connection.closed:
+            self._transaction(connection)
+            self.pause(self._draw.expovariate(1 / self._pace))
 
     def _transaction(self, connection: psycopg.Connection) -> None:
         draw = self._draw
@@ -57,7 +50,7 @@ class Writer(threading.Thread):
                 else:
                     keys += new
                 if draw.random() < 0.08:
-                    self._is_stopping.wait(draw.uniform(0, 0.3))
+                    self.pause(draw.uniform(0, 0.3))
             if draw.random() < 0.02:
                 # Ids that many rolled back events would have had: the stream comes to further segments.
                 keys += self._record(connection, 1)
@@ -105,92 +98,60 @@ class Writer(threading.Thread):
             raise
         return keys
 
-    def stop(self) -> None:
-        self._is_stopping.set()
-        self.join(30)
 
-
-class Bystander(threading.Thread):
+class Bystander(DatabaseWorker):
     """Transactions that record no events and stay open, and connections that do nothing: nobody may mind them."""
 
-    def __init__(self, name: str, url: str, draw: random.Random):
-        super().__init__(name=name, daemon=True)
-        self._url, self._draw = url, draw
-        self._is_stopping = threading.Event()
+    def __init__(self, name: str, url: str, draw: random.Random, findings: Findings):
+        super().__init__(name, url, findings)
+        self._draw = draw
 
-    def run(self) -> None:
-        while not self._is_stopping.is_set():
-            try:
-                with psycopg.connect(self._url, application_name=self.name, connect_timeout=2, autocommit=True) as connection:
-                    while not self._is_stopping.is_set():
-                        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-                        connection.execute("SELECT count(*) FROM evt_consumers")
-                        self._is_stopping.wait(self._draw.uniform(0, 5))
-                        connection.execute("COMMIT")
-                        self._is_stopping.wait(self._draw.uniform(0, 2))
-            except psycopg.Error:
-                self._is_stopping.wait(0.2)
-
-    def stop(self) -> None:
-        self._is_stopping.set()
-        self.join(10)
+    def use(self, connection: psycopg.Connection) -> None:
+        while not self.is_stopping:
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            connection.execute("SELECT count(*) FROM evt_consumers")
+            self.pause(self._draw.uniform(0, 5))
+            connection.execute("COMMIT")
+            self.pause(self._draw.uniform(0, 2))
 
 
-class Snapshot(threading.Thread):
+class Snapshot(DatabaseWorker):
     """Somebody's report: one snapshot that is as old as the run, or as old as the server lets it get. Nothing that has been deleted or
     updated since can be cleaned away beside it."""
 
-    def __init__(self, url: str):
-        super().__init__(name="snapshot", daemon=True)
-        self._url = url
-        self._is_stopping = threading.Event()
-
-    def run(self) -> None:
-        while not self._is_stopping.is_set():
-            try:
-                with psycopg.connect(self._url, application_name=self.name, connect_timeout=2, autocommit=True) as connection:
-                    connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-                    # Another table's: a lock on the stream's would be another fault.
-                    connection.execute("SELECT count(*) FROM pg_proc")
-                    while not self._is_stopping.wait(1):
-                        connection.execute("SELECT 1")
-            except psycopg.Error:
-                self._is_stopping.wait(0.2)
-
-    def stop(self) -> None:
-        self._is_stopping.set()
-        self.join(10)
+    def use(self, connection: psycopg.Connection) -> None:
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        # Another table's: a lock on the stream's would be another fault.
+        connection.execute("SELECT count(*) FROM pg_proc")
+        while not self.pause(1):
+            connection.execute("SELECT 1")
 
 
-class Caller(threading.Thread):
+class Caller(Worker):
     """A client of the generators: pipelined calls, the next generator when one is silent."""
 
     def __init__(self, name: str, ports: list[int], draw: random.Random, findings: Findings, pace: float):
-        super().__init__(name=name, daemon=True)
+        super().__init__(name, findings)
         self.answered: dict[str, int] = {}
         """Keys and their ids."""
         self.refused: dict[str, str] = {}
         """Keys that were said not to be recorded, and why."""
         self.unknown: set[str] = set()
         self.refusals: Counter[str] = Counter()
-        self._ports, self._draw, self._findings, self._pace = ports, draw, findings, pace
+        self._ports, self._draw, self._pace = itertools.cycle(ports), draw, pace
         self._number = 0
-        self._is_stopping = threading.Event()
 
-    def run(self) -> None:
-        turn = 0
-        while not self._is_stopping.is_set():
-            connection = Connection(self._ports[turn % len(self._ports)])
-            self._newest = 0
-            try:
-                while not self._is_stopping.is_set():
-                    self._call(connection)
-                    self._is_stopping.wait(self._draw.expovariate(1 / self._pace))
-            except Lost:
-                self._is_stopping.wait(0.05)
-            finally:
-                connection.close()
-            turn += 1
+    def work(self) -> None:
+        connection = Connection(local(next(self._ports)))
+        self._newest = 0
+        try:
+            while not self.is_stopping:
+                self._call(connection)
+                self.pause(self._draw.expovariate(1 / self._pace))
+        except Lost:
+            self.pause(0.05)
+        finally:
+            connection.close()
 
     def _call(self, connection: Connection) -> None:
         calls: dict[str, str] = {}
@@ -201,7 +162,7 @@ class Caller(threading.Thread):
             rid = f"C{self._number}"
             calls[rid] = key
             event = f'{{"type":"{self._draw.choice(TYPES)}","data":{data}}}'
-            connection.send_bytes(f'{{"f":"{GENERATOR}:addEvent","p":{event},"rid":"{rid}"}}'.encode())
+            connection.send(f'{{"f":"{GEN}:addEvent","p":{event},"rid":"{rid}"}}')
         order = list(calls)
         self.unknown.update(calls.values())
         deadline = time.monotonic() + 4
@@ -222,9 +183,5 @@ class Caller(threading.Thread):
         ids = [self.answered[keys[rid]] for rid in order if keys[rid] in self.answered]
         for number in ids:
             if number <= self._newest:
-                self._findings.violation("call order", f"{self.name}: ids {ids} after {self._newest}, in the order of the calls")
+                self.findings.violation("call order", f"{self.name}: ids {ids} after {self._newest}, in the order of the calls")
             self._newest = max(self._newest, number)
-
-    def stop(self) -> None:
-        self._is_stopping.set()
-        self.join(10)

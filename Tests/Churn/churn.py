@@ -16,13 +16,14 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import guests
 from Harness.database import Cluster, Database
-from Harness.expect import eventually
-from Harness.pipeline import Process, Stream
+from Harness.pipeline import Stream
+from Harness.processes import Process
+from Harness.waiting import eventually
 from Harness.wire import CallError, Peer
 
 WORKERS = 3
@@ -40,24 +41,19 @@ class Watched:
     """A process, and what it holds."""
 
     def __init__(self, process: Process):
-        self.name, self._proc = process.name, Path(f"/proc/{process.pid}")
-        self.memory: list[int] = []
-        """Resident, in kilobytes: at first, and after each lap."""
+        self.name, self._process = process.name, process
+        self.memory: list[float] = []
+        """Megabytes: at first, and after each lap."""
         self.descriptors: list[int] = []
-
-    def count_descriptors(self) -> int:
-        return len(list((self._proc / "fd").iterdir()))
 
     def measure(self) -> str:
         """Measures once those who have left are gone here, too."""
         if self.descriptors:
-            try:
-                eventually(lambda: self.count_descriptors() <= max(self.descriptors), "no more descriptors than before", 5)
-            except AssertionError:
-                pass  # The first timer takes one for good, say; the figures show it.
-        self.memory.append(int((self._proc / "status").read_text().split("VmRSS:")[1].split()[0]))
-        self.descriptors.append(self.count_descriptors())
-        return f"{self.name} {self.memory[-1] / 1024:.1f} MB {self.descriptors[-1]} fds"
+            with suppress(AssertionError):  # The first timer takes one for good, say; the figures show it.
+                eventually(lambda: self._process.descriptors() <= max(self.descriptors), "no more descriptors than before", 5)
+        self.memory.append(self._process.memory())
+        self.descriptors.append(self._process.descriptors())
+        return f"{self.name} {self.memory[-1]:.1f} MB {self.descriptors[-1]} fds"
 
     def grown(self) -> list[str]:
         """What has grown in the second half; by then what is kept to be used again has found its size."""
@@ -65,8 +61,8 @@ class Watched:
         half = LAPS // 2
         if self.descriptors[-1] > max(self.descriptors[:half + 1]):
             found.append(f"{self.name}: {self.descriptors[half]} descriptors became {self.descriptors[-1]}")
-        if self.memory[-1] > self.memory[half] * 1.1 + 1024:
-            found.append(f"{self.name}: {self.memory[half]} kB became {self.memory[-1]} kB")
+        if self.memory[-1] > self.memory[half] * 1.1 + 1:
+            found.append(f"{self.name}: {self.memory[half]:.1f} MB became {self.memory[-1]:.1f} MB")
         return found
 
 
@@ -179,8 +175,8 @@ def main() -> int:
                 grown += laps("events from connections of their own", options.sessions, servers,
                               visitors(workers, guests.GENERATOR, stream, guests.GENERATOR))
             if options.terminations:
-                servers += [stream.start("evt-archiver", {"EVT_PUSHER_CONNECT": stream.pusher.endpoint}),
-                            stream.start("evt-discarder", {})]
+                servers += [stream.start("evt-archiver", EVT_PUSHER_CONNECT=stream.pusher.endpoint),
+                            stream.start("evt-discarder")]
                 grown += laps("connections to PostgreSQL ended by it, all of them each time", options.terminations, servers,
                               terminations(stream, warehouse))
         stream.check_alive("in the end")

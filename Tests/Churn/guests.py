@@ -6,10 +6,11 @@ import random
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
-from Harness.expect import eventually
-from Harness.pipeline import tcp_port
-from Harness.wire import GEN, PUSH, Caller, CallError, Peer, Subscriber
+from Harness.sockets import tcp_port
+from Harness.waiting import eventually
+from Harness.wire import GEN, PUSH, CallError, Caller, Peer, Subscriber
 
 Guest = Iterator[None]
 
@@ -41,52 +42,19 @@ def _started(peer: Peer, rid: str) -> bool:
     return answer.error is None
 
 
-def stops(place: Place) -> Guest:
-    """A receiver as it should be."""
-    peer, rid = _begin(place, place.component)
+def session(place: Place, component: str | None = None, *, waits: bool = True, answer=None, stops: bool = False,
+            linger: float = 0, **options) -> Guest:
+    """A receiver that waits for its first group, if at all, answers it, if at all, and stops, or ends without a word."""
+    peer, rid = _begin(place, component or place.component, **options)
     yield
-    if _started(peer, rid):
-        peer.accept(peer.next_group())
+    if waits and _started(peer, rid):
+        group = peer.next_group()
+        if answer is not None:
+            answer(peer, group)
         yield
-        peer.stop(place.component)
-    peer.close()
-
-
-def vanishes(place: Place) -> Guest:
-    """A receiver that ends without a word after its first group."""
-    peer, rid = _begin(place, place.component, delimiter=True)
-    yield
-    if _started(peer, rid):
-        peer.accept(peer.next_group())
-        yield
-    peer.close(linger=PLENTY)
-
-
-def never_answers(place: Place) -> Guest:
-    """A receiver that takes groups and confirms none."""
-    peer, rid = _begin(place, place.component)
-    yield
-    if _started(peer, rid):
-        peer.next_group()
-        yield
-    peer.close()
-
-
-def refuses(place: Place) -> Guest:
-    """A receiver that cannot process what it gets."""
-    peer, rid = _begin(place, place.component)
-    yield
-    if _started(peer, rid):
-        peer.refuse(peer.next_group(), "Broken")
-        yield
-    peer.close(linger=PLENTY)
-
-
-def does_not_wait(place: Place) -> Guest:
-    """A receiver that is gone before its session begins."""
-    peer, _ = _begin(place, place.component)
-    yield
-    peer.close(linger=PLENTY)
+        if stops:
+            peer.stop(component or place.component)
+    peer.close(linger)
 
 
 def comes_back(place: Place) -> Guest:
@@ -98,30 +66,11 @@ def comes_back(place: Place) -> Guest:
         group = peer.next_group()
         peer.close()
         peer = Peer(place.pusher, routing_id=name)
+        # Whoever comes before the end of the connection that has its name is not heard.
+        eventually(peer.is_served, "the routing id")
         peer.accept(group)
         yield
         peer.ping()
-    peer.close()
-
-
-def live(place: Place) -> Guest:
-    """A live receiver that vanishes."""
-    peer, rid = _begin(place, "LIVE")
-    yield
-    if _started(peer, rid):
-        peer.next_group()
-        yield
-    peer.close()
-
-
-def live_stops(place: Place) -> Guest:
-    """A live receiver that says goodbye."""
-    peer, rid = _begin(place, "LIVE")
-    yield
-    if _started(peer, rid):
-        peer.accept(peer.next_group())
-        yield
-        peer.stop("LIVE")
     peer.close()
 
 
@@ -193,8 +142,14 @@ def stranger(place: Place) -> Guest:
 
 
 PUSHER = [
-    stops, vanishes, never_answers, refuses, does_not_wait, comes_back, live, live_stops, polls, polls_unheard, subscribes,
-    subscribes_briefly, stranger,
+    partial(session, answer=Peer.accept, stops=True),
+    partial(session, answer=Peer.accept, linger=PLENTY, delimiter=True),
+    session,
+    partial(session, answer=Peer.refuse, linger=PLENTY),
+    partial(session, waits=False, linger=PLENTY),
+    partial(session, component="LIVE"),
+    partial(session, component="LIVE", answer=Peer.accept, stops=True),
+    comes_back, polls, polls_unheard, subscribes, subscribes_briefly, stranger,
 ]
 
 

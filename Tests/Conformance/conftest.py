@@ -1,13 +1,9 @@
 """Fixtures of the conformance tests.
 
-Run them with etc/test, which starts a PostgreSQL cluster of its own and sets
-  EVT_TEST_POSTGRES  a superuser's connection string (libpq URI or keywords), and
-  EVT_TEST_BIN       the directory of the built programs.
-
 Each module has one stream (database, generator, pusher); its tests keep apart by using event types and
 components of their own. A module that needs other settings than the defaults names them in SETTINGS. One about keys
 names users and their rights in USERS, and connects as one of them. With EVT_TEST_KEYS=1 all others have keys as well,
-and every peer is the user `local`, but for modules that say PLAIN.
+and every peer is the user `local`, but for modules that say PLAIN; those that would be the same are left out.
 """
 
 from __future__ import annotations
@@ -15,46 +11,25 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
-import time
-from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("Harness", "verbatim")
-
-from Harness.database import Cluster
-from Harness import wire
+from Harness import sockets
 from Harness.keys import Keyring
 from Harness.pipeline import Stream
+from Harness.waiting import eventually
 from Harness.wire import Caller, Peer, Subscriber
 
 _numbers = itertools.count(1)
 _streams: list[Stream] = []
+_with_keys = bool(os.environ.get("EVT_TEST_KEYS"))
 
 
-def _given(variable: str) -> str:
-    value = os.environ.get(variable, "")
-    if not value:
-        pytest.exit(f"{variable} is not set: run these tests with etc/test", returncode=2)
-    return value
-
-
-@pytest.fixture(scope="session")
-def cluster():
-    """The PostgreSQL cluster for the tests."""
-    cluster = Cluster(_given("EVT_TEST_POSTGRES"))
-    yield cluster
-    cluster.close()
-
-
-@pytest.fixture(scope="session")
-def binaries() -> Path:
-    """The directory of the built programs."""
-    directory = Path(_given("EVT_TEST_BIN"))
-    for name in ("evt", "evt-generator", "evt-pusher"):
-        if not (directory / name).exists():
-            pytest.exit(f"no {name} in EVT_TEST_BIN={directory}: run these tests with etc/test", returncode=2)
-    return directory
+def pytest_collection_modifyitems(config, items) -> None:
+    if _with_keys:
+        same = [item for item in items if hasattr(item.module, "USERS") or getattr(item.module, "PLAIN", False)]
+        config.hook.pytest_deselected(items=same)
+        items[:] = [item for item in items if item not in set(same)]
 
 
 @pytest.fixture(scope="module")
@@ -62,29 +37,24 @@ def stream(request, cluster, binaries, tmp_path_factory):
     """The module's stream, with the module's SETTINGS."""
     logs = tmp_path_factory.mktemp(request.module.__name__)
     settings = getattr(request.module, "SETTINGS", {})
-    keys = None
-    if hasattr(request.module, "USERS"):
+    if _with_keys or hasattr(request.module, "USERS"):
         keyring = request.getfixturevalue("keyring")
-        settings, keys = {**keyring.settings, **settings}, keyring.keys("local")
-    elif os.environ.get("EVT_TEST_KEYS") and not getattr(request.module, "PLAIN", False):
-        keyring = Keyring(binaries / "evt", logs / "keys")
-        keyring.authorize(keyring.line("local", "gen poll push live"))
-        settings, wire.standard_keys = {**keyring.settings, **settings}, keyring.keys("local")
+        settings, sockets.standard_keys = {**keyring.settings, **settings}, keyring.keys("local")
     try:
-        stream = Stream(cluster, binaries, logs, settings, keys)
+        stream = Stream(cluster, binaries, logs, settings)
         _streams.append(stream)
         yield stream
         _streams.remove(stream)
         stream.close()
     finally:
-        wire.standard_keys = None
+        sockets.standard_keys = None
 
 
 @pytest.fixture(scope="module")
 def keyring(request, binaries, tmp_path_factory):
-    """The module's USERS with their keys; `local` may do everything."""
+    """The module's USERS with their keys; `local`, who is everybody that is not said to be another, may do everything."""
     keyring = Keyring(binaries / "evt", tmp_path_factory.mktemp("keys"))
-    users = {"local": "gen poll push live", **request.module.USERS}
+    users = {"local": "gen poll push live", **getattr(request.module, "USERS", {})}
     keyring.authorize(*(keyring.line(user, rights) for user, rights in users.items()))
     return keyring
 
@@ -120,6 +90,38 @@ def connect(opened):
 
 
 @pytest.fixture
+def join(stream, keyring, connect):
+    """Connects as a user: to the pusher, or to another endpoint."""
+    def connect_as(user: str, to: str | None = None, **options) -> Peer:
+        return connect(to or stream.pusher.endpoint, keys=keyring.keys(user), **options)
+    return connect_as
+
+
+@pytest.fixture
+def listen(stream, keyring, opened):
+    """Connects a SUB socket as a user."""
+    def connect_as(user: str, *prefixes: str, to: str | None = None) -> Subscriber:
+        opened.append(Subscriber(to or stream.pusher.live, *prefixes, keys=keyring.keys(user)))
+        return opened[-1]
+    return connect_as
+
+
+@pytest.fixture
+def second(stream):
+    """Another pusher on the same database, which the test may stop."""
+    pusher = stream.start_pusher()
+    yield pusher
+    if pusher.process.is_running():
+        assert pusher.process.stop() == 0
+
+
+@pytest.fixture
+def elsewhere(second, connect) -> Peer:
+    """A peer of the other pusher."""
+    return connect(second.endpoint)
+
+
+@pytest.fixture
 def connect_req(opened):
     """Connects a new REQ socket."""
     def connect(endpoint: str) -> Caller:
@@ -139,12 +141,13 @@ def subscribe(opened):
         subscriber = Subscriber(endpoint or stream.pusher.live, *prefixes)
         opened.append(subscriber)
         for prefix in prefixes:
-            deadline = time.monotonic() + wire.PATIENCE
-            while True:
-                probe = source.add_event(f"{prefix}PROBE")
-                if subscriber.socket.poll(200) or time.monotonic() > deadline:
-                    break
-            while subscriber.next_event()["id"] != probe:
+            probes: list[str] = []
+
+            def comes_through() -> bool:
+                probes.append(source.add_event(f"{prefix}PROBE"))
+                return bool(subscriber.socket.poll(200))
+            eventually(comes_through, "the subscription", every=0)
+            while subscriber.next_event()["id"] != probes[-1]:
                 pass
         return subscriber
     return subscribe
@@ -208,6 +211,15 @@ def component() -> str:
 @pytest.fixture
 def consumer(peer, component) -> str:
     """A component that is registered."""
+    peer.register(component)
+    return component
+
+
+@pytest.fixture(params=["registered", "LIVE"])
+def either(request, peer, component) -> str:
+    """Runs the test once with a registered component, and once with LIVE."""
+    if request.param == "LIVE":
+        return "LIVE"
     peer.register(component)
     return component
 

@@ -1,6 +1,7 @@
 """A group that is not answered in time comes again (section 5)."""
 
-from Harness.expect import eventually, separate_groups
+from Harness.expect import comes_next, separate_groups
+from Harness.waiting import eventually
 
 SETTINGS = {"EVT_ACK_TIMEOUT": "1s"}
 
@@ -27,9 +28,7 @@ def test_the_answer_to_the_repetition_counts(stream, source, peer, consumer, eve
     peer.accept(peer.next_group())
     forget_what_was_on_its_way(peer)
     eventually(lambda: stream.position(consumer) >= first.ids[-1], "the position is stored")
-    event_id = source.add_event(event_type)
-    group = peer.next_group()
-    assert (group.seq, group.ids) == (1, [int(event_id)])
+    comes_next(source, peer, event_type, seq=1)
 
 
 def test_only_the_unanswered_group_comes_again(stream, source, peer, consumer, event_type):

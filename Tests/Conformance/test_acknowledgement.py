@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from Harness.expect import QUIET, eventually, separate_groups, throughout
+from Harness.expect import comes_next, separate_groups
+from Harness.waiting import QUIET, eventually, throughout
 
 
 @pytest.fixture
@@ -80,9 +81,7 @@ def test_answering_twice_is_harmless(stream, source, peer, consumer, event_type,
         peer.accept(group)
     peer.refuse(groups[0])
     eventually(lambda: stream.position(consumer) >= groups[2].ids[-1], "all are answered")
-    event_id = source.add_event(event_type)
-    group = peer.next_group()
-    assert (group.seq, group.ids) == (3, [int(event_id)])
+    comes_next(source, peer, event_type, seq=3)
 
 
 @pytest.mark.parametrize("answer", [

@@ -6,8 +6,9 @@ import pytest
 import zmq
 
 from Harness.database import add_sql
-from Harness.expect import eventually
-from Harness.wire import GEN, NoMessage, new_socket
+from Harness.sockets import new_socket
+from Harness.waiting import eventually
+from Harness.wire import GEN, NoMessage
 
 
 def test_an_event_is_two_frames_the_type_and_the_event(stream, source, subscribe, event_type):

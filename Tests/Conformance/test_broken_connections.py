@@ -8,73 +8,13 @@ import struct
 import pytest
 import zmq
 
-from Harness.expect import eventually
-from Harness.pipeline import tcp_port
-from Harness.wire import PING, NoMessage
+from Harness.sockets import tcp_port
+from Harness.waiting import eventually
+from Harness.wire import PING
+from Harness.zmtp import greeting, ready, shaken_hands
 
 PLAIN = True
 """These speak the wire's lowest layer, without encryption."""
-
-GREETING = b"\xff" + bytes(7) + b"\x01\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
-"""ZMTP 3.0, without security (RFC 23)."""
-
-
-def ready(kind: bytes) -> bytes:
-    """The READY command of a socket of this kind."""
-    body = b"\x05READY\x0bSocket-Type" + struct.pack(">I", len(kind)) + kind
-    return b"\x04" + bytes([len(body)]) + body
-
-
-def breaking(port: int, kind: bytes, payload: bytes) -> None:
-    """Shakes hands, sends, and resets the connection."""
-    raw = socket.create_connection(("127.0.0.1", port), timeout=60)
-    try:
-        raw.sendall(GREETING + ready(kind))
-        received = b""
-        # Its greeting of 64 bytes and its READY: from now on messages count.
-        while len(received) < 64 + 2 or len(received) < 66 + received[65]:
-            data = raw.recv(4096)
-            assert data, "the server hung up"
-            received += data
-        try:
-            raw.sendall(payload)
-        except ConnectionError:
-            # Cut for what it does; good.
-            return
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    finally:
-        raw.close()
-
-
-HEARTBEAT = b"\x04\x07\x04PING\x00\x00"
-PAYLOADS = {
-    "small messages and heartbeats": (b"\x00\x01x" * 400 + HEARTBEAT) * 20,
-    "calls and heartbeats": (b"\x00\x40" + b'{"f":"futoin.ping:1.0:ping","p":{"echo":1},"rid":"C1"}'.ljust(64) + HEARTBEAT) * 5000,
-    "half a message": b"\x02" + struct.pack(">Q", 8 << 20) + b"x" * 70_000,
-}
-
-
-@pytest.mark.parametrize("payload", PAYLOADS)
-@pytest.mark.parametrize("process", ["generator", "pusher"])
-
-
-
-def test_a_flood_that_breaks_off_hurts_nobody(stream, connect, process, payload):
-    endpoint = getattr(stream, process).endpoint
-    peer = connect(endpoint)
-    for _ in range(20):
-        breaking(tcp_port(endpoint), b"DEALER", PAYLOADS[payload])
-        assert peer.ping() == {"echo": 1}
-
-
-def test_subscriptions_that_break_off_hurt_nobody(stream, connect, source, subscribe):
-    subscriptions = b"".join(b"\x00" + bytes([3 + 1]) + b"\x01T%02d" % number for number in range(100))
-    for _ in range(20):
-        breaking(tcp_port(stream.pusher.live), b"SUB", subscriptions * 3 + HEARTBEAT)
-    listener = subscribe(stream, source, "T_BREAK_")
-    last = source.add_event("T_BREAK_END")
-    assert listener.next_event()["id"] == last
-    assert connect(stream.pusher.endpoint).ping() == {"echo": 1}
 
 
 @pytest.mark.parametrize("process", ["generator", "pusher"])
@@ -90,32 +30,8 @@ def test_a_routing_id_chosen_twice_hurts_nobody(stream, connect, process):
         assert first.ping() == {"echo": 1}
     first.close()
     second.socket.setsockopt(zmq.SNDTIMEO, 100)
-
-    def answered() -> bool:
-        try:
-            return second.answer(second.request(f"{PING}:ping", {"echo": 3}), timeout=0.5).result() == {"echo": 3}
-        except (NoMessage, zmq.Again):
-            return False
-    eventually(answered, "the routing id for the second")
+    eventually(second.is_served, "the routing id for the second")
     assert witness.ping() == {"echo": 1}
-
-
-def memory(pid: int) -> int:
-    """Megabytes of resident memory."""
-    with open(f"/proc/{pid}/status", encoding="ascii") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) // 1024
-
-
-def shaken_hands(port: int, kind: bytes) -> socket.socket:
-    """A connection that may send messages."""
-    raw = socket.create_connection(("127.0.0.1", port), timeout=60)
-    raw.sendall(GREETING + ready(kind))
-    received = b""
-    while len(received) < 64 + 2 or len(received) < 66 + received[65]:
-        data = raw.recv(4096)
-        assert data, "the server hung up"
-        received += data
-    return raw
 
 
 ENDLESS = {
@@ -133,7 +49,7 @@ def test_what_never_ends_is_cut(stream, connect, kind):
     endpoint = stream.pusher.live if where == "live" else getattr(stream, where).endpoint
     server = stream.generator if where == "generator" else stream.pusher
     witness = connect(server.endpoint)
-    before = memory(server.process.pid)
+    before = server.process.memory()
     raw = shaken_hands(tcp_port(endpoint), socket_type)
     if socket_type == b"DEALER":
         # It is heard of: what comes then is not taken for silence.
@@ -151,16 +67,14 @@ def test_what_never_ends_is_cut(stream, connect, kind):
             raw.sendall(payload)
     raw.close()
     assert witness.ping() == {"echo": 1}
-    assert memory(server.process.pid) < before + 300
+    assert server.process.memory() < before + 300
 
 
 def test_a_routing_id_longer_than_there_are_is_cut(stream, connect):
     """libzmq takes it; ZMTP has 255 bytes."""
     identity = b"x" * 100_000
-    body = (b"\x05READY\x0bSocket-Type" + struct.pack(">I", 6) + b"DEALER" + b"\x08Identity"
-            + struct.pack(">I", len(identity)) + identity)
     raw = socket.create_connection(("127.0.0.1", tcp_port(stream.pusher.endpoint)), timeout=60)
-    raw.sendall(GREETING + b"\x06" + struct.pack(">Q", len(body)) + body)
+    raw.sendall(greeting(b"NULL") + ready(b"DEALER", identity))
     call = b'{"f":"futoin.ping:1.0:ping","p":{"echo":1},"rid":"C1"}'
     raw.sendall(b"\x00" + bytes([len(call)]) + call)
     received = b""

@@ -9,7 +9,7 @@ import random
 import pytest
 
 from Harness.database import add_sql
-from Harness.expect import QUIET
+from Harness.waiting import QUIET
 from Harness.wire import NoMessage
 
 

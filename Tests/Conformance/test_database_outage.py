@@ -2,8 +2,9 @@
 
 import pytest
 
-from Harness.expect import eventually, separate_groups
-from Harness.wire import GEN, PATIENCE, POLL, CallError, NoMessage, Peer
+from Harness.expect import separate_groups
+from Harness.waiting import PATIENCE, eventually
+from Harness.wire import GEN, POLL, CallError, NoMessage, Peer
 
 PATIENT = 2 * PATIENCE
 """A process may try for a while before it gives a call up."""

@@ -2,8 +2,8 @@
 
 import pytest
 
-from Harness.expect import ready_when_free, refused, separate_groups
-from Harness.pipeline import free_endpoint
+from Harness.expect import comes_next, ready_when_free, refused, separate_groups
+from Harness.sockets import free_endpoint
 from Harness.wire import Peer
 
 
@@ -24,9 +24,8 @@ def test_every_endpoint_serves(many, stream, connect, subscribe, component, even
     subscriber = subscribe(stream, source, event_type, endpoint=many["live"][index])
     receiver.register(component)
     receiver.ready(component, [event_type + "X"])
-    event_id = source.add_event(event_type + "X", index)
-    assert [event["id"] for event in receiver.receive_events(1)] == [event_id]
-    assert subscriber.next_event()["id"] == event_id
+    event_id = comes_next(source, receiver, event_type + "X", index)
+    assert subscriber.next_event()["id"] == str(event_id)
 
 
 def test_one_session_per_consumer_holds_across_endpoints(many, source, connect, component, event_type):
@@ -59,8 +58,7 @@ def test_a_pusher_without_broadcast_serves_its_peers(stream, source, connect, co
     receiver = connect(pusher.endpoint)
     receiver.register(component)
     receiver.ready(component, [event_type])
-    event_id = source.add_event(event_type)
-    assert [event["id"] for event in receiver.receive_events(1)] == [event_id]
+    comes_next(source, receiver, event_type)
     assert pusher.process.stop() == 0
 
 

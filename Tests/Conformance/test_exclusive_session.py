@@ -1,12 +1,23 @@
-"""One live session per consumer: busy, stopped, connection closed (section 5).
+"""One live session per consumer, across all pushers: busy, stopped, connection closed (section 5).
 
-The lease is far longer than these tests, so that none of them wins by waiting for its end.
+Whoever competes for it is a peer of the same pusher, and of another one. The lease is far longer than these tests, so that none of them wins by waiting for its end.
 """
 
 import pytest
 
-from Harness.expect import QUIET, eventually, ready_when_free, refused, separate_groups
+from Harness.expect import begins_anew, comes_next, ready_when_free, refused, separate_groups
+from Harness.waiting import QUIET, eventually
 from Harness.wire import Peer
+
+
+@pytest.fixture(scope="module")
+def another(stream):
+    return stream.start_pusher()
+
+
+@pytest.fixture(params=["at the same pusher", "at another pusher"])
+def rival(request, stream, another, connect) -> Peer:
+    return connect((stream.pusher if "same" in request.param else another).endpoint)
 
 
 def test_a_second_peer_is_told_that_the_consumer_is_busy(peer, rival, consumer, event_type):
@@ -22,17 +33,8 @@ def test_a_refused_rival_changes_nothing_for_the_session(source, peer, rival, co
     with refused("ConsumerBusy"):
         rival.ready(consumer, [event_type])
     peer.accept(first)
-    event_id = source.add_event(event_type)
-    group = peer.next_group()
-    assert (group.seq, group.ids) == (1, [int(event_id)])
+    comes_next(source, peer, event_type, seq=1)
     assert rival.groups_within(QUIET) == []
-
-
-def test_stop_receiving_ends_the_session_at_once(source, peer, consumer, event_type):
-    peer.ready(consumer, [event_type])
-    assert peer.stop(consumer) is True
-    source.add_event(event_type)
-    assert peer.groups_within(QUIET) == []
 
 
 def test_who_stops_before_its_session_has_begun_keeps_nobody_out(source, peer, rival, consumer, event_type):
@@ -40,8 +42,7 @@ def test_who_stops_before_its_session_has_begun_keeps_nobody_out(source, peer, r
         peer.request("futoin.evt.push:1.1:readyToReceive", {"component": consumer, "want": [event_type]})
         assert peer.stop(consumer) is True
     ready_when_free(rival, consumer, [event_type])
-    event_id = source.add_event(event_type)
-    assert rival.next_group().ids == [int(event_id)]
+    comes_next(source, rival, event_type)
     assert peer.groups_within(QUIET) == []
 
 
@@ -51,9 +52,7 @@ def test_the_rival_gets_its_session_once_the_first_has_stopped(source, peer, riv
         rival.ready(consumer, [event_type])
     peer.stop(consumer)
     ready_when_free(rival, consumer, [event_type])
-    event_id = source.add_event(event_type)
-    group = rival.next_group()
-    assert (group.seq, group.ids) == (0, [int(event_id)])
+    comes_next(source, rival, event_type, seq=0)
     with refused("ConsumerBusy"):
         peer.ready(consumer, [event_type])
 
@@ -91,20 +90,13 @@ def test_what_the_first_had_not_answered_comes_to_the_next(stream, source, peer,
     peer.stop(consumer)
     eventually(lambda: stream.position(consumer) >= groups[0].ids[-1], "the position is stored")
     ready_when_free(rival, consumer, [event_type])
-    first = rival.next_group()
-    rival.accept(first)
-    assert first.seq == 0
-    received = list(first.ids)
-    while len(received) < 2:
-        received += [int(event["id"]) for event in rival.receive_events(1)]
-    assert received == groups[1].ids + groups[2].ids
+    assert begins_anew(rival, 2) == groups[1].ids + groups[2].ids
 
 
 def test_only_the_holder_can_stop_its_session(source, peer, rival, consumer, event_type):
     peer.ready(consumer, [event_type])
     rival.answer(rival.request("futoin.evt.push:1.1:stopReceiving", {"component": consumer}))
-    event_id = source.add_event(event_type)
-    assert peer.next_group().ids == [int(event_id)]
+    comes_next(source, peer, event_type)
     with refused("ConsumerBusy"):
         rival.ready(consumer, [event_type])
 
@@ -165,6 +157,27 @@ def test_a_busy_rival_that_leaves_takes_no_session_with_it(stream, source, peer,
         passing.ready(consumer, [event_type])
     passing.close()
     peer.groups_within(QUIET)
-    event_id = source.add_event(event_type)
-    group = peer.next_group()
-    assert (group.seq, group.ids) == (0, [int(event_id)])
+    comes_next(source, peer, event_type, seq=0)
+
+
+def test_different_consumers_are_served_side_by_side(source, peer, elsewhere, component, event_type):
+    peer.register(component)
+    elsewhere.register(f"{component}_b")
+    peer.ready(component, [event_type])
+    elsewhere.ready(f"{component}_b", [event_type])
+    recorded = [source.add_event(event_type) for _ in range(10)]
+    for receiver in (peer, elsewhere):
+        assert [event["id"] for event in receiver.receive_events(10)] == recorded
+
+
+@pytest.mark.parametrize("ending", ["stop", "kill"])
+def test_the_sessions_of_a_pusher_end_with_it(source, peer, second, elsewhere, component, event_type, ending):
+    elsewhere.register(component)
+    elsewhere.ready(component, [event_type])
+    [group] = separate_groups(source, elsewhere, event_type, 1)
+    with refused("ConsumerBusy"):
+        peer.ready(component, [event_type])
+    getattr(second.process, ending)()
+    ready_when_free(peer, component, [event_type])
+    again = peer.next_group()
+    assert (again.seq, again.events) == (0, group.events)

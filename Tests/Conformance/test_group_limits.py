@@ -15,9 +15,9 @@ def record_many(stream, event_type: str, count: int) -> list[int]:
         f"SELECT evt_add('{event_type}', to_json(n)) FROM generate_series(1, {count}) n")]
 
 
-def record_large(stream, event_type: str, count: int, size: int) -> list[int]:
+def record_large(stream, event_type: str, count: int, size: int, letter: str = "x") -> list[int]:
     return [int(event_id) for event_id in stream.database.values(
-        f"SELECT evt_add('{event_type}', to_json(repeat('x', {size}))) FROM generate_series(1, {count})")]
+        f"SELECT evt_add('{event_type}', to_json(repeat('{letter}', {size}))) FROM generate_series(1, {count})")]
 
 
 def receive_groups(peer: Peer, ids: list[int]) -> list[int]:
@@ -47,12 +47,8 @@ def poll_chunks(peer: Peer, component: str, event_type: str) -> list[int]:
         received += [int(event["id"]) for event in events]
 
 
-@pytest.mark.parametrize("component_kind", ["reliable", "LIVE"])
-def test_a_pushed_group_has_at_most_1000_events(stream, peer, component, event_type, component_kind):
-    name = "LIVE" if component_kind == "LIVE" else component
-    if name != "LIVE":
-        peer.register(name)
-    peer.ready(name, [event_type])
+def test_a_pushed_group_has_at_most_1000_events(stream, peer, either, event_type):
+    peer.ready(either, [event_type])
     ids = record_many(stream, event_type, 3500)
     assert receive_groups(peer, ids) == ids
 
@@ -63,28 +59,24 @@ def test_a_backlog_comes_in_groups_of_at_most_1000_events(stream, peer, consumer
     assert receive_groups(peer, ids) == ids
 
 
-@pytest.mark.parametrize("name", ["reliable", "LIVE"])
-def test_an_answer_to_a_poll_has_at_most_1000_events(stream, peer, consumer, event_type, name):
+def test_an_answer_to_a_poll_has_at_most_1000_events(stream, peer, either, event_type):
     ids = record_many(stream, event_type, 2500)
-    assert poll_chunks(peer, "LIVE" if name == "LIVE" else consumer, event_type) == ids
+    assert poll_chunks(peer, either, event_type) == ids
 
 
-@pytest.mark.parametrize("name", ["reliable", "LIVE"])
-def test_a_pushed_group_has_at_most_8_mib(stream, peer, consumer, event_type, name):
-    peer.ready("LIVE" if name == "LIVE" else consumer, [event_type])
+def test_a_pushed_group_has_at_most_8_mib(stream, peer, either, event_type):
+    peer.ready(either, [event_type])
     ids = record_large(stream, event_type, 5, 3 * MIB)
     assert receive_groups(peer, ids) == ids
 
 
-@pytest.mark.parametrize("name", ["reliable", "LIVE"])
-def test_an_answer_to_a_poll_has_at_most_8_mib(stream, peer, consumer, event_type, name):
+def test_an_answer_to_a_poll_has_at_most_8_mib(stream, peer, either, event_type):
     ids = record_large(stream, event_type, 5, 3 * MIB)
-    assert poll_chunks(peer, "LIVE" if name == "LIVE" else consumer, event_type) == ids
+    assert poll_chunks(peer, either, event_type) == ids
 
 
 def test_many_events_of_middle_size_are_cut_by_bytes_too(stream, peer, consumer, event_type):
-    ids = [int(event_id) for event_id in stream.database.values(
-        f"SELECT evt_add('{event_type}', to_json(repeat('\u00e9', 20000))) FROM generate_series(1, 500)")]
+    ids = record_large(stream, event_type, 500, 20000, "\u00e9")
     peer.ready(consumer, [event_type])
     assert receive_groups(peer, ids) == ids
 

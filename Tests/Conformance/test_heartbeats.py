@@ -6,9 +6,9 @@ import socket
 import struct
 import time
 
-from Harness.pipeline import tcp_port
-from test_broken_connections import shaken_hands
-from Harness.wire import PATIENCE
+from Harness.sockets import tcp_port
+from Harness.zmtp import shaken_hands
+from Harness.waiting import PATIENCE
 
 PLAIN = True
 """These speak the wire's lowest layer, without encryption."""

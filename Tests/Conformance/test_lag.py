@@ -2,7 +2,8 @@
 
 import pytest
 
-from Harness.expect import eventually, refused
+from Harness.expect import refused
+from Harness.waiting import eventually
 from Harness.wire import POLL, PUSH
 
 

@@ -7,20 +7,14 @@ from contextlib import suppress
 
 import pytest
 
-from Harness.expect import QUIET, eventually, refused
-from Harness.pipeline import tcp_port
-from Harness.wire import PING, CallError, NoMessage, Peer
+from Harness.expect import refused
+from Harness.sockets import tcp_port
+from Harness.waiting import QUIET, eventually
+from Harness.wire import PING, NoMessage
 
 USERS = {"eager": "gen poll push live", "modest": "gen poll push live"}
 SETTINGS = {"EVT_USER_SESSIONS": "3", "EVT_USER_CONSUMERS": "4", "EVT_USER_CONNECTIONS": "12", "EVT_USER_REQUESTS": "500",
             "EVT_MAX_CONNECTIONS": "40"}
-
-
-@pytest.fixture
-def join(stream, keyring, connect):
-    def connect_as(user: str, to: str = "") -> Peer:
-        return connect(to or stream.pusher.endpoint, keys=keyring.keys(user))
-    return connect_as
 
 
 @pytest.fixture
@@ -73,14 +67,7 @@ def test_connections(join):
     for peer in peers[:3]:
         assert peer.ping() == {"echo": 1}
         peer.close()
-
-    def served() -> bool:
-        try:
-            return join("eager").ping() == {"echo": 1}
-        except CallError as error:
-            assert error.name == "DefenseRejected"
-            return False
-    eventually(served, "a place for a new connection")
+    eventually(lambda: join("eager").is_served(), "a place for a new connection")
 
 
 def test_connections_over_which_nothing_of_use_comes(join):
@@ -110,13 +97,7 @@ def test_requests(stream, join, process):
     assert {answer.get("e") for answer in answers} == {None, "DefenseRejected"}
     while sum("r" in answer for answer in answers) < 500:
         answers.append(flood.next_answer().body)
-
-    def served() -> bool:
-        try:
-            return flood.answer(flood.request(f"{PING}:ping", {"echo": 1}), timeout=0.3).result() == {"echo": 1}
-        except (CallError, AssertionError):
-            return False
-    eventually(served, "the end of the flood")
+    eventually(flood.is_served, "the end of the flood")
 
 
 def test_silent_connections_keep_nobody_out(stream, join):

@@ -2,7 +2,6 @@
 
 import pytest
 
-from Harness.expect import refused
 from Harness.wire import POLL, PUSH
 
 
@@ -42,36 +41,8 @@ def test_a_registered_consumer_is_not_affected(source, peer, consumer, event_typ
     assert ids(peer.poll(consumer, want=[event_type])) == recorded
 
 
-def test_only_wanted_types_come(source, peer, event_type, other_type):
-    recorded = [source.add_event(kind) for kind in (event_type, "NOISE", other_type, "NOISE", event_type)]
-    assert ids(peer.poll("LIVE", want=[event_type])) == [recorded[0], recorded[4]]
-    assert ids(peer.poll("LIVE", want=[event_type, other_type])) == [recorded[0], recorded[2], recorded[4]]
-
-
 def test_a_type_that_never_occurred_gives_an_empty_list(peer, event_type):
     assert peer.poll("LIVE", want=[event_type]) == []
-
-
-def test_an_answer_has_at_most_100_events(stream, peer, event_type):
-    stream.database.values(f"SELECT evt_add('{event_type}', to_json(n)) FROM generate_series(1, 230) n")
-    data, last_id = [], None
-    while chunk := peer.poll("LIVE", last_id=last_id, want=[event_type]):
-        assert len(chunk) <= 100
-        data += [event["data"] for event in chunk]
-        last_id = chunk[-1]["id"]
-    assert data == list(range(1, 231))
-
-
-@pytest.mark.parametrize("last_id", ["0", "x", "", 1, "9" * 19])
-def test_last_id_must_be_an_event_id(peer, last_id):
-    with refused("InvalidRequest"):
-        peer.poll("LIVE", last_id=last_id)
-
-
-@pytest.mark.parametrize("want", [[], ["lower"], "T"], ids=repr)
-def test_want_must_be_null_or_a_list_of_types(peer, want):
-    with refused("InvalidRequest"):
-        peer.poll("LIVE", want=want)
 
 
 def test_a_last_id_beyond_the_newest_event_brings_nothing(source, peer, event_type):

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-
 import pytest
 
-from Harness.expect import eventually
-from Harness.pipeline import environment
+from Harness.waiting import eventually
 
 
 @pytest.fixture
-def evt(stream, binaries):
+def evt(stream):
     """Runs `evt consumers …` on the stream's database."""
-    def run(*arguments: str) -> None:
-        subprocess.run([binaries / "evt", "consumers", *arguments], check=True, capture_output=True, timeout=60,
-                       env=environment({"EVT_DATABASE_URL": stream.database.conninfo}))
-    return run
+    return lambda *arguments: stream.evt("consumers", *arguments)
 
 
 def confirm_all(stream, source, peer, consumer, event_type, count: int) -> list[int]:

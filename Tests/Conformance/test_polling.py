@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from Harness.expect import eventually, refused
+from Harness.expect import refused
+from Harness.waiting import eventually
 from Harness.wire import POLL, PUSH
 
 NOT_A_WANT = [[], "T", 1, True, {}, ["lower"], ["A" * 17], [""], ["A1"], ["A\n"], [1], [None], [["A"]], ["OK", "no"]]
@@ -61,23 +62,23 @@ def test_a_last_id_beyond_the_newest_event_is_refused_and_confirms_nothing(strea
 
 
 @pytest.mark.parametrize("last_id", NOT_AN_ID, ids=json.dumps)
-def test_last_id_must_be_an_event_id(peer, consumer, last_id):
+def test_last_id_must_be_an_event_id(peer, either, last_id):
     with refused("InvalidRequest"):
-        peer.poll(consumer, last_id=last_id)
+        peer.poll(either, last_id=last_id)
 
 
 @pytest.mark.parametrize("want", NOT_A_WANT, ids=json.dumps)
 @pytest.mark.parametrize("function", [f"{POLL}:pollEvents", f"{PUSH}:pollEvents", f"{PUSH}:readyToReceive"])
-def test_want_must_be_null_or_a_list_of_types(peer, consumer, function, want):
+def test_want_must_be_null_or_a_list_of_types(peer, either, function, want):
     with refused("InvalidRequest"):
-        peer.call(function, component=consumer, want=want)
+        peer.call(function, component=either, want=want)
 
 
-def test_only_wanted_types_come(source, peer, consumer, event_type, other_type):
+def test_only_wanted_types_come(source, peer, either, event_type, other_type):
     recorded = [source.add_event(kind) for kind in (event_type, other_type, "NOISE", event_type, "NOISE")]
-    assert ids(peer.poll(consumer, want=[event_type])) == [recorded[0], recorded[3]]
-    assert ids(peer.poll(consumer, want=[other_type])) == [recorded[1]]
-    assert ids(peer.poll(consumer, want=[other_type, event_type])) == [recorded[0], recorded[1], recorded[3]]
+    assert ids(peer.poll(either, want=[event_type])) == [recorded[0], recorded[3]]
+    assert ids(peer.poll(either, want=[other_type])) == [recorded[1]]
+    assert ids(peer.poll(either, want=[other_type, event_type])) == [recorded[0], recorded[1], recorded[3]]
 
 
 def test_a_type_is_matched_as_a_whole(source, peer, consumer, event_type):
@@ -115,11 +116,11 @@ def test_unwanted_events_before_a_wanted_one_stay_until_it_is_confirmed(source, 
     assert int(unwanted) < int(wanted) < int(later)
 
 
-def test_an_answer_has_at_most_100_events(source, peer, consumer, event_type):
+def test_an_answer_has_at_most_100_events(source, peer, either, event_type):
     rids = [source.request("futoin.evt.gen:1.1:addEvent", {"type": event_type, "data": n}) for n in range(250)]
     recorded = [source.answer(rid).result() for rid in rids]
     received, last_id = [], None
-    while chunk := peer.poll(consumer, last_id=last_id, want=[event_type]):
+    while chunk := peer.poll(either, last_id=last_id, want=[event_type]):
         assert len(chunk) <= 100
         received += ids(chunk)
         last_id = received[-1]

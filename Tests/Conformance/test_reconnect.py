@@ -1,11 +1,10 @@
 """Coming back over a new connection under the same routing id (section 5)."""
 
-import time
-
 import pytest
 
-from Harness.expect import eventually, separate_groups
-from Harness.wire import PATIENCE, NoMessage, Peer
+from Harness.expect import comes_next, separate_groups
+from Harness.waiting import eventually
+from Harness.wire import Peer
 
 SETTINGS = {"EVT_ACK_TIMEOUT": "3s"}
 """What was in flight is sent again, also to who does not ask."""
@@ -13,15 +12,10 @@ SETTINGS = {"EVT_ACK_TIMEOUT": "3s"}
 
 def come_back(connect, endpoint: str, routing_id: bytes) -> Peer:
     """Connects under the same routing id, as soon as the server has let go of the old connection."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
+    def attempt() -> Peer | None:
         peer = connect(endpoint, routing_id=routing_id)
-        try:
-            peer.answer(peer.request("futoin.ping:1.0:ping", {"echo": 1}), timeout=2)
-            return peer
-        except NoMessage:
-            assert time.monotonic() < deadline, "not let in again"
-            peer.close()
+        return peer if peer.is_served(2) else peer.close()
+    return eventually(attempt, "it is let in again", every=0)
 
 
 def test_a_stable_routing_id_keeps_the_session_over_a_reconnect(stream, source, connect, component, event_type):
@@ -32,9 +26,7 @@ def test_a_stable_routing_id_keeps_the_session_over_a_reconnect(stream, source, 
     first.ping()
     first.close()
     second = come_back(connect, stream.pusher.endpoint, b"stable-1")
-    event_id = source.add_event(event_type)
-    group = second.next_group()
-    assert (group.seq, group.ids) == (1, [int(event_id)])
+    comes_next(source, second, event_type, seq=1)
 
 
 @pytest.mark.parametrize("asks_again", [False, True], ids=["with a ping", "with readyToReceive"])

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from Harness.expect import QUIET
+from Harness.waiting import QUIET
 from Harness.wire import PUSH
 
 CALLS = 20_000

@@ -7,7 +7,8 @@ from contextlib import suppress
 import pytest
 import zmq
 
-from Harness.expect import QUIET, eventually, refused
+from Harness.expect import refused
+from Harness.waiting import QUIET, eventually
 from Harness.wire import Peer, Subscriber
 
 USERS = {"guest": "gen poll push live"}
@@ -29,29 +30,23 @@ def authorize(stream, keyring):
 
 
 @pytest.fixture
-def source(stream, keyring, connect):
-    return connect(stream.generator.endpoint, keys=keyring.keys("local"))
-
-
-@pytest.fixture
-def guest(stream, keyring, connect):
-    return connect(stream.pusher.endpoint, keys=keyring.keys("guest"))
+def guest(join):
+    return join("guest")
 
 
 def is_silent(peer: Peer | Subscriber, seconds: float = QUIET) -> bool:
     return not peer.socket.poll(int(seconds * 1000))
 
 
-def test_a_revoked_user_is_cut_off(stream, keyring, connect, opened, authorize, source, guest, component):
+def test_a_revoked_user_is_cut_off(stream, join, listen, authorize, source, guest, component):
     """Everything that is open: calls, a reliable and a live session, a subscription."""
     guest.register(component)
     guest.ready(component)
-    live = connect(stream.pusher.endpoint, keys=keyring.keys("guest"))
+    live = join("guest")
     live.ready("LIVE")
-    writer = connect(stream.generator.endpoint, keys=keyring.keys("guest"))
+    writer = join("guest", stream.generator.endpoint)
     writer.add_event("SOME")
-    subscriber = Subscriber(stream.pusher.live, "", keys=keyring.keys("guest"))
-    opened.append(subscriber)
+    subscriber = listen("guest", "")
     eventually(lambda: source.add_event("SOME") and subscriber.socket.poll(100), "the subscription")
     guest.receive_events(1)
     live.receive_events(1)
@@ -72,21 +67,18 @@ def test_a_revoked_user_is_cut_off(stream, keyring, connect, opened, authorize, 
         assert b"SECRET" not in b"".join(subscriber.next_frames())
     assert int(stream.database.value("SELECT count(*) FROM evt_queue WHERE type = 'SECRET'")) == 1
     # Its consumer is free for who may have it, and a new connection of the revoked key gets nothing.
-    late = connect(stream.pusher.endpoint, keys=keyring.keys("guest"))
-    late.request("futoin.ping:1.0:ping", {"echo": 1})
-    assert is_silent(late)
+    assert not join("guest").is_served(QUIET)
 
 
-def test_a_user_whose_key_comes_back_is_served_again(stream, keyring, connect, authorize, guest, component):
+def test_a_user_whose_key_comes_back_is_served_again(keyring, join, authorize, guest, component):
     guest.register(component)
     authorize()
     authorize(keyring.line("guest", "gen poll push live"))
-    again = connect(stream.pusher.endpoint, keys=keyring.keys("guest"))
+    again = join("guest")
     assert again.ready(component) is True
 
 
-def test_others_notice_nothing_of_a_revocation(stream, keyring, connect, authorize, source, component):
-    peer = connect(stream.pusher.endpoint, keys=keyring.keys("local"))
+def test_others_notice_nothing_of_a_revocation(authorize, source, peer, component):
     peer.register(component)
     peer.ready(component)
     first = source.add_event("SOME")
@@ -99,12 +91,12 @@ def test_others_notice_nothing_of_a_revocation(stream, keyring, connect, authori
     assert peer.received[-1].body["p"]["seq"] > 0, "the session began anew"
 
 
-def test_rights_that_are_narrowed_hold_for_what_is_open(stream, keyring, connect, authorize, source, guest, component):
+def test_rights_that_are_narrowed_hold_for_what_is_open(keyring, join, authorize, source, guest, component):
     guest.register(component)
     guest.ready(component)
     authorize(keyring.line("guest", "poll push types=SHOWN"))
     hidden, shown = source.add_event("HIDDEN", "hidden"), source.add_event("SHOWN")
-    again = connect(stream.pusher.endpoint, keys=keyring.keys("guest"))
+    again = join("guest")
     again.ready(component)
     seen: list[str] = []
     while shown not in seen:
@@ -114,12 +106,12 @@ def test_rights_that_are_narrowed_hold_for_what_is_open(stream, keyring, connect
         assert not any(f'"{hidden}"' in message.text and "HIDDEN" in message.text for message in peer.received)
 
 
-def test_keys_are_rotated_without_a_gap(stream, keyring, connect, authorize, guest, component):
+def test_keys_are_rotated_without_a_gap(keyring, join, authorize, guest, component):
     """Two keys are one user: the consumer and its position are the same."""
     guest.register(component)
     authorize(keyring.line("guest", "gen poll push live"), keyring.line("guest", "gen poll push live", key="guest-2"))
     assert guest.ping() == {"echo": 1}
-    renewed = connect(stream.pusher.endpoint, keys=keyring.keys("guest-2"))
+    renewed = join("guest-2")
     assert renewed.poll(component) is not None
     authorize(keyring.line("guest", "gen poll push live", key="guest-2"))
     assert renewed.ping() == {"echo": 1}
@@ -128,7 +120,7 @@ def test_keys_are_rotated_without_a_gap(stream, keyring, connect, authorize, gue
 
 
 @pytest.mark.parametrize("bad", ["guest", "guest notakey gen", "guest {key} fly", "guest {key} types=lower", "a:b {key} gen"])
-def test_a_bad_line_is_named_and_the_file_refused_as_a_whole(stream, keyring, authorize, guest, bad):
+def test_a_bad_line_is_named_and_the_file_refused_as_a_whole(stream, keyring, join, authorize, guest, bad):
     assert guest.ping() == {"echo": 1}
     good = keyring.authorized.read_text()
     line = bad.format(key=keyring.keys("guest").public.decode())
@@ -138,10 +130,7 @@ def test_a_bad_line_is_named_and_the_file_refused_as_a_whole(stream, keyring, au
     assert "authorized keys stay as they were" in log and "line 2:" in log
     # The last good one holds: for those it names, and against those it does not.
     assert guest.ping() == {"echo": 1}
-    stranger = Peer(stream.pusher.endpoint, keys=keyring.keys("stranger"))
-    stranger.request("futoin.ping:1.0:ping", {"echo": 1})
-    assert is_silent(stranger)
-    stranger.close()
+    assert not join("stranger").is_served(QUIET)
     keyring.authorized.unlink()
     stream.pusher.process.reload()
     assert guest.ping() == {"echo": 1}
@@ -149,9 +138,9 @@ def test_a_bad_line_is_named_and_the_file_refused_as_a_whole(stream, keyring, au
     stream.pusher.process.reload()
 
 
-def test_a_right_that_is_added_holds_for_a_new_connection(stream, keyring, connect, authorize, component):
+def test_a_right_that_is_added_holds_for_a_new_connection(keyring, join, authorize, component):
     authorize(keyring.line("guest", ""))
     with refused("Unauthorized"):
-        connect(stream.pusher.endpoint, keys=keyring.keys("guest")).register(component)
+        join("guest").register(component)
     authorize(keyring.line("guest", "poll"))
-    connect(stream.pusher.endpoint, keys=keyring.keys("guest")).register(component)
+    join("guest").register(component)

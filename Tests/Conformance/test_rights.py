@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from Harness.expect import QUIET, eventually, refused
+from Harness.expect import refused
+from Harness.waiting import QUIET, eventually
 from Harness.wire import GEN, Peer, Subscriber
 
 USERS = {
@@ -28,19 +29,11 @@ CALLS = {
 }
 
 
-@pytest.fixture
-def as_user(stream, keyring, connect):
-    """Connects as a user: to the pusher, or to the generator with `to`."""
-    def connect_as(user: str, to: str | None = None, **options) -> Peer:
-        return connect(to or stream.pusher.endpoint, keys=keyring.keys(user), **options)
-    return connect_as
-
-
 @pytest.mark.parametrize("user", ["local", "generator", "poller", "pushed", "alive", "powerless"])
 @pytest.mark.parametrize("call", CALLS)
-def test_a_call_needs_its_right(stream, as_user, call, user, component):
+def test_a_call_needs_its_right(stream, join, call, user, component):
     make, entitled = CALLS[call]
-    peer = as_user(user, stream.generator.endpoint if call == "addEvent" else None)
+    peer = join(user, stream.generator.endpoint if call == "addEvent" else None)
     if call in ("pollEvents", "readyToReceive", "lag") and user in (*entitled, "local"):
         peer.register(component)
     if user in (*entitled, "local"):
@@ -53,22 +46,22 @@ def test_a_call_needs_its_right(stream, as_user, call, user, component):
 
 
 @pytest.mark.parametrize("user", ["local", "powerless"])
-def test_everybody_may_ping(stream, as_user, user):
+def test_everybody_may_ping(stream, join, user):
     for endpoint in (stream.generator.endpoint, stream.pusher.endpoint):
-        assert as_user(user, endpoint).ping() == {"echo": 1}
+        assert join(user, endpoint).ping() == {"echo": 1}
 
 
-def test_consumers_belong_to_their_user(stream, as_user, component):
-    as_user("poller").register(component)
+def test_consumers_belong_to_their_user(stream, join, component):
+    join("poller").register(component)
     idents = stream.database.value(f"SELECT string_agg(ident, ' ') FROM evt_consumers WHERE ident LIKE '%:{component}'")
     assert idents == f"poller:{component}"
     # Another user's component of this name is another consumer.
     with refused("NotRegistered"):
-        as_user("local").ready(component)
+        join("local").ready(component)
 
 
-def test_a_user_may_be_only_its_components(as_user):
-    peer = as_user("narrow")
+def test_a_user_may_be_only_its_components(join):
+    peer = join("narrow")
     for component in ("MINE", "ALSO_MINE"):
         peer.register(component)
         peer.ready(component)
@@ -89,9 +82,8 @@ SHOWN, HIDDEN = ["ORDER", "REFUND", "PLAIN"], ["ORDER_PAID", "ORDER_", "SALARY",
 
 
 @pytest.fixture
-def record(stream, as_user):
+def record(source):
     """Records one event of each type, shown and hidden ones mixed; returns the ids of the shown ones."""
-    source = as_user("local", stream.generator.endpoint)
 
     def record_all() -> list[str]:
         ids = {name: source.add_event(name, {"secret of": name}) for name in (*HIDDEN[:3], *SHOWN, *HIDDEN[3:])}
@@ -107,8 +99,8 @@ def no_hidden_bytes(*sockets: Peer) -> None:
                 assert f'"{name}"' not in message.text
 
 
-def test_lag_counts_only_types_the_user_may_see(as_user, record, component):
-    peer = as_user("order")
+def test_lag_counts_only_types_the_user_may_see(join, record, component):
+    peer = join("order")
     peer.register(component)
     ids = record()
     lag, last, seen = peer.lag(component)["events"], None, 0
@@ -122,8 +114,8 @@ WANTS = [None, SHOWN, [*SHOWN, *HIDDEN]]
 
 
 @pytest.mark.parametrize("want", WANTS)
-def test_polls_show_only_types_the_user_may_see(as_user, record, component, want):
-    peer = as_user("order")
+def test_polls_show_only_types_the_user_may_see(join, record, component, want):
+    peer = join("order")
     peer.register(component)
     before = peer.poll("LIVE", want=want)
     ids = record()
@@ -139,8 +131,8 @@ def test_polls_show_only_types_the_user_may_see(as_user, record, component, want
 
 @pytest.mark.parametrize("want", WANTS)
 @pytest.mark.parametrize("kind", ["reliable", "LIVE"])
-def test_sessions_show_only_types_the_user_may_see(as_user, record, component, kind, want):
-    peer = as_user("order")
+def test_sessions_show_only_types_the_user_may_see(join, record, component, kind, want):
+    peer = join("order")
     if kind == "reliable":
         peer.register(component)
     peer.ready(component if kind == "reliable" else "LIVE", want)
@@ -154,8 +146,8 @@ def test_sessions_show_only_types_the_user_may_see(as_user, record, component, k
     no_hidden_bytes(peer)
 
 
-def test_wanting_only_what_may_not_be_seen_is_unauthorized(as_user, component):
-    peer = as_user("order")
+def test_wanting_only_what_may_not_be_seen_is_unauthorized(join, component):
+    peer = join("order")
     peer.register(component)
     for call in (lambda: peer.poll(component, want=HIDDEN), lambda: peer.poll("LIVE", want=HIDDEN),
                  lambda: peer.ready(component, HIDDEN), lambda: peer.ready("LIVE", HIDDEN)):
@@ -163,8 +155,8 @@ def test_wanting_only_what_may_not_be_seen_is_unauthorized(as_user, component):
             call()
 
 
-def test_a_source_may_record_only_its_types(stream, as_user):
-    peer = as_user("order", stream.generator.endpoint)
+def test_a_source_may_record_only_its_types(stream, join):
+    peer = join("order", stream.generator.endpoint)
     for name in SHOWN:
         peer.add_event(name)
     for name in HIDDEN:
@@ -190,13 +182,10 @@ def frames_until(subscriber: Subscriber, wanted, what: str) -> list[list[bytes]]
 
 
 @pytest.mark.parametrize("prefixes", [("",), ("PLAIN",), ("P", "SALARY"), ("ORDER_PAID", "PLA", "")])
-def test_subscribers_get_only_types_their_user_may_see(stream, keyring, as_user, record, opened, prefixes):
-    source = as_user("local", stream.generator.endpoint)
+def test_subscribers_get_only_types_their_user_may_see(source, listen, record, prefixes):
     # The other way round: somebody who may see all, so that it is known when everything has been broadcast.
-    everything = Subscriber(stream.pusher.live, "", keys=keyring.keys("local"))
-    opened.append(everything)
-    subscriber = Subscriber(stream.pusher.live, *prefixes, keys=keyring.keys("order"))
-    opened.append(subscriber)
+    everything = listen("local", "")
+    subscriber = listen("order", *prefixes)
 
     def probe() -> bool:
         source.add_event("PLAIN")
@@ -222,11 +211,9 @@ def test_subscribers_get_only_types_their_user_may_see(stream, keyring, as_user,
             assert f'"{name}"'.encode() not in payload
 
 
-def test_without_the_right_live_there_is_no_broadcast(stream, keyring, as_user, opened):
-    source = as_user("local", stream.generator.endpoint)
-    entitled = Subscriber(stream.pusher.live, "", keys=keyring.keys("alive"))
-    others = [Subscriber(stream.pusher.live, "", keys=keyring.keys(user)) for user in ("pushed", "powerless", "generator")]
-    opened.extend([entitled, *others])
+def test_without_the_right_live_there_is_no_broadcast(source, listen):
+    entitled = listen("alive", "")
+    others = [listen(user, "") for user in ("pushed", "powerless", "generator")]
     for _ in range(3):
         while not entitled.socket.poll(100):
             source.add_event("SOME")
@@ -236,20 +223,17 @@ def test_without_the_right_live_there_is_no_broadcast(stream, keyring, as_user, 
         assert not subscriber.socket.poll(0)
 
 
-def test_a_hidden_type_that_begins_like_a_shown_one_is_not_sent_the_first_time_either(stream, keyring, as_user, opened):
+def test_a_hidden_type_that_begins_like_a_shown_one_is_not_sent_the_first_time_either(stream, source, listen):
     """A subscription to REFUND would match REFUNDED, too: the first such event must not slip through."""
-    source = as_user("local", stream.generator.endpoint)
     # Earlier tests have shown this pusher hidden types that begin with both shown ones; a new one knows none.
     fresh = stream.start_pusher()
-    newcomer = Subscriber(fresh.live, "REFUND", keys=keyring.keys("order"))
-    opened.append(newcomer)
+    newcomer = listen("order", "REFUND", to=fresh.live)
 
     def probe() -> bool:
         source.add_event("REFUND")
         return bool(newcomer.socket.poll(100))
     eventually(probe, "the subscription")
-    everything = Subscriber(fresh.live, "", keys=keyring.keys("local"))
-    opened.append(everything)
+    everything = listen("local", "", to=fresh.live)
     while not everything.socket.poll(50):
         source.add_event("REFUND")
     last = source.add_event("REFUNDED", "hidden")
@@ -261,8 +245,8 @@ def test_a_hidden_type_that_begins_like_a_shown_one_is_not_sent_the_first_time_e
     fresh.process.stop()
 
 
-def test_what_is_refused_is_not_recorded_under_another_interface(stream, as_user):
+def test_what_is_refused_is_not_recorded_under_another_interface(stream, join):
     """Names the right, so that a person knows what to ask for."""
-    peer = as_user("poller", stream.generator.endpoint)
+    peer = join("poller", stream.generator.endpoint)
     answer = peer.answer(peer.request(f"{GEN}:addEvent", {"type": "X", "data": 1}))
     assert answer.body["e"] == "Unauthorized" and "gen" in answer.body["edesc"]

@@ -2,40 +2,26 @@
 
 import pytest
 
-from Harness.expect import QUIET, eventually, ready_when_free, separate_groups
-from Harness.pipeline import free_endpoint
+from Harness.expect import begins_anew, ready_when_free, separate_groups
+from Harness.sockets import free_endpoint
+from Harness.waiting import QUIET, eventually
 from Harness.wire import GEN, POLL, NoMessage
-
-
-@pytest.fixture
-def pusher(stream):
-    """A pusher for the test to stop."""
-    pusher = stream.start_pusher()
-    yield pusher
-    if pusher.process.is_running():
-        assert pusher.process.stop() == 0
-
-
-@pytest.fixture
-def receiver(pusher, connect):
-    """A peer of that pusher."""
-    return connect(pusher.endpoint)
 
 
 def test_an_idle_generator_stops_with_status_0(stream):
     assert stream.start_generator().process.stop() == 0
 
 
-def test_an_idle_pusher_stops_with_status_0(pusher):
-    assert pusher.process.stop() == 0
+def test_an_idle_pusher_stops_with_status_0(second):
+    assert second.process.stop() == 0
 
 
 def test_a_pusher_with_a_session_and_groups_in_flight_stops_with_status_0(
-        source, pusher, receiver, component, event_type):
-    receiver.register(component)
-    receiver.ready(component, [event_type])
-    separate_groups(source, receiver, event_type, 3)
-    assert pusher.process.stop() == 0
+        source, second, elsewhere, component, event_type):
+    elsewhere.register(component)
+    elsewhere.ready(component, [event_type])
+    separate_groups(source, elsewhere, event_type, 3)
+    assert second.process.stop() == 0
 
 
 def test_a_pusher_with_polls_that_wait_their_turn_stops_with_status_0(stream, connect, event_type):
@@ -88,23 +74,17 @@ def test_positions_are_stored_at_once_on_shutdown(stream, source, connect, compo
 
 @pytest.mark.parametrize("ending", ["stop", "kill"])
 def test_after_a_restart_of_the_pusher_the_session_starts_again_at_seq_0(
-        stream, source, pusher, receiver, component, event_type, ending):
-    receiver.register(component)
-    receiver.ready(component, [event_type])
-    groups = separate_groups(source, receiver, event_type, 2)
-    receiver.accept(groups[0])
+        stream, source, second, elsewhere, component, event_type, ending):
+    elsewhere.register(component)
+    elsewhere.ready(component, [event_type])
+    groups = separate_groups(source, elsewhere, event_type, 2)
+    elsewhere.accept(groups[0])
     eventually(lambda: stream.position(component) >= groups[0].ids[-1], "the position is stored")
-    getattr(pusher.process, ending)()
+    getattr(second.process, ending)()
     later = int(source.add_event(event_type))
-    restarted = stream.start_pusher(EVT_PUSHER_BIND=pusher.endpoint, EVT_LIVE_BIND="")
-    ready_when_free(receiver, component, [event_type])
-    again = receiver.next_group()
-    receiver.accept(again)
-    assert again.seq == 0
-    received = list(again.ids)
-    while len(received) < 2:
-        received += [int(event["id"]) for event in receiver.receive_events(1)]
-    assert received == groups[1].ids + [later]
+    restarted = stream.start_pusher(EVT_PUSHER_BIND=second.endpoint, EVT_LIVE_BIND="")
+    ready_when_free(elsewhere, component, [event_type])
+    assert begins_anew(elsewhere, 2) == groups[1].ids + [later]
     assert restarted.process.stop() == 0
 
 

@@ -8,9 +8,9 @@ import time
 import pytest
 import zmq
 
-from Harness.expect import QUIET, eventually
-from Harness.keys import Keys
-from Harness.pipeline import tcp_port
+from Harness.keys import Keys, NoKeys
+from Harness.sockets import tcp_port
+from Harness.waiting import QUIET, eventually
 from Harness.wire import GEN, PING, Peer, Subscriber
 
 USERS: dict[str, str] = {}
@@ -19,8 +19,8 @@ GREETING = 64
 """Bytes that either side of ZMTP begins with, before it knows anything of the other."""
 
 
-def no_keys(keyring) -> None:
-    return None
+def no_keys(keyring) -> NoKeys:
+    return NoKeys()
 
 
 def unknown_key(keyring) -> Keys:
@@ -34,33 +34,27 @@ def wrong_server_key(keyring) -> Keys:
 STRANGERS = [no_keys, unknown_key, wrong_server_key]
 
 
-@pytest.fixture
-def local(stream, keyring, connect):
-    return connect(stream.generator.endpoint, keys=keyring.keys("local"))
-
-
 @pytest.mark.parametrize("stranger", STRANGERS)
 @pytest.mark.parametrize("process", ["generator", "pusher"])
-def test_a_stranger_gets_no_answer(stream, keyring, connect, local, process, stranger):
+def test_a_stranger_gets_no_answer(stream, keyring, connect, source, process, stranger):
     peer = connect(getattr(stream, process).endpoint, keys=stranger(keyring))
     for function in (f"{PING}:ping", f"{GEN}:addEvent"):
         peer.request(function, {"echo": 1} if "ping" in function else {"type": "STRANGE", "data": 1})
-    local.add_event("SOME")
+    source.add_event("SOME")
     assert not peer.socket.poll(QUIET * 1000)
     assert int(stream.database.value("SELECT count(*) FROM evt_queue WHERE type = 'STRANGE'")) == 0
 
 
 @pytest.mark.parametrize("stranger", STRANGERS)
-def test_a_stranger_gets_no_broadcast(stream, keyring, opened, local, stranger):
-    entitled = Subscriber(stream.pusher.live, "", keys=keyring.keys("local"))
-    peer = Subscriber(stream.pusher.live, "", keys=stranger(keyring))
+def test_a_stranger_gets_no_broadcast(stream, keyring, opened, source, stranger):
+    entitled, peer = Subscriber(stream.pusher.live, ""), Subscriber(stream.pusher.live, "", keys=stranger(keyring))
     opened.extend([entitled, peer])
 
     def probe() -> bool:
-        local.add_event("SOME")
+        source.add_event("SOME")
         return bool(entitled.socket.poll(100))
     eventually(probe, "the broadcast")
-    local.add_event("SOME")
+    source.add_event("SOME")
     entitled.next_event()
     assert not peer.socket.poll(QUIET * 1000)
 
@@ -71,11 +65,11 @@ def test_a_stranger_gets_no_broadcast(stream, keyring, opened, local, stranger):
     b"\xff" + bytes(7) + b"\x01\x7f\x03\x00PLAIN" + bytes(47), b"\xff" + bytes(7) + b"\x01\x7f\x03\x00CURVE" + bytes(47) + b"x" * 500,
     b"\x00" * 1000, bytes(range(256)) * 4,
 ])
-def test_nothing_but_the_greeting_is_sent_to_who_has_not_shaken_hands(stream, local, endpoint, greeting):
+def test_nothing_but_the_greeting_is_sent_to_who_has_not_shaken_hands(stream, source, endpoint, greeting):
     address = {"generator": stream.generator.endpoint, "pusher": stream.pusher.endpoint, "live": stream.pusher.live}[endpoint]
     with sockets.create_connection(("127.0.0.1", tcp_port(address)), timeout=60) as raw:
         raw.sendall(greeting)
-        local.add_event("SECRET", "SECRET")
+        source.add_event("SECRET", "SECRET")
         received = b""
         deadline = time.monotonic() + QUIET
         while (left := deadline - time.monotonic()) > 0:
@@ -90,11 +84,11 @@ def test_nothing_but_the_greeting_is_sent_to_who_has_not_shaken_hands(stream, lo
     assert len(received) <= GREETING and b"SECRET" not in received
 
 
-def test_somebody_who_is_let_in_is_served_beside_strangers(stream, keyring, connect, local):
+def test_somebody_who_is_let_in_is_served_beside_strangers(stream, keyring, connect, source):
     strangers = [connect(stream.pusher.endpoint, keys=stranger(keyring)) for stranger in STRANGERS * 10]
     for peer in strangers:
         peer.request(f"{PING}:ping", {"echo": 1})
-    assert connect(stream.pusher.endpoint, keys=keyring.keys("local")).ping() == {"echo": 1}
+    assert connect(stream.pusher.endpoint).ping() == {"echo": 1}
 
 
 def test_a_client_does_not_speak_to_a_server_with_another_key(keyring, opened):

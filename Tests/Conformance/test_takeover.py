@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
-import pytest
-
-from Harness.expect import QUIET, eventually, ready_when_free, refused
-from Harness.wire import PING, NoMessage, Peer
+from Harness.expect import ready_when_free, refused
+from Harness.waiting import QUIET, eventually
+from Harness.wire import Peer
 
 USERS = {"victim": "poll push live", "thief": "poll push live"}
 
 
-@pytest.fixture
-def source(stream, keyring, connect):
-    return connect(stream.generator.endpoint, keys=keyring.keys("local"))
-
-
-@pytest.fixture
-def join(stream, keyring, connect):
-    def connect_as(user: str, routing_id: bytes | None = None) -> Peer:
-        return connect(stream.pusher.endpoint, keys=keyring.keys(user), routing_id=routing_id)
-    return connect_as
-
-
 def arrive(peer: Peer) -> None:
     """Calls until there is an answer: a connection that comes before the end of the one that has its routing id is not heard."""
-    def answered() -> bool:
-        with suppress(NoMessage):
-            return peer.answer(peer.request(f"{PING}:ping", {"echo": 1}), timeout=0.5).result() == {"echo": 1}
-        return False
-    eventually(answered, "the routing id")
+    eventually(peer.is_served, "the routing id")
 
 
 def test_a_routing_id_in_use_stays_with_its_connection(join, source, component):
-    victim = join("victim", b"stable")
+    victim = join("victim", routing_id=b"stable")
     victim.register(component)
     victim.ready(component)
-    thief = join("thief", b"stable")
+    thief = join("thief", routing_id=b"stable")
     thief.request("futoin.ping:1.0:ping", {"echo": 1})
     ids = [source.add_event("SOME", number) for number in range(20)]
     seen: list[str] = []
@@ -48,7 +29,7 @@ def test_a_routing_id_in_use_stays_with_its_connection(join, source, component):
 
 
 def test_a_routing_id_that_is_free_again_brings_no_session_with_it(join, source, component):
-    victim = join("victim", b"left")
+    victim = join("victim", routing_id=b"left")
     victim.register(component)
     victim.ready(component)
     first = source.add_event("SOME", "first")
@@ -58,11 +39,11 @@ def test_a_routing_id_that_is_free_again_brings_no_session_with_it(join, source,
         group = victim.next_group()
     victim.close()
     # Within the victim's lease. What is not confirmed would be sent again to whoever the session is taken for.
-    thief = join("thief", b"left")
+    thief = join("thief", routing_id=b"left")
     arrive(thief)
     with refused("NotRegistered"):
         thief.ready(component)
-    thief._reply(group, {"r": True})
+    thief.accept(group)
     source.add_event("SOME", "second")
     assert not thief.groups_within(QUIET)
     # The thief's answer confirmed nothing.
@@ -75,11 +56,11 @@ def test_an_answer_does_not_go_to_another_user(join, source, component):
     """A poll is answered after its peer has gone and another user has its routing id."""
     for number in range(20):
         name = f"poller {number}".encode()
-        victim = join("victim", name)
+        victim = join("victim", routing_id=name)
         for _ in range(20):
             victim.request("futoin.evt.poll:1.1:pollEvents", {"component": "LIVE", "last_id": None, "want": None})
         victim.close(linger=1)
-        thief = join("thief", name)
+        thief = join("thief", routing_id=name)
         thief.request("futoin.ping:1.0:ping", {"echo": 1})
         thief.groups_within(0.05)
         for message in thief.received:
@@ -87,13 +68,13 @@ def test_an_answer_does_not_go_to_another_user(join, source, component):
 
 
 def test_the_same_user_keeps_its_session_over_a_reconnect(join, source, component):
-    victim = join("victim", b"faithful")
+    victim = join("victim", routing_id=b"faithful")
     victim.register(component)
     victim.ready(component)
     source.add_event("SOME", 1)
     victim.receive_events(1)
     victim.close()
-    again = join("victim", b"faithful")
+    again = join("victim", routing_id=b"faithful")
     arrive(again)
     last = source.add_event("SOME", 2)
     seen: list[str] = []

@@ -4,14 +4,13 @@ That the processes are still alive in the end, and stop cleanly, is seen when th
 """
 
 import json
-import random
 import socket
 
 import pytest
 import zmq
 
-from Harness.pipeline import tcp_port
-from Harness.wire import GEN, PING, Peer, new_socket
+from Harness.sockets import new_socket, tcp_port
+from Harness.wire import GEN, PING, Peer
 
 ERRORS = {"UnknownInterface", "NotSupportedVersion", "NotImplemented", "InvalidRequest", "InternalError"}
 
@@ -61,31 +60,6 @@ def test_answers_to_calls_never_made_are_dropped(endpoint, connect, bystander, a
     assert bystander.ping() == {"echo": 1}
 
 
-def test_random_bytes_disturb_nobody(endpoint, connect, bystander):
-    chance = random.Random(18)
-    noisy = connect(endpoint)
-    for _ in range(300):
-        noisy.send_frames(*[chance.randbytes(chance.randrange(200)) for _ in range(chance.randrange(1, 5))])
-    assert noisy.ping() == {"echo": 1}
-    assert {message.error for message in noisy.received} <= {"InvalidRequest", None}
-    assert bystander.ping() == {"echo": 1}
-
-
-def test_damaged_requests_disturb_nobody(endpoint, connect, bystander):
-    chance = random.Random(3)
-    noisy = connect(endpoint)
-    whole = json.dumps({"f": f"{GEN}:ping", "p": {"echo": 10}, "rid": "C_damaged",
-                        "sec": {"a": ["\u00e9", 1e9]}}).encode()
-    for _ in range(500):
-        damaged = bytearray(whole)
-        for _ in range(chance.randrange(1, 4)):
-            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
-        noisy.send(bytes(damaged[:chance.randrange(1, len(damaged) + 1)]))
-    assert noisy.answer(noisy.request(f"{PING}:ping", {"echo": 77})).result() == {"echo": 77}
-    assert {message.error for message in noisy.received} <= ERRORS | {None}
-    assert bystander.ping() == {"echo": 1}
-
-
 @pytest.mark.parametrize("opening, closing", [("[", "]"), ('{"a":', "}")], ids=["arrays", "objects"])
 @pytest.mark.parametrize("complete", [True, False], ids=["complete", "cut short"])
 def test_very_deep_nesting_is_answered_one_way_or_the_other(endpoint, connect, bystander, opening, closing, complete):
@@ -117,25 +91,6 @@ def test_a_peer_that_is_gone_before_its_answer_disturbs_nobody(endpoint, bystand
             gone.request(f"{PING}:ping", {"echo": number})
         gone.close(linger=5)
     assert bystander.ping() == {"echo": 1}
-
-
-def test_a_peer_that_reads_no_answers_stalls_nobody(endpoint, connect, bystander):
-    greedy = connect(endpoint, receive_limit=1)
-    greedy.socket.setsockopt(zmq.SNDTIMEO, 200)
-    long_rid = "C" + "x" * 20000
-    try:
-        for _ in range(3000):
-            greedy.send(json.dumps({"f": f"{PING}:ping", "p": {"echo": 1}, "rid": long_rid}))
-    except zmq.Again:
-        pass  # the process no longer takes its requests, as it may
-    for number in range(20):
-        assert bystander.ping(number) == {"echo": number}
-
-
-def test_two_connections_with_one_identity_disturb_nobody(endpoint, connect, bystander):
-    for number in range(10):
-        connect(endpoint, routing_id=b"the same").request(f"{PING}:ping", {"echo": number})
-        assert bystander.ping() == {"echo": 1}
 
 
 def test_an_odd_identity_is_as_good_as_any(endpoint, connect):

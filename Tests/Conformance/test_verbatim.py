@@ -3,8 +3,8 @@
 import pytest
 
 from Harness.database import literal
-from verbatim import data_in_answer, data_in_call, data_of_event, meaning
 from Harness.wire import POLL
+from verbatim import data_in_answer, data_in_call, data_of_event, meaning
 
 SAMPLES = {
     "null": "null",

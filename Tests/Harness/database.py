@@ -1,22 +1,13 @@
-"""PostgreSQL by way of psql alone: a database for each module, sessions that stay open."""
+"""Databases of a server that the tests were given, and sessions in them, which may keep transactions open. Values are read as text."""
 
 from __future__ import annotations
 
-import os
-import queue
-import re
-import subprocess
-import threading
 import uuid
 
-from Harness.wire import PATIENCE
+import psycopg
+from psycopg.conninfo import make_conninfo
 
-_FIELD = "\x1f"
-_END = "end-of-answer"
-
-
-class SqlError(Exception):
-    """A statement failed."""
+SqlError = psycopg.Error
 
 
 def literal(text: str) -> str:
@@ -32,58 +23,17 @@ def add_sql(event_type: str, data: str = "null", how: str = "evt_add") -> str:
     return f"SELECT evt_add({literal(event_type)}, {literal(data)})"
 
 
-def with_database(conninfo: str, name: str) -> str:
-    """The same connection string, for another database. Reads both of libpq's forms."""
-    uri = re.fullmatch(r"(postgres(?:ql)?://[^/?]*)(?:/[^?]*)?(?:\?(.*))?", conninfo)
-    if uri:
-        options = [option for option in (uri[2] or "").split("&") if option and not option.startswith("dbname=")]
-        return f"{uri[1]}/{name}" + ("?" + "&".join(options) if options else "")
-    pairs = re.findall(r"(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|\S*)", conninfo)
-    return " ".join([f"{key}={value}" for key, value in pairs if key != "dbname"] + [f"dbname={name}"])
-
-
-def with_user(conninfo: str, user: str) -> str:
-    """The same connection string, for another role."""
-    if not re.match(r"postgres(?:ql)?://", conninfo):
-        return f"{conninfo} user={user}"
-    return f"{conninfo}{'&' if '?' in conninfo else '?'}user={user}"
-
-
 class Session:
-    """One open psql, and so one database session: a transaction can stay open between statements."""
+    """One database session: a transaction can stay open between statements."""
 
     def __init__(self, conninfo: str):
-        self._process = subprocess.Popen(
-            ["psql", "-X", "-q", "-A", "-t", "-F", _FIELD, "-d", conninfo],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env={**os.environ, "PGCLIENTENCODING": "UTF8", "PGOPTIONS": "-c client_min_messages=error"},
-            encoding="utf-8")
-        self._lines: queue.Queue[str | None] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._connection = psycopg.connect(conninfo, autocommit=True, options="-c client_min_messages=error")
 
-    def _read(self) -> None:
-        for line in self._process.stdout:
-            self._lines.put(line.rstrip("\n"))
-        self._lines.put(None)
-
-    def run(self, sql: str, timeout: float = PATIENCE) -> list[list[str]]:
-        """Runs one statement and returns its rows as text."""
-        self._process.stdin.write(f"{sql}\n;\n\\echo {_END} :ERROR\n")
-        self._process.stdin.flush()
-        lines: list[str] = []
-        while True:
-            try:
-                line = self._lines.get(timeout=timeout)
-            except queue.Empty:
-                raise SqlError(f"no answer within {timeout} s: {sql[:200]}") from None
-            if line is None:
-                raise SqlError("psql ended: " + "\n".join(lines))
-            if line.startswith(_END):
-                break
-            lines.append(line)
-        if line.endswith("true"):
-            raise SqlError("\n".join(lines))
-        return [text.split(_FIELD) for text in lines]
+    def run(self, sql: str) -> list[list[str]]:
+        """Runs one statement and returns its rows as text; NULL is empty."""
+        result = self._connection.execute(sql).pgresult
+        return [[(result.get_value(row, column) or b"").decode() for column in range(result.nfields)]
+                for row in range(result.ntuples)]
 
     def value(self, sql: str) -> str:
         """The single value that the statement returns."""
@@ -96,12 +46,7 @@ class Session:
         return [row[0] for row in self.run(sql)]
 
     def close(self) -> None:
-        self._process.stdin.close()
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._connection.close()
 
 
 class Database:
@@ -109,7 +54,7 @@ class Database:
 
     def __init__(self, cluster: Cluster, name: str):
         self.name = name
-        self.conninfo = with_database(cluster.conninfo, name)
+        self.conninfo = make_conninfo(cluster.conninfo, dbname=name)
         self._cluster = cluster
         self._session: Session | None = None
 
@@ -132,8 +77,7 @@ class Database:
         """Ends all connections to the database and admits no new ones."""
         self._forget_session()
         self._cluster.admin.run(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS false")
-        self._cluster.admin.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                                f"WHERE datname = '{self.name}'")
+        self._cluster.admin.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{self.name}'")
 
     def let_in(self) -> None:
         """Undoes `cut_off`."""
@@ -150,14 +94,14 @@ class Database:
 
 
 class Cluster:
-    """The PostgreSQL cluster that the tests were given."""
+    """The PostgreSQL server that the tests were given."""
 
     def __init__(self, conninfo: str):
         self.conninfo = conninfo
         self.admin = Session(conninfo)
 
     def create_database(self) -> Database:
-        name = f"evt_conformance_{uuid.uuid4().hex[:12]}"
+        name = f"evt_test_{uuid.uuid4().hex[:12]}"
         self.admin.run(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'")
         return Database(self, name)
 

@@ -1,33 +1,13 @@
-"""Ways to say what a test expects: a condition in the end, a refusal, a session, separate groups."""
+"""Ways to say what a test expects: a refusal, a session, separate groups."""
 
 from __future__ import annotations
 
-import time
 from contextlib import contextmanager
 
 import pytest
 
-from Harness.wire import PATIENCE, CallError, Group, Peer
-
-QUIET = 0.7
-"""Seconds to watch when nothing must happen."""
-
-
-def eventually(condition, what: str, timeout: float = PATIENCE):
-    """Waits until the condition holds, and returns its value."""
-    deadline = time.monotonic() + timeout
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"did not happen within {timeout} s: {what}"
-        time.sleep(0.05)
-    return value
-
-
-def throughout(condition, what: str, seconds: float = QUIET) -> None:
-    """Watches for a while that the condition holds all the time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        assert condition(), f"did not stay so: {what}"
-        time.sleep(0.05)
+from Harness.waiting import eventually
+from Harness.wire import CallError, Group, Peer
 
 
 @contextmanager
@@ -51,6 +31,26 @@ def ready_when_free(peer: Peer, component: str, want: list[str] | None = None) -
             return False
 
     eventually(try_it, f"a session for {component}")
+
+
+def comes_next(source: Peer, receiver: Peer, event_type: str, data=None, *, seq: int | None = None) -> int:
+    """Records an event, which must be all there is in the next group; accepts it, and returns its id."""
+    event_id = int(source.add_event(event_type, data))
+    group = receiver.next_group()
+    assert group.ids == [event_id] and seq in (None, group.seq), f"group {group.seq} with {group.ids}, not {event_id}"
+    receiver.accept(group)
+    return event_id
+
+
+def begins_anew(receiver: Peer, count: int) -> list[int]:
+    """Accepts groups, of which the first must be that of a new session, until so many events have come; returns their ids."""
+    first = receiver.next_group()
+    receiver.accept(first)
+    assert first.seq == 0
+    ids = list(first.ids)
+    while len(ids) < count:
+        ids += [int(event["id"]) for event in receiver.receive_events(1)]
+    return ids
 
 
 def separate_groups(source: Peer, receiver: Peer, event_type: str, count: int) -> list[Group]:

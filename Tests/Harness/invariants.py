@@ -9,6 +9,7 @@ from functools import cached_property
 
 from Harness.findings import Findings
 from Harness.record import Record
+from Harness.scene import Scene
 
 
 @dataclass(frozen=True)
@@ -31,16 +32,16 @@ class Truth:
         return json.loads(self.data)["k"]
 
 
-def load_truth(deployment) -> dict[int, Truth]:
-    rows = deployment.query("SELECT id, type, data::text, ts::text, extract(epoch FROM ts)::float8 FROM truth ORDER BY id")
+def load_truth(scene: Scene) -> dict[int, Truth]:
+    rows = scene.query("SELECT id, type, data::text, ts::text, extract(epoch FROM ts)::float8 FROM truth ORDER BY id")
     return {row[0]: Truth(*row) for row in rows}
 
 
 class Invariants:
     """Checks one after another; each finding is a violation."""
 
-    def __init__(self, deployment, truth: dict[int, Truth], findings: Findings):
-        self._deployment, self._truth, self._findings = deployment, truth, findings
+    def __init__(self, scene: Scene, truth: dict[int, Truth], findings: Findings):
+        self._scene, self._truth, self._findings = scene, truth, findings
 
     @cached_property
     def _keys(self) -> dict[str, Truth]:
@@ -70,7 +71,7 @@ class Invariants:
     def positions(self, records: list[Record], but: tuple[str, ...] = ()) -> None:
         """They move forward only, and never past what was not processed; but for those that somebody else moves."""
         moves: dict[str, list[tuple[int, float]]] = {}
-        for ident, before, after, at in self._deployment.query(
+        for ident, before, after, at in self._scene.query(
                 "SELECT ident, before, after, extract(epoch FROM at)::float8 FROM moves ORDER BY after, at"):
             name = ident.split(":")[1]
             if name in but:
@@ -94,7 +95,7 @@ class Invariants:
 
     def discards(self) -> None:
         """Only what every consumer had confirmed is gone."""
-        self._list("discarded", "events went before all had confirmed them", self._deployment.query(
+        self._list("discarded", "events went before all had confirmed them", self._scene.query(
             "SELECT id, confirmed, emptied FROM discards WHERE confirmed IS NULL OR id > confirmed"))
 
     def calls(self, callers: list) -> None:
@@ -115,10 +116,10 @@ class Invariants:
 
     def archive(self) -> None:
         """The archive is the stream, event for event."""
-        verified = self._deployment.evt("archive", "verify", check=False)
+        verified = self._scene.evt("archive", "verify", check=False)
         if verified.strip() != f"{len(self._truth)} events verified, 0 findings":
             self._findings.violation("verify", verified[-1000:])
-        history = self._deployment.query_warehouse("SELECT id, type, data::text, ts::text FROM evt_history ORDER BY id, ts")
+        history = self._scene.query_warehouse("SELECT id, type, data::text, ts::text FROM evt_history ORDER BY id, ts")
         truth = [(event.id, event.type, event.data, event.ts) for event in self._truth.values()]
         if history != truth:
             self._list("archive", "rows that only the history has, or has otherwise", sorted(set(history) - set(truth)))
@@ -126,13 +127,13 @@ class Invariants:
             if len(history) != len(set(history)):
                 self._findings.violation("archive", "the history has events twice")
         # After a fail-over the archive is compared with the active database, from the position that has.
-        self._list("position", "the archive's position moved back", self._deployment.query_warehouse(
+        self._list("position", "the archive's position moved back", self._scene.query_warehouse(
             "SELECT before, after FROM moves WHERE after < before AND is_new_generation IS NOT TRUE"))
-        self._list("set aside", "the archive took events for lost", self._deployment.query_warehouse(
+        self._list("set aside", "the archive took events for lost", self._scene.query_warehouse(
             "SELECT id, type FROM evt_history_lost"))
 
     def generations(self, fail_overs: int) -> None:
         """Nothing else makes the stream look as if its database had gone back."""
-        reasons = [reason for reason, in self._deployment.query("SELECT reason FROM generations")]
+        reasons = [reason for reason, in self._scene.query("SELECT reason FROM generations")]
         if len(reasons) > fail_overs:
             self._findings.violation("generation", f"{len(reasons)} generations after {fail_overs} fail-overs: {reasons}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import zmq
 from zmq.auth import load_certificate
+
+from Harness.processes import run
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,13 @@ class Keys:
         socket.curve_serverkey, socket.curve_publickey, socket.curve_secretkey = self.server, self.public, self.secret
 
 
+class NoKeys:
+    """Those of a client that has none, although others do."""
+
+    def set_on(self, socket: zmq.Socket) -> None:
+        pass
+
+
 class Keyring:
     """A server's certificate, and users with theirs."""
 
@@ -30,16 +38,11 @@ class Keyring:
         self._directory.mkdir(exist_ok=True)
         self.authorized = directory / "authorized_keys"
         self.server_secret = self.make("server")
-        self.server_public = load_certificate(self._public("server"))[0]
-
-    def _public(self, name: str) -> str:
-        return str(self._directory / f"{name}.key")
+        self.server_public = load_certificate(self.server_secret)[0]
 
     def make(self, name: str) -> Path:
         """Makes a key pair, and returns where the secret certificate is."""
-        done = subprocess.run([self._evt, "keygen", name, "--directory", self._directory], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
-        assert done.returncode == 0, f"evt keygen failed\n{done.stdout.decode(errors='replace')}"
+        run(self._evt, "keygen", name, "--directory", self._directory)
         return self._directory / f"{name}.key_secret"
 
     def keys(self, name: str, server: bytes | None = None) -> Keys:
@@ -47,7 +50,7 @@ class Keyring:
         secret = self._directory / f"{name}.key_secret"
         if not secret.exists():
             self.make(name)
-        return Keys(server or self.server_public, *load_certificate(str(secret)))
+        return Keys(server or self.server_public, *load_certificate(secret))
 
     def line(self, user: str, rights: str, key: str | None = None) -> str:
         """A user's line of the file; `key` names the pair, if it is not named like the user."""
@@ -58,4 +61,9 @@ class Keyring:
 
     @property
     def settings(self) -> dict[str, str]:
+        """Of a server."""
         return {"EVT_CURVE_KEY": str(self.server_secret), "EVT_AUTHORIZED_KEYS": str(self.authorized)}
+
+    def client_settings(self, user: str) -> dict[str, str]:
+        self.keys(user)
+        return {"EVT_CURVE_KEY": str(self._directory / f"{user}.key_secret"), "EVT_SERVER_KEY": self.server_public.decode()}

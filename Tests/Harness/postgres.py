@@ -128,6 +128,9 @@ class Server:
         with self.connect(database) as connection:
             connection.execute(sql)
 
+    def run_file(self, file: Path, database: str) -> None:
+        self.run(file.read_text(), database)
+
 
 class Pair:
     """A primary and its synchronous standby; what is committed is in both."""

@@ -1,4 +1,4 @@
-"""The processes under test: started, hit, and started again. One that ends by itself is a violation."""
+"""The built programs as processes: started, asked, hit, and what becomes of each."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import time
 from pathlib import Path
 
 from Harness.findings import Findings
+from Harness.waiting import eventually
 
-STOP_SECONDS = 5
-"""A process that was asked to stop has this long."""
+STOP_SECONDS = 30
+"""A process that was asked to stop has five seconds by its own clock; on a busy machine that may take longer."""
 
 MEMORY_LIMIT = 300
-"""Megabytes."""
+"""Megabytes of a process that is looked after."""
 
 YOUNG_SECONDS = 10
 """A process that is younger may not listen to signals yet."""
@@ -27,29 +28,110 @@ _PIPE_BYTES = 4096
 """As much of a log as fits into its pipe while nobody reads it."""
 
 
-def clean_environment(settings: dict[str, str]) -> dict[str, str]:
-    """Our environment with these settings of the stream, and no others."""
+def environment(settings: dict[str, str]) -> dict[str, str]:
+    """Our environment with these settings, and no others, of the stream."""
     return {**{key: value for key, value in os.environ.items() if not key.startswith("EVT_")}, **settings}
 
 
-class Child:
-    """One process of the pipeline, across all its restarts."""
+def run(*command, settings: dict[str, str] | None = None, check: bool = True, timeout: float = 120) -> str:
+    """Runs a program to its end, and returns what it says."""
+    done = subprocess.run(command, env=environment(settings or {}), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, encoding="utf-8", errors="replace", timeout=timeout)
+    assert done.returncode == 0 or not check, f"{' '.join(map(str, command))}: status {done.returncode}\n{done.stdout[-2000:]}"
+    return done.stdout
 
-    def __init__(self, name: str, command: list[str], settings: dict[str, str], log: Path, findings: Findings, *,
-                 output=None, stops_cleanly: bool = True):
-        self.name = name
+
+class Process:
+    """A process, with its output in a file."""
+
+    def __init__(self, command: list, settings: dict[str, str], log: Path, name: str | None = None):
+        self.name = name or Path(command[0]).name
         self.log = log
-        self.memory = 0
-        """The most there was, in megabytes."""
-        self._command = command
-        self._environment = clean_environment(settings)
+        self.expected_to_run = True
+        self._command, self._environment = command, environment(settings)
+        self._process: subprocess.Popen | None = None
+
+    def start(self) -> Process:
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(self._command, env=self._environment, stdin=subprocess.DEVNULL, stdout=output,
+                                             stderr=subprocess.STDOUT)
+        return self
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None else None
+
+    @property
+    def status(self) -> int | None:
+        """The exit status, once it has ended."""
+        return self._process.poll()
+
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def memory(self) -> float:
+        """Megabytes of resident memory; OSError if it has ended."""
+        resident = Path(f"/proc/{self.pid}/status").read_text().partition("VmRSS:")[2]
+        if not resident:
+            raise ProcessLookupError(self.name)
+        return int(resident.split()[0]) / 1024
+
+    def descriptors(self) -> int:
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def log_tail(self, lines: int = 40) -> str:
+        text = [f"    {line[:300]}" for line in self.said().splitlines()[-lines:]]
+        return "\n".join([f"--- {self.name} (pid {self.pid}, status {self.status})", *text])
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        """Its exit status; taking too long to end is a failure."""
+        self.expected_to_run = False
+        try:
+            return self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"{self.name} did not stop within {STOP_SECONDS} s\n{self.log_tail()}") from None
+
+    def stop(self) -> int:
+        """Asks the process to stop and returns its exit status."""
+        assert self.is_running(), f"{self.name} had ended already\n{self.log_tail()}"
+        self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def reload(self) -> None:
+        """Lets the process read its files again, and waits until it has."""
+        before = self.said().count("authorized keys ")
+        self.signal(signal.SIGHUP)
+        eventually(lambda: self.said().count("authorized keys ") > before, f"SIGHUP has an effect on {self.name}", every=0.01)
+
+    def kill(self) -> None:
+        """Ends the process without warning."""
+        self.expected_to_run = False
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+class Child(Process):
+    """One process of a scenario, across all its restarts. One that ends by itself is a violation."""
+
+    def __init__(self, name: str, command: list, settings: dict[str, str], log: Path, findings: Findings, *,
+                 output=None, stops_cleanly: bool = True):
+        super().__init__(command, settings, log, name)
+        self.most_memory = 0.0
+        """Megabytes."""
         self._findings = findings
         self._output = output
         self._stops_cleanly = stops_cleanly
         self._reads_log = threading.Event()
         self._reads_log.set()
         self._lock = threading.RLock()
-        self._process: subprocess.Popen | None = None
         self._started = 0.0
         self._log_begin = 0
         self._is_young = False
@@ -59,10 +141,6 @@ class Child:
         self._stops = 0
         self._fate: set[str] = set()
         """What we have done to it: `killed`, `stopped`."""
-
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid if self._process is not None else None
 
     def start(self) -> None:
         with self._lock, self.log.open("ab") as log:
@@ -107,12 +185,10 @@ class Child:
     def stop(self) -> None:
         """Asks it to stop, and sees that it does in time."""
         self._hit(signal.SIGTERM, "stopped")
-        process = self._process
-        # It has so long by the clock; a busy machine may take longer.
-        deadline = time.monotonic() + STOP_SECONDS + 25
+        process, deadline = self._process, 0.0
         while process.poll() is None:
-            if self._is_frozen:
-                deadline = time.monotonic() + STOP_SECONDS + 25
+            if self._is_frozen or deadline == 0:
+                deadline = time.monotonic() + STOP_SECONDS
             elif time.monotonic() > deadline:
                 self._findings.violation("stop", f"{self.name} did not stop within {STOP_SECONDS} s\n{self.log_tail()}")
                 return self.kill()
@@ -120,25 +196,24 @@ class Child:
 
     def _hit(self, number: int, fate: str | None = None) -> None:
         with self._lock:
-            if self._process is not None and self._process.poll() is None:
+            if self.is_running():
                 self._fate |= {fate} if fate else set()
                 if number == signal.SIGTERM and self._stops == 0:
                     # On a busy machine it may take long until it has said something.
                     age = time.monotonic() - self._started
                     self._is_young = age < YOUNG_SECONDS or self.log.stat().st_size == self._log_begin
                 self._stops += number == signal.SIGTERM
-                self._process.send_signal(number)
+                self.signal(number)
 
     def watch(self, *, restart: bool = True) -> None:
         """Looks after it: called again and again."""
         with self._lock:
             if self._process is None:
                 return
-            status = self._process.poll()
-            if status is None:
+            if self.is_running():
                 self._measure()
             elif self._restart_at == 0:
-                self._check_end(status)
+                self._check_end(self.status)
                 self._restart_at = time.monotonic() + _RESTART_SECONDS
             elif restart and time.monotonic() >= self._restart_at:
                 self.start()
@@ -153,23 +228,16 @@ class Child:
             allowed |= {1}
         if status not in allowed:
             how = " and ".join(sorted(self._fate)) or "by itself"
-            self._findings.violation(
-                "ended", f"{self.name} ended with status {status}, {how}, after {age:.1f} s\n{self.log_tail()}")
+            self._findings.violation("ended", f"{self.name} ended {how}, after {age:.1f} s\n{self.log_tail()}")
 
     def _measure(self) -> None:
         try:
-            for line in Path(f"/proc/{self._process.pid}/status").read_text().splitlines():
-                if line.startswith("VmRSS:"):
-                    megabytes = int(line.split()[1]) // 1024
-                    if megabytes > MEMORY_LIMIT >= self.memory:
-                        self._findings.violation("memory", f"{self.name} has {megabytes} MB")
-                    self.memory = max(self.memory, megabytes)
+            megabytes = self.memory()
         except OSError:
-            pass
-
-    def log_tail(self, lines: int = 25) -> str:
-        text = self.log.read_text(errors="replace").splitlines()[-lines:]
-        return "\n".join(f"    {line[:300]}" for line in text)
+            return
+        if megabytes > MEMORY_LIMIT >= self.most_memory:
+            self._findings.violation("memory", f"{self.name} has {megabytes:.0f} MB")
+        self.most_memory = max(self.most_memory, megabytes)
 
 
 class Supervisor:

@@ -2,49 +2,54 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
-import threading
 import time
+from collections import Counter
 
 import zmq
 
-from Harness.connection import ON_EVENTS, PUSH, Connection, Lost
 from Harness.findings import Findings
 from Harness.record import LiveRecord, Record
+from Harness.sockets import Connection, Lost, local, new_socket
+from Harness.wire import ON_EVENTS, PUSH
+from Harness.worker import Worker
 
 KEEP_ALIVE = 0.4
 PATIENCE = 5
 """Seconds. A pusher that says nothing for so long is left for the next one."""
 
 
-class Receiver(threading.Thread):
-    """Goes from one pusher to the next when it loses one, until told to stop."""
+class Receiver(Worker):
+    """Goes from one pusher to the next when it loses one."""
 
     routing_id: bytes | None = None
 
     def __init__(self, record: Record, ports: list[int], findings: Findings):
-        super().__init__(name=record.name, daemon=True)
-        self.record, self.findings = record, findings
+        super().__init__(record.name, findings)
+        self.record = record
         self.component = record.name
         self._ports = ports
-        self._is_stopping = threading.Event()
-        self.errors: dict[str, int] = {}
+        self._turn = itertools.count()
+        self.errors: Counter[str] = Counter()
 
-    def run(self) -> None:
-        turn = 0
-        while not self._is_stopping.is_set():
-            connection = Connection(self._ports[turn % len(self._ports)], self.routing_id)
-            try:
-                self.serve(connection)
-            except Lost:
-                self._is_stopping.wait(0.05)
-            except Exception as error:
-                self.findings.violation("receiver", f"{self.name}: {error!r}")
-                self._is_stopping.wait(0.5)
-            finally:
-                connection.close()
-            turn += 1
+    def next_port(self) -> int:
+        return self._ports[next(self._turn) % len(self._ports)]
+
+    def work(self) -> None:
+        connection = Connection(local(self.next_port()), routing_id=self.routing_id)
+        try:
+            self.serve(connection)
+        except Lost:
+            pass
+        finally:
+            connection.close()
+        self.pause(self.rest())
+
+    def rest(self) -> float:
+        """Seconds between two connections."""
+        return 0.05
 
     def serve(self, connection: Connection) -> None:
         """Uses one connection while it is good."""
@@ -54,19 +59,11 @@ class Receiver(threading.Thread):
     def want(self) -> list[str] | None:
         return sorted(self.record.want) if self.record.want else None
 
-    @property
-    def is_stopping(self) -> bool:
-        return self._is_stopping.is_set()
-
     def failed(self, message: dict) -> None:
         name = message["e"]
-        self.errors[name] = self.errors.get(name, 0) + 1
+        self.errors[name] += 1
         if name not in ("InternalError", "ConsumerBusy"):
             self.findings.violation("error", f"{self.name} was told {name}: {message.get('edesc')}")
-
-    def stop(self) -> None:
-        self._is_stopping.set()
-        self.join(10)
 
 
 class ReliableReceiver(Receiver):
@@ -85,7 +82,7 @@ class ReliableReceiver(Receiver):
             now = time.monotonic()
             if asked is None and now >= ready_at:
                 parameters = {} if self.component == "LIVE" else {"want": self.want}
-                asked = connection.call(f"{PUSH}:readyToReceive", component=self.component, **parameters)
+                asked = connection.request(f"{PUSH}:readyToReceive", {"component": self.component, **parameters})
                 waits_since = now
             if asked is not None and now - waits_since > PATIENCE:
                 raise Lost("no answer")
@@ -111,7 +108,7 @@ class ReliableReceiver(Receiver):
                     ready_at = time.monotonic() + 0.2
                     if has_session or message["e"] == "InternalError":
                         # Perhaps the other pusher can.
-                        self._is_stopping.wait(0.2)
+                        self.pause(0.2)
                         raise Lost(message["e"])
                 else:
                     has_session = True
@@ -127,7 +124,7 @@ class ReliableReceiver(Receiver):
     def process(self, connection: Connection, rid: str, ids: list[int]) -> None:
         self.last_rid = rid
         self.record.answering(ids)
-        connection.send({"r": True, "rid": rid})
+        connection.reply(rid, r=True)
 
 
 class Liar(ReliableReceiver):
@@ -148,22 +145,22 @@ class Liar(ReliableReceiver):
             return super().process(connection, rid, ids)
         match self._draw.randrange(12):
             case 0:
-                connection.send({"e": "InternalError", "edesc": "a lie", "rid": rid})
+                connection.reply(rid, e="InternalError", edesc="a lie")
             case 1:
                 super().process(connection, rid, ids)
                 super().process(connection, rid, ids)
             case 2:
                 # For others: these calls were never made to us.
-                connection.send({"r": True, "rid": self._neighbour.last_rid})
-                connection.send({"r": True, "rid": f"S{self._draw.randrange(1 << 62)}"})
+                connection.reply(self._neighbour.last_rid, r=True)
+                connection.reply(f"S{self._draw.randrange(1 << 62)}", r=True)
                 super().process(connection, rid, ids)
             case 3:
-                connection.send({"r": False, "rid": rid})
+                connection.reply(rid, r=False)
             case 4 if self._draw.random() < 0.3:
                 pass  # never
             case 5:
-                connection.send({"r": True, "e": "Both", "rid": rid})
-                connection.send_bytes(b"\xff{")
+                connection.reply(rid, r=True, e="Both")
+                connection.send(b"\xff{")
                 super().process(connection, rid, ids)
             case 6 | 7 | 8 | 9:
                 # Later, and so out of order.
@@ -206,17 +203,17 @@ class Poller(Receiver):
         while not self.is_stopping:
             self.record.answering(self._unconfirmed())
             last = str(self.record.newest) if self.record.newest else None
-            rid = connection.call(f"{PUSH}:pollEvents", component=self.component, last_id=last, want=self.want)
+            rid = connection.request(f"{PUSH}:pollEvents", {"component": self.component, "last_id": last, "want": self.want})
             message = connection.answer(rid, PATIENCE)
             if message is None:
                 raise Lost("no answer")
             if "e" in message:
                 self.failed(message)
-                self._is_stopping.wait(0.1)
+                self.pause(0.1)
                 raise Lost(message["e"])
             self.record.arrived(message["r"])
             if not message["r"]:
-                self._is_stopping.wait(0.05)
+                self.pause(0.05)
 
     def _unconfirmed(self) -> list[int]:
         fresh = []
@@ -227,35 +224,22 @@ class Poller(Receiver):
         return fresh
 
 
-class Subscriber(threading.Thread):
+class Subscriber(Receiver):
     """A plain SUB socket; one socket for each connection."""
 
-    def __init__(self, record: LiveRecord, ports: list[int], findings: Findings):
-        super().__init__(name=record.name, daemon=True)
-        self.record = record
-        self._ports = ports
-        self._is_stopping = threading.Event()
+    record: LiveRecord
 
-    def run(self) -> None:
-        turn = 0
-        while not self._is_stopping.is_set():
-            socket = zmq.Context.instance().socket(zmq.SUB)
-            socket.setsockopt(zmq.RECONNECT_IVL, -1)
-            for event_type in sorted(self.record.want or {""}):
-                socket.setsockopt(zmq.SUBSCRIBE, event_type.encode())
-            if Connection.keys is not None:
-                Connection.keys.apply(socket)
-            socket.connect(f"tcp://127.0.0.1:{self._ports[turn % len(self._ports)]}")
-            self.record.new_connection()
-            # Silence is the only sign of a loss.
-            while socket.poll(1000) and not self._is_stopping.is_set():
-                self.record.arrived([json.loads(socket.recv_multipart()[1])])
-            socket.close(0)
-            turn += 1
-
-    def stop(self) -> None:
-        self._is_stopping.set()
-        self.join(10)
+    def work(self) -> None:
+        socket = new_socket(zmq.SUB)
+        socket.setsockopt(zmq.RECONNECT_IVL, -1)
+        for event_type in sorted(self.record.want or {""}):
+            socket.setsockopt(zmq.SUBSCRIBE, event_type.encode())
+        socket.connect(local(self.next_port()))
+        self.record.new_connection()
+        # Silence is the only sign of a loss.
+        while socket.poll(1000) and not self.is_stopping:
+            self.record.arrived([json.loads(socket.recv_multipart()[1])])
+        socket.close(0)
 
 
 class Tail:

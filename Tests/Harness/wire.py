@@ -18,34 +18,20 @@ Every wait has a deadline; a message that never comes raises `NoMessage`.
 
 from __future__ import annotations
 
-import itertools
 import json
 import time
 from dataclasses import dataclass
 
 import zmq
 
+from Harness.sockets import Dealer, new_socket
+from Harness.waiting import PATIENCE
+
 PING = "futoin.ping:1.0"
 GEN = "futoin.evt.gen:1.1"
 POLL = "futoin.evt.poll:1.1"
 PUSH = "futoin.evt.push:1.1"
 ON_EVENTS = "futoin.evt.receiver:1.1:onEvents"
-
-PATIENCE = 90.0
-"""Seconds to wait for something that must happen; far more than it should ever take."""
-
-
-standard_keys = None
-"""What sockets use that are not given keys of their own (`keyring.Keys`); None for none."""
-
-
-def new_socket(kind: int, keys=None) -> zmq.Socket:
-    """A socket with these keys, or the standard ones."""
-    socket = zmq.Context.instance().socket(kind)
-    if keys or standard_keys:
-        (keys or standard_keys).set_on(socket)
-    return socket
-
 
 class CallError(Exception):
     """An error answer. `name` is the protocol's error name, `text` the explanation for people."""
@@ -110,50 +96,27 @@ class Group:
         return [int(event["id"]) for event in self.events]
 
 
-class Peer:
-    """One DEALER connection: calls out, answers in, and onEvents calls from the pusher.
+class Peer(Dealer):
+    """Waits for what it wants: calls out, answers in, and onEvents calls from the pusher.
 
-    `delimiter` puts an empty frame before each request, as a REQ socket would. A `routing_id`
-    of one's own keeps a session over a reconnect. `receive_limit` is the receive high-water mark.
-    `keys` are those of a user (`keyring.Keys`), where the server has keys.
+    `delimiter` puts an empty frame before each request, as a REQ socket would.
     """
 
-    def __init__(self, endpoint: str, *, routing_id: bytes | None = None,
-                 delimiter: bool = False, receive_limit: int | None = None, keys=None):
+    def __init__(self, endpoint: str, *, delimiter: bool = False, **options):
         self.delimiter = delimiter
         self.received: list[Message] = []
         """Everything that has come, in order of arrival."""
         self._answers: list[Message] = []
         self._groups: list[Group] = []
-        self._numbers = itertools.count(1)
-        self.socket = new_socket(zmq.DEALER, keys)
+        super().__init__(endpoint, **options)
+
+    def prepare(self) -> None:
         self.socket.setsockopt(zmq.SNDTIMEO, int(PATIENCE * 1000))
-        if routing_id is not None:
-            self.socket.setsockopt(zmq.ROUTING_ID, routing_id)
-        if receive_limit is not None:
-            self.socket.setsockopt(zmq.RCVHWM, receive_limit)
-        self.socket.connect(endpoint)
-
-    def close(self, linger: float = 0) -> None:
-        """Closes the connection, after at most `linger` seconds for messages still to be sent."""
-        self.socket.close(linger=int(linger * 1000))
-
-    # Sending
-
-    def send_frames(self, *frames: bytes) -> None:
-        """Sends one message of exactly these frames."""
-        self.socket.send_multipart(frames)
 
     def send(self, payload: str | bytes) -> None:
         """Sends one payload, framed as this peer does."""
         payload = payload.encode("utf-8") if isinstance(payload, str) else payload
         self.send_frames(*([b"", payload] if self.delimiter else [payload]))
-
-    def request(self, function: str, params: dict | None = None, **more) -> str:
-        """Sends a call and returns its rid, without waiting: calls may be pipelined."""
-        rid = f"C{next(self._numbers)}"
-        self.send(json.dumps({"f": function, "p": params or {}, "rid": rid, **more}))
-        return rid
 
     # Receiving
 
@@ -232,6 +195,13 @@ class Peer:
     def ping(self, echo: int = 1) -> dict:
         """Answered with `{"echo": echo}`; also the cheapest way to renew a session."""
         return self.call(f"{PING}:ping", echo=echo)
+
+    def is_served(self, timeout: float = 0.5) -> bool:
+        """Whether a ping is answered in time, and not refused."""
+        try:
+            return self.answer(self.request(f"{PING}:ping", {"echo": 1}), timeout).result() == {"echo": 1}
+        except (NoMessage, CallError, zmq.Again):
+            return False
 
     def add_event(self, event_type: str, data=None) -> str:
         """Records an event, and returns its id once it is durable."""

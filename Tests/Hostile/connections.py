@@ -8,20 +8,18 @@ import time
 
 import zmq
 
+from Harness import zmtp
 from attacker import HOSTILE, Attacker, Pace
 from calls import PING, PUSH, call
 
 SERVERS = ["generator", "pusher", "live"]
 CONNECTIONS_PER_SECOND = 1000
 
-_SIGNATURE = b"\xff\x00\x00\x00\x00\x00\x00\x00\x01\x7f"
-_GREETING = _SIGNATURE + b"\x03\x00" + b"NULL".ljust(20, b"\0") + b"\0" * 32
-_CURVE_GREETING = _SIGNATURE + b"\x03\x01" + b"CURVE".ljust(20, b"\0") + b"\0" * 32
+_NULL, _CURVE = zmtp.greeting(b"NULL"), zmtp.greeting(b"CURVE", 1)
 
 
 def _ready(kind: bytes) -> bytes:
-    body = b"\x05READY\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind + b"\x08Identity" + b"\0" * 4
-    return b"\x04" + bytes([len(body)]) + body
+    return zmtp.ready(kind, b"")
 
 
 def _connect(attacker: Attacker, server: str) -> tcp.socket | None:
@@ -39,7 +37,7 @@ def _join(attacker: Attacker, server: str, kind: bytes) -> tcp.socket | None:
     """A connection whose handshake is done, as far as the server agrees; it never answers a heartbeat."""
     if (connection := _connect(attacker, server)) is None:
         return None
-    _write(attacker, connection, _GREETING + _ready(kind))
+    _write(attacker, connection, _NULL + _ready(kind))
     # What comes with the greeting in one piece libzmq refuses.
     while _is_readable(connection, 500):
         try:
@@ -89,9 +87,9 @@ def garbage(attacker: Attacker) -> None:
     lingering: list[tcp.socket] = []
     openings = [
         b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\xa5" * 505,
-        b"\0" * 4096, b"\xff" * 4096, _SIGNATURE[:5], _SIGNATURE, _GREETING[:40], b"",
-        _GREETING + b"\x04\xff" + b"\xff" * 255, _GREETING + b"\x06" + b"\x7f" + b"\xff" * 7, _CURVE_GREETING,
-        _CURVE_GREETING + b"\x04\xc8\x05HELLO\x01\x00" + b"\0" * 72 + b"\x11" * 122, _CURVE_GREETING + _ready(b"DEALER"),
+        b"\0" * 4096, b"\xff" * 4096, zmtp.SIGNATURE[:5], zmtp.SIGNATURE, _NULL[:40], b"",
+        _NULL + b"\x04\xff" + b"\xff" * 255, _NULL + b"\x06" + b"\x7f" + b"\xff" * 7, _CURVE,
+        _CURVE + b"\x04\xc8\x05HELLO\x01\x00" + b"\0" * 72 + b"\x11" * 122, _CURVE + _ready(b"DEALER"),
     ]
     # After a handshake well done: lengths that cannot be, orders nobody knows, pings that last for ever or are cut short.
     tails = [
@@ -117,22 +115,25 @@ def garbage(attacker: Attacker) -> None:
 
 
 def resets(attacker: Attacker) -> None:
-    """More messages than are taken at once, a ping behind them, and the connection is reset."""
+    """More messages than are taken at once, heartbeats between them, or half a message, and the connection is reset."""
     pace = Pace(100)
-    burst = (b"\x00\x01x" * 400 + b"\x04\x07\x04PING\0\0") * 20
+    own = call(f"{PING}:ping", "C1", echo=1).ljust(64)
+    bursts = [(b"\x00\x01x" * 400 + zmtp.PING) * 20, (b"\x00\x40" + own + zmtp.PING) * 5000,
+              b"\x02" + (8 << 20).to_bytes(8, "big") + b"x" * 70_000]
+    subscriptions = b"".join(b"\x00\x04\x01T%02d" % number for number in range(100)) * 3 + zmtp.PING
     while not attacker.is_over:
         pace.take()
         server = attacker.draw.choice(SERVERS)
         if (connection := _join(attacker, server, b"SUB" if server == "live" else b"DEALER")) is None:
             continue
-        _write(attacker, connection, burst)
+        _write(attacker, connection, attacker.draw.choice([subscriptions, bursts[0]] if server == "live" else bursts))
         connection.setsockopt(tcp.SOL_SOCKET, tcp.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
         connection.close()
 
 
 def slowloris(attacker: Attacker) -> None:
     """Hundreds of connections whose greetings never end."""
-    greeting = _CURVE_GREETING if attacker.who else _GREETING
+    greeting = _CURVE if attacker.who else _NULL
     pace = Pace(CONNECTIONS_PER_SECOND)
     connections: list[list] = [[server, None, 0] for server in SERVERS for _ in range(200)]
     while not attacker.is_over:
@@ -288,7 +289,7 @@ def storm(attacker: Attacker) -> None:
         if (connection := _connect(attacker, draw.choice(SERVERS))) is None:
             continue
         if draw.random() < 0.5:
-            _write(attacker, connection, _GREETING + _ready(b"DEALER"))
+            _write(attacker, connection, _NULL + _ready(b"DEALER"))
         if draw.random() < 0.5:
             connection.setsockopt(tcp.SOL_SOCKET, tcp.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
         connection.close()

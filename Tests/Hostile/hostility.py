@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
+from Harness.worker import Worker
 from phases import Phase
 from world import World
 
@@ -55,7 +56,7 @@ class Attackers:
         return counts
 
 
-class Watch(threading.Thread):
+class Watch(Worker):
     """Measures the memory and the descriptors of the processes."""
 
     INTERVAL = 0.5
@@ -65,7 +66,7 @@ class Watch(threading.Thread):
     """More than this, and more than 20 MB, in the second half of the run is growth."""
 
     def __init__(self, world: World):
-        super().__init__(daemon=True)
+        super().__init__("watch", world.findings)
         self._world = world
         self.memory: dict[str, list[tuple[float, float]]] = {name: [] for name in world.supervisor.children}
         """Megabytes, resident."""
@@ -73,27 +74,16 @@ class Watch(threading.Thread):
         """The most there were."""
         self.starved = 0.0
         """Seconds, at most, that this thread, which has next to nothing to do, waited for its turn."""
-        self._is_stopping = threading.Event()
 
-    def run(self) -> None:
+    def work(self) -> None:
         due = time.monotonic() + self.INTERVAL
-        while not self._is_stopping.wait(self.INTERVAL):
-            self.starved = max(self.starved, time.monotonic() - due)
-            for name, child in self._world.supervisor.children.items():
-                try:
-                    status = Path(f"/proc/{child.pid}/status").read_text()
-                    count = len(list(Path(f"/proc/{child.pid}/fd").iterdir()))
-                except OSError:
-                    continue
-                for line in status.splitlines():
-                    if line.startswith("VmRSS:"):
-                        self.memory[name].append((time.time(), int(line.split()[1]) / 1024))
-                self.descriptors[name] = max(self.descriptors[name], count)
-            due = time.monotonic() + self.INTERVAL
-
-    def stop(self) -> None:
-        self._is_stopping.set()
-        self.join()
+        if self.pause(self.INTERVAL):
+            return
+        self.starved = max(self.starved, time.monotonic() - due)
+        for name, child in self._world.supervisor.children.items():
+            with suppress(OSError):
+                self.memory[name].append((time.time(), child.memory()))
+                self.descriptors[name] = max(self.descriptors[name], child.descriptors())
 
     def check_growth(self, phases: list[Phase]) -> None:
         """Compares what each process has in the quiet phases of the middle and of the end."""

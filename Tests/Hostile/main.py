@@ -5,50 +5,46 @@ Run it with etc/hostile, which builds the programs and sets the environment up.
 
 from __future__ import annotations
 
-import argparse
 import random
-import shutil
 import sys
-import tempfile
 import time
 from collections import Counter
-from pathlib import Path
 
 import attacks
 import phases
-from Harness import processes
-from Harness.connection import Connection
-from Harness.findings import Findings
-from hostility import START_SECONDS, Attackers, Watch
+from Harness import processes, sockets
+from Harness.events import TYPES
 from Harness.invariants import Invariants, load_truth
-from peers import Caller, Pinger, Samples, StableReceiver, Writer
-from phases import Measured, Phase
 from Harness.receivers import Poller, ReliableReceiver, Subscriber
 from Harness.record import LiveRecord, Record
-from Harness.events import TYPES
+from Harness.scenario import Command, Scenario
+from hostility import START_SECONDS, Attackers, Watch
+from peers import Caller, Pinger, Samples, StableReceiver, Writer
+from phases import Measured, Phase
 from world import World
-
-DRAIN_SECONDS = 300
-"""When nobody attacks any more, all must be delivered, archived and discarded within this time."""
 
 LATE = 10
 """Seconds. An event that comes later was not delivered in time, unless the machine itself stood still so long."""
 
 
-class Run:
-    """One run, from the empty databases to the figures."""
+class Run(Scenario):
+    """Attacks, on a pipeline whose peers do nothing wrong."""
 
-    def __init__(self, seed: int, schedule: list[Phase], world: World, findings: Findings):
-        self.seed, self.phases, self.world, self.findings = seed, schedule, world, findings
+    scene: World
+
+    def __init__(self, seed: int, schedule: list[Phase], world: World):
+        super().__init__(world)
+        self.seed, self.phases = seed, schedule
+        findings = self.findings
         self.counts: dict[str, Counter[str]] = {}
 
         def random_of(name: str) -> random.Random:
             return random.Random(f"{seed}/{name}")
 
         ports, wanted = world.ports, set(TYPES)
-        if world.with_keys:
-            Connection.keys = world.keys(world.user)
-        self.writers = [Writer(f"writer_{n}", world.url, random_of(f"writer{n}"), 50, findings) for n in range(2)]
+        if world.keyring is not None:
+            sockets.standard_keys = world.keyring.keys(world.user)
+        self.writers = [Writer(f"writer_{n}", world.settings["EVT_DATABASE_URL"], random_of(f"writer{n}"), 50, findings) for n in range(2)]
         self.callers = [Caller(f"caller_{n}", ports.generator, random_of(f"caller{n}"), 40, findings) for n in range(2)]
         self.pingers = [Pinger("generator", ports.generator, 20, findings), Pinger("pusher", ports.pusher, 20, findings)]
         reliable, filtered, stable, poller = self.reliable = [
@@ -63,20 +59,20 @@ class Run:
             Subscriber(self.subscriber, [ports.live], findings)]
 
     def start(self) -> None:
-        self.world.start()
+        self.scene.start()
         for thread in (*self.receivers, *self.writers, *self.callers, *self.pingers):
             thread.start()
-        self._eventually("a first event everywhere", lambda: all(record.first for record in self.records)
+        self.eventually("a first event everywhere", lambda: all(record.first for record in self.records)
                          and all(client.samples for client in (*self.callers, *self.pingers)))
         for client in (*self.callers, *self.pingers):
             # Some came before those they called.
             client.lost = 0
         for caller in self.callers:
             caller.unreached.clear()
-        self.watch = Watch(self.world)
+        self.watch = Watch(self.scene)
         self.watch.start()
 
-    def attack(self) -> None:
+    def hit(self) -> None:
         """Lets the phases come one after the other."""
         self.findings.begin()
         now = time.time()
@@ -84,58 +80,35 @@ class Run:
             phase.begin, phase.end = now, now + phase.seconds
             now = phase.end
         for phase, following in zip(self.phases, [*self.phases[1:], None]):
-            log = self.world.log_bytes()
+            log = self.scene.log_bytes()
             attackers = None
             if phase.attacks:
-                attackers = Attackers(self.world, phase, self.seed)
+                attackers = Attackers(self.scene, phase, self.seed)
             time.sleep(max(0, phase.end - time.time() - (START_SECONDS if following and following.attacks else 0)))
             if attackers is None:
                 continue
             counts = attackers.finish()
-            counts["log bytes"] = self.world.log_bytes() - log
-            if removed := self.world.remove_strangers():
+            counts["log bytes"] = self.scene.log_bytes() - log
+            if removed := self.scene.remove_strangers():
                 counts["consumers removed"] = removed
             self.counts.setdefault(phase.name, Counter()).update(counts)
             self.findings.say(f"{phase.name}: {', '.join(f'{count} {name}' for name, count in counts.most_common(9))}; "
                               + ", ".join(f"{name} {self.watch.most(name, phase):.0f} MB" for name in self.watch.memory))
 
-    def drain(self) -> None:
-        """Nobody attacks any more: all that was recorded arrives everywhere, and is discarded."""
+    def calm(self) -> None:
         for thread in (*self.writers, *self.callers, *self.pingers):
             thread.stop()
-        self.world.remove_strangers()
-        last = self.world.add_last()
-        begin = time.monotonic()
-        self._eventually("everything confirmed, archived and discarded", lambda: not self._left(last), lambda: self._left(last))
-        self.findings.say(f"all was delivered, archived and discarded {time.monotonic() - begin:.1f} s later")
-
-    def _left(self, last: int) -> list[str]:
-        """What is still to be done."""
-        left = [f"{ident} is at {position} of {last}" for ident, position in self.world.query(
-            "SELECT ident, last_evt_id FROM evt_consumers ORDER BY ident") if position < last]
-        archived = self.world.query_warehouse("SELECT max(last_evt_id) FROM evt_history_positions")[0][0]
-        if archived is None or archived < last:
-            left.append(f"the archive is at {archived}")
-        if count := self.world.query("SELECT count(*) FROM evt_queue")[0][0]:
-            left.append(f"{count} events are not discarded")
-        return left
-
-    def _eventually(self, what: str, condition, explain=lambda: "") -> None:
-        deadline = time.monotonic() + DRAIN_SECONDS
-        while not condition():
-            if time.monotonic() > deadline:
-                return self.findings.violation("stuck", f"not within {DRAIN_SECONDS} s: {what}; {explain()}")
-            time.sleep(0.2)
+        self.scene.remove_strangers()
 
     def check(self) -> None:
         for thread in self.receivers:
             thread.stop()
         self.watch.stop()
-        self.world.supervisor.stop()
+        self.scene.supervisor.stop()
         self.findings.say("processes stopped")
-        self.truth = load_truth(self.world)
+        self.truth = load_truth(self.scene)
         good = {number: event for number, event in self.truth.items() if event.type in TYPES}
-        for_good = Invariants(self.world, good, self.findings)
+        for_good = Invariants(self.scene, good, self.findings)
         for record in self.records:
             for_good.only_committed(record)
         for record in self.reliable:
@@ -143,7 +116,7 @@ class Run:
         for_good.positions(self.reliable)
         for_good.discards()
         for_good.calls(self.callers)
-        Invariants(self.world, self.truth, self.findings).archive()
+        Invariants(self.scene, self.truth, self.findings).archive()
         self._written({event.key: event.id for event in good.values()})
         self.watch.check_growth(self.phases)
         # What the machine has taken from those who are not attacked it has taken from the others as well, at every step.
@@ -186,14 +159,14 @@ class Run:
         details = {name: f"{counts['log bytes'] // 1024} kB" for name, counts in self.counts.items()}
         missed = sum(event.type in self.subscriber.want and number not in self.subscriber.first
                      and self.phases[0].begin < event.recorded < self.phases[-1].end for number, event in self.truth.items())
-        children = self.world.supervisor.children.values()
+        children = self.scene.supervisor.children.values()
         print(f"""
 {len(self.truth)} events, {sum(event.type in TYPES for event in self.truth.values())} of them of good peers
 again: {", ".join(f"{record.name} {record.duplicates}" for record in self.reliable)}; sessions begun: \
 {", ".join(f"{record.name} {record.sessions}" for record in self.reliable[:3])}; the subscriber missed {missed}
 connections lost: {", ".join(f"{client.name} {client.lost}" for client in (*self.callers, *self.pingers))}
 errors told: {", ".join(f"{receiver.name} {receiver.errors}" for receiver in self.receivers[:4] if receiver.errors) or "none"}
-memory: {", ".join(f"{child.name} {child.memory} MB, {self.watch.descriptors[child.name]} descriptors" for child in children)}
+memory: {", ".join(f"{child.name} {child.most_memory:.0f} MB, {self.watch.descriptors[child.name]} descriptors" for child in children)}
 
 Milliseconds. With few processors the attackers, though of the lowest priority, share them with their victims: how much that
 makes shows in "commit", which has nothing to do with what is attacked.
@@ -201,59 +174,29 @@ makes shows in "commit", which has nothing to do with what is attacked.
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="etc/hostile", description="Attacks a well-behaved pipeline in every way, and checks every promise.")
-    parser.add_argument("--seconds", type=float, default=600, help="how long it takes (600); below 60 all attacks come together")
-    parser.add_argument("--seed", type=int, help="of the order and the load; drawn if not given")
-    parser.add_argument("--only", default="", help=f"these attacks only, separated by commas: {', '.join(attacks.KINDS)}")
-    parser.add_argument("--phase", type=float, default=10, help="seconds of quiet, and of each attack (10)")
-    parser.add_argument("--keys", action="store_true", help="with CURVE: strangers attack, and a user with some rights")
-    parser.add_argument("--memory", type=int, default=processes.MEMORY_LIMIT, help="megabytes a process may have (%(default)s)")
-    parser.add_argument("--show", action="store_true", help="print the phases and end")
-    parser.add_argument("--keep", action="store_true", help="keep databases and logs also when all is well")
-    parser.add_argument("--programs", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--postgres", type=Path, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    command = Command("hostile", "Attacks a well-behaved pipeline in every way, and checks every promise. "
+                      "Below 60 seconds all attacks come together.", 600, list(attacks.KINDS), "attacks")
+    add = command.parser.add_argument
+    add("--phase", type=float, default=10, help="seconds of quiet, and of each attack (10)")
+    add("--keys", action="store_true", help="with CURVE: strangers attack, and a user with some rights")
+    add("--memory", type=int, default=processes.MEMORY_LIMIT, help="megabytes a process may have (%(default)s)")
+    arguments = command.parse()
     processes.MEMORY_LIMIT = arguments.memory
-    seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(1_000_000)
-    only = [kind for kind in arguments.only.split(",") if kind]
-    if unknown := set(only) - set(attacks.KINDS):
-        parser.error(f"no such attack: {', '.join(sorted(unknown))}")
-    kinds = only or list(attacks.KINDS)
+    kinds = arguments.kinds or list(attacks.KINDS)
     if arguments.keys:
         chosen = [(kind, "mallory") for kind in kinds] + [(kind, "strangers") for kind in kinds if kind in attacks.OF_STRANGERS]
     else:
         chosen = [(kind, "") for kind in kinds]
-    schedule = phases.draw(seed, arguments.seconds, chosen, arguments.phase, together=arguments.seconds < 60)
+    schedule = phases.draw(arguments.seed, arguments.seconds, chosen, arguments.phase, together=arguments.seconds < 60)
     if arguments.show:
         for phase in schedule:
             print(f"{phase.seconds:5.1f} s  {phase.name}")
         return 0
-    again = (f"etc/hostile --seconds {arguments.seconds:g} --seed {seed} --phase {arguments.phase:g}"
-             + (f" --only {arguments.only}" if only else "") + (" --keys" if arguments.keys else ""))
-    directory = Path(tempfile.mkdtemp(prefix="evt-hostile-", dir="/var/tmp"))
-    directory.chmod(0o755)
-    findings = Findings()
-    findings.say(f"{again}; logs are in {directory}")
-    world = World(directory, arguments.postgres, arguments.programs, findings, with_keys=arguments.keys)
-    try:
-        world.create()
-        run = Run(seed, schedule, world, findings)
-        run.start()
-        run.attack()
-        run.drain()
-        run.check()
-        run.report()
-    finally:
-        world.close()
-    print(f"\nseed {seed}: {findings.count} violations {findings.kinds or ''}")
-    if findings.count == 0 and not arguments.keep:
-        shutil.rmtree(directory)
-    else:
-        print(f"logs are in {directory}; again: {again}")
-    return 0 if findings.count == 0 else 1
+    return command.run(
+        arguments, f" --phase {arguments.phase:g}" + (" --keys" if arguments.keys else ""),
+        lambda directory, findings: World(directory, arguments.postgres, arguments.programs, findings, with_keys=arguments.keys),
+        lambda world: Run(arguments.seed, schedule, world))
 
 
 if __name__ == "__main__":
-    sys.setswitchinterval(0.001)
     sys.exit(main())

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
 
 import psycopg
 
-from Harness.connection import GENERATOR, Connection, Lost
 from Harness.findings import Findings
 from Harness.receivers import ReliableReceiver
+from Harness.sockets import Connection, Lost, local
+from Harness.wire import GEN, PING
+from Harness.worker import Worker
 from Harness.events import TYPES, event_data
 
 PATIENCE = 60
@@ -20,33 +21,23 @@ Samples = list[tuple[float, float]]
 """When something began, and how long it took."""
 
 
-class Steady(threading.Thread):
+class Steady(Worker):
     """Does one thing after the other, so many times a second as far as each takes no longer."""
 
     def __init__(self, name: str, per_second: float, findings: Findings):
-        super().__init__(name=name, daemon=True)
-        self._interval, self._findings = 1 / per_second, findings
-        self._is_stopping = threading.Event()
+        super().__init__(name, findings)
+        self._interval = 1 / per_second
+        self._due = time.monotonic()
         self.samples: Samples = []
 
-    def run(self) -> None:
-        due = time.monotonic()
-        while not self._is_stopping.is_set():
-            try:
-                self.act()
-            except Exception as error:
-                self._findings.violation(self.name, repr(error))
-                self._is_stopping.wait(0.5)
-            # Who was late does not hurry: the next one comes no sooner than usual.
-            due = max(due + self._interval, time.monotonic())
-            self._is_stopping.wait(due - time.monotonic())
+    def work(self) -> None:
+        # Who was late does not hurry: the next one comes no sooner than usual.
+        self._due = max(self._due + self._interval, time.monotonic())
+        if not self.pause(self._due - time.monotonic()):
+            self.act()
 
     def act(self) -> None:
         raise NotImplementedError
-
-    def stop(self) -> None:
-        self._is_stopping.set()
-        self.join(30)
 
 
 class Writer(Steady):
@@ -85,15 +76,15 @@ class Client(Steady):
         rid = f"C{len(self.samples)}"
         try:
             if self._connection is None:
-                self._connection = Connection(self._port)
-            self._connection.send_bytes(f'{{"f":"{function}","p":{parameters},"rid":"{rid}"}}'.encode())
+                self._connection = Connection(local(self._port))
+            self._connection.send(f'{{"f":"{function}","p":{parameters},"rid":"{rid}"}}')
             answer = self._connection.answer(rid, PATIENCE)
         except Lost:
             self._forget()
             return None
         self.samples.append((begin, time.time() - begin))
         if answer is None:
-            self._findings.violation("unanswered", f"{self.name}: {function} within {PATIENCE} s")
+            self.findings.violation("unanswered", f"{self.name}: {function} within {PATIENCE} s")
             self._forget()
         return answer
 
@@ -119,7 +110,7 @@ class Caller(Client):
         self._number += 1
         key = f"{self.name}-{self._number}"
         event = f'{{"type":"{self._draw.choice(TYPES)}","data":{event_data(self._draw, key)}}}'
-        answer = self.exchange(f"{GENERATOR}:addEvent", event)
+        answer = self.exchange(f"{GEN}:addEvent", event)
         if answer is not None and "r" in answer:
             self.answered[key] = int(answer["r"])
         elif answer is not None:
@@ -127,16 +118,16 @@ class Caller(Client):
             if "the database cannot be reached" in self.refused[key]:
                 self.unreached.append(self.refused[key])
             else:
-                self._findings.violation("refused", f"{self.name}: {self.refused[key]}")
+                self.findings.violation("refused", f"{self.name}: {self.refused[key]}")
 
 
 class Pinger(Client):
     """Shows how long a process takes to answer what needs no database."""
 
     def act(self) -> None:
-        answer = self.exchange("futoin.ping:1.0:ping", '{"echo":1}')
+        answer = self.exchange(f"{PING}:ping", '{"echo":1}')
         if answer is not None and answer.get("r") != {"echo": 1}:
-            self._findings.violation("ping", f"{self.name} got {answer}")
+            self.findings.violation("ping", f"{self.name} got {answer}")
 
 
 class StableReceiver(ReliableReceiver):

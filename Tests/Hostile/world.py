@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-import zmq.auth
-
-from Harness.postgres import Server, free_port
-from Harness.connection import Keys
 from Harness.findings import Findings
-from Harness.truth import ACTIVE_SQL, WAREHOUSE_SQL
-from Harness.processes import Child, Supervisor, clean_environment
+from Harness.keys import Keyring
+from Harness.postgres import Server, free_port
+from Harness.scene import Scene
+from Harness.sockets import local
 
 CONSUMERS = ["RELIABLE", "FILTERED", "STABLE", "POLLER", "ARCHIVER"]
 HOSTILE = "MALLORY"
@@ -33,111 +30,56 @@ class Ports:
     live: int
 
 
-class World:
+class World(Scene):
     """Everything that is attacked."""
 
     def __init__(self, directory: Path, postgres: Path, programs: Path, findings: Findings, *, with_keys: bool):
-        self.directory, self.findings, self.with_keys = directory, findings, with_keys
-        self._programs = programs
-        self._server = Server("postgres", directory / "postgres", postgres)
+        self.active = self.warehouse = Server("postgres", directory / "postgres", postgres)
         self.ports = Ports(free_port(), free_port(), free_port())
         self.user = "good" if with_keys else "local"
-        self.url, self._archive_url = (
-            f"postgresql://postgres@127.0.0.1:{self._server.port}/{name}" for name in ("evt", "evt_archive"))
         archiver = "good:ARCHIVER" if with_keys else "ARCHIVER"
-        self._settings = {**SETTINGS, "EVT_DATABASE_URL": self.url, "EVT_ARCHIVE_URL": self._archive_url,
-                          "EVT_ARCHIVER_COMPONENT": archiver, "EVT_DISCARD_REQUIRE": archiver}
-        self.supervisor: Supervisor | None = None
+        super().__init__(directory, programs, findings, {
+            **SETTINGS, "EVT_DATABASE_URL": self._url("evt"), "EVT_ARCHIVE_URL": self._url("evt_archive"),
+            "EVT_ARCHIVER_COMPONENT": archiver, "EVT_DISCARD_REQUIRE": archiver})
+        self.keyring = Keyring(programs / "evt", directory) if with_keys else None
 
-    # Keys
-
-    def _secret_file(self, name: str) -> Path:
-        return self.directory / f"{name}.key_secret"
-
-    def keys(self, name: str, server: str = "server") -> Keys:
-        public, secret = zmq.auth.load_certificate(self._secret_file(name))
-        return Keys(zmq.auth.load_certificate(self._secret_file(server))[0], public, secret)
-
-    def _make_keys(self) -> None:
-        # Nobody has heard of the stranger, and the impostor's is not the server's.
-        for name in ("server", self.user, HOSTILE.lower(), "stranger", "impostor"):
-            self.evt("keygen", name, "--directory", str(self.directory))
-        good, hostile = (self.keys(name).public.decode() for name in (self.user, HOSTILE.lower()))
-        (self.directory / "authorized_keys").write_text(
-            f"{self.user} {good} gen poll push live\n"
-            f"{HOSTILE.lower()} {hostile} gen poll push live components={HOSTILE} types={HOSTILE}\n")
-
-    def _key_settings(self, role: str) -> dict[str, str]:
-        if not self.with_keys:
-            return {}
-        if role == "archiver":
-            return {"EVT_CURVE_KEY": str(self._secret_file(self.user)), "EVT_SERVER_KEY": self.keys("server").server.decode()}
-        return {"EVT_CURVE_KEY": str(self._secret_file("server")),
-                "EVT_AUTHORIZED_KEYS": str(self.directory / "authorized_keys")}
-
-    # Start
+    def _url(self, database: str, role: str | None = None) -> str:
+        return self.url([("127.0.0.1", self.active.port)], database, role)
 
     def create(self) -> None:
-        """Makes the databases."""
-        self._server.create()
-        self._server.start()
-        self._server.run("CREATE DATABASE evt")
-        self._server.run("CREATE DATABASE evt_archive")
-        self.evt("migrate")
-        self._server.run(ACTIVE_SQL, "evt")
-        self._server.run(WAREHOUSE_SQL, "evt_archive")
-        if self.with_keys:
-            self._make_keys()
-        for name in CONSUMERS:
-            self.evt("consumers", "register", f"{self.user}:{name}")
+        self.active.create()
+        self.active.start()
+        self.create_databases()
+        if self.keyring is not None:
+            mallory = HOSTILE.lower()
+            self.keyring.authorize(
+                self.keyring.line(self.user, "gen poll push live"),
+                self.keyring.line(mallory, f"gen poll push live components={HOSTILE} types={HOSTILE}"))
+            # Nobody has heard of the stranger, and the impostor's is not the server's.
+            for name in ("stranger", "impostor"):
+                self.keyring.make(name)
+        self.register(*(f"{self.user}:{name}" for name in CONSUMERS))
 
     def start(self) -> None:
-        self.supervisor = Supervisor([self._child(role) for role in ("generator", "pusher", "archiver", "discarder")])
-        self.supervisor.start()
+        self.start_children([self.child(role, {
+            "EVT_DATABASE_URL": self._url("evt", role), "EVT_ARCHIVE_URL": self._url("evt_archive", role),
+            "EVT_PUSHER_CONNECT": local(self.ports.pusher), "EVT_GENERATOR_BIND": local(self.ports.generator),
+            "EVT_PUSHER_BIND": local(self.ports.pusher), "EVT_LIVE_BIND": local(self.ports.live), **self._keys_of(role)})
+            for role in ("generator", "pusher", "archiver", "discarder")])
 
-    def _child(self, role: str) -> Child:
-        settings = {**self._settings, "EVT_PUSHER_CONNECT": f"tcp://127.0.0.1:{self.ports.pusher}",
-                    "EVT_GENERATOR_BIND": f"tcp://127.0.0.1:{self.ports.generator}",
-                    "EVT_PUSHER_BIND": f"tcp://127.0.0.1:{self.ports.pusher}",
-                    "EVT_LIVE_BIND": f"tcp://127.0.0.1:{self.ports.live}", "EVT_METRICS_BIND": "",
-                    **self._key_settings(role)}
-        return Child(role, [f"{self._programs}/evt-{role}"], settings, self.directory / f"{role}.log", self.findings)
+    def _keys_of(self, role: str) -> dict[str, str]:
+        if self.keyring is None:
+            return {}
+        return self.keyring.client_settings(self.user) if role == "archiver" else self.keyring.settings
 
     def log_bytes(self) -> int:
         return sum(child.log.stat().st_size for child in self.supervisor.children.values() if child.log.exists())
 
-    # Use
-
-    def evt(self, *arguments: str, check: bool = True) -> str:
-        """What the operator's command prints."""
-        done = subprocess.run([f"{self._programs}/evt", *arguments], env=clean_environment(self._settings), text=True,
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
-        if check and done.returncode != 0:
-            raise RuntimeError(f"evt {' '.join(arguments)}: {done.stdout[-1000:]}")
-        return done.stdout
-
-    def query(self, sql: str) -> list[tuple]:
-        """Rows of the active database."""
-        with self._server.connect("evt") as connection:
-            return connection.execute(sql).fetchall()
-
-    def query_warehouse(self, sql: str) -> list[tuple]:
-        with self._server.connect("evt_archive") as connection:
-            return connection.execute(sql).fetchall()
-
     def remove_strangers(self) -> int:
         """What an operator does about consumers that nobody should have registered: they keep events for ever."""
         names = ", ".join(f"'{self.user}:{name}'" for name in CONSUMERS)
-        with self._server.connect("evt") as connection:
+        with self.active.connect("evt") as connection:
             return connection.execute(f"DELETE FROM evt_consumers WHERE ident NOT IN ({names})").rowcount
 
-    def add_last(self) -> int:
-        """Records one more event, which everybody wants, and returns its id."""
-        with self._server.connect("evt") as connection:
-            return connection.execute("""SELECT evt_add('ALPHA', '{"k":"last"}')""").fetchone()[0]
-
-    def close(self) -> None:
-        """Whatever still runs ends."""
-        if self.supervisor is not None:
-            self.supervisor.kill()
-        self._server.stop()
+    def stop_servers(self) -> None:
+        self.active.stop()

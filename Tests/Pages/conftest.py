@@ -1,6 +1,6 @@
 """The pages for people say what is so: their commands run, their snippets compile, their links and names lead somewhere.
 
-Run these tests with etc/test, as those of Tests/Conformance, whose databases they share.
+Run these tests with etc/test.
 """
 
 from __future__ import annotations
@@ -8,40 +8,20 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("Harness")
-
-from Harness.database import Cluster  # noqa: E402
-from Harness.expect import eventually  # noqa: E402
-from Harness.pipeline import environment, free_endpoint  # noqa: E402
-from pages import ROOT, Block  # noqa: E402
+from Harness.database import Cluster
+from Harness.processes import environment
+from Harness.sockets import free_endpoint
+from Harness.waiting import eventually
+from pages import ROOT, Block
 
 PROCESSES = ("evt-generator", "evt-pusher", "evt-archiver", "evt-discarder")
 ROLES = ("my_app", "my_pusher")
 """Login roles that the pages make."""
-
-
-def _given(variable: str) -> str:
-    value = os.environ.get(variable, "")
-    if not value:
-        pytest.exit(f"{variable} is not set: run these tests with etc/test", returncode=2)
-    return value
-
-
-@pytest.fixture(scope="session")
-def binaries() -> Path:
-    """The directory of the built programs."""
-    return Path(_given("EVT_TEST_BIN"))
-
-
-@pytest.fixture(scope="session")
-def cluster():
-    cluster = Cluster(_given("EVT_TEST_POSTGRES"))
-    yield cluster
-    cluster.close()
 
 
 class Pipeline:
@@ -59,7 +39,7 @@ class Pipeline:
             "EVT_DISCARD_REQUIRE": "ARCHIVER", "PIPELINE": str(directory),
             "EVT_METRICS_CONNECT": ",".join(self.adapted(f"127.0.0.1:957{index}") for index in range(4)),
             # What a page names is in its place: our programs, Python with ZeroMQ, a systemctl that knows these processes.
-            "PATH": ":".join(map(str, [directory / "bin", binaries, Path(_given("EVT_TEST_PYTHON")).parent, os.environ["PATH"]]))})
+            "PATH": ":".join(map(str, [directory / "bin", binaries, Path(sys.executable).parent, os.environ["PATH"]]))})
         (directory / "bin").mkdir()
         (directory / "bin/systemctl").symlink_to(ROOT / "Tests/Pages/systemctl")
         (directory / "etc").symlink_to(ROOT / "etc")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
 import sys
 from pathlib import Path
 from xmlrpc.client import ServerProxy
 
 from supervisor.xmlrpc import SupervisorTransport
 
-from Harness.expect import eventually
+from Harness.processes import Process
+from Harness.waiting import eventually
 from files import SUPERVISOR, adapted, user
-from Harness.pipeline import environment
 
 
 class Supervised:
@@ -33,10 +31,7 @@ class Supervised:
             "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface\n"
             f"[include]\nfiles={programs}\n")
         self.log = directory / "supervisord.out"
-        with self.log.open("wb") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "supervisor.supervisord", "-c", configuration], env=environment({}),
-                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        self._process = Process([sys.executable, "-m", "supervisor.supervisord", "-c", configuration], {}, self.log).start()
         self._socket = socket
 
     def _call(self, method: str, *arguments):
@@ -48,7 +43,7 @@ class Supervised:
         eventually(self._all_run, "all run", timeout=60)
 
     def _all_run(self) -> bool:
-        assert self._process.poll() is None, f"supervisord ended\n{self.tails()}"
+        assert self._process.is_running(), f"supervisord ended\n{self.tails()}"
         try:
             return self.all_are("RUNNING")
         except OSError:
@@ -78,9 +73,7 @@ class Supervised:
 
     def close(self) -> int:
         """Stops supervisord and with it the programs, and returns its exit status."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(60)
+        return self._process.stop() if self._process.is_running() else self._process.status
 
     def tails(self) -> str:
         return "\n".join([self.log.read_text()[-2000:], *(file.read_text()[-2000:] for file in self.logs.iterdir())])

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import signal
-import subprocess
 
 import pytest
 
-from Harness.expect import eventually
+from Harness.processes import Process, run
+from Harness.waiting import eventually
 from files import LOGROTATE, adapted, group, user
-from Harness.pipeline import environment
 
 
 @pytest.fixture
@@ -29,22 +27,16 @@ def rotate(log, tmp_path):
     program = shutil.which("logrotate") or "/usr/sbin/logrotate"
 
     def rotate() -> None:
-        done = subprocess.run([program, "--force", "--state", tmp_path / "state", configuration], stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, encoding="utf-8", timeout=60)
-        assert (done.returncode, done.stdout) == (0, "")
+        assert run(program, "--force", "--state", tmp_path / "state", configuration) == ""
     return rotate
 
 
 @pytest.fixture
-def generator(binaries, settings, log):
+def generator(pipeline, log):
     """A generator whose log is redirected as etc/docs/operating.md says: >>log 2>&1."""
-    with log.open("ab") as output:
-        process = subprocess.Popen([binaries / "evt-generator"], env=environment(settings), stdin=subprocess.DEVNULL,
-                                   stdout=output, stderr=subprocess.STDOUT)
+    process = Process([pipeline.programs / "evt-generator"], pipeline.settings, log).start()
     yield process
-    if process.poll() is None:
-        process.kill()
-    process.wait()
+    process.kill()
 
 
 def test_what_a_process_says_after_a_rotation_is_in_the_new_log(generator, log, rotate):
@@ -54,8 +46,7 @@ def test_what_a_process_says_after_a_rotation_is_in_the_new_log(generator, log, 
     rotate()
     assert log.with_name("eventstream.log.1").read_bytes() == before
     assert log.read_bytes() == b""
-    generator.send_signal(signal.SIGTERM)
-    assert generator.wait(60) == 0
+    assert generator.stop() == 0
     after = log.read_bytes()
     # A stop that takes too long is given up, on a busy machine as well.
     assert after.endswith((b"stopped\n", b"the stop took too long; ending now\n")) and b"\0" not in after

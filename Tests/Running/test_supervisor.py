@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from Harness.expect import eventually
+from Harness.waiting import eventually
 from files import PROGRAMS
 from supervised import Supervised
 
