@@ -8,7 +8,7 @@ import zmq
 from Harness.database import add_sql
 from Harness.sockets import new_socket
 from Harness.waiting import eventually
-from Harness.wire import GEN, NoMessage
+from Harness.wire import GEN, NoMessage, Subscriber
 
 
 def test_an_event_is_two_frames_the_type_and_the_event(stream, source, subscribe, event_type):
@@ -117,10 +117,8 @@ def test_a_slow_subscriber_is_noticed_by_nobody(stream, source, subscribe, peer,
 def test_a_subscriber_that_comes_and_goes_disturbs_nobody(stream, source, subscribe, event_type):
     staying = subscribe(stream, source, event_type)
     for _ in range(20):
-        passing = new_socket(zmq.SUB)
-        passing.setsockopt(zmq.SUBSCRIBE, b"")
-        passing.connect(stream.pusher.live)
+        passing = Subscriber(stream.pusher.live, "")
         source.add_event(event_type)
-        passing.close(linger=0)
+        passing.close()
     event_id = source.add_event(event_type)
     eventually(lambda: staying.next_event()["id"] == event_id, "the last event comes through")

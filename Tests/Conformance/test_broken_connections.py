@@ -1,4 +1,4 @@
-"""Connections that break while much of what they sent is still waiting: nobody but them may be hurt (section 2)."""
+"""Connections at the lowest layer: those that break or never end hurt nobody (section 2), and all are probed (section 1)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import zmq
 
 from Harness.sockets import tcp_port
-from Harness.waiting import eventually
+from Harness.waiting import PATIENCE, eventually
 from Harness.wire import PING
 from Harness.zmtp import greeting, ready, shaken_hands
 
@@ -86,3 +86,22 @@ def test_a_routing_id_longer_than_there_are_is_cut(stream, connect):
     raw.close()
     assert b"echo" not in received
     assert connect(stream.pusher.endpoint).ping() == {"echo": 1}
+
+
+def next_ping(raw: socket.socket) -> int:
+    """The time to live that the next PING carries (ZMTP 3.1, RFC 37), in tenths of a second."""
+    raw.settimeout(PATIENCE)
+    received = b""
+    while (at := received.find(b"\x04PING")) < 0 or len(received) < at + 7:
+        data = raw.recv(4096)
+        assert data, "the server hung up"
+        received += data
+    return struct.unpack(">H", received[at + 5:at + 7])[0]
+
+
+def test_a_probe_tells_every_peer_when_to_give_up(stream):
+    servers = {stream.generator.endpoint: b"DEALER", stream.pusher.endpoint: b"DEALER", stream.pusher.live: b"SUB"}
+    connections = [shaken_hands(tcp_port(endpoint), kind) for endpoint, kind in servers.items()]
+    assert [next_ping(raw) for raw in connections] == [150] * 3
+    for raw in connections:
+        raw.close()

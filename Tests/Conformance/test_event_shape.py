@@ -44,14 +44,6 @@ def test_a_precise_event_has_the_microseconds_too(source, peer, consumer, event_
     assert type(event["us"]) is int and 0 <= event["us"] <= 999999
 
 
-def test_a_broadcast_event_has_exactly_id_type_data_and_ts(stream, source, subscribe, event_type):
-    subscriber = subscribe(stream, source, event_type)
-    event_id = source.add_event(event_type, None)
-    event = subscriber.next_event()
-    assert set(event) == {"id", "type", "data", "ts"}
-    assert (event["id"], event["data"]) == (event_id, None)
-
-
 @pytest.mark.parametrize("precise", ["true", 1, [], {}], ids=json.dumps)
 def test_precise_must_be_a_boolean(peer, consumer, precise):
     with refused("InvalidRequest"):

@@ -2,8 +2,7 @@
 
 import pytest
 
-from Harness.expect import refused
-from Harness.wire import Peer
+from Harness.expect import comes_next, refused
 
 SERVED = [
     ("generator", "futoin.evt.gen", "1.0"),
@@ -109,11 +108,6 @@ def test_push_inherits_the_functions_of_poll(source, peer, component, event_type
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-def test_a_session_can_be_asked_for_in_either_version(source, peer, consumer, event_type, version):
-    assert receives(peer, consumer, f"futoin.evt.push:{version}:readyToReceive", source, event_type)
-
-
-def receives(peer: Peer, consumer: str, function: str, source: Peer, event_type: str) -> bool:
-    assert peer.call(function, component=consumer, want=[event_type]) is True
-    event_id = source.add_event(event_type)
-    return [event["id"] for event in peer.receive_events(1)] == [event_id]
+def test_a_session_can_be_asked_for_in_either_version(source, peer, either, event_type, version):
+    assert peer.call(f"futoin.evt.push:{version}:readyToReceive", component=either, want=[event_type]) is True
+    comes_next(source, peer, event_type)

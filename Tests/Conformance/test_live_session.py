@@ -14,11 +14,6 @@ def test_no_registration_is_needed_and_nothing_is_stored(stream, source, peer, e
     assert stream.database.value("SELECT count(*) FROM evt_consumers WHERE ident LIKE '%LIVE%'") == "0"
 
 
-def test_a_live_session_can_be_asked_for_in_version_1_0(source, peer, event_type):
-    assert peer.call("futoin.evt.push:1.0:readyToReceive", component="LIVE", want=[event_type]) is True
-    comes_next(source, peer, event_type)
-
-
 def test_only_events_committed_after_the_call_come(source, peer, event_type):
     for _ in range(5):
         source.add_event(event_type)

@@ -31,7 +31,7 @@ def test_the_interfaces_share_their_consumers(source, peer, component, event_typ
     event_id = source.add_event(event_type)
     assert [event["id"] for event in peer.poll(component, want=[event_type])] == [event_id]
     assert peer.ready(component, [event_type]) is True
-    assert [event["id"] for event in peer.receive_events(1)] == [event_id]
+    assert peer.receive_until(event_id) == [event_id]
 
 
 def test_a_consumer_belongs_to_the_user_and_not_to_the_connection(stream, source, connect, consumer, event_type):
@@ -68,14 +68,10 @@ def test_live_cannot_be_registered(stream, peer, interface):
     assert stream.database.value("SELECT count(*) FROM evt_consumers WHERE ident LIKE '%LIVE%'") == "0"
 
 
-def test_an_unknown_consumer_cannot_poll(peer, component):
-    with refused("NotRegistered"):
-        peer.poll(component)
-
-
-def test_an_unknown_consumer_cannot_have_a_session(peer, component):
-    with refused("NotRegistered"):
-        peer.ready(component)
+def test_an_unknown_consumer_can_neither_poll_nor_have_a_session(peer, component):
+    for call in (peer.poll, peer.ready):
+        with refused("NotRegistered"):
+            call(component)
 
 
 def test_a_consumer_can_start_once_it_is_registered(source, peer, component, event_type):

@@ -7,8 +7,8 @@ from contextlib import suppress
 import pytest
 import zmq
 
-from Harness.expect import refused
-from Harness.waiting import QUIET, eventually
+from Harness.expect import broadcast_reaches, refused
+from Harness.waiting import QUIET
 from Harness.wire import Peer, Subscriber
 
 USERS = {"guest": "gen poll push live"}
@@ -47,7 +47,7 @@ def test_a_revoked_user_is_cut_off(stream, join, listen, authorize, source, gues
     writer = join("guest", stream.generator.endpoint)
     writer.add_event("SOME")
     subscriber = listen("guest", "")
-    eventually(lambda: source.add_event("SOME") and subscriber.socket.poll(100), "the subscription")
+    broadcast_reaches(source, "SOME", subscriber)
     guest.receive_events(1)
     live.receive_events(1)
     authorize()
@@ -82,8 +82,7 @@ def test_others_notice_nothing_of_a_revocation(authorize, source, peer, componen
     peer.register(component)
     peer.ready(component)
     first = source.add_event("SOME")
-    while first not in [event["id"] for event in peer.receive_events(1)]:
-        pass
+    peer.receive_until(first)
     authorize()
     second = source.add_event("SOME")
     events = peer.receive_events(1)
@@ -98,9 +97,7 @@ def test_rights_that_are_narrowed_hold_for_what_is_open(keyring, join, authorize
     hidden, shown = source.add_event("HIDDEN", "hidden"), source.add_event("SHOWN")
     again = join("guest")
     again.ready(component)
-    seen: list[str] = []
-    while shown not in seen:
-        seen += [event["id"] for event in again.receive_events(1)]
+    again.receive_until(shown)
     guest.groups_within(QUIET)
     for peer in (guest, again):
         assert not any(f'"{hidden}"' in message.text and "HIDDEN" in message.text for message in peer.received)

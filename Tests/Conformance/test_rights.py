@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
-from Harness.expect import refused
-from Harness.waiting import QUIET, eventually
+from Harness.expect import broadcast_reaches, refused
+from Harness.waiting import QUIET, eventually, throughout
 from Harness.wire import GEN, Peer, Subscriber
 
 USERS = {
@@ -137,9 +135,7 @@ def test_sessions_show_only_types_the_user_may_see(join, record, component, kind
         peer.register(component)
     peer.ready(component if kind == "reliable" else "LIVE", want)
     ids = record()
-    seen: list[str] = []
-    while ids[-1] not in seen:
-        seen += [event["id"] for event in peer.receive_events(1)]
+    seen = peer.receive_until(ids[-1])
     assert [i for i in seen if i in ids] == ids
     record()
     peer.groups_within(QUIET)
@@ -186,11 +182,7 @@ def test_subscribers_get_only_types_their_user_may_see(source, listen, record, p
     # The other way round: somebody who may see all, so that it is known when everything has been broadcast.
     everything = listen("local", "")
     subscriber = listen("order", *prefixes)
-
-    def probe() -> bool:
-        source.add_event("PLAIN")
-        return subscriber.socket.poll(100) and everything.socket.poll(100)
-    eventually(probe, "subscriptions")
+    broadcast_reaches(source, "PLAIN", subscriber, everything)
     for _ in range(5):
         record()
     # The first hidden event that begins like a shown one costs a connection: there may be a moment without events.
@@ -215,12 +207,9 @@ def test_without_the_right_live_there_is_no_broadcast(source, listen):
     entitled = listen("alive", "")
     others = [listen(user, "") for user in ("pushed", "powerless", "generator")]
     for _ in range(3):
-        while not entitled.socket.poll(100):
-            source.add_event("SOME")
+        broadcast_reaches(source, "SOME", entitled)
         entitled.next_event()
-    time.sleep(QUIET)
-    for subscriber in others:
-        assert not subscriber.socket.poll(0)
+    throughout(lambda: not any(subscriber.socket.poll(0) for subscriber in others), "no broadcast for the others")
 
 
 def test_a_hidden_type_that_begins_like_a_shown_one_is_not_sent_the_first_time_either(stream, source, listen):
@@ -228,18 +217,12 @@ def test_a_hidden_type_that_begins_like_a_shown_one_is_not_sent_the_first_time_e
     # Earlier tests have shown this pusher hidden types that begin with both shown ones; a new one knows none.
     fresh = stream.start_pusher()
     newcomer = listen("order", "REFUND", to=fresh.live)
-
-    def probe() -> bool:
-        source.add_event("REFUND")
-        return bool(newcomer.socket.poll(100))
-    eventually(probe, "the subscription")
+    broadcast_reaches(source, "REFUND", newcomer)
     everything = listen("local", "", to=fresh.live)
-    while not everything.socket.poll(50):
-        source.add_event("REFUND")
+    broadcast_reaches(source, "REFUND", everything)
     last = source.add_event("REFUNDED", "hidden")
     frames_until(everything, lambda frame: f'"id":"{last}"'.encode() in frame[1], "the hidden event, for those who may see it")
-    time.sleep(QUIET)
-    while newcomer.socket.poll(0):
+    while newcomer.socket.poll(int(QUIET * 1000)):
         topic, payload = newcomer.next_frames()
         assert topic == b"REFUND" and b"REFUNDED" not in payload
     fresh.process.stop()

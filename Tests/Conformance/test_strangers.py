@@ -8,9 +8,10 @@ import time
 import pytest
 import zmq
 
+from Harness.expect import broadcast_reaches
 from Harness.keys import Keys, NoKeys
 from Harness.sockets import tcp_port
-from Harness.waiting import QUIET, eventually
+from Harness.waiting import QUIET
 from Harness.wire import GEN, PING, Peer, Subscriber
 
 USERS: dict[str, str] = {}
@@ -49,11 +50,7 @@ def test_a_stranger_gets_no_answer(stream, keyring, connect, source, process, st
 def test_a_stranger_gets_no_broadcast(stream, keyring, opened, source, stranger):
     entitled, peer = Subscriber(stream.pusher.live, ""), Subscriber(stream.pusher.live, "", keys=stranger(keyring))
     opened.extend([entitled, peer])
-
-    def probe() -> bool:
-        source.add_event("SOME")
-        return bool(entitled.socket.poll(100))
-    eventually(probe, "the broadcast")
+    broadcast_reaches(source, "SOME", entitled)
     source.add_event("SOME")
     entitled.next_event()
     assert not peer.socket.poll(QUIET * 1000)

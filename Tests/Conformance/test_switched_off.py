@@ -14,13 +14,11 @@ def pushers(stream):
 
 @pytest.fixture
 def without_reliable(pushers, connect):
-    """A peer of the pusher that offers no reliable delivery."""
     return connect(pushers["RELIABLE"].endpoint)
 
 
 @pytest.fixture
 def without_polling(pushers, connect):
-    """A peer of the pusher that offers no polling."""
     return connect(pushers["POLLING"].endpoint)
 
 

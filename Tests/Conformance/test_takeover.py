@@ -21,9 +21,7 @@ def test_a_routing_id_in_use_stays_with_its_connection(join, source, component):
     thief = join("thief", routing_id=b"stable")
     thief.request("futoin.ping:1.0:ping", {"echo": 1})
     ids = [source.add_event("SOME", number) for number in range(20)]
-    seen: list[str] = []
-    while ids[-1] not in seen:
-        seen += [event["id"] for event in victim.receive_events(1)]
+    seen = victim.receive_until(ids[-1])
     assert [i for i in seen if i in ids] == ids
     assert not thief.groups_within(QUIET)
 
@@ -77,9 +75,7 @@ def test_the_same_user_keeps_its_session_over_a_reconnect(join, source, componen
     again = join("victim", routing_id=b"faithful")
     arrive(again)
     last = source.add_event("SOME", 2)
-    seen: list[str] = []
-    while last not in seen:
-        seen += [event["id"] for event in again.receive_events(1)]
+    again.receive_until(last)
 
 
 def test_one_user_cannot_take_anothers_consumer(join, component):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from Harness.waiting import eventually
-from Harness.wire import CallError, Group, Peer
+from Harness.wire import CallError, Group, Peer, Subscriber
 
 
 @contextmanager
@@ -51,6 +51,12 @@ def begins_anew(receiver: Peer, count: int) -> list[int]:
     while len(ids) < count:
         ids += [int(event["id"]) for event in receiver.receive_events(1)]
     return ids
+
+
+def broadcast_reaches(source: Peer, event_type: str, *subscribers: Subscriber) -> None:
+    """Records events until each of the subscribers has one waiting."""
+    eventually(lambda: source.add_event(event_type) and all(each.socket.poll(100) for each in subscribers),
+               "the broadcast reaches the subscribers", every=0)
 
 
 def separate_groups(source: Peer, receiver: Peer, event_type: str, count: int) -> list[Group]:

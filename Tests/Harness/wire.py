@@ -186,6 +186,13 @@ class Peer(Dealer):
             events += group.events
         return events
 
+    def receive_until(self, event_id: str) -> list[str]:
+        """Accepts groups until this event has come, and returns the ids of all events."""
+        ids: list[str] = []
+        while event_id not in ids:
+            ids += [event["id"] for event in self.receive_events(1)]
+        return ids
+
     # The calls of the protocol, each waiting for its answer
 
     def call(self, function: str, **params):

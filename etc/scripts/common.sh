@@ -91,6 +91,14 @@ build_release() {
     release=$(swift build -c release --show-bin-path)
 }
 
+# scenario NAME [ARGUMENT …]: runs Tests/NAME on the release programs and PostgreSQL servers of its own.
+scenario() {
+    install_packages
+    install_python -r Tests/requirements.txt
+    build_release evt evt-generator evt-pusher evt-archiver evt-discarder
+    exec "$python" "Tests/$1/main.py" --postgres "$pg_bin" --programs "$release" "${@:2}"
+}
+
 # PostgreSQL refuses to run as root.
 as_postgres() {
     # Descriptor 9 may be a lock of the script's; a server must not keep it.
