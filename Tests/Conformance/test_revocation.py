@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 import zmq
 
-from Harness.expect import broadcast_reaches, refused
+from Harness.expect import be_heard, broadcast_reaches, refused
 from Harness.waiting import QUIET
 from Harness.wire import Peer, Subscriber
 
@@ -75,6 +75,7 @@ def test_a_user_whose_key_comes_back_is_served_again(keyring, join, authorize, g
     authorize()
     authorize(keyring.line("guest", "gen poll push live"))
     again = join("guest")
+    be_heard(again)
     assert again.ready(component) is True
 
 
@@ -96,6 +97,7 @@ def test_rights_that_are_narrowed_hold_for_what_is_open(keyring, join, authorize
     authorize(keyring.line("guest", "poll push types=SHOWN"))
     hidden, shown = source.add_event("HIDDEN", "hidden"), source.add_event("SHOWN")
     again = join("guest")
+    be_heard(again)
     again.ready(component)
     again.receive_until(shown)
     guest.groups_within(QUIET)
@@ -109,6 +111,7 @@ def test_keys_are_rotated_without_a_gap(keyring, join, authorize, guest, compone
     authorize(keyring.line("guest", "gen poll push live"), keyring.line("guest", "gen poll push live", key="guest-2"))
     assert guest.ping() == {"echo": 1}
     renewed = join("guest-2")
+    be_heard(renewed)
     assert renewed.poll(component) is not None
     authorize(keyring.line("guest", "gen poll push live", key="guest-2"))
     assert renewed.ping() == {"echo": 1}
@@ -137,7 +140,11 @@ def test_a_bad_line_is_named_and_the_file_refused_as_a_whole(stream, keyring, jo
 
 def test_a_right_that_is_added_holds_for_a_new_connection(keyring, join, authorize, component):
     authorize(keyring.line("guest", ""))
+    powerless = join("guest")
+    be_heard(powerless)
     with refused("Unauthorized"):
-        join("guest").register(component)
+        powerless.register(component)
     authorize(keyring.line("guest", "poll"))
-    join("guest").register(component)
+    entitled = join("guest")
+    be_heard(entitled)
+    entitled.register(component)

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from Harness.expect import ready_when_free, refused
-from Harness.waiting import QUIET, eventually
-from Harness.wire import Peer
+from Harness.expect import be_heard, ready_when_free, refused
+from Harness.waiting import QUIET
 
 USERS = {"victim": "poll push live", "thief": "poll push live"}
-
-
-def arrive(peer: Peer) -> None:
-    """Calls until there is an answer: a connection that comes before the end of the one that has its routing id is not heard."""
-    eventually(peer.is_served, "the routing id")
 
 
 def test_a_routing_id_in_use_stays_with_its_connection(join, source, component):
@@ -38,7 +32,7 @@ def test_a_routing_id_that_is_free_again_brings_no_session_with_it(join, source,
     victim.close()
     # Within the victim's lease. What is not confirmed would be sent again to whoever the session is taken for.
     thief = join("thief", routing_id=b"left")
-    arrive(thief)
+    be_heard(thief)
     with refused("NotRegistered"):
         thief.ready(component)
     thief.accept(group)
@@ -73,7 +67,7 @@ def test_the_same_user_keeps_its_session_over_a_reconnect(join, source, componen
     victim.receive_events(1)
     victim.close()
     again = join("victim", routing_id=b"faithful")
-    arrive(again)
+    be_heard(again)
     last = source.add_event("SOME", 2)
     again.receive_until(last)
 

@@ -33,6 +33,12 @@ def ready_when_free(peer: Peer, component: str, want: list[str] | None = None) -
     eventually(try_it, f"a session for {component}")
 
 
+def be_heard(peer: Peer) -> None:
+    """Calls until there is an answer. A connection that comes before the end of the one that has its routing id is not heard; one
+    that has said nothing when somebody else's has been closed may be cut, and on a busy machine its first call with it."""
+    eventually(peer.is_served, "an answer")
+
+
 def comes_next(source: Peer, receiver: Peer, event_type: str, data=None, *, seq: int | None = None) -> int:
     """Records an event, which must be all there is in the next group; accepts it, and returns its id."""
     event_id = int(source.add_event(event_type, data))
