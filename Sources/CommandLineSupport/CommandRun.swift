@@ -59,7 +59,7 @@ public func outputFailed(_ reason: Int32, _ code: Int32 = 0) -> Never {
 private func words<Command: AsyncParsableCommand>(of error: any Error, in type: Command.Type) -> String {
     switch error {
     // Written by servers, and those who use them.
-    case is FutoInError: "Error: " + SafeText.line("\(error)")
+    case is EventStreamError: "Error: " + SafeText.line("\(error)")
     case is PostgresError, is ConfigurationError: "Error: " + SafeText.lines("\(error)")
     default:
         type.fullMessage(for: error).split(separator: "\n", omittingEmptySubsequences: false).map { SafeText.line(String($0)) }

@@ -8,7 +8,7 @@ import ZeroMQ
 /// next endpoint, is begun; nothing is sent twice.
 final class CallChannel {
     private struct Pending {
-        let completion: (Result<RawJSON, FutoInError>) -> Void
+        let completion: (Result<RawJSON, EventStreamError>) -> Void
         let timer: Timer
         /// Bytes of the request.
         let size: Int
@@ -162,7 +162,7 @@ final class CallChannel {
     // MARK: Calls
 
     func call(
-        _ call: Call, timeout: Duration, completion: @escaping (Result<RawJSON, FutoInError>) -> Void
+        _ call: Call, timeout: Duration, completion: @escaping (Result<RawJSON, EventStreamError>) -> Void
     ) {
         guard !isClosed else {
             return completion(.failure(.communicationError("the client was closed; the call was not sent")))
@@ -183,7 +183,7 @@ final class CallChannel {
     }
 
     /// Answers a call of the server's.
-    func answer(_ rid: RequestID?, _ outcome: Result<RawJSON, FutoInError>) {
+    func answer(_ rid: RequestID?, _ outcome: Result<RawJSON, EventStreamError>) {
         guard isConnected else { return }
         outgoing.append((nil, WireMessage.Response(outcome: outcome, rid: rid).encoded()))
         flush()
@@ -229,15 +229,15 @@ final class CallChannel {
 
     /// Which call an answer without a number is to: the server did not read it, since it is too long. Those that are too long
     /// are longer than all others, so it is the longest; of several as long, the oldest.
-    private func unread(_ outcome: Result<RawJSON, FutoInError>) -> UInt64? {
+    private func unread(_ outcome: Result<RawJSON, EventStreamError>) -> UInt64? {
         guard case .failure = outcome else { return nil }
         return pending.filter(\.value.isSent).max { ($0.value.size, $1.key) < ($1.value.size, $0.key) }?.key
     }
 }
 
 extension CallChannel {
-    func call(_ call: Call, timeout: Duration) async throws(FutoInError) -> RawJSON {
-        let result: Result<RawJSON, FutoInError> = await withCheckedContinuation { continuation in
+    func call(_ call: Call, timeout: Duration) async throws(EventStreamError) -> RawJSON {
+        let result: Result<RawJSON, EventStreamError> = await withCheckedContinuation { continuation in
             self.call(call, timeout: timeout) { continuation.resume(returning: $0) }
         }
         return try result.get()

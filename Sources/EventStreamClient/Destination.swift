@@ -31,7 +31,7 @@ struct Destination {
     init(
         _ endpoints: [String], keys: ClientKeys?, of server: Server,
         environment: [String: String] = ProcessInfo.processInfo.environment
-    ) throws(FutoInError) {
+    ) throws(EventStreamError) {
         for endpoint in endpoints { try Destination.check(endpoint, from: nil) }
         guard endpoints.isEmpty else {
             (self.endpoints, self.keys) = (endpoints, keys)
@@ -45,7 +45,7 @@ struct Destination {
         self.keys = if let keys { keys } else { try Destination.keys(in: environment) }
     }
 
-    private static func check(_ endpoint: String, from setting: String?) throws(FutoInError) {
+    private static func check(_ endpoint: String, from setting: String?) throws(EventStreamError) {
         guard !isEndpoint(endpoint) else { return }
         throw .invalidRequest(
             (setting.map { "\($0): " } ?? "")
@@ -62,7 +62,7 @@ struct Destination {
 
     // MARK: Keys
 
-    private static func keys(in environment: [String: String]) throws(FutoInError) -> ClientKeys? {
+    private static func keys(in environment: [String: String]) throws(EventStreamError) -> ClientKeys? {
         func given(_ name: String) -> String? { environment[name].flatMap { $0.isEmpty ? nil : $0 } }
         let (own, server) = (given("EVT_CURVE_KEY"), given("EVT_SERVER_KEY"))
         guard own != nil || server != nil else { return nil }
@@ -89,7 +89,7 @@ struct Destination {
         }
     }
 
-    private static func certificate(_ path: String, _ setting: String) throws(FutoInError) -> CurveCertificate {
+    private static func certificate(_ path: String, _ setting: String) throws(EventStreamError) -> CurveCertificate {
         guard let bytes = try? Data(contentsOf: URL(filePath: path)) else {
             throw .invalidRequest("\(setting): the file \(path.prefix(200)) cannot be read")
         }
@@ -103,7 +103,7 @@ struct Destination {
 
 extension ReceiverConfiguration {
     /// With endpoints and keys that can be used.
-    func resolved() throws(FutoInError) -> ReceiverConfiguration {
+    func resolved() throws(EventStreamError) -> ReceiverConfiguration {
         let destination = try Destination(endpoints, keys: keys, of: .pusher)
         var configuration = self
         (configuration.endpoints, configuration.keys) = (destination.endpoints, destination.keys)

@@ -46,7 +46,7 @@ public actor GeneratorClient {
     ///   - data: any JSON value; travels as it is, byte for byte.
     /// - Throws: `InvalidRequest` if it can never be recorded; `InternalError`, `CommError` or `Timeout` otherwise, with
     ///   a text that says if the outcome is unknown (protocol, section 4).
-    public func addEvent(_ type: String, _ data: RawJSON) async throws(FutoInError) -> EventID {
+    public func addEvent(_ type: String, _ data: RawJSON) async throws(EventStreamError) -> EventID {
         guard let type = EventType(type) else {
             throw .invalidRequest("invalid event type: \(type.prefix(40)); it must be 1 to 16 of A-Z and _")
         }
@@ -64,7 +64,7 @@ public actor GeneratorClient {
     }
 
     /// Asks the server for a sign of life.
-    public func ping() async throws(FutoInError) { _ = try await channel.call(.ping(echo: RawJSON("1")), timeout: timeout) }
+    public func ping() async throws(EventStreamError) { _ = try await channel.call(.ping(echo: RawJSON("1")), timeout: timeout) }
 
     /// Closes the connection for good. Calls under way fail, and later ones at once.
     public func close() { channel.close() }

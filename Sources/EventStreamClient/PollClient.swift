@@ -43,7 +43,7 @@ public actor PollClient {
     }
 
     /// Registers a consumer; doing it again changes nothing. From now on no event is discarded before it confirmed it.
-    public func registerConsumer(_ component: String) async throws(FutoInError) {
+    public func registerConsumer(_ component: String) async throws(EventStreamError) {
         _ = try await channel.call(.registerConsumer(try .named(component)), timeout: timeout)
     }
 
@@ -59,7 +59,7 @@ public actor PollClient {
     /// - Throws: `NotRegistered`, and what any call may throw.
     public func pollEvents(
         _ component: String, after last: EventID?, want: [String]? = nil, precise: Bool = false, generation: String? = nil
-    ) async throws(FutoInError) -> [Event] {
+    ) async throws(EventStreamError) -> [Event] {
         let call = Call.pollEvents(
             try .named(component), after: last == EventID.none ? nil : last, want: try EventFilter(types: want), precise: precise,
             generation: generation)
@@ -67,14 +67,14 @@ public actor PollClient {
     }
 
     /// Asks the server for a sign of life.
-    public func ping() async throws(FutoInError) { _ = try await channel.call(.ping(echo: RawJSON("1")), timeout: timeout) }
+    public func ping() async throws(EventStreamError) { _ = try await channel.call(.ping(echo: RawJSON("1")), timeout: timeout) }
 
     /// Closes the connection for good. Calls under way fail, and later ones at once.
     public func close() { channel.close() }
 }
 
 extension ConsumerComponent {
-    static func named(_ name: String) throws(FutoInError) -> ConsumerComponent {
+    static func named(_ name: String) throws(EventStreamError) -> ConsumerComponent {
         guard let component = ConsumerComponent(name) else {
             throw .invalidRequest("a component is 1 to 16 of A-Z, a-z, 0-9 and _, not \(name.prefix(40))")
         }
@@ -85,7 +85,7 @@ extension ConsumerComponent {
 extension EventFilter {
     /// - Parameter types: nil for all.
     /// - Throws: `InvalidRequest` for an empty list or something that is no event type.
-    public init(types: [String]?) throws(FutoInError) {
+    public init(types: [String]?) throws(EventStreamError) {
         guard let types else {
             self = .all
             return

@@ -80,13 +80,13 @@ final class ReceiverEngine {
         }
     }
 
-    func lag(timeout: Duration) async throws(FutoInError) -> ConsumerLag {
+    func lag(timeout: Duration) async throws(EventStreamError) -> ConsumerLag {
         let answer = try await channel.call(.lag(component), timeout: timeout)
         guard let lag = ConsumerLag(answer) else { throw .communicationError("the answer tells no lag: \(answer)") }
         return lag
     }
 
-    func archive(known: String?, token: String, timeout: Duration) async throws(FutoInError) {
+    func archive(known: String?, token: String, timeout: Duration) async throws(EventStreamError) {
         _ = try await channel.call(.archive(component, known: known, token: token), timeout: timeout)
     }
 
@@ -208,7 +208,7 @@ final class ReceiverEngine {
 
     func moveOn(because reason: String) { channel.reset(because: reason) }
 
-    private func failed(_ error: FutoInError) {
+    private func failed(_ error: EventStreamError) {
         guard case .starting = state else { return }
         emit(.workerError(error))
         // A lost connection begins anew by itself.
@@ -252,8 +252,8 @@ final class ReceiverEngine {
     }
 
     private func received(_ call: OnEvents) {
-        do throws(FutoInError) {
-            guard case .ready = state else { throw FutoInError.internalError("not receiving") }
+        do throws(EventStreamError) {
+            guard case .ready = state else { throw EventStreamError.internalError("not receiving") }
             switch progress.arrived(sequence: call.sequence, events: call.events, rid: call.rid) {
             case .kept:
                 emit(.newEvents(call.events.count))
@@ -261,7 +261,7 @@ final class ReceiverEngine {
                 guard gathering == nil || progress.waiting >= mostGroups else { return }
                 handOut()
             case .answerAgain: channel.answer(call.rid, .success(.true))
-            case .refused: throw FutoInError.invalidRequest("seq \(call.sequence) is too far ahead")
+            case .refused: throw EventStreamError.invalidRequest("seq \(call.sequence) is too far ahead")
             }
         } catch {
             emit(.receiverError(error))
@@ -305,7 +305,7 @@ final class ReceiverEngine {
         afterBatch?()
     }
 
-    func failed(_ error: FutoInError, batchOnly: Bool = false) {
+    func failed(_ error: EventStreamError, batchOnly: Bool = false) {
         let rids = progress.failed()
         guard !rids.isEmpty || !batchOnly else { return }
         if !batchOnly { emit(.receiverError(error)) }
@@ -313,7 +313,7 @@ final class ReceiverEngine {
         afterBatch?()
     }
 
-    private func answer(_ rids: [RequestID?], _ outcome: Result<RawJSON, FutoInError>) {
+    private func answer(_ rids: [RequestID?], _ outcome: Result<RawJSON, EventStreamError>) {
         for rid in rids { channel.answer(rid, outcome) }
     }
 }

@@ -42,9 +42,9 @@ public enum ReceiverSignal: Sendable {
     /// So many events have been confirmed.
     case processedEvents(Int)
     /// The session could not begin or was lost; it is tried again.
-    case workerError(FutoInError)
+    case workerError(EventStreamError)
     /// A group could not be read or processed.
-    case receiverError(FutoInError)
+    case receiverError(EventStreamError)
     /// The database went back: events that were received may be lost there, and their ids may come again with other events. The
     /// receiver goes on from the position the database has, and takes nothing for processed.
     case newGeneration(String)
@@ -77,7 +77,7 @@ public actor ReliableReceiver {
     ///   used; `LiveNotAllowed` for `LIVE`.
     public init(
         _ component: String, _ configuration: ReceiverConfiguration = .init(), loop: EventLoop = .clients
-    ) throws(FutoInError) {
+    ) throws(EventStreamError) {
         let component = try ConsumerComponent.named(component)
         guard !component.isLive else { throw .liveNotAllowed("use a LiveReceiver") }
         let configuration = try configuration.resolved()
@@ -90,7 +90,7 @@ public actor ReliableReceiver {
     }
 
     /// Wants only some types; the endpoint is as in ``ReceiverConfiguration/endpoints``.
-    public init(_ component: String, endpoint: String? = nil, want: [String]?) throws(FutoInError) {
+    public init(_ component: String, endpoint: String? = nil, want: [String]?) throws(EventStreamError) {
         let endpoints = endpoint.map { [$0] } ?? []
         try self.init(component, ReceiverConfiguration(endpoints: endpoints, want: try EventFilter(types: want)))
     }
@@ -152,14 +152,14 @@ public actor ReliableReceiver {
     ///   - known: the token that was found there; nil for none.
     ///   - token: the one that will be written there.
     /// - Throws: `ArchiveUnknown` if the active database has not given that one out.
-    package func archive(known: String?, token: String, timeout: Duration = .seconds(15)) async throws(FutoInError) {
+    package func archive(known: String?, token: String, timeout: Duration = .seconds(15)) async throws(EventStreamError) {
         try await engine.archive(known: known, token: token, timeout: timeout)
     }
 
     /// How far the consumer is behind, as the pusher counts it.
     ///
     /// - Throws: `NotRegistered`, `NotImplemented` by an older pusher, and what any call may throw.
-    public func lag(timeout: Duration = .seconds(10)) async throws(FutoInError) -> ConsumerLag {
+    public func lag(timeout: Duration = .seconds(10)) async throws(EventStreamError) -> ConsumerLag {
         try await engine.lag(timeout: timeout)
     }
 
@@ -215,7 +215,7 @@ public actor LiveReceiver {
     private nonisolated let continuation: AsyncStream<ReceiverSignal>.Continuation
 
     /// - Throws: `InvalidRequest` for an endpoint that is none, or keys of the environment that cannot be used.
-    public init(_ configuration: ReceiverConfiguration = .init(), loop: EventLoop = .clients) throws(FutoInError) {
+    public init(_ configuration: ReceiverConfiguration = .init(), loop: EventLoop = .clients) throws(EventStreamError) {
         let configuration = try configuration.resolved()
         self.loop = loop
         let (signals, continuation) = AsyncStream.makeStream(of: ReceiverSignal.self, bufferingPolicy: .bufferingNewest(1000))

@@ -93,7 +93,9 @@ struct Tail: AsyncParsableCommand, ReadsSettings {
     }
 
     /// Says what goes wrong, until the receiver stops; stops it because of what trying again does not cure.
-    private static func report(_ signals: AsyncStream<ReceiverSignal>, stop: @Sendable () async -> Void) async -> FutoInError? {
+    private static func report(_ signals: AsyncStream<ReceiverSignal>, stop: @Sendable () async -> Void) async
+        -> EventStreamError?
+    {
         var last = ""
         for await signal in signals where !Task.isCancelled {
             switch signal {

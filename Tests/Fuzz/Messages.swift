@@ -49,7 +49,7 @@ private func checkCall(_ request: WireMessage.Request) {
 }
 
 /// A refusal is answered with its text, which may quote what was refused.
-private func checkRefusal(_ error: FutoInError, rid: RequestID?) {
+private func checkRefusal(_ error: EventStreamError, rid: RequestID?) {
     checkReturn(.response(.init(outcome: .failure(error), rid: rid)))
 }
 

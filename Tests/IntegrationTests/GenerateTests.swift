@@ -54,7 +54,7 @@ import Testing
             }
             for (number, call) in calls.enumerated() {
                 if number == 77 {
-                    let error = await #expect(throws: FutoInError.self) { try await call.value }
+                    let error = await #expect(throws: EventStreamError.self) { try await call.value }
                     #expect(error?.name == "InvalidRequest")
                 } else {
                     _ = try await call.value
@@ -78,8 +78,8 @@ import Testing
                     try await connection.query(.init(insert.sql), insert.binds.map { .text($0) })
                     throw CancellationError()
                 }
-                #expect(throws: FutoInError.self) { try EventInsert(type: "Invld", data: "1") }
-                #expect(throws: FutoInError.self) { try EventInsert(type: "XFER_EVT", data: "{") }
+                #expect(throws: EventStreamError.self) { try EventInsert(type: "Invld", data: "1") }
+                #expect(throws: EventStreamError.self) { try EventInsert(type: "XFER_EVT", data: "{") }
             }
             let rows = try await TestDatabase.rows("SELECT data FROM evt_queue ORDER BY id", on: url)
             #expect(rows == [["123"], ["321"]])

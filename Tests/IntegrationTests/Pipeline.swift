@@ -145,9 +145,9 @@ struct Pipeline: Sendable {
 actor Collector {
     private(set) var events: [Event] = []
     /// What the receiver said went wrong.
-    private(set) var errors: [FutoInError] = []
+    private(set) var errors: [EventStreamError] = []
     func add(_ more: [Event]) { events += more }
-    func failed(_ error: FutoInError) { errors.append(error) }
+    func failed(_ error: EventStreamError) { errors.append(error) }
     var ids: [EventID] { events.map(\.id) }
     var count: Int { events.count }
 

@@ -30,7 +30,7 @@ import Testing
     @Test func aConsumerThatIsNotRegisteredIsToldSo() async throws {
         try await Pipeline.with { pipeline in
             let poller = try await pipeline.poller()
-            let error = await #expect(throws: FutoInError.self) { try await poller.pollEvents("T2", after: nil) }
+            let error = await #expect(throws: EventStreamError.self) { try await poller.pollEvents("T2", after: nil) }
             #expect(error?.name == "NotRegistered")
         }
     }
@@ -38,7 +38,7 @@ import Testing
     @Test func liveDoesNotRegister() async throws {
         try await Pipeline.with { pipeline in
             let poller = try await pipeline.poller()
-            let error = await #expect(throws: FutoInError.self) { try await poller.registerConsumer("LIVE") }
+            let error = await #expect(throws: EventStreamError.self) { try await poller.registerConsumer("LIVE") }
             #expect(error?.name == "LiveNotAllowed")
         }
     }
@@ -74,7 +74,7 @@ import Testing
             for call in [
                 { try await poller.registerConsumer("T1") }, { _ = try await poller.pollEvents("T1", after: nil) },
             ] as [@Sendable () async throws -> Void] {
-                let error = await #expect(throws: FutoInError.self) { try await call() }
+                let error = await #expect(throws: EventStreamError.self) { try await call() }
                 #expect(error?.name == "SecurityError")
             }
             #expect(try await poller.pollEvents("LIVE", after: nil).isEmpty)
@@ -86,7 +86,7 @@ import Testing
             let poller = try await pipeline.poller()
             try await poller.registerConsumer("T1")
             for component in ["T1", "LIVE"] {
-                let error = await #expect(throws: FutoInError.self) { try await poller.pollEvents(component, after: nil) }
+                let error = await #expect(throws: EventStreamError.self) { try await poller.pollEvents(component, after: nil) }
                 #expect(error?.name == "SecurityError")
             }
         }

@@ -60,7 +60,7 @@ import Testing
             var ids: [EventID] = []
             for (number, call) in calls.enumerated() {
                 if bad.contains(number) {
-                    let error = await #expect(throws: FutoInError.self) { try await call.value }
+                    let error = await #expect(throws: EventStreamError.self) { try await call.value }
                     #expect(error?.name == rule.error && error?.text.contains(rule.text) == true, "\(error as Any)")
                 } else {
                     ids.append(try await call.value)

@@ -30,7 +30,7 @@ public struct UserRights: Hashable, Sendable {
     /// The call as it may be carried out: `want` is narrowed to the types the user may see.
     ///
     /// - Throws: `Unauthorized` (FTN3 1.9.1), saying what is missing.
-    public func permitted(_ call: Call) throws(FutoInError) -> Call {
+    public func permitted(_ call: Call) throws(EventStreamError) -> Call {
         switch call {
         case .ping: return call
         case .addEvent(let type, _):
@@ -56,17 +56,17 @@ public struct UserRights: Hashable, Sendable {
         }
     }
 
-    private func require(_ right: Right) throws(FutoInError) {
+    private func require(_ right: Right) throws(EventStreamError) {
         guard has(right) else { throw .unauthorized("this user has not the right \(right.rawValue)") }
     }
 
-    private func require(_ component: ConsumerComponent) throws(FutoInError) {
+    private func require(_ component: ConsumerComponent) throws(EventStreamError) {
         guard component.isLive || components?.contains(component) ?? true else {
             throw .unauthorized("this user may not be the component \(component)")
         }
     }
 
-    private func narrowed(_ want: EventFilter) throws(FutoInError) -> EventFilter {
+    private func narrowed(_ want: EventFilter) throws(EventStreamError) -> EventFilter {
         guard let both = want.intersection(types) else {
             throw .unauthorized("this user may not see any of the event types it wants")
         }

@@ -35,7 +35,7 @@ public enum Call: Hashable, Sendable {
     /// Reads a request for one of the interfaces a process offers.
     ///
     /// - Throws: `InvalidRequest`, `UnknownInterface`, `NotSupportedVersion` or `NotImplemented` (FTN3 1.9.1).
-    public init(_ request: WireMessage.Request, offering interfaces: Set<Interface>) throws(FutoInError) {
+    public init(_ request: WireMessage.Request, offering interfaces: Set<Interface>) throws(EventStreamError) {
         let parts = request.function.split(separator: ":", omittingEmptySubsequences: false)
         guard parts.count == 3, !parts[0].isEmpty, !parts[2].isEmpty else {
             throw .invalidRequest("f must be interface:version:function, not \(request.function.prefix(100))")
@@ -134,7 +134,7 @@ private struct Parameters {
 
     init(_ values: [String: RawJSON]) { self.values = values }
 
-    mutating func any(_ name: String) throws(FutoInError) -> RawJSON {
+    mutating func any(_ name: String) throws(EventStreamError) -> RawJSON {
         guard let value = values.removeValue(forKey: name) else { throw .invalidRequest("parameter \(name) is missing") }
         return value
     }
@@ -150,20 +150,20 @@ private struct Parameters {
         return JSONText.unescape(value.bytes.dropFirst().dropLast())
     }
 
-    mutating func integer(_ name: String) throws(FutoInError) -> RawJSON {
+    mutating func integer(_ name: String) throws(EventStreamError) -> RawJSON {
         let value = try any(name)
         let digits = value.bytes.first == UInt8(ascii: "-") ? value.bytes.dropFirst() : value.bytes[...]
         guard !digits.isEmpty, digits.allSatisfy(\.isASCIIDigit) else { throw .invalidRequest("\(name) must be an integer") }
         return value
     }
 
-    mutating func bool(_ name: String) throws(FutoInError) -> Bool {
+    mutating func bool(_ name: String) throws(EventStreamError) -> Bool {
         guard let value = optional(name), value != json(false) else { return false }
         guard value == json(true) else { throw .invalidRequest("\(name) must be true or false") }
         return true
     }
 
-    mutating func text(_ name: String) throws(FutoInError) -> String? {
+    mutating func text(_ name: String) throws(EventStreamError) -> String? {
         guard let value = optional(name) else { return nil }
         guard let text = string(value), text.utf8.count <= 64 else {
             throw .invalidRequest("\(name) must be a string of at most 64 bytes")
@@ -172,7 +172,7 @@ private struct Parameters {
     }
 
     /// As PostgreSQL writes it; nil where it is left out or null.
-    mutating func uuid(_ name: String) throws(FutoInError) -> String? {
+    mutating func uuid(_ name: String) throws(EventStreamError) -> String? {
         guard let text = try text(name) else { return nil }
         let isUUID = text.utf8.enumerated().allSatisfy { index, byte in
             [8, 13, 18, 23].contains(index) ? byte == UInt8(ascii: "-") : "0123456789abcdef".utf8.contains(byte)
@@ -183,14 +183,14 @@ private struct Parameters {
         return text
     }
 
-    mutating func eventType(_ name: String) throws(FutoInError) -> EventType {
+    mutating func eventType(_ name: String) throws(EventStreamError) -> EventType {
         guard let type = string(try any(name)).flatMap({ EventType($0) }) else {
             throw .invalidRequest("\(name) must be 1 to 16 of A-Z and _")
         }
         return type
     }
 
-    mutating func eventID(_ name: String) throws(FutoInError) -> EventID? {
+    mutating func eventID(_ name: String) throws(EventStreamError) -> EventID? {
         guard let value = optional(name) else { return nil }
         guard let id = string(value).flatMap({ EventID($0) }) else {
             throw .invalidRequest("\(name) must be an event id, a string of 1 to 18 digits")
@@ -198,14 +198,14 @@ private struct Parameters {
         return id
     }
 
-    mutating func component() throws(FutoInError) -> ConsumerComponent {
+    mutating func component() throws(EventStreamError) -> ConsumerComponent {
         guard let component = string(try any("component")).flatMap({ ConsumerComponent($0) }) else {
             throw .invalidRequest("component must be 1 to 16 of A-Z, a-z, 0-9 and _")
         }
         return component
     }
 
-    mutating func want() throws(FutoInError) -> EventFilter {
+    mutating func want() throws(EventStreamError) -> EventFilter {
         guard let value = optional("want") else { return .all }
         let elements = value.bytes.withUnsafeBufferPointer { arrayElements($0) }
         guard let elements, !elements.isEmpty else {
@@ -221,7 +221,7 @@ private struct Parameters {
         return EventFilter(types) ?? .all
     }
 
-    func finish() throws(FutoInError) {
+    func finish() throws(EventStreamError) {
         if let name = values.keys.min() { throw .invalidRequest("unknown parameter \(name.prefix(50))") }
     }
 }

@@ -9,7 +9,7 @@ struct EventDecoder {
     private var bytes: UnsafeBufferPointer<UInt8> { scanner.bytes }
 
     /// Reads an EventList.
-    mutating func list() throws(FutoInError) -> [Event] {
+    mutating func list() throws(EventStreamError) -> [Event] {
         var events: [Event] = []
         guard scanner.take(UInt8(ascii: "[")) else { throw .invalidRequest("events must be a list") }
         if scanner.take(UInt8(ascii: "]")) { return events }
@@ -25,17 +25,17 @@ struct EventDecoder {
         return events
     }
 
-    mutating func event() throws(FutoInError) -> Event {
+    mutating func event() throws(EventStreamError) -> Event {
         do {
             return try scanEvent()
-        } catch let error as FutoInError {
+        } catch let error as EventStreamError {
             throw error
         } catch {
             throw .invalidRequest("an event must be an object")
         }
     }
 
-    /// - Throws: `JSONScanner.Failure` where the text is no JSON object, `FutoInError` where it is no event.
+    /// - Throws: `JSONScanner.Failure` where the text is no JSON object, `EventStreamError` where it is no event.
     private mutating func scanEvent() throws -> Event {
         var id: EventID?
         var type: EventType?
@@ -62,14 +62,15 @@ struct EventDecoder {
                 case .ts where isString: timestamp = time(contents)
                 case .us:
                     fraction = bytes[value].count <= 6 ? bytes[value].decimal : nil
-                    guard fraction != nil else { throw FutoInError.invalidRequest("us must be an integer, 0 to 999999") }
-                default: throw FutoInError.invalidRequest("an event has no \(JSONText.unescape(bytes[key]).prefix(30)) like that")
+                    guard fraction != nil else { throw EventStreamError.invalidRequest("us must be an integer, 0 to 999999") }
+                default:
+                    throw EventStreamError.invalidRequest("an event has no \(JSONText.unescape(bytes[key]).prefix(30)) like that")
                 }
             } while scanner.take(UInt8(ascii: ","))
             try scanner.expect(UInt8(ascii: "}"))
         }
         guard let id, let type, let data, let timestamp, (0..<1_000_000).contains(fraction ?? 0) else {
-            throw FutoInError.invalidRequest("an event needs id, type, data and ts")
+            throw EventStreamError.invalidRequest("an event needs id, type, data and ts")
         }
         return Event(
             id: id, type: type, data: data,
@@ -140,16 +141,16 @@ extension Slice<UnsafeBufferPointer<UInt8>> {
 
 extension Event {
     /// Reads an EventList (protocol, section 3): at most 1000 events, ids strictly increasing.
-    public static func list(decoding json: RawJSON) throws(FutoInError) -> [Event] {
-        try json.bytes.withUnsafeBufferPointer { bytes throws(FutoInError) in
+    public static func list(decoding json: RawJSON) throws(EventStreamError) -> [Event] {
+        try json.bytes.withUnsafeBufferPointer { bytes throws(EventStreamError) in
             var decoder = EventDecoder(JSONScanner(bytes))
             return try decoder.list()
         }
     }
 
     /// Reads one event's wire object.
-    public init(decoding json: RawJSON) throws(FutoInError) {
-        self = try json.bytes.withUnsafeBufferPointer { bytes throws(FutoInError) in
+    public init(decoding json: RawJSON) throws(EventStreamError) {
+        self = try json.bytes.withUnsafeBufferPointer { bytes throws(EventStreamError) in
             var decoder = EventDecoder(JSONScanner(bytes))
             return try decoder.event()
         }
@@ -160,7 +161,7 @@ extension Event {
     /// Reads `{"type":…,"data":…}`, an event to be recorded.
     ///
     /// - Throws: `InvalidRequest` for anything else, other keys included.
-    public static func draft(decoding json: RawJSON) throws(FutoInError) -> (type: String, data: RawJSON) {
+    public static func draft(decoding json: RawJSON) throws(EventStreamError) -> (type: String, data: RawJSON) {
         guard let members = json.bytes.withUnsafeBufferPointer({ try? objectMembers($0) }) else {
             throw .invalidRequest("an event must be an object with type and data")
         }

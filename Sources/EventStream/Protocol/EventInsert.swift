@@ -14,7 +14,7 @@ public struct EventInsert: Hashable, Sendable {
     ///   - data: one JSON value.
     ///   - tables: the stream's tables, if they are not the standard ones.
     /// - Throws: `InvalidRequest` if the type or the data is not valid, or the data too large; nothing has touched the transaction then.
-    public init(type: String, data: String, tables: StreamTables = .standard) throws(FutoInError) {
+    public init(type: String, data: String, tables: StreamTables = .standard) throws(EventStreamError) {
         guard let eventType = EventType(type) else {
             throw .invalidRequest("invalid event type: \(type.prefix(40)); it must be 1 to 16 of A-Z and _")
         }
@@ -30,8 +30,8 @@ extension Event {
     public static let largestData = MessageLimit.events
 }
 
-extension FutoInError {
-    package static func tooLarge(_ bytes: Int) -> FutoInError {
+extension EventStreamError {
+    package static func tooLarge(_ bytes: Int) -> EventStreamError {
         .invalidRequest("the event has \(bytes) bytes of data; at most \(Event.largestData) can be recorded")
     }
 }

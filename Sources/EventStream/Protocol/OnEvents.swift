@@ -19,7 +19,7 @@ public struct OnEvents: Hashable, Sendable {
     }
 
     /// Reads a request that a receiver got.
-    public init(_ request: WireMessage.Request) throws(FutoInError) {
+    public init(_ request: WireMessage.Request) throws(EventStreamError) {
         let parts = request.function.split(separator: ":", omittingEmptySubsequences: false)
         guard parts.count == 3, parts[0] == Interface.receiver.rawValue else {
             throw .unknownInterface("\(request.function.prefix(100)) is not offered here")

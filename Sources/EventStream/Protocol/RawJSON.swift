@@ -3,7 +3,7 @@ public struct RawJSON: Hashable, Sendable, CustomStringConvertible {
     public let bytes: [UInt8]
 
     /// Checks that the bytes are one JSON value (RFC 8259), in UTF-8.
-    public init(validating bytes: some Sequence<UInt8>) throws(FutoInError) {
+    public init(validating bytes: some Sequence<UInt8>) throws(EventStreamError) {
         self.bytes = Array(bytes)
         do {
             try self.bytes.withUnsafeBufferPointer { bytes throws(JSONScanner.Failure) in
@@ -16,7 +16,7 @@ public struct RawJSON: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
-    public init(_ text: String) throws(FutoInError) { try self.init(validating: text.utf8) }
+    public init(_ text: String) throws(EventStreamError) { try self.init(validating: text.utf8) }
 
     /// For text that is known to be JSON: it was scanned before, or PostgreSQL's `json` type holds it.
     package init(unchecked bytes: [UInt8]) { self.bytes = bytes }

@@ -19,10 +19,10 @@ public enum WireMessage: Hashable, Sendable {
     }
 
     public struct Response: Hashable, Sendable {
-        public var outcome: Result<RawJSON, FutoInError>
+        public var outcome: Result<RawJSON, EventStreamError>
         public var rid: RequestID?
 
-        public init(outcome: Result<RawJSON, FutoInError>, rid: RequestID?) {
+        public init(outcome: Result<RawJSON, EventStreamError>, rid: RequestID?) {
             self.outcome = outcome
             self.rid = rid
         }
@@ -48,7 +48,7 @@ public struct RequestID: Hashable, Sendable, CustomStringConvertible {
 
 /// Why a frame is not a message, with the request id where it could still be read.
 public struct WireMessageFailure: Error, Hashable, Sendable {
-    public let error: FutoInError
+    public let error: EventStreamError
     public let rid: RequestID?
 }
 
@@ -106,7 +106,7 @@ extension WireMessage {
             self = .response(Response(outcome: .success(RawJSON(unchecked: Array(bytes[range]))), rid: rid))
         } else if let name = string("e") {
             let text = string("edesc").map { JSONText.unescape($0) } ?? ""
-            let error = FutoInError(name: JSONText.unescape(name), text: text)
+            let error = EventStreamError(name: JSONText.unescape(name), text: text)
             self = .response(Response(outcome: .failure(error), rid: rid))
         } else {
             throw invalid("neither a request (f) nor an answer (r or e)", rid)
@@ -114,7 +114,7 @@ extension WireMessage {
     }
 }
 
-private func parameters(_ bytes: [UInt8]) throws(FutoInError) -> [String: RawJSON] {
+private func parameters(_ bytes: [UInt8]) throws(EventStreamError) -> [String: RawJSON] {
     let members: [(key: String, value: Range<Int>)]
     do {
         members = try bytes.withUnsafeBufferPointer { bytes throws(JSONScanner.Failure) in try objectMembers(bytes) }

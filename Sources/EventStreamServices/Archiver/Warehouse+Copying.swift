@@ -105,7 +105,7 @@ extension Warehouse {
                 let count = try await complete(before: first, of: origin, after: found.position, asking: poller, over: connection)
                 await poller.close()
                 return count
-            } catch let error as FutoInError {
+            } catch let error as EventStreamError {
                 await poller.close()
                 guard ![.securityError, .unauthorized].contains(error.code) else {
                     logger.notice(

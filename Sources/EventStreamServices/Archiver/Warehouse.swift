@@ -133,7 +133,7 @@ final class Warehouse {
         } catch {
             trouble = "\(error)"
             // Who may not archive here keeps nobody out.
-            if (error as? FutoInError)?.code == .archiveUnknown { try await letGo() }
+            if (error as? EventStreamError)?.code == .archiveUnknown { try await letGo() }
             throw error
         }
     }
@@ -165,7 +165,7 @@ final class Warehouse {
         let mine = UUID().uuidString.lowercased()
         do {
             try await introduce(found.token, mine)
-        } catch let error as FutoInError where [.notImplemented, .invalidRequest].contains(error.code) {
+        } catch let error as EventStreamError where [.notImplemented, .invalidRequest].contains(error.code) {
             if !oldPusherTold {
                 logger.notice(
                     "the pusher does not know yet which warehouses its database has: upgrade it", metadata: [.error: "\(error)"])

@@ -173,7 +173,7 @@ final class GeneratorEngine: RoleEngine {
     }
 
     private func received(_ call: Call, rid: RequestID?, from peer: Peer) {
-        do throws(FutoInError) {
+        do throws(EventStreamError) {
             switch call {
             case .ping(let echo): server?.answer(peer, rid, RawJSON.object("echo", echo))
             case .addEvent(let type, let data): try add(.init(type: type, data: data), for: peer, rid: rid)
@@ -184,7 +184,7 @@ final class GeneratorEngine: RoleEngine {
         }
     }
 
-    private func add(_ draft: Recorder.Draft, for peer: Peer, rid: RequestID?) throws(FutoInError) {
+    private func add(_ draft: Recorder.Draft, for peer: Peer, rid: RequestID?) throws(EventStreamError) {
         guard draft.data.bytes.count <= Event.largestData else { throw .tooLarge(draft.data.bytes.count) }
         let (mine, bytes) = (waiting.count(of: peer.account), waiting.weight(of: peer.account))
         // Of what there is room for, half is for the others.
@@ -254,7 +254,7 @@ final class GeneratorEngine: RoleEngine {
     private func recorded(_ events: [Pending], as ids: [EventID]) {
         for (pending, id) in zip(events, ids) { server?.answer(pending.peer, pending.rid, RawJSON.string(id.description)) }
         for pending in events.dropFirst(ids.count) {
-            let error = FutoInError.invalidRequest("the event was not recorded: a trigger of the event table has dropped it")
+            let error = EventStreamError.invalidRequest("the event was not recorded: a trigger of the event table has dropped it")
             server?.answer(pending.peer, pending.rid, error)
         }
     }
@@ -272,7 +272,7 @@ final class GeneratorEngine: RoleEngine {
         // Of several it is not known which one was refused: none of them is to blame.
         let answer =
             events.count > 1 && failure.isRefusal
-            ? FutoInError.internalError(
+            ? EventStreamError.internalError(
                 "the event was not recorded: another one of its commit was refused: \(failure.error.message)")
             : failure.answer
         for pending in events { server?.answer(pending.peer, pending.rid, answer) }

@@ -37,7 +37,7 @@ struct RecordingFailure {
     ]
 
     /// The answer to an event of a commit that failed.
-    var answer: FutoInError {
+    var answer: EventStreamError {
         if isRefusal { return .invalidRequest("the event was not recorded: \(error.message)") }
         if error.code == .server && error.sqlState?.endsSession != true {
             return .internalError("the event was not recorded: \(error)")

@@ -153,7 +153,7 @@ protocol FiguresPort: AnyObject {
 protocol ArchivePort: AnyObject {
     func admit(
         _ token: String, of consumer: ConsumerIdentity, known: String?, epoch: Int64, generation: StreamGeneration,
-        _ completion: @escaping (Result<RawJSON, FutoInError>) -> Void)
+        _ completion: @escaping (Result<RawJSON, EventStreamError>) -> Void)
 }
 
 /// The live broadcast.

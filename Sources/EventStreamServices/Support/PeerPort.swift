@@ -21,7 +21,7 @@ extension PeerPort {
     }
 
     @discardableResult
-    func answer(_ peer: Peer, _ rid: RequestID?, _ error: FutoInError) -> SendOutcome {
+    func answer(_ peer: Peer, _ rid: RequestID?, _ error: EventStreamError) -> SendOutcome {
         answer(peer, .init(outcome: .failure(error), rid: rid))
     }
 }

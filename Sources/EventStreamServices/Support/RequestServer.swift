@@ -66,7 +66,7 @@ final class RequestServer: PeerPort {
         peers = PeerTable(rate: limits.userRequests)
         connections = Connections(limit: limits.connections)
         backlog = BacklogWatch(loop: loop, logger: logger)
-        for code in FutoInError.Code.allCases where code.isOfServers {
+        for code in EventStreamError.Code.allCases where code.isOfServers {
             rejected[code.rawValue] = Metric.rejected.counter(code.rawValue)
         }
         departed = RateMeter(rate: limits.userRequests / 10, at: .now)
@@ -121,7 +121,7 @@ final class RequestServer: PeerPort {
     @discardableResult
     func answer(_ peer: Peer, _ response: WireMessage.Response) -> SendOutcome {
         if case .failure(let error) = response.outcome { count(error) }
-        let error = FutoInError.internalError("too much waits to be sent already; read the answers, then ask again")
+        let error = EventStreamError.internalError("too much waits to be sent already; read the answers, then ask again")
         for response in [response, .init(outcome: .failure(error), rid: response.rid)] {
             let payload = response.encoded()
             if payload.count <= RequestServer.small || hasRoom(for: payload.count, to: peer) { return send(peer, payload) }
@@ -130,7 +130,7 @@ final class RequestServer: PeerPort {
         return .full
     }
 
-    private func count(_ error: FutoInError) {
+    private func count(_ error: EventStreamError) {
         let counter = rejected[error.name] ?? Metric.rejected.counter(error.name)
         rejected[error.name] = counter
         counter.add()
@@ -232,7 +232,7 @@ final class RequestServer: PeerPort {
     }
 
     private func received(_ request: WireMessage.Request, from peer: Peer) {
-        do throws(FutoInError) {
+        do throws(EventStreamError) {
             guard peers.charge(peer.caller) == .allowed else {
                 throw .defenseRejected("more than \(limits.userRequests) requests a second; slow down")
             }

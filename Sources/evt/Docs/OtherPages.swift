@@ -75,8 +75,8 @@ let errorsPage =
 
     """ + "\n" + errorTable { $0.isOfServers } + "\nNames made by the client library:\n\n" + errorTable { !$0.isOfServers }
 
-private func errorTable(_ isMeant: (FutoInError.Code) -> Bool) -> String {
+private func errorTable(_ isMeant: (EventStreamError.Code) -> Bool) -> String {
     table(
         ["name", "meaning", "retry"],
-        FutoInError.Code.allCases.filter(isMeant).map { [code($0.rawValue), $0.meaning, $0.isRetriable ? "yes" : "no"] })
+        EventStreamError.Code.allCases.filter(isMeant).map { [code($0.rawValue), $0.meaning, $0.isRetriable ? "yes" : "no"] })
 }

@@ -27,12 +27,12 @@ struct DestinationTests {
         "ipc://", "http://h:1",
     ])
     func whatIsNoEndpointIsRefusedByName(endpoint: String) throws {
-        let error = #expect(throws: FutoInError.self) {
+        let error = #expect(throws: EventStreamError.self) {
             try Destination(["tcp://h:1", endpoint], keys: nil, of: .pusher, environment: [:])
         }
         #expect(error?.name == "InvalidRequest" && error?.text.contains("\"\(endpoint)\" is no endpoint") == true)
         guard !endpoint.isEmpty else { return }
-        let inEnvironment = #expect(throws: FutoInError.self) {
+        let inEnvironment = #expect(throws: EventStreamError.self) {
             try Destination([], keys: nil, of: .pusher, environment: ["EVT_PUSHER_CONNECT": endpoint])
         }
         #expect(inEnvironment?.text.hasPrefix("EVT_PUSHER_CONNECT: ") == true)
@@ -50,7 +50,9 @@ struct DestinationTests {
         (["EVT_CURVE_KEY": "/none", "EVT_SERVER_KEY": "/none"], "EVT_CURVE_KEY: the file /none cannot be read"),
     ])
     func keysOfTheEnvironmentThatCannotBeUsedAreNamed(environment: [String: String], text: String) throws {
-        let error = #expect(throws: FutoInError.self) { try Destination([], keys: nil, of: .pusher, environment: environment) }
+        let error = #expect(throws: EventStreamError.self) {
+            try Destination([], keys: nil, of: .pusher, environment: environment)
+        }
         #expect(error?.text.contains(text) == true)
         // Where the application names the endpoint, its keys are what it gives, none included.
         #expect(try Destination(["tcp://h:1"], keys: nil, of: .pusher, environment: environment).keys == nil)

@@ -6,7 +6,9 @@ import Testing
 
     private func call(_ function: String, _ parameters: String = "{}") throws -> Call {
         let bytes = Array("{\"f\":\"\(function)\",\"p\":\(parameters)}".utf8)
-        guard case .request(let request) = try WireMessage(decoding: bytes) else { throw FutoInError.internalError("no request") }
+        guard case .request(let request) = try WireMessage(decoding: bytes) else {
+            throw EventStreamError.internalError("no request")
+        }
         return try Call(request, offering: Self.everything)
     }
 

@@ -91,7 +91,7 @@ import Testing
             WireMessage.Response(outcome: .success(.null), rid: nil),
             .init(outcome: .success(try json("{\"a\":[1.0,\"\\ud800\"]}")), rid: .client(3)),
             .init(outcome: .failure(.invalidRequest("a \"quoted\"\ntext é")), rid: .client(4)),
-            .init(outcome: .failure(FutoInError(name: "Odd\\Name", text: "")), rid: nil),
+            .init(outcome: .failure(EventStreamError(name: "Odd\\Name", text: "")), rid: nil),
         ]
         for answer in answers { #expect(try WireMessage(decoding: answer.encoded()) == .response(answer)) }
     }
@@ -99,14 +99,15 @@ import Testing
     @Test func answersOfOtherImplementationsMayHaveMoreKeys() throws {
         #expect(try decode(#"{"r":true,"sec":1,"x":2}"#) == .response(.init(outcome: .success(try json("true")), rid: nil)))
         #expect(
-            try decode(#"{"e":"Oops"}"#) == .response(.init(outcome: .failure(FutoInError(name: "Oops", text: "")), rid: nil)))
+            try decode(#"{"e":"Oops"}"#)
+                == .response(.init(outcome: .failure(EventStreamError(name: "Oops", text: "")), rid: nil)))
     }
 
     @Test func errorsReadWellInLogs() {
-        #expect(FutoInError.notRegistered("who?").description == "NotRegistered: who?")
-        #expect(FutoInError(name: "Timeout", text: "").description == "Timeout")
+        #expect(EventStreamError.notRegistered("who?").description == "NotRegistered: who?")
+        #expect(EventStreamError(name: "Timeout", text: "").description == "Timeout")
         let names = [
-            FutoInError.unknownInterface(""), .notSupportedVersion(""), .notImplemented(""), .invalidRequest(""),
+            EventStreamError.unknownInterface(""), .notSupportedVersion(""), .notImplemented(""), .invalidRequest(""),
             .unauthorized(""), .securityError(""), .internalError(""), .notRegistered(""), .liveNotAllowed(""), .consumerBusy(""),
         ].map(\.name)
         #expect(

@@ -96,7 +96,7 @@ final class SimulatedProcess {
         engine.heard(peer)
         switch message {
         case .answer(let rid, let isGood):
-            let outcome: Result<RawJSON, FutoInError> = isGood ? .success(.true) : .failure(.internalError("no"))
+            let outcome: Result<RawJSON, EventStreamError> = isGood ? .success(.true) : .failure(.internalError("no"))
             _ = engine.answered(.init(outcome: outcome, rid: .server(rid)), by: peer)
         case .call(let call, let rid): engine.received(call, rid: .client(UInt64(rid)), from: peer)
         }
@@ -134,6 +134,6 @@ private final class NoFigures: FiguresPort {
 private final class NoArchive: ArchivePort {
     func admit(
         _ token: String, of consumer: ConsumerIdentity, known: String?, epoch: Int64, generation: StreamGeneration,
-        _ completion: @escaping (Result<RawJSON, FutoInError>) -> Void
+        _ completion: @escaping (Result<RawJSON, EventStreamError>) -> Void
     ) { completion(.failure(.notImplemented("no archive"))) }
 }

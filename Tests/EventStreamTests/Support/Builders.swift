@@ -35,7 +35,7 @@ func errorName(_ body: () throws -> Void) -> String? {
     do {
         try body()
         return nil
-    } catch let error as FutoInError {
+    } catch let error as EventStreamError {
         return error.name
     } catch let failure as WireMessageFailure {
         return failure.error.name

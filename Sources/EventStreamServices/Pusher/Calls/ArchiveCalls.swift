@@ -32,7 +32,7 @@ final class ArchiveCalls {
 
     func archive(
         _ component: ConsumerComponent, known: String?, token: String, rid: RequestID?, peer: Peer
-    ) throws(FutoInError) {
+    ) throws(EventStreamError) {
         guard !component.isLive else { throw .liveNotAllowed("live receivers archive nothing") }
         try turns.inTurn(peer) {
             let consumer = ConsumerIdentity(user: peer.user, component: component)
@@ -45,7 +45,7 @@ final class ArchiveCalls {
         }
     }
 
-    private func answer(_ peer: Peer, _ rid: RequestID?, _ outcome: Result<RawJSON, FutoInError>) {
+    private func answer(_ peer: Peer, _ rid: RequestID?, _ outcome: Result<RawJSON, EventStreamError>) {
         if peers.isCurrent(peer.caller) { peers.answer(peer, .init(outcome: outcome, rid: rid)) }
         loop.after(ArchiveCalls.pause) { self.turns.ended(peer) }
     }
@@ -63,7 +63,7 @@ final class ArchiveLink: ArchivePort {
 
     func admit(
         _ token: String, of consumer: ConsumerIdentity, known: String?, epoch: Int64, generation: StreamGeneration,
-        _ completion: @escaping (Result<RawJSON, FutoInError>) -> Void
+        _ completion: @escaping (Result<RawJSON, EventStreamError>) -> Void
     ) {
         let (loop, database) = (loop, database)
         loop.begin(with: completion) { completion in
@@ -76,7 +76,7 @@ final class ArchiveLink: ArchivePort {
     private static func admit(
         _ token: String, of consumer: ConsumerIdentity, known: String?, epoch: Int64, generation: StreamGeneration,
         in database: DatabaseConfiguration, on loop: EventLoop
-    ) async -> Result<RawJSON, FutoInError> {
+    ) async -> Result<RawJSON, EventStreamError> {
         do {
             // What is known here must be known wherever the stream goes on.
             let connection = try await Connection.open(

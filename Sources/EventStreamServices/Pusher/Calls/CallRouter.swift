@@ -76,7 +76,7 @@ final class CallRouter {
         }
     }
 
-    private func handle(_ call: Call, rid: RequestID?, from peer: Peer) throws(FutoInError) {
+    private func handle(_ call: Call, rid: RequestID?, from peer: Peer) throws(EventStreamError) {
         switch call {
         case .ping, .addEvent: throw .notImplemented("not served here")
         case .registerConsumer(let component): try register(component, rid: rid, peer: peer)
@@ -99,13 +99,13 @@ final class CallRouter {
         }
     }
 
-    private func requireReliable() throws(FutoInError) {
+    private func requireReliable() throws(EventStreamError) {
         guard configuration.allowReliable else { throw .securityError("reliable delivery is switched off here") }
     }
 
     // MARK: Registering
 
-    private func register(_ component: ConsumerComponent, rid: RequestID?, peer: Peer) throws(FutoInError) {
+    private func register(_ component: ConsumerComponent, rid: RequestID?, peer: Peer) throws(EventStreamError) {
         guard !component.isLive else { throw .liveNotAllowed("live receivers do not register") }
         try requireReliable()
         let (turns, limit) = (services.turns, configuration.userConsumers)
@@ -132,7 +132,7 @@ final class CallRouter {
 
     // MARK: Sessions
 
-    private func readyToReceive(_ start: SessionStart) throws(FutoInError) {
+    private func readyToReceive(_ start: SessionStart) throws(EventStreamError) {
         // A session that goes on needs no database for that.
         if let present = services.claims.goesOn(start) {
             services.sessions.accept(start, after: present.start, common: present.common)

@@ -12,7 +12,7 @@ final class CallTurns {
     init(loop: any LoopPort) { self.loop = loop }
 
     /// Does the work at once, or when it is the peer's turn; ``ended(_:)`` is to be called when it is done.
-    func inTurn(_ peer: Peer, _ work: @escaping () -> Void) throws(FutoInError) {
+    func inTurn(_ peer: Peer, _ work: @escaping () -> Void) throws(EventStreamError) {
         let isUser = if case .user = peer.account { true } else { false }
         switch queue.add(work, of: peer.account, atOnce: isUser ? 4 : 1) {
         case .begins: work()

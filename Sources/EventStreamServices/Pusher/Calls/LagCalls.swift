@@ -14,7 +14,7 @@ final class LagCalls {
         self.peers = peers
     }
 
-    func lag(of component: ConsumerComponent, rid: RequestID?, peer: Peer) throws(FutoInError) {
+    func lag(of component: ConsumerComponent, rid: RequestID?, peer: Peer) throws(EventStreamError) {
         guard !component.isLive else { throw .liveNotAllowed("live receivers have no position") }
         let consumer = ConsumerIdentity(user: peer.user, component: component)
         guard underWay[peer.account, default: 0] < LagCalls.limit else {
@@ -25,14 +25,14 @@ final class LagCalls {
             if let known = self.outcome(for: consumer, peer) { return self.answer(peer, rid, known) }
             // It may have been registered since.
             self.figures.renew {
-                let missing = FutoInError.notRegistered("\(consumer) is not registered")
+                let missing = EventStreamError.notRegistered("\(consumer) is not registered")
                 self.answer(peer, rid, self.outcome(for: consumer, peer) ?? .failure(missing))
             }
         }
     }
 
     /// - Returns: nil if the figures do not have it.
-    private func outcome(for consumer: ConsumerIdentity, _ peer: Peer) -> Result<RawJSON, FutoInError>? {
+    private func outcome(for consumer: ConsumerIdentity, _ peer: Peer) -> Result<RawJSON, EventStreamError>? {
         guard let status = figures.status else { return .failure(.unavailable) }
         guard let found = status.consumers.first(where: { $0.consumer == consumer.description }) else { return nil }
         // Types the user may not see are not to be counted for it; a session or a poll notes what it wants.
@@ -43,7 +43,7 @@ final class LagCalls {
         return .success(ConsumerLag(events: found.lag.events, seconds: found.lag.seconds).json)
     }
 
-    private func answer(_ peer: Peer, _ rid: RequestID?, _ outcome: Result<RawJSON, FutoInError>) {
+    private func answer(_ peer: Peer, _ rid: RequestID?, _ outcome: Result<RawJSON, EventStreamError>) {
         let left = underWay[peer.account, default: 1] - 1
         underWay[peer.account] = left > 0 ? left : nil
         // Whose rights have changed meanwhile has begun anew.

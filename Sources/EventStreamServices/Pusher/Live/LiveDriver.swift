@@ -65,7 +65,7 @@ final class LiveDriver {
         }
     }
 
-    private func started(_ start: SessionStart, _ result: Result<(after: EventID, known: EventIDSet), FutoInError>) {
+    private func started(_ start: SessionStart, _ result: Result<(after: EventID, known: EventIDSet), EventStreamError>) {
         turns.ended(start.peer)
         switch result {
         case .failure(let error): claims.refuse(start, error)
@@ -154,6 +154,6 @@ final class LiveDriver {
     }
 }
 
-extension FutoInError {
-    static var unavailable: FutoInError { .internalError("the database cannot be reached") }
+extension EventStreamError {
+    static var unavailable: EventStreamError { .internalError("the database cannot be reached") }
 }

@@ -58,7 +58,7 @@ final class PollDriver {
 
     func poll(
         _ machine: PollMachine, want: EventFilter, precise: Bool, rid: RequestID?, peer: Peer
-    ) throws(FutoInError) {
+    ) throws(EventStreamError) {
         let poll = Poll(machine, want: want, precise: precise, rid: rid, peer: peer)
         if let refusal = machine.refusal(in: stream(for: poll)) { throw refusal }
         guard head.isConnected, head.settled != nil else { throw .unavailable }

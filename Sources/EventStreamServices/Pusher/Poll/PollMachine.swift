@@ -29,7 +29,7 @@ struct PollMachine {
         case recall(after: EventID)
         /// Read what is wanted in (after, through]: ``read(_:in:)``.
         case read(after: EventID, through: EventID)
-        case answer(Result<RawJSON, FutoInError>)
+        case answer(Result<RawJSON, EventStreamError>)
     }
 
     /// The stream as it is at the moment.
@@ -52,7 +52,7 @@ struct PollMachine {
     }
 
     /// What a poll says to be of a generation is of no other; the stream may have begun anew while it waited.
-    func refusal(in stream: Stream) -> FutoInError? {
+    func refusal(in stream: Stream) -> EventStreamError? {
         guard let generation, let present = stream.generation?.generation, generation != present else { return nil }
         return .invalidRequest("the generation \(generation) of the stream is over: the present one is \(present)")
     }
@@ -122,7 +122,7 @@ struct PollMachine {
 
     mutating func failed(_ message: String) -> Action { answer(.failure(.internalError(message))) }
 
-    private mutating func answer(_ outcome: Result<RawJSON, FutoInError>) -> Action {
+    private mutating func answer(_ outcome: Result<RawJSON, EventStreamError>) -> Action {
         state = .over
         return .answer(outcome)
     }

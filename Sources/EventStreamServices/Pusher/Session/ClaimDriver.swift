@@ -49,7 +49,7 @@ final class ClaimDriver {
         return present
     }
 
-    func readyToReceive(_ start: SessionStart) throws(FutoInError) {
+    func readyToReceive(_ start: SessionStart) throws(EventStreamError) {
         if let present = table.reliable(start.consumer), !claims.isUnderWay(start.consumer) {
             guard mayReplace(present, start) else { throw busyHere(start) }
             if case .resuming = present.machine.state {
@@ -71,26 +71,26 @@ final class ClaimDriver {
         present.peer.identity == start.peer.identity || !present.machine.lease.keepsOthersOut(at: loop.now)
     }
 
-    private func busyHere(_ start: SessionStart) -> FutoInError {
+    private func busyHere(_ start: SessionStart) -> EventStreamError {
         .consumerBusy("\(start.consumer) is being served over another connection")
     }
 
-    func tooManySessions(_ peer: Peer) -> FutoInError { .defenseRejected("\(peer.user) has \(userLimit) sessions already") }
+    func tooManySessions(_ peer: Peer) -> EventStreamError { .defenseRejected("\(peer.user) has \(userLimit) sessions already") }
 
     /// Asks again for whoever waited.
     var retry: (SessionStart) -> Void = { _ in }
 
-    func refuse(_ start: SessionStart, _ error: FutoInError) {
+    func refuse(_ start: SessionStart, _ error: EventStreamError) {
         for call in start.calls { outbox.peers.answer(start.peer, call.rid, error) }
     }
 
     // MARK: A claim
 
-    private func claim(_ start: SessionStart, after pause: Duration) throws(FutoInError) {
+    private func claim(_ start: SessionStart, after pause: Duration) throws(EventStreamError) {
         guard pause == .zero else {
             loop.after(pause) { [weak self] in
                 guard let self, !self.isStopped else { return }
-                do throws(FutoInError) {
+                do throws(EventStreamError) {
                     try self.claim(start, after: .zero)
                 } catch {
                     self.refuse(start, error)
@@ -98,7 +98,7 @@ final class ClaimDriver {
             }
             return
         }
-        do throws(FutoInError) {
+        do throws(EventStreamError) {
             try turns.inTurn(start.peer) { self.claimNow(start) }
         } catch {
             ended(start.consumer)

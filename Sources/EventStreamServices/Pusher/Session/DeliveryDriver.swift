@@ -122,7 +122,7 @@ final class DeliveryDriver {
     // MARK: Answers
 
     /// - Returns: whether it answers something.
-    func answered(_ session: ReliableSession, _ rid: UInt64, _ outcome: Result<RawJSON, FutoInError>) -> Bool {
+    func answered(_ session: ReliableSession, _ rid: UInt64, _ outcome: Result<RawJSON, EventStreamError>) -> Bool {
         let answer = ConsumerDelivery.Answer(outcome)
         switch session.machine.answered(rid, answer, at: loop.now) {
         case .confirmed(let position, let events, let times):
@@ -151,7 +151,7 @@ final class DeliveryDriver {
 }
 
 extension ConsumerDelivery.Answer {
-    init(_ outcome: Result<RawJSON, FutoInError>) {
+    init(_ outcome: Result<RawJSON, EventStreamError>) {
         switch outcome {
         case .success(let result): self = result == .true ? .processed : .failed("answered \(result), not true")
         case .failure(let error): self = .failed(error.description)

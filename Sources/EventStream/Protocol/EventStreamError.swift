@@ -1,5 +1,5 @@
 /// An error as it travels: a name others act on, and a text for people (FTN3 1.9).
-public struct FutoInError: Error, Hashable, Sendable, CustomStringConvertible {
+public struct EventStreamError: Error, Hashable, Sendable, CustomStringConvertible {
     public let name: String
     public let text: String
 
