@@ -1,6 +1,6 @@
 /// What a command could not do although it was called rightly: told without the usage, with status 1.
-public struct CommandFailure: Error, CustomStringConvertible {
-    public let description: String
+package struct CommandFailure: Error, CustomStringConvertible {
+    package let description: String
 
-    public init(_ description: String) { self.description = description }
+    package init(_ description: String) { self.description = description }
 }

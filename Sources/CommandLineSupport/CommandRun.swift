@@ -1,4 +1,4 @@
-public import ArgumentParser
+package import ArgumentParser
 import CGlibc
 import EventStream
 import EventStreamServices
@@ -10,7 +10,7 @@ import Postgres
 /// An error is told without anything a terminal would obey: its words may be a stranger's.
 ///
 /// - Parameter isService: runs until it is told to stop, which may be before it has begun.
-public func runCommand<Command: AsyncParsableCommand>(_ type: Command.Type, isService: Bool = false) async -> Never {
+package func runCommand<Command: AsyncParsableCommand>(_ type: Command.Type, isService: Bool = false) async -> Never {
     if isService { expectSignals() }
     occupyStandardDescriptors()
     signal(SIGPIPE, SIG_IGN)
@@ -45,7 +45,7 @@ private func finish(_ code: Int32) -> Never {
 /// Standard output could not be written: ends the process with words, or, where its reader has gone, quietly.
 ///
 /// - Parameter code: the status, if it is one of failure already.
-public func outputFailed(_ reason: Int32, _ code: Int32 = 0) -> Never {
+package func outputFailed(_ reason: Int32, _ code: Int32 = 0) -> Never {
     // Whoever reads has all that was wanted.
     var output = pollfd(fd: STDOUT_FILENO, events: 0, revents: 0)
     if reason == EPIPE || poll(&output, 1, 0) == 1 && output.revents & Int16(POLLERR) != 0 { _exit(code) }

@@ -1,10 +1,10 @@
-public import ArgumentParser
-public import EventStreamServices
+import ArgumentParser
+package import EventStreamServices
 import FoundationEssentials
 import Postgres
 
 /// A command, or a part of one, that reads settings: what its flags are made of.
-public protocol ReadsSettings {
+package protocol ReadsSettings {
     /// Those every command reads aside.
     static var settings: [SettingFacts] { get }
 }
@@ -13,19 +13,19 @@ public protocol ReadsSettings {
 ///
 /// ArgumentParser finds the flags of a type by reflection of its properties. Here the declarations of the settings take the
 /// place of the properties.
-public struct SettingFlags<Command: ReadsSettings>: ParsableArguments, CustomReflectable {
+package struct SettingFlags<Command: ReadsSettings>: ParsableArguments, CustomReflectable {
     private var values: [String: String] = [:]
 
-    public init() {}
+    package init() {}
 
-    public init(from decoder: any Decoder) throws {
+    package init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: Key.self)
         for setting in Self.settings {
             values[setting.name] = try container.decode(Option<String?>.self, forKey: Key(setting.name)).wrappedValue
         }
     }
 
-    public var customMirror: Mirror {
+    package var customMirror: Mirror {
         Mirror(self, children: Self.settings.map { ($0.name, Option<String?>($0)) })
     }
 
@@ -40,7 +40,7 @@ public struct SettingFlags<Command: ReadsSettings>: ParsableArguments, CustomRef
     }
 
     /// Puts flags, environment and file together.
-    public func read() async throws -> SettingsReader {
+    package func read() async throws -> SettingsReader {
         for setting in Self.settings where setting.name.hasSuffix("_URL") {
             guard let value = values[setting.name], holdsPassword(value) else { continue }
             throw ValidationError(
@@ -63,4 +63,4 @@ extension Option where Value == String? {
 }
 
 /// Whether a connection string has a password in it.
-public func holdsPassword(_ url: String) -> Bool { ConnectionOptions(url).holdsPassword }
+package func holdsPassword(_ url: String) -> Bool { ConnectionOptions(url).holdsPassword }

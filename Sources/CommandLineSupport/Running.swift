@@ -1,8 +1,8 @@
 import ArgumentParser
-public import EventStreamServices
+package import EventStreamServices
 import FoundationEssentials
 import Glibc
-public import Logging
+package import Logging
 import Metrics
 import Postgres
 import Prometheus
@@ -31,7 +31,7 @@ private let fewestDescriptors = 64
 /// - Parameters:
 ///   - label: names the process in its log.
 ///   - roles: what it is; at least one.
-public func runServices(
+package func runServices(
     _ settings: SettingsReader, label: String, as roles: [Role], _ make: (Logger) throws -> [any ServesRoles]
 ) async throws {
     let level = try settings.logLevel

@@ -5,7 +5,7 @@ import Glibc
 ///
 /// A child inherits its parent thread's signal mask, and the threads of the concurrency pool block everything: the child
 /// would never see the signal, or the alarm, that ends it.
-public func withSignalsUnblocked(_ body: () throws -> Void) rethrows {
+package func withSignalsUnblocked(_ body: () throws -> Void) rethrows {
     var (all, before) = (sigset_t(), sigset_t())
     sigfillset(&all)
     pthread_sigmask(SIG_UNBLOCK, &all, &before)

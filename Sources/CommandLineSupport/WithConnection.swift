@@ -1,8 +1,8 @@
 import EventLoop
-public import Postgres
+package import Postgres
 
 /// Runs `body` with a connection of its own, named after the program, on a thread of its own.
-public func withConnection<Value: Sendable>(
+package func withConnection<Value: Sendable>(
     to url: String, settings: [String: String] = [:],
     _ body: nonisolated(nonsending) @Sendable (Connection) async throws -> Value
 ) async throws -> Value {

@@ -13,7 +13,7 @@ import Synchronization
 ///
 /// `@unchecked Sendable`: what several threads touch is in `shared`, behind a mutex; the rest is touched by the loop's
 /// thread alone, which `preconditionOnLoop()` asserts.
-public final class EventLoop: SerialExecutor, @unchecked Sendable {
+package final class EventLoop: SerialExecutor, @unchecked Sendable {
     private struct Shared {
         var jobs: [Work] = []
         var sleeping = false
@@ -38,7 +38,7 @@ public final class EventLoop: SerialExecutor, @unchecked Sendable {
     private var descriptorsChanged = true
 
     /// Starts the thread.
-    public init() {
+    package init() {
         var ends: [Int32] = [-1, -1]
         precondition(pipe(&ends) == 0, "pipe: \(String(cString: strerror(errno)))")
         for end in ends {
@@ -67,14 +67,14 @@ public final class EventLoop: SerialExecutor, @unchecked Sendable {
     // MARK: Any thread
 
     /// Runs a closure on the loop, soon; not at all once the loop has ended.
-    public func execute(_ work: @escaping @Sendable () -> Void) { submit(.closure(work)) }
+    package func execute(_ work: @escaping @Sendable () -> Void) { submit(.closure(work)) }
 
-    public func enqueue(_ job: consuming ExecutorJob) { submit(.job(UnownedJob(job))) }
+    package func enqueue(_ job: consuming ExecutorJob) { submit(.job(UnownedJob(job))) }
 
-    public func asUnownedSerialExecutor() -> UnownedSerialExecutor { UnownedSerialExecutor(ordinary: self) }
+    package func asUnownedSerialExecutor() -> UnownedSerialExecutor { UnownedSerialExecutor(ordinary: self) }
 
     /// Ends the thread once the work already submitted has run. Watches and timers are dropped.
-    public func stop() {
+    package func stop() {
         shared.withLock { $0.stopping = true }
         wake()
     }
@@ -97,20 +97,20 @@ public final class EventLoop: SerialExecutor, @unchecked Sendable {
     }
 
     /// Whether the caller runs on the loop's thread.
-    public var isOnLoop: Bool { thread.withLock { $0.map { pthread_equal($0, pthread_self()) != 0 } ?? false } }
+    package var isOnLoop: Bool { thread.withLock { $0.map { pthread_equal($0, pthread_self()) != 0 } ?? false } }
 
-    public func checkIsolated() { precondition(isOnLoop, "not on the event loop's thread") }
-    public func isIsolatingCurrentContext() -> Bool? { isOnLoop }
+    package func checkIsolated() { precondition(isOnLoop, "not on the event loop's thread") }
+    package func isIsolatingCurrentContext() -> Bool? { isOnLoop }
 
     /// Traps unless on the loop's thread (debug builds only).
-    @inline(__always) public func assertOnLoop() { assert(isOnLoop, "not on the event loop's thread") }
+    @inline(__always) package func assertOnLoop() { assert(isOnLoop, "not on the event loop's thread") }
 
     // MARK: The loop's thread
 
     /// Calls `handler` whenever `descriptor` is ready, until the watch is cancelled.
     ///
     /// The descriptor is level-triggered. It must stay open until the watch is cancelled.
-    public func watch(
+    package func watch(
         _ descriptor: Int32, for interest: Readiness, _ handler: @escaping (Readiness) -> Void
     ) -> Watch {
         assertOnLoop()
@@ -121,13 +121,13 @@ public final class EventLoop: SerialExecutor, @unchecked Sendable {
     }
 
     /// Adds a source that knows better than its descriptor whether there is something to do.
-    public func add(_ source: any PollSource) {
+    package func add(_ source: any PollSource) {
         assertOnLoop()
         sources.append(source)
         descriptorsChanged = true
     }
 
-    public func remove(_ source: any PollSource) {
+    package func remove(_ source: any PollSource) {
         assertOnLoop()
         sources.removeAll { $0 === source }
         descriptorsChanged = true
@@ -135,7 +135,7 @@ public final class EventLoop: SerialExecutor, @unchecked Sendable {
 
     /// Calls `handler` once, `delay` from now; not at all if the timer is cancelled before.
     @discardableResult
-    public func schedule(after delay: Duration, _ handler: @escaping () -> Void) -> Timer {
+    package func schedule(after delay: Duration, _ handler: @escaping () -> Void) -> Timer {
         assertOnLoop()
         let timer = Timer(deadline: .now + delay, handler: handler)
         timers.insert(timer)

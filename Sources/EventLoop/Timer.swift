@@ -1,10 +1,10 @@
 import HeapModule
 
 /// A point on a clock that never jumps: wall-clock steps do not move timeouts and leases.
-public typealias MonotonicInstant = ContinuousClock.Instant
+package typealias MonotonicInstant = ContinuousClock.Instant
 
 /// A pending call on an ``EventLoop``. Belongs to the loop's thread.
-public final class Timer {
+package final class Timer {
     let deadline: MonotonicInstant
     private var handler: (() -> Void)?
 
@@ -14,7 +14,7 @@ public final class Timer {
     }
 
     /// The handler will not be called. Cancelling after the call, or twice, does nothing.
-    public func cancel() { handler = nil }
+    package func cancel() { handler = nil }
 
     var isCancelled: Bool { handler == nil }
 

@@ -1,12 +1,12 @@
 import Glibc
 
 /// What a descriptor is, or should be, ready for.
-public struct Readiness: OptionSet, Sendable {
-    public let rawValue: UInt8
-    public init(rawValue: UInt8) { self.rawValue = rawValue }
+package struct Readiness: OptionSet, Sendable {
+    package let rawValue: UInt8
+    package init(rawValue: UInt8) { self.rawValue = rawValue }
 
-    public static let readable = Readiness(rawValue: 1)
-    public static let writable = Readiness(rawValue: 2)
+    package static let readable = Readiness(rawValue: 1)
+    package static let writable = Readiness(rawValue: 2)
 
     var pollEvents: Int16 {
         Int16(contains(.readable) ? POLLIN : 0) | Int16(contains(.writable) ? POLLOUT : 0)
@@ -22,14 +22,14 @@ public struct Readiness: OptionSet, Sendable {
 }
 
 /// A descriptor being watched by an ``EventLoop``. Belongs to the loop's thread.
-public final class Watch {
+package final class Watch {
     let descriptor: Int32
     /// None once cancelled: it may hold whoever holds the watch.
     private var handler: ((Readiness) -> Void)?
     private unowned let loop: EventLoop
 
     /// What is waited for; may be changed at any time.
-    public var interest: Readiness {
+    package var interest: Readiness {
         didSet { if interest != oldValue { loop.interestChanged() } }
     }
 
@@ -41,7 +41,7 @@ public final class Watch {
     }
 
     /// Ends the watch; the handler is not called again. Cancelling twice does nothing.
-    public func cancel() {
+    package func cancel() {
         guard let handler else { return }
         self.handler = nil
         loop.remove(self)
@@ -56,7 +56,7 @@ public final class Watch {
 ///
 /// `ZMQ_FD` is edge-triggered: it says that something has changed, and `ZMQ_EVENTS` says what is so now
 /// (zmq_getsockopt(3)). The loop asks ``isReady()`` before every sleep.
-public protocol PollSource: AnyObject {
+package protocol PollSource: AnyObject {
     /// Becomes readable when ``isReady()`` is worth asking again.
     var descriptor: Int32 { get }
     func isReady() -> Bool

@@ -1,28 +1,28 @@
-public import EventStream
-public import Postgres
+package import EventStream
+package import Postgres
 
 /// Compares an archive with the active table: counts and checksums of ranges of ids, computed by each database from its own
 /// rows, and single events where these differ.
 ///
 /// A row's checksum is the first eight bytes of the SHA-256 of id, timestamp, type and the text of data; a range's is their
 /// sum, so that ranges can be put together.
-public struct ArchiveAudit: Sendable {
-    public let info: StreamInfo
-    public let history: HistoryStore
-    public let want: EventFilter
+package struct ArchiveAudit: Sendable {
+    package let info: StreamInfo
+    package let history: HistoryStore
+    package let want: EventFilter
 
-    public init(_ info: StreamInfo, _ history: HistoryStore, want: EventFilter) {
+    package init(_ info: StreamInfo, _ history: HistoryStore, want: EventFilter) {
         self.info = info
         self.history = history
         self.want = want
     }
 
     /// What a range holds.
-    public struct Sum: Hashable, Sendable {
-        public var events = 0
+    package struct Sum: Hashable, Sendable {
+        package var events = 0
         /// A decimal integer.
-        public var checksum = "0"
-        public init(events: Int = 0, checksum: String = "0") { (self.events, self.checksum) = (events, checksum) }
+        package var checksum = "0"
+        package init(events: Int = 0, checksum: String = "0") { (self.events, self.checksum) = (events, checksum) }
 
         fileprivate init(_ rows: Rows, _ row: Int, _ column: Int) {
             self.init(events: Int(rows.int(row, column) ?? 0), checksum: rows.string(row, column + 1) ?? "0")
@@ -30,16 +30,16 @@ public struct ArchiveAudit: Sendable {
     }
 
     /// A range of ids that was compared.
-    public struct Block: Hashable, Sendable {
-        public let first: EventID
-        public let last: EventID
-        public var active = Sum()
-        public var archived = Sum()
-        public var isEqual: Bool { active == archived }
+    package struct Block: Hashable, Sendable {
+        package let first: EventID
+        package let last: EventID
+        package var active = Sum()
+        package var archived = Sum()
+        package var isEqual: Bool { active == archived }
     }
 
     /// A block ends before a multiple of 2 to this power; so it has no more events than that.
-    public static let blockBits = 13
+    package static let blockBits = 13
     /// Blocks compared with one query.
     private static let blocksAtOnce: Int64 = 16
 
@@ -68,7 +68,7 @@ public struct ArchiveAudit: Sendable {
     /// Compares what lies in (after, through], or a part of it from its beginning.
     ///
     /// - Returns: blocks that lie side by side from `after` on, and the id up to which they go.
-    public func compare(
+    package func compare(
         after: EventID, through: EventID, active: Connection, warehouse: Connection
     ) async throws -> (blocks: [Block], through: EventID) {
         let bits = Int64(ArchiveAudit.blockBits)
@@ -111,7 +111,7 @@ public struct ArchiveAudit: Sendable {
     }
 
     /// What the archive holds of a range.
-    public func archived(_ first: EventID, _ last: EventID, on warehouse: Connection) async throws -> Sum {
+    package func archived(_ first: EventID, _ last: EventID, on warehouse: Connection) async throws -> Sum {
         let found = try await warehouse.query(
             Statement("SELECT count(*), sum(\(ArchiveAudit.rowSum)) FROM \(rows(history.tables.history))"),
             parameters(first, last))
@@ -121,18 +121,18 @@ public struct ArchiveAudit: Sendable {
     // MARK: Single events
 
     /// Where the archive differs from the active table.
-    public struct Differences: Hashable, Sendable {
+    package struct Differences: Hashable, Sendable {
         /// In the active table only.
-        public var missing: [EventID] = []
+        package var missing: [EventID] = []
         /// In both, with another type, data or time.
-        public var changed: [EventID] = []
+        package var changed: [EventID] = []
         /// In the archive only.
-        public var extra: [EventID] = []
-        public init() {}
+        package var extra: [EventID] = []
+        package init() {}
     }
 
     /// Compares the single events of a block.
-    public func differences(in block: Block, active: Connection, warehouse: Connection) async throws -> Differences {
+    package func differences(in block: Block, active: Connection, warehouse: Connection) async throws -> Differences {
         let each = { (table: TableName) in Statement("SELECT id, \(ArchiveAudit.rowSum) FROM \(rows(table))") }
         let parameters = parameters(block.first, block.last)
         func table(_ rows: Rows) -> [Int64: Int64] {

@@ -1,27 +1,27 @@
-public import EventStream
-public import Postgres
+package import EventStream
+package import Postgres
 
 /// The sums kept in the warehouse: what ranges of ids held when the archive was compared with the active table.
 ///
 /// They outlive the events in the active table, so that ranges discarded long ago can be verified.
-public struct ArchiveSums: Sendable {
+package struct ArchiveSums: Sendable {
     private let history: HistoryStore
     private var table: String { history.tables.sums.sql }
     private var ident: Parameter { .text(history.archiver.description) }
 
-    public init(_ history: HistoryStore) { self.history = history }
+    package init(_ history: HistoryStore) { self.history = history }
 
-    public struct Record: Hashable, Sendable {
-        public let first: EventID
-        public let last: EventID
-        public let want: EventFilter
-        public let sum: ArchiveAudit.Sum
+    package struct Record: Hashable, Sendable {
+        package let first: EventID
+        package let last: EventID
+        package let want: EventFilter
+        package let sum: ArchiveAudit.Sum
         /// When it was compared last; UTC, as an ISO 8601 text.
-        public let compared: String
+        package let compared: String
     }
 
     /// Up to which id sums are recorded.
-    public func end(on connection: Connection) async throws -> EventID {
+    package func end(on connection: Connection) async throws -> EventID {
         let rows = try await connection.query(
             Statement("SELECT last_id FROM \(table) WHERE ident = $1 ORDER BY first_id DESC LIMIT 1"), [ident])
         return EventID(rows.int(0, 0) ?? 0)
@@ -29,7 +29,7 @@ public struct ArchiveSums: Sendable {
 
     /// Records blocks that were found equal. One that goes on where the last record ends is added to it, as long as that
     /// is small.
-    public func record(_ blocks: [ArchiveAudit.Block], want: EventFilter, on connection: Connection) async throws {
+    package func record(_ blocks: [ArchiveAudit.Block], want: EventFilter, on connection: Connection) async throws {
         try await connection.transaction {
             for block in blocks {
                 let parameters: [Parameter] = [
@@ -58,7 +58,7 @@ public struct ArchiveSums: Sendable {
     }
 
     /// Records of ranges that reach into [first, last], in order, at most so many.
-    public func records(
+    package func records(
         from first: EventID, through last: EventID, limit: Int, on connection: Connection
     ) async throws -> [Record] {
         let rows = try await connection.query(

@@ -1,17 +1,17 @@
-public import EventStream
-public import Postgres
+package import EventStream
+package import Postgres
 
 /// The tokens an active database has given out: what archivers write beside their position in a warehouse, so that a warehouse
 /// that a copy of the database has used since is told from its own.
-public struct ArchiveTokens: Sendable {
+package struct ArchiveTokens: Sendable {
     private let info: StreamInfo
     private var archives: String { info.tables.archives.sql }
     /// An archiver's older tokens are forgotten.
     private static let limit = 256
 
-    public init(_ info: StreamInfo) { self.info = info }
+    package init(_ info: StreamInfo) { self.info = info }
 
-    public enum Admission: Hashable, Sendable {
+    package enum Admission: Hashable, Sendable {
         /// The token is known from now on.
         case admitted
         /// The database has not given out the token that was found in the warehouse.
@@ -25,7 +25,7 @@ public struct ArchiveTokens: Sendable {
     /// - Parameters:
     ///   - known: what it has found; nil for none.
     ///   - epoch: of its session.
-    public func admit(
+    package func admit(
         _ token: String, of archiver: ConsumerIdentity, known: String?, epoch: Int64, generation: StreamGeneration,
         on connection: Connection
     ) async throws -> Admission {
@@ -45,7 +45,7 @@ public struct ArchiveTokens: Sendable {
     }
 
     /// Whether the database has given a token out.
-    public func knows(
+    package func knows(
         _ token: String, of archiver: ConsumerIdentity, on connection: Connection
     ) async throws(PostgresError) -> Bool {
         try await connection.query(
@@ -55,7 +55,7 @@ public struct ArchiveTokens: Sendable {
     }
 
     /// The name of the stream, and whether the database has given a token out; true for none.
-    public func origin(
+    package func origin(
         of token: String?, of archiver: ConsumerIdentity, on connection: Connection
     ) async throws(PostgresError) -> (stream: String, isKnown: Bool) {
         let rows = try await connection.query(
@@ -82,7 +82,7 @@ public struct ArchiveTokens: Sendable {
     }
 
     /// Takes the token of a warehouse for the database's own because a person says so.
-    public func adopt(
+    package func adopt(
         _ token: String, of archiver: ConsumerIdentity, because reason: String, on connection: Connection
     ) async throws(PostgresError) {
         try await connection.query(
@@ -94,7 +94,7 @@ public struct ArchiveTokens: Sendable {
     }
 
     /// Whether an archiver of this name has ever begun its work.
-    public func hasAny(of ident: String, on connection: Connection) async throws(PostgresError) -> Bool {
+    package func hasAny(of ident: String, on connection: Connection) async throws(PostgresError) -> Bool {
         try await connection.query(Statement("SELECT FROM \(archives) WHERE ident = $1 LIMIT 1"), [.text(ident)]).count > 0
     }
 }

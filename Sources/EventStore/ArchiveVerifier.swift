@@ -1,18 +1,18 @@
-public import EventStream
-public import Postgres
+package import EventStream
+package import Postgres
 
 /// Verifies an archive: against the active table where events are still there, against the recorded sums where they have
 /// been discarded.
-public struct ArchiveVerifier: Sendable {
+package struct ArchiveVerifier: Sendable {
     private let info: StreamInfo
     private let history: HistoryStore
 
-    public init(_ info: StreamInfo, _ history: HistoryStore) {
+    package init(_ info: StreamInfo, _ history: HistoryStore) {
         self.info = info
         self.history = history
     }
 
-    public enum Finding: Hashable, Sendable {
+    package enum Finding: Hashable, Sendable {
         /// In the active table, not in the archive.
         case missing(EventID)
         /// In both, with another type, data or time.
@@ -29,20 +29,20 @@ public struct ArchiveVerifier: Sendable {
         case unknown(first: EventID, last: EventID, events: Int)
     }
 
-    public struct Summary: Hashable, Sendable {
+    package struct Summary: Hashable, Sendable {
         /// Events that are right.
-        public var verified = 0
+        package var verified = 0
         /// Findings other than ``Finding/unknown``.
-        public var wrong = 0
+        package var wrong = 0
         /// What was archived up to here, past the archiver's position, is of an earlier generation of the stream: what is extra
         /// there is set aside when the next event is archived. Nil if there is no such thing.
-        public var doubtful: EventID?
-        public init(verified: Int = 0, wrong: Int = 0) { (self.verified, self.wrong) = (verified, wrong) }
+        package var doubtful: EventID?
+        package init(verified: Int = 0, wrong: Int = 0) { (self.verified, self.wrong) = (verified, wrong) }
     }
 
     /// - Parameter report: called with each finding as it is made.
     /// - Throws: ``StoreError`` if the archiver has never been at work in this warehouse.
-    public func verify(
+    package func verify(
         from first: EventID, through last: EventID, active: Connection, warehouse: Connection, report: (Finding) -> Void
     ) async throws -> Summary {
         // What the archiver has confirmed must be in the archive, wherever that believes to be.

@@ -1,5 +1,5 @@
-public import EventStream
-public import Postgres
+package import EventStream
+package import Postgres
 
 /// Who archives under a name: a session lock in the warehouse, which ends with the connection at the latest.
 ///
@@ -7,24 +7,24 @@ public import Postgres
 /// away by this lock from a position at which somebody is at work.
 extension HistoryStore {
     /// Somebody who has the lock, or the position's row in a transaction.
-    public struct Holder: Hashable, Sendable, CustomStringConvertible {
+    package struct Holder: Hashable, Sendable, CustomStringConvertible {
         /// Of its backend.
-        public let processID: Int
-        public let application: String
+        package let processID: Int
+        package let application: String
         /// Where it connects from; empty for a socket of that machine, or where the role may not see it.
-        public let address: String
+        package let address: String
         /// When it connected; UTC, as an ISO 8601 text; empty where the role may not see it.
-        public let since: String
+        package let since: String
         /// For how long the server has waited for a word of it; nil if the server does not wait for it, or the role may not see it.
-        public let silence: Duration?
+        package let silence: Duration?
         /// How often it gives a sign of life while it is at work.
-        public let keepAlive: Duration
+        package let keepAlive: Duration
         /// Whether it is in the midst of a statement: its data may come slowly.
-        public let isSending: Bool
+        package let isSending: Bool
         /// Bytes of that which have come; nil where the server does not count them.
-        public var received: Int?
+        package var received: Int?
 
-        public init(
+        package init(
             processID: Int, application: String, address: String, since: String, silence: Duration?, keepAlive: Duration,
             isSending: Bool, received: Int?
         ) {
@@ -32,7 +32,7 @@ extension HistoryStore {
             (self.silence, self.keepAlive, self.isSending, self.received) = (silence, keepAlive, isSending, received)
         }
 
-        public var description: String {
+        package var description: String {
             "pid \(processID), application \(application.isEmpty ? "without a name" : application)"
                 + (address.isEmpty ? "" : ", from \(address)") + (since.isEmpty ? "" : ", connected since \(since)")
         }
@@ -44,7 +44,7 @@ extension HistoryStore {
     /// Takes the lock for as long as the connection lives, or until it is given up; false while another has it.
     ///
     /// - Parameter keepAlive: how often this archiver gives a sign of life.
-    public func takeLock(keepAlive: Duration, on connection: Connection) async throws(PostgresError) -> Bool {
+    package func takeLock(keepAlive: Duration, on connection: Connection) async throws(PostgresError) -> Bool {
         let ident = Parameter.text(archiver.description)
         let taken = try await connection.query(Statement("SELECT pg_try_advisory_lock(\(key))"), [ident])
         guard taken.bool(0, 0) == true else { return false }
@@ -63,7 +63,7 @@ extension HistoryStore {
         return true
     }
 
-    public func giveUpLock(on connection: Connection) async throws(PostgresError) {
+    package func giveUpLock(on connection: Connection) async throws(PostgresError) {
         try await connection.query(Statement("SELECT pg_advisory_unlock(\(key))"), [.text(archiver.description)])
     }
 
@@ -84,7 +84,7 @@ extension HistoryStore {
     }
 
     /// Who keeps this archiver from its position; nil if nobody does.
-    public func holder(on connection: Connection) async throws(PostgresError) -> Holder? {
+    package func holder(on connection: Connection) async throws(PostgresError) -> Holder? {
         // Of PostgreSQL 14 and later.
         let counts = (connection.parameterStatus("server_version").flatMap { Int($0.prefix { $0.isNumber }) } ?? 0) >= 14
         let received = counts ? "(SELECT c.bytes_processed FROM pg_stat_progress_copy c WHERE c.pid = a.pid)" : "NULL::bigint"
@@ -108,7 +108,7 @@ extension HistoryStore {
     }
 
     /// Ends the connection of a holder that is frozen or gone; not if it has said something since it was looked at.
-    public func end(_ holder: Holder, on connection: Connection) async throws(PostgresError) {
+    package func end(_ holder: Holder, on connection: Connection) async throws(PostgresError) {
         guard let silence = holder.silence else { return }
         try await connection.query(
             Statement(
@@ -123,7 +123,7 @@ extension HistoryStore {
     }
 
     /// A sign of life.
-    public func ping(on connection: Connection) async throws(PostgresError) {
+    package func ping(on connection: Connection) async throws(PostgresError) {
         try await connection.query(Statement("SELECT 1"))
     }
 
@@ -131,7 +131,7 @@ extension HistoryStore {
     ///
     /// - Parameter known: the one that is there.
     /// - Throws: ``StoreError`` if another is there by now.
-    public func sign(_ token: String, insteadOf known: String?, on connection: Connection) async throws {
+    package func sign(_ token: String, insteadOf known: String?, on connection: Connection) async throws {
         let signed = try await connection.query(
             Statement(
                 """
@@ -145,15 +145,15 @@ extension HistoryStore {
 }
 
 /// Tells a holder of the lock that is frozen or gone from one that is slow.
-public struct SilenceWatch: Sendable {
+package struct SilenceWatch: Sendable {
     private var seen: (processID: Int, received: Int?, at: MonotonicTime)?
 
-    public init() {}
+    package init() {}
 
     /// Whether the holder may be ended: nothing has come from it for three times as long as it should at most.
     ///
     /// In the midst of a statement no time shows that anything came. So it must have been looked at, too, for so long.
-    public mutating func isGone(_ holder: HistoryStore.Holder, at now: MonotonicTime = .now) -> Bool {
+    package mutating func isGone(_ holder: HistoryStore.Holder, at now: MonotonicTime = .now) -> Bool {
         let patience = holder.keepAlive * 3
         guard let silence = holder.silence, silence > patience else {
             seen = nil

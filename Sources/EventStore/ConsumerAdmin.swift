@@ -1,15 +1,15 @@
-public import EventStream
-public import Postgres
+package import EventStream
+package import Postgres
 
 /// What an operator does to consumers. Every change ends a session that may be under way: its receiver starts anew.
-public struct ConsumerAdmin: Sendable {
+package struct ConsumerAdmin: Sendable {
     private let info: StreamInfo
     private var consumers: String { info.tables.consumers.sql }
 
-    public init(_ info: StreamInfo) { self.info = info }
+    package init(_ info: StreamInfo) { self.info = info }
 
     /// - Returns: false if it was registered already.
-    public func register(_ consumer: ConsumerIdentity, on connection: Connection) async throws -> Bool {
+    package func register(_ consumer: ConsumerIdentity, on connection: Connection) async throws -> Bool {
         // Asked first: the INSERT's trigger waits for the discarder, also where there is nothing to insert.
         let known = try await connection.query(
             Statement("SELECT FROM \(consumers) WHERE ident = $1::text"), [.text(consumer.description)])
@@ -48,7 +48,7 @@ public struct ConsumerAdmin: Sendable {
     /// - Parameter evenIfServed: its receiver registers again, and begins with the oldest event there still is.
     /// - Returns: false if there was no such consumer.
     /// - Throws: ``StoreError`` if it is served.
-    public func remove(_ ident: String, evenIfServed: Bool = false, on connection: Connection) async throws -> Bool {
+    package func remove(_ ident: String, evenIfServed: Bool = false, on connection: Connection) async throws -> Bool {
         let removed = try await connection.query(
             Statement("DELETE FROM \(consumers) WHERE ident = $1 AND \(mayChange("$2"))"),
             [.text(ident), .text("\(evenIfServed)")])
@@ -62,7 +62,7 @@ public struct ConsumerAdmin: Sendable {
     ///
     /// - Parameter evenIfServed: its receiver loses the session, and registers the present name again.
     /// - Throws: ``StoreError`` if there is no such consumer, it is served, or the new name is taken.
-    public func rename(
+    package func rename(
         _ ident: String, to new: ConsumerIdentity, evenIfServed: Bool = false, on connection: Connection
     ) async throws {
         do {
@@ -88,7 +88,7 @@ public struct ConsumerAdmin: Sendable {
     }
 
     /// Whether a consumer is an archiver: it has begun its work in a warehouse, or its archive was compared.
-    public func isArchiver(_ ident: String, on connection: Connection) async throws -> Bool {
+    package func isArchiver(_ ident: String, on connection: Connection) async throws -> Bool {
         if try await ArchiveTokens(info).hasAny(of: ident, on: connection) { return true }
         return try await connection.query(
             Statement("SELECT FROM \(consumers) WHERE ident = $1 AND verified_evt_id > 0"), [.text(ident)]
@@ -99,7 +99,7 @@ public struct ConsumerAdmin: Sendable {
     ///
     /// - Parameter position: nil for the newest event.
     /// - Returns: where it is now, and whether some events after it have been discarded already.
-    public func set(
+    package func set(
         _ ident: String, to position: EventID?, on connection: Connection
     ) async throws -> (position: EventID, someDiscarded: Bool) {
         let settled = try await TailQueries(info).settledFloor(on: connection)
@@ -133,7 +133,7 @@ public struct ConsumerAdmin: Sendable {
     }
 
     /// Whether a pusher that is alive has a session for the consumer.
-    public func isServed(_ ident: String, on connection: Connection) async throws -> Bool {
+    package func isServed(_ ident: String, on connection: Connection) async throws -> Bool {
         // A pusher holds the advisory lock of its own id for as long as its connection lives.
         try await connection.query(
             Statement(
@@ -148,7 +148,7 @@ public struct ConsumerAdmin: Sendable {
     ///
     /// - Returns: up to where events are discarded already.
     /// - Throws: ``StoreError`` if there is no such consumer, or it is served.
-    public func rewind(_ consumer: ConsumerIdentity, to position: EventID, on connection: Connection) async throws -> EventID {
+    package func rewind(_ consumer: ConsumerIdentity, to position: EventID, on connection: Connection) async throws -> EventID {
         guard try await !isServed(consumer.description, on: connection) else {
             throw StoreError("\(consumer) is at work: stop it first")
         }

@@ -1,19 +1,19 @@
-public import EventStream
-public import Postgres
+package import EventStream
+package import Postgres
 
 /// Registered consumers: their positions, and which pusher serves each.
 ///
 /// A session belongs to one pusher at a time. Claiming it raises the consumer's epoch; a position is stored only with
 /// the present epoch, so a pusher that was paused and resumed cannot move what has passed to another.
-public struct ConsumerStore: Sendable {
-    public enum Claim: Hashable, Sendable {
+package struct ConsumerStore: Sendable {
+    package enum Claim: Hashable, Sendable {
         /// - Parameter common: up to here this generation of the stream and earlier ones have the same events for it.
         case claimed(position: EventID, epoch: Int64, common: EventID)
         case busy
         case notRegistered
     }
 
-    public enum Stored: Hashable, Sendable {
+    package enum Stored: Hashable, Sendable {
         case stored
         /// The consumer is another session's now, or gone.
         case fenced
@@ -31,7 +31,7 @@ public struct ConsumerStore: Sendable {
     private let confirmStatement: Statement
     private let newestStatement: Statement
 
-    public init(_ info: StreamInfo) {
+    package init(_ info: StreamInfo) {
         let tables = info.tables
         let consumers = tables.consumers.sql
         let now = "(now() AT TIME ZONE 'UTC')"
@@ -122,7 +122,7 @@ public struct ConsumerStore: Sendable {
     /// Registers a consumer; doing it again changes nothing. It starts with the oldest event still in the table.
     ///
     /// - Parameter want: what it may see, until it says what it wants.
-    public func register(
+    package func register(
         _ consumer: ConsumerIdentity, want: EventFilter, limit: Int, on connection: Connection,
         completion: @escaping (Result<Bool, PostgresError>) -> Void
     ) {
@@ -135,7 +135,7 @@ public struct ConsumerStore: Sendable {
     }
 
     /// Whether the lock that registering shares is to be had at the moment.
-    public func mayRegister(on connection: Connection, completion: @escaping (Result<Bool, PostgresError>) -> Void) {
+    package func mayRegister(on connection: Connection, completion: @escaping (Result<Bool, PostgresError>) -> Void) {
         connection.submit(mayRegisterStatement, []) { completion($0.map { $0.bool(0, 0) == true }) }
     }
 
@@ -145,7 +145,7 @@ public struct ConsumerStore: Sendable {
     ///   - want: what the session wants, for whoever asks how far the consumer is behind.
     ///   - known: what an earlier session has confirmed, stored yet or not.
     ///   - dead: pushers that have shown no sign of life for too long; their sessions may be taken over.
-    public func claim(
+    package func claim(
         _ consumer: ConsumerIdentity, want: EventFilter, knowing known: PositionBook.Entry?, of generation: StreamGeneration,
         for pusher: Int64, dead: [Int64], on connection: Connection,
         completion: @escaping (Result<Claim, PostgresError>) -> Void
@@ -168,7 +168,7 @@ public struct ConsumerStore: Sendable {
     }
 
     /// Gives a session up, so that any pusher may claim it at once.
-    public func release(
+    package func release(
         _ consumer: ConsumerIdentity, of pusher: Int64, epoch: Int64, on connection: Connection,
         completion: @escaping (Result<Void, PostgresError>) -> Void
     ) {
@@ -177,7 +177,7 @@ public struct ConsumerStore: Sendable {
     }
 
     /// Takes back a session that was given up, if nobody has claimed it since.
-    public func resume(
+    package func resume(
         _ consumer: ConsumerIdentity, for pusher: Int64, epoch: Int64, on connection: Connection,
         completion: @escaping (Result<Bool, PostgresError>) -> Void
     ) {
@@ -186,7 +186,7 @@ public struct ConsumerStore: Sendable {
     }
 
     /// Stores positions, forward only, in one statement.
-    public func store(
+    package func store(
         _ entries: [PositionBook.Entry], of generation: StreamGeneration, on connection: Connection,
         completion: @escaping (Result<[ConsumerIdentity: Stored], PostgresError>) -> Void
     ) {
@@ -211,7 +211,7 @@ public struct ConsumerStore: Sendable {
     /// Confirms everything up to `position` for a consumer that polls, and notes what it wants.
     ///
     /// - Returns: to the completion: the stored position, or nil if the consumer is not registered.
-    public func confirm(
+    package func confirm(
         _ consumer: ConsumerIdentity, through position: EventID, want: EventFilter, of generation: StreamGeneration,
         on connection: Connection, completion: @escaping (Result<EventID?, PostgresError>) -> Void
     ) {
@@ -229,7 +229,7 @@ public struct ConsumerStore: Sendable {
     }
 
     /// The newest event visible past `id`, if there is one.
-    public func newest(
+    package func newest(
         after id: EventID, on connection: Connection, completion: @escaping (Result<EventID?, PostgresError>) -> Void
     ) {
         connection.submit(newestStatement, [.int8(id.rawValue)]) { completion($0.map { $0.int(0, 0).map { EventID($0) } }) }

@@ -1,41 +1,42 @@
-public import EventStream
-public import Postgres
+package import EventStream
+package import Postgres
 
 /// Removes confirmed events.
 ///
 /// Works on the leaves of the event table only: it must not look like a writer. Whatever has been decided before, each step
 /// asks again, under a lock that keeps others from registering, what the slowest consumer has confirmed.
-public struct DiscardStore: Sendable {
+package struct DiscardStore: Sendable {
     private let info: StreamInfo
     /// How long emptying a segment waits for its readers, while new ones wait behind it.
     private static let patience = "10ms"
 
-    public init(_ info: StreamInfo) { self.info = info }
+    package init(_ info: StreamInfo) { self.info = info }
 
     /// Plans must go by the order of ids, whatever the statistics say: those of a segment that is filled and emptied all the
     /// time are of another moment.
-    public static let settings = QueueReader.settings.merging(["enable_sort": "off"]) { mine, _ in mine }
+    package static let settings = QueueReader.settings.merging(["enable_sort": "off"]) { mine, _ in mine }
 
     /// Takes the discarder's role for as long as the connection lives; false while another has it.
-    public func takeRole(on connection: Connection) async throws(PostgresError) -> Bool {
+    package func takeRole(on connection: Connection) async throws(PostgresError) -> Bool {
         try await connection.query(Statement("SELECT pg_try_advisory_lock(\(info.key(of: .discarder)))")).bool(0, 0) ?? false
     }
 
     /// What a consumer has confirmed; nil if it is not registered.
-    public func position(of consumer: ConsumerIdentity, on connection: Connection) async throws(PostgresError) -> EventID? {
+    package func position(of consumer: ConsumerIdentity, on connection: Connection) async throws(PostgresError) -> EventID? {
         try await connection.query(
             Statement("SELECT last_evt_id FROM \(info.tables.consumers.sql) WHERE ident = $1"), [.text(consumer.description)]
         ).int(0, 0).map { EventID($0) }
     }
 
     /// Every registered consumer, by name.
-    public func consumers(on connection: Connection) async throws(PostgresError) -> [String] {
+    package func consumers(on connection: Connection) async throws(PostgresError) -> [String] {
         let rows = try await connection.query(Statement("SELECT ident FROM \(info.tables.consumers.sql) ORDER BY ident"))
         return (0..<rows.count).compactMap { rows.string($0, 0) }
     }
 
     /// Notes up to which id an archive has been seen to hold what was discarded.
-    public func note(verified id: EventID, by archiver: ConsumerIdentity, on connection: Connection) async throws(PostgresError) {
+    package func note(verified id: EventID, by archiver: ConsumerIdentity, on connection: Connection) async throws(PostgresError)
+    {
         try await connection.query(
             Statement(
                 """
@@ -45,7 +46,7 @@ public struct DiscardStore: Sendable {
     }
 
     /// What there is to discard, and up to which id it has been done.
-    public func look(on connection: Connection) async throws -> (stream: DiscardPlan.Stream, discarded: EventID) {
+    package func look(on connection: Connection) async throws -> (stream: DiscardPlan.Stream, discarded: EventID) {
         let events = info.tables.events.sql
         let state = info.tables.state.sql
         let rows = try await connection.query(
@@ -65,7 +66,7 @@ public struct DiscardStore: Sendable {
     /// How many events a segment holds, counted in steps.
     ///
     /// - Parameter pause: called between the steps, with the time one took.
-    public func count(
+    package func count(
         _ segment: Int, on connection: Connection, pause: (Duration) async throws -> Void
     ) async throws -> Int {
         let leaf = info.tables.segment(segment).sql
@@ -89,7 +90,7 @@ public struct DiscardStore: Sendable {
     ///   - through: the last id of the run it holds.
     ///   - allowed: nothing past this may go, confirmed or not.
     /// - Returns: why it is not empty; nil if it is.
-    public func empty(
+    package func empty(
         _ segment: Int, through: EventID, allowed: EventID, on connection: Connection
     ) async throws -> DiscardPlan.Refusal? {
         let leaf = info.tables.segment(segment).sql
@@ -138,7 +139,7 @@ public struct DiscardStore: Sendable {
     ///   - first: the oldest event there is.
     ///   - limit: events to delete at most.
     /// - Returns: how many were deleted; nil if somebody registers a consumer, and does not end.
-    public func delete(
+    package func delete(
         _ segment: Int, from first: EventID, through: EventID, limit: Int, on connection: Connection
     ) async throws -> Int? {
         let leaf = info.tables.segment(segment).sql
@@ -177,13 +178,13 @@ public struct DiscardStore: Sendable {
     }
 
     /// Makes the room of deleted events usable again. Does nothing where the role does not own the table.
-    public func vacuum(_ segment: Int, on connection: Connection) async throws {
+    package func vacuum(_ segment: Int, on connection: Connection) async throws {
         // Giving pages back to the system would need a lock that writers wait for.
         try await connection.query(Statement("VACUUM (SKIP_LOCKED, TRUNCATE false) \(info.tables.segment(segment).sql)"))
     }
 
     /// Notes, for `evt status`, why nothing more is discarded; nil for no reason.
-    public func note(refusal: String?, on connection: Connection) async throws {
+    package func note(refusal: String?, on connection: Connection) async throws {
         try await connection.query(
             Statement(
                 "UPDATE \(info.tables.state.sql) SET refusal = $1 WHERE refusal IS DISTINCT FROM $1", name: "evt_refusal"),

@@ -1,30 +1,30 @@
-public import EventStream
-public import Postgres
+package import EventStream
+package import Postgres
 
 /// Which generation of the stream a database holds: finds out whether it went back, and begins a new one if it did.
 ///
 /// A generation that begins leaves a large gap in the ids: those that were lost do not come again, except for what was
 /// recorded before anybody noticed.
-public struct GenerationStore: Sendable {
+package struct GenerationStore: Sendable {
     /// The generation, and where it was seen.
-    public struct Identity: Hashable, Sendable {
-        public let generation: StreamGeneration
-        public let place: StreamPlace
+    package struct Identity: Hashable, Sendable {
+        package let generation: StreamGeneration
+        package let place: StreamPlace
 
-        public init(generation: StreamGeneration, place: StreamPlace) { (self.generation, self.place) = (generation, place) }
+        package init(generation: StreamGeneration, place: StreamPlace) { (self.generation, self.place) = (generation, place) }
     }
 
     /// What has been found, and done about it.
-    public struct Finding: Sendable {
-        public let identity: Identity
+    package struct Finding: Sendable {
+        package let identity: Identity
         /// Why a new generation was begun, if this is what was done.
-        public let reason: String?
+        package let reason: String?
         /// Whether events that were delivered are known to be missing.
-        public var lacksEvents = false
+        package var lacksEvents = false
         /// Why ids may come again nevertheless: what the role must be granted.
-        public let complaint: String?
+        package let complaint: String?
 
-        public init(identity: Identity, reason: String? = nil, lacksEvents: Bool = false, complaint: String? = nil) {
+        package init(identity: Identity, reason: String? = nil, lacksEvents: Bool = false, complaint: String? = nil) {
             (self.identity, self.reason, self.lacksEvents, self.complaint) = (identity, reason, lacksEvents, complaint)
         }
     }
@@ -37,12 +37,12 @@ public struct GenerationStore: Sendable {
         "GREATEST(\(furthest) + 1000000, (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint)"
     }
 
-    public init(_ info: StreamInfo) { self.info = info }
+    package init(_ info: StreamInfo) { self.info = info }
 
     // MARK: Looking
 
     /// The generation as the database has it, and where the database is.
-    public func identity(on connection: Connection) async throws -> Identity {
+    package func identity(on connection: Connection) async throws -> Identity {
         Identity(generation: try await noted(on: connection).generation, place: try await place(on: connection))
     }
 
@@ -69,7 +69,7 @@ public struct GenerationStore: Sendable {
     }
 
     /// Where the stream is: any role may ask.
-    public func place(on connection: Connection) async throws -> StreamPlace {
+    package func place(on connection: Connection) async throws -> StreamPlace {
         let database = try await connection.query(
             "SELECT oid::bigint::text FROM pg_database WHERE datname = current_database()")
         return StreamPlace(
@@ -111,7 +111,7 @@ public struct GenerationStore: Sendable {
     /// Finds out which generation there is, and begins a new one if the database went back, or may have.
     ///
     /// - Throws: ``StoreError`` where only a person can say whether the stream goes on here.
-    public func establish(
+    package func establish(
         remembering memory: StreamMemory, failOver: FailOver = .automatic, on connection: Connection
     ) async throws -> Finding {
         let seen = try await sighting(remembering: memory, on: connection)
@@ -144,7 +144,7 @@ public struct GenerationStore: Sendable {
     }
 
     /// Why a person has to say what this database is; nil if the stream was here, or on another timeline of the same.
-    public func doubt(on connection: Connection) async throws -> String? {
+    package func doubt(on connection: Connection) async throws -> String? {
         guard let noted = try await noted(on: connection).place,
             case .elsewhere(let because) = try await place(on: connection).change(from: noted)
         else { return nil }
@@ -162,7 +162,7 @@ public struct GenerationStore: Sendable {
     /// Begins a new generation because an operator says that the database went back.
     ///
     /// - Returns: what keeps ids from leaping, if something does.
-    public func renew(because reason: String, on connection: Connection) async throws -> String? {
+    package func renew(because reason: String, on connection: Connection) async throws -> String? {
         let identity = try await identity(on: connection)
         return try await begin(insteadOf: identity.generation, at: identity.place, because: reason, on: connection)
     }
@@ -171,7 +171,7 @@ public struct GenerationStore: Sendable {
     /// events, and none has been seen to hold them.
     ///
     /// - Returns: what keeps ids from leaping, if something does.
-    public func fork(because reason: String, on connection: Connection) async throws -> String? {
+    package func fork(because reason: String, on connection: Connection) async throws -> String? {
         let identity = try await identity(on: connection)
         return try await begin(
             insteadOf: identity.generation, at: identity.place, because: reason, isFork: true, on: connection)
@@ -233,7 +233,7 @@ public struct GenerationStore: Sendable {
     }
 
     /// How the sequence was found.
-    public enum SequenceFinding: Hashable, Sendable {
+    package enum SequenceFinding: Hashable, Sendable {
         case fine
         /// It was behind events or positions there are, and goes on beyond them now.
         case wasBehind(EventID)
@@ -242,7 +242,7 @@ public struct GenerationStore: Sendable {
     }
 
     /// Notes for writers that events up to here are settled, and sees to it that ids go on beyond them.
-    public func keepSequence(
+    package func keepSequence(
         beyond settled: EventID, on connection: Connection, completion: @escaping (Result<SequenceFinding, PostgresError>) -> Void
     ) {
         let (sequence, mark) = (literal(info.tables.sequence), literal(info.tables.mark))
@@ -268,7 +268,7 @@ public struct GenerationStore: Sendable {
     /// Makes the sequence go on beyond an id that it has not given.
     ///
     /// - Returns: to the completion: false if the role may not.
-    public func advance(
+    package func advance(
         beyond id: EventID, on connection: Connection, completion: @escaping (Result<Bool, PostgresError>) -> Void
     ) {
         let statement = Statement(

@@ -1,21 +1,21 @@
-public import EventStream
-public import Postgres
+package import EventStream
+package import Postgres
 
 /// What the slowest consumer keeps in the active table.
-public struct HeldBack: Hashable, Sendable {
-    public let consumer: String
-    public let position: EventID
+package struct HeldBack: Hashable, Sendable {
+    package let consumer: String
+    package let position: EventID
     /// Events after its position, and the bytes of their data.
-    public let events: Int
-    public let bytes: Int
+    package let events: Int
+    package let bytes: Int
     /// Since when the oldest of them could be delivered, in seconds since 1970; nil if there is none.
-    public let since: Double?
+    package let since: Double?
     /// The same as an ISO 8601 text, UTC.
-    public let sinceText: String?
+    package let sinceText: String?
 }
 
 /// Counts what the slowest consumer holds back, in small steps: the figures are not as of one moment, and nobody is disturbed.
-public struct HeldBackCount: Sendable {
+package struct HeldBackCount: Sendable {
     private let count: Statement
     private let oldest: Statement
     private let consumer: String
@@ -26,7 +26,7 @@ public struct HeldBackCount: Sendable {
     private static let stretch: Int64 = 5000
 
     /// - Returns: nil if no consumer is registered.
-    public init?(_ info: StreamInfo, on connection: Connection) async throws {
+    package init?(_ info: StreamInfo, on connection: Connection) async throws {
         let slowest = try await connection.query(
             Statement("SELECT ident, last_evt_id FROM \(info.tables.consumers.sql) ORDER BY last_evt_id, ident LIMIT 1"))
         guard let consumer = slowest.string(0, 0), let position = slowest.int(0, 1) else { return nil }
@@ -47,14 +47,14 @@ public struct HeldBackCount: Sendable {
     }
 
     /// Whether there still is such a consumer.
-    public static func isRegistered(_ consumer: String, _ info: StreamInfo, on connection: Connection) async throws -> Bool {
+    package static func isRegistered(_ consumer: String, _ info: StreamInfo, on connection: Connection) async throws -> Bool {
         try await connection.query(
             Statement("SELECT FROM \(info.tables.consumers.sql) WHERE ident = $1", name: "evt_is_registered"), [.text(consumer)]
         ).count > 0
     }
 
     /// - Returns: the figures, once all is counted.
-    public mutating func step(on connection: Connection) async throws -> HeldBack? {
+    package mutating func step(on connection: Connection) async throws -> HeldBack? {
         let rows = try await connection.query(count, [.int8(after)])
         guard let first = rows.int(0, 0) else {
             // The first in the order of ids has waited longest.

@@ -1,28 +1,28 @@
-public import EventStream
-public import Postgres
+package import EventStream
+package import Postgres
 
 /// Reads the archive, in id order, however large it is.
-public struct HistoryReader: Sendable {
+package struct HistoryReader: Sendable {
     /// Which events.
-    public struct Query: Sendable {
-        public var want = EventFilter.all
-        public var first = EventID(1)
-        public var last = EventID(.max)
+    package struct Query: Sendable {
+        package var want = EventFilter.all
+        package var first = EventID(1)
+        package var last = EventID(.max)
         /// From this time on.
-        public var since: EventTimestamp?
+        package var since: EventTimestamp?
         /// Before this time.
-        public var until: EventTimestamp?
-        public init() {}
+        package var until: EventTimestamp?
+        package init() {}
     }
 
     private let history: HistoryStore
 
-    public init(_ history: HistoryStore) { self.history = history }
+    package init(_ history: HistoryStore) { self.history = history }
 
     /// Rows read with one statement: none is open for long.
     private static let pageRows = 50_000
 
-    public func count(_ query: Query, on connection: Connection) async throws -> Int {
+    package func count(_ query: Query, on connection: Connection) async throws -> Int {
         let rows = try await connection.query(
             Statement("SELECT count(*) FROM \(history.tables.history.sql) WHERE \(condition(query))"))
         return Int(rows.int(0, 0) ?? 0)
@@ -31,7 +31,7 @@ public struct HistoryReader: Sendable {
     /// - Parameters:
     ///   - limit: the first so many.
     ///   - sink: gets every event as it arrives.
-    public func read(_ query: Query, limit: Int = .max, on connection: Connection, to sink: @escaping (Event) -> Void)
+    package func read(_ query: Query, limit: Int = .max, on connection: Connection, to sink: @escaping (Event) -> Void)
         async throws
     {
         var query = query

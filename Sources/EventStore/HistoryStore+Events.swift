@@ -1,5 +1,5 @@
-public import EventStream
-public import Postgres
+package import EventStream
+package import Postgres
 
 /// Events on their way into the history, and the partitions they go into.
 extension HistoryStore {
@@ -12,7 +12,7 @@ extension HistoryStore {
     ///     an archiver of before wrote whole seconds and JSON of its own.
     /// - Throws: ``StoreError`` if an event is there already but differs; nothing is changed then.
     ///   ``PostgresError`` with state 55P03 if another archiver of this name is at it for longer than `lock_timeout`.
-    public func append(
+    package func append(
         _ events: ArraySlice<Event>, from standing: Standing, comparing: Bool, on connection: Connection
     ) async throws -> Appended {
         guard !events.isEmpty else { return .copied(0, lost: 0) }
@@ -150,7 +150,7 @@ extension HistoryStore {
     ///
     /// - Returns: how many were made.
     @discardableResult
-    public func makePartitions(for times: [EventTimestamp] = [], on connection: Connection) async throws -> Int {
+    package func makePartitions(for times: [EventTimestamp] = [], on connection: Connection) async throws -> Int {
         let utc = "(now() AT TIME ZONE 'UTC')"
         let months =
             (0...3).map { "\(utc) + interval '\($0) months'" }

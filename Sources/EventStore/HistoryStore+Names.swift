@@ -1,10 +1,10 @@
-public import EventStream
-public import Postgres
+package import EventStream
+package import Postgres
 
 /// What an archive keeps under the name of an archiver.
 extension HistoryStore {
     /// What is kept under this archiver's name, in words for people; nil if nothing is.
-    public func holdings(on connection: Connection) async throws -> String? {
+    package func holdings(on connection: Connection) async throws -> String? {
         guard let standing = try await standing(on: connection) else { return nil }
         let counts = try await connection.query(
             Statement(
@@ -20,7 +20,7 @@ extension HistoryStore {
     ///
     /// - Returns: false if there is nothing under this name.
     /// - Throws: ``StoreError`` if an archiver of either name is at work, or the new one has a position already.
-    public func rename(to new: ConsumerIdentity, on connection: Connection) async throws -> Bool {
+    package func rename(to new: ConsumerIdentity, on connection: Connection) async throws -> Bool {
         let other = HistoryStore(tables: tables, archiver: new)
         return try await connection.transaction {
             for store in [self, other] {

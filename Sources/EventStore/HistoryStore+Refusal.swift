@@ -1,14 +1,14 @@
-public import EventStream
-public import Postgres
+package import EventStream
+package import Postgres
 
 /// An event that the warehouse does not take: a constraint, a unique index or a trigger of somebody's refuses it, or it has
 /// characters that the database's encoding lacks.
-public struct RefusedEvent: Error, Sendable, CustomStringConvertible {
-    public let id: EventID
-    public let type: String
-    public let error: PostgresError
+package struct RefusedEvent: Error, Sendable, CustomStringConvertible {
+    package let id: EventID
+    package let type: String
+    package let error: PostgresError
 
-    public var description: String {
+    package var description: String {
         "the archive refuses event \(id) (\(type)): \(error)\(place). \(remedy). Nothing after this event is archived until then"
     }
 
@@ -45,7 +45,7 @@ extension HistoryStore {
     ///
     /// - Parameter error: what was said of all of them.
     /// - Returns: nil if the error is about something else, such as a column that no event has a value for.
-    public func refused(
+    package func refused(
         among events: ArraySlice<Event>, because error: PostgresError, on connection: Connection
     ) async throws -> RefusedEvent? {
         guard HistoryStore.isOfAnEvent(error), connection.isOpen else { return nil }

@@ -1,32 +1,32 @@
-public import EventStream
-public import Postgres
+package import EventStream
+package import Postgres
 
 /// The warehouse: the history, and how far an archiver has come.
-public struct HistoryStore: Sendable {
-    public let tables: ArchiveTables
+package struct HistoryStore: Sendable {
+    package let tables: ArchiveTables
     /// Under this name the archiver keeps its position; as a consumer it has the same.
-    public let archiver: ConsumerIdentity
+    package let archiver: ConsumerIdentity
 
     /// How an archiver stands.
-    public struct Standing: Hashable, Sendable {
+    package struct Standing: Hashable, Sendable {
         /// Everything it wants up to here has been copied.
-        public var position: EventID
-        public var want: EventFilter
+        package var position: EventID
+        package var want: EventFilter
         /// The newest event past the position that is there nevertheless, of whatever type, if there is one: from a restore,
         /// an archiver of before, or one that shares the table.
-        public var newest: EventID?
+        package var newest: EventID?
         /// The life of the active database the position belongs to; nil for a position of before there were any.
-        public var generation: StreamGeneration?
+        package var generation: StreamGeneration?
         /// What was archived in an earlier generation and not compared with this one yet: after the first and up to the second of
         /// these ids. It may be in this generation, too, or lost.
-        public var doubtfulAfter = EventID.none
-        public var doubtful = EventID.none
+        package var doubtfulAfter = EventID.none
+        package var doubtful = EventID.none
         /// What the archiver that moved the position last has written beside it; nil if it was one of before there were any.
-        public var token: String?
-        public var hasDoubtful: Bool { doubtful > doubtfulAfter }
+        package var token: String?
+        package var hasDoubtful: Bool { doubtful > doubtfulAfter }
     }
 
-    public enum Appended: Hashable, Sendable {
+    package enum Appended: Hashable, Sendable {
         /// So many events were new; so many of an earlier generation are not in this one and were set aside.
         case copied(Int, lost: Int)
         /// Nothing was written: the archiver does not stand where it believed to, but here.
@@ -34,9 +34,9 @@ public struct HistoryStore: Sendable {
     }
 
     /// The events are of a generation that is over: whoever sends them reads a database that was given up.
-    public struct PastGeneration: Error, CustomStringConvertible {
-        public let generation: StreamGeneration
-        public var description: String {
+    package struct PastGeneration: Error, CustomStringConvertible {
+        package let generation: StreamGeneration
+        package var description: String {
             """
             the events are of the generation \(generation), which is over: the pusher reads a database that was given up, such as the \
             primary of before a fail-over. Stop that one, or take it out of the pusher's EVT_DATABASE_URL; if it is the one to keep, \
@@ -48,7 +48,7 @@ public struct HistoryStore: Sendable {
     /// Looks the archive up and checks that its schema is the one this program knows.
     ///
     /// - Parameter writing: whether an archive that a subscription feeds is of no use, as it is to whoever adds to it or trusts it.
-    public static func load(
+    package static func load(
         _ tables: ArchiveTables, archiver: ConsumerIdentity, from connection: Connection, writing: Bool = true
     ) async throws -> HistoryStore {
         let found = try await connection.query(
@@ -75,7 +75,7 @@ public struct HistoryStore: Sendable {
     ///
     /// - Throws: ``StoreError`` if the history's columns are not of the types they were made with, or it has become one that hides
     ///   rows or is fed.
-    public func checkColumns(on connection: Connection) async throws {
+    package func checkColumns(on connection: Connection) async throws {
         try await TableGuard.look(at: tables.all, on: connection).check(writing: true)
         let rows = try await connection.query(
             Statement(
@@ -98,7 +98,7 @@ public struct HistoryStore: Sendable {
     // MARK: Positions
 
     /// Takes up the archiver's work, and tells where it goes on.
-    public func begin(_ want: EventFilter, on connection: Connection) async throws -> Standing {
+    package func begin(_ want: EventFilter, on connection: Connection) async throws -> Standing {
         // Only where there is something to write: another archiver of this name may have the row locked.
         if try await standing(on: connection) == nil {
             try await connection.query(
@@ -141,7 +141,7 @@ public struct HistoryStore: Sendable {
     }
 
     /// - Throws: ``StoreError`` if this archiver has never been at work here.
-    public func present(on connection: Connection) async throws -> Standing {
+    package func present(on connection: Connection) async throws -> Standing {
         guard let standing = try await standing(on: connection) else {
             throw StoreError("the position of \(archiver) is gone from \(tables.positions)")
         }
@@ -153,7 +153,7 @@ public struct HistoryStore: Sendable {
     ///
     /// - Returns: how the archiver stands now.
     /// - Throws: ``StoreError`` if the history is of another stream, ``PastGeneration`` if that one is over; nothing is changed then.
-    public func follow(_ origin: StreamOrigin, from standing: Standing, on connection: Connection) async throws -> Standing {
+    package func follow(_ origin: StreamOrigin, from standing: Standing, on connection: Connection) async throws -> Standing {
         let known = standing.generation
         guard known != origin.generation else { return standing }
         let parameters: [Parameter] = [
@@ -197,7 +197,7 @@ public struct HistoryStore: Sendable {
     }
 
     /// Whether some events of these types are there already, in [first, last].
-    public func holdsAny(
+    package func holdsAny(
         _ want: EventFilter, from first: EventID, through last: EventID, on connection: Connection
     ) async throws(PostgresError) -> Bool {
         try await connection.query(
@@ -210,13 +210,13 @@ public struct HistoryStore: Sendable {
     }
 
     /// Every archiver that has been at work here, by name.
-    public func archivers(on connection: Connection) async throws(PostgresError) -> [String] {
+    package func archivers(on connection: Connection) async throws(PostgresError) -> [String] {
         let rows = try await connection.query(Statement("SELECT ident FROM \(tables.positions.sql) ORDER BY ident"))
         return (0..<rows.count).compactMap { rows.string($0, 0) }
     }
 
     /// How the archiver stands; nil if it has never been at work here.
-    public func standing(on connection: Connection) async throws -> Standing? {
+    package func standing(on connection: Connection) async throws -> Standing? {
         let rows = try await connection.query(
             Statement(
                 """
@@ -241,7 +241,7 @@ public struct HistoryStore: Sendable {
     /// Sets the position back, so that events are sent and compared again.
     ///
     /// - Throws: ``StoreError`` if this archiver has never been at work here.
-    public func rewind(to position: EventID, on connection: Connection) async throws {
+    package func rewind(to position: EventID, on connection: Connection) async throws {
         let moved = try await connection.query(
             Statement(
                 """

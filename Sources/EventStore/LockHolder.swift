@@ -1,27 +1,27 @@
 import Postgres
 
 /// Who has a lock, or waits for one: a backend, or a prepared transaction, which keeps its locks without a process.
-public struct LockHolder: Hashable, Sendable, CustomStringConvertible {
+package struct LockHolder: Hashable, Sendable, CustomStringConvertible {
     /// How the lock table names its transaction.
-    public let transaction: String
+    package let transaction: String
     /// The backend; nil for a prepared transaction.
-    public let processID: Int?
+    package let processID: Int?
     /// What PREPARE TRANSACTION called it; nil for a backend's.
-    public let prepared: String?
-    public let application: String
-    public let user: String
+    package let prepared: String?
+    package let application: String
+    package let user: String
     /// Of the backend: `active`, `idle in transaction`, …; `prepared` where there is none; empty where the role may not see it.
-    public let state: String
+    package let state: String
     /// When the transaction began, or was prepared; UTC, as an ISO 8601 text; empty where the role may not see it.
-    public let since: String
+    package let since: String
     /// Seconds since then; nil where the role may not see it.
-    public let age: Double?
+    package let age: Double?
     /// When its present or last statement began; UTC; empty for a prepared one.
-    public let queryStart: String
+    package let queryStart: String
     /// The statement, or the beginning of it; empty for a prepared one, and where the role may not see it.
-    public let query: String
+    package let query: String
 
-    public init(
+    package init(
         transaction: String = "", processID: Int?, prepared: String? = nil, application: String = "", user: String = "",
         state: String = "", since: String = "", age: Double? = nil, queryStart: String = "", query: String = ""
     ) {
@@ -38,9 +38,9 @@ public struct LockHolder: Hashable, Sendable, CustomStringConvertible {
     }
 
     /// The shortest that tells it from others.
-    public var name: String { prepared.map { "prepared transaction '\($0)'" } ?? "pid \(processID ?? 0)" }
+    package var name: String { prepared.map { "prepared transaction '\($0)'" } ?? "pid \(processID ?? 0)" }
 
-    public var description: String {
+    package var description: String {
         if prepared != nil { return "\(name) (user \(user), prepared \(since))" }
         let who = "\(name) (\(application.isEmpty ? "no application name" : application), user \(user)"
         guard !since.isEmpty else { return "\(who); grant pg_read_all_stats to see since when)" }
@@ -48,7 +48,7 @@ public struct LockHolder: Hashable, Sendable, CustomStringConvertible {
     }
 
     /// What ends its transaction.
-    public var ending: String {
+    package var ending: String {
         if let prepared { return "COMMIT PREPARED \(quotedLiteral(prepared)) or ROLLBACK PREPARED \(quotedLiteral(prepared))" }
         return "commit or roll it back where it runs, or SELECT pg_terminate_backend(\(processID ?? 0))"
     }

@@ -8,7 +8,7 @@ import Postgres
 ///
 /// Other advisory locks have keys without a number: a pusher holds its own id for as long as its connection lives, and ``LockName``
 /// tells those that are hashes of names.
-public enum AdvisoryLock: String, Hashable, CaseIterable, Sendable {
+package enum AdvisoryLock: String, Hashable, CaseIterable, Sendable {
     /// Writers share it (a trigger takes it), and the sleeping reader has it for itself.
     case latch
     /// Of the one pusher that wakes the others.
@@ -25,7 +25,7 @@ public enum AdvisoryLock: String, Hashable, CaseIterable, Sendable {
     /// Of whoever makes partitions of the history; of the table of the history.
     case partitions
 
-    public var number: Int64 {
+    package var number: Int64 {
         switch self {
         case .discard: 0x4556_5444
         case .discarder: 0x4556_5445
@@ -38,11 +38,11 @@ public enum AdvisoryLock: String, Hashable, CaseIterable, Sendable {
     }
 
     /// - Parameter table: the object id of the table the lock belongs to.
-    public func key(of table: UInt32) -> Int64 { number << 32 | Int64(table) }
+    package func key(of table: UInt32) -> Int64 { number << 32 | Int64(table) }
 }
 
 extension StreamInfo {
-    public func key(of lock: AdvisoryLock) -> Int64 { lock.key(of: tableOID) }
+    package func key(of lock: AdvisoryLock) -> Int64 { lock.key(of: tableOID) }
 }
 
 /// Names whose hashes are keys of advisory locks.

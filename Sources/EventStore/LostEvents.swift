@@ -1,34 +1,34 @@
-public import EventStream
-public import Postgres
+package import EventStream
+package import Postgres
 
 /// Events that were moved out of an archive's history because the active database had not got them any more.
 ///
 /// `evt archive verify` names them until a person has put them back or accepted the loss: the database that lacked them may
 /// have been the wrong one.
-public struct LostEvents: Sendable {
+package struct LostEvents: Sendable {
     private let history: HistoryStore
     private var lost: String { history.tables.lost.sql }
 
-    public init(_ history: HistoryStore) { self.history = history }
+    package init(_ history: HistoryStore) { self.history = history }
 
-    public struct Row: Sendable {
-        public let id: EventID
-        public let type: String
+    package struct Row: Sendable {
+        package let id: EventID
+        package let type: String
         /// When it was moved out; UTC, as an ISO 8601 text.
-        public let moved: String
+        package let moved: String
         /// The generation of the stream that lacked it.
-        public let generation: String
+        package let generation: String
         /// Who archived it.
-        public let archiver: String
+        package let archiver: String
         /// When the loss was accepted, and why; nil if it was not.
-        public let acceptance: String?
+        package let acceptance: String?
     }
 
     /// What nobody has put back or accepted.
-    public struct Open: Hashable, Sendable {
-        public let events: Int
-        public let first: EventID
-        public let last: EventID
+    package struct Open: Hashable, Sendable {
+        package let events: Int
+        package let first: EventID
+        package let last: EventID
     }
 
     private func range(_ first: EventID, _ last: EventID) -> [Parameter] {
@@ -37,7 +37,7 @@ public struct LostEvents: Sendable {
     private let isChosen = "ident = $1 AND id >= $2::bigint AND id <= $3::bigint"
 
     /// The rows of this archiver in [first, last] that follow one, in the order of their ids, at most so many.
-    public func list(
+    package func list(
         from first: EventID, through last: EventID, limit: Int, on connection: Connection
     ) async throws(PostgresError) -> [Row] {
         let iso = "'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'"
@@ -56,7 +56,7 @@ public struct LostEvents: Sendable {
     }
 
     /// What has not been put back or accepted in [first, last]; nil if there is nothing.
-    public func open(
+    package func open(
         from first: EventID = EventID(.min), through last: EventID = EventID(.max), on connection: Connection
     ) async throws(PostgresError) -> Open? {
         let rows = try await connection.query(
@@ -69,7 +69,7 @@ public struct LostEvents: Sendable {
     /// Puts events back into the history, those whose id is free there or has the same event.
     ///
     /// - Returns: how many were put back, and the ids under which the history, or another of these rows, has another event.
-    public func restore(
+    package func restore(
         from first: EventID, through last: EventID, on connection: Connection
     ) async throws -> (events: Int, conflicts: [EventID]) {
         func differs(_ other: String) -> String {
@@ -104,7 +104,7 @@ public struct LostEvents: Sendable {
     /// Notes that a person has accepted the loss; the rows stay.
     ///
     /// - Returns: of how many.
-    public func accept(
+    package func accept(
         from first: EventID, through last: EventID, because reason: String, on connection: Connection
     ) async throws(PostgresError) -> Int {
         try await connection.query(

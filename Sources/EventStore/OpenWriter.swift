@@ -1,32 +1,32 @@
-public import EventStream
-public import Postgres
+package import EventStream
+package import Postgres
 
 /// A transaction that has recorded events and is still open; events recorded after its own wait for it.
-public struct OpenWriter: Sendable, CustomStringConvertible {
+package struct OpenWriter: Sendable, CustomStringConvertible {
     /// How the lock table names it.
-    public let transaction: String
+    package let transaction: String
     /// The backend; nil for a prepared transaction.
-    public let processID: Int?
+    package let processID: Int?
     /// What PREPARE TRANSACTION called it; nil for a backend's.
-    public let prepared: String?
-    public let application: String
-    public let user: String
+    package let prepared: String?
+    package let application: String
+    package let user: String
     /// Of the backend: `active`, `idle in transaction`, …; `prepared` where there is none.
-    public let state: String
+    package let state: String
     /// When the transaction began, or was prepared; UTC, as an ISO 8601 text; empty where the role may not see it.
-    public let since: String
+    package let since: String
     /// Seconds since then.
-    public let age: Double
+    package let age: Double
     /// When its present or last statement began; UTC; empty for a prepared one.
-    public let queryStart: String
+    package let queryStart: String
     /// The statement, or the beginning of it; empty for a prepared one, and where the role may not see it.
-    public let query: String
+    package let query: String
 
     /// Of one that has committed and waits for a synchronous standby: what the server is told to wait for, and which are connected; else
     /// nil.
-    public let standbys: String?
+    package let standbys: String?
 
-    public var description: String {
+    package var description: String {
         if let prepared { return "prepared transaction '\(prepared)' (user \(user), prepared \(since))" }
         let who = "pid \(processID ?? 0) (\(application.isEmpty ? "no name" : application), user \(user)"
         guard !since.isEmpty else { return "\(who); grant pg_read_all_stats to see since when)" }
@@ -35,7 +35,7 @@ public struct OpenWriter: Sendable, CustomStringConvertible {
     }
 
     /// What lets the stream go on.
-    public var advice: String {
+    package var advice: String {
         if let prepared { return "COMMIT PREPARED \(quotedLiteral(prepared)) or ROLLBACK PREPARED \(quotedLiteral(prepared))" }
         if standbys != nil {
             return "bring the standby back, or change synchronous_standby_names and SELECT pg_reload_conf(); do not cancel or "
@@ -49,7 +49,7 @@ public struct OpenWriter: Sendable, CustomStringConvertible {
     /// - Parameters:
     ///   - holders: only these; nil for all.
     ///   - seconds: only those open for longer.
-    public static func load(
+    package static func load(
         _ tables: StreamTables, from connection: Connection, among holders: Set<SettledHorizon.Holder>? = nil,
         olderThan seconds: Int = 0
     ) async throws(PostgresError) -> [OpenWriter] {

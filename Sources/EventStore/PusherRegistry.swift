@@ -1,13 +1,13 @@
-public import EventStream
-public import Postgres
+package import EventStream
+package import Postgres
 
 /// The pushers at work on one database, and their signs of life.
-public struct PusherRegistry: Sendable {
+package struct PusherRegistry: Sendable {
     private let info: StreamInfo
     private var tables: StreamTables { info.tables }
     private let beatStatement: Statement
 
-    public init(_ info: StreamInfo) {
+    package init(_ info: StreamInfo) {
         self.info = info
         let tables = info.tables
         // What was stored before is told as it was: where the database went back, nothing must be stored that was learned before.
@@ -36,7 +36,7 @@ public struct PusherRegistry: Sendable {
     /// Takes the lock that tells others this pusher's connection lives, and enters it in the table.
     ///
     /// - Returns: false while an earlier connection of the same pusher still has the lock.
-    public func enter(
+    package func enter(
         _ pusher: Int64, application: String, interval: Duration, on connection: Connection
     ) async throws(PostgresError) -> Bool {
         let locked = try await connection.query("SELECT pg_try_advisory_lock($1::bigint)", [.int8(pusher)])
@@ -55,27 +55,27 @@ public struct PusherRegistry: Sendable {
         return true
     }
 
-    public func leave(_ pusher: Int64, on connection: Connection, completion: @escaping () -> Void) {
+    package func leave(_ pusher: Int64, on connection: Connection, completion: @escaping () -> Void) {
         connection.submit(
             Statement("DELETE FROM \(tables.pushers.sql) WHERE id = $1::bigint"), [.int8(pusher)]
         ) { _ in completion() }
     }
 
     /// What a pusher learns with each sign of life.
-    public struct Pulse: Sendable {
+    package struct Pulse: Sendable {
         /// Every pusher's beat, the own one included, and how often it means to give one.
-        public var beats: [Int64: (beat: Int64, interval: Duration)] = [:]
+        package var beats: [Int64: (beat: Int64, interval: Duration)] = [:]
         /// Which consumers are this pusher's, and with which epoch: an operator or another pusher may have taken one away.
-        public var owned: [ConsumerIdentity: Int64] = [:]
+        package var owned: [ConsumerIdentity: Int64] = [:]
         /// Bytes of the small tables that are written all the time.
-        public var sizes: [TableName: Int] = [:]
+        package var sizes: [TableName: Int] = [:]
         /// Whether others still count on this pusher.
-        public var isAlive = false
+        package var isAlive = false
         /// The settled id that is stored now; nil if the database is not the one it was: restored, fed by a subscription, or somebody
         /// found that it went back.
-        public var stored: EventID?
+        package var stored: EventID?
 
-        public init() {}
+        package init() {}
     }
 
     /// Gives a sign of life, stores how far the stream is settled, and looks around.
@@ -84,7 +84,7 @@ public struct PusherRegistry: Sendable {
     ///   - settled: up to here the stream is settled.
     ///   - stored: what an earlier sign of life has stored of this.
     ///   - looked: how long ago the last look at the stream's head began that found no more than this; nil for none yet.
-    public func beat(
+    package func beat(
         _ pusher: Int64, settled: EventID, stored: EventID, looked: Duration?, generation: StreamGeneration,
         on connection: Connection,
         completion: @escaping (Result<Pulse, PostgresError>) -> Void

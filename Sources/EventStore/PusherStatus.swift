@@ -1,34 +1,34 @@
 import EventStream
-public import Postgres
+package import Postgres
 
 /// A pusher that has entered itself in the database and has not left.
-public struct PusherStatus: Sendable {
-    public let id: Int64
+package struct PusherStatus: Sendable {
+    package let id: Int64
     /// Counts its signs of life.
-    public let beat: Int64
+    package let beat: Int64
     /// The backend of its connection; nil if there is none any more.
-    public let backend: Int?
+    package let backend: Int?
     /// Where it connects from; empty for a socket of this machine, or where the role may not see it.
-    public let address: String
+    package let address: String
     /// How long its connection has said nothing; nil where the role may not see it.
-    public let silence: Double?
+    package let silence: Double?
 
     /// How often it gives a sign of life, in seconds.
-    public let interval: Double
+    package let interval: Double
 
-    public var isConnected: Bool { backend != nil }
+    package var isConnected: Bool { backend != nil }
     /// Whether a sign of life is overdue.
-    public var hasMissedABeat: Bool { silence.map { $0 > interval + 1 } ?? true }
+    package var hasMissedABeat: Bool { silence.map { $0 > interval + 1 } ?? true }
     /// Whether it is frozen, as far as one look can tell.
-    public var isSilent: Bool { isConnected && silence.map { $0 > interval * 2 + 2 } ?? false }
+    package var isSilent: Bool { isConnected && silence.map { $0 > interval * 2 + 2 } ?? false }
 
     /// For people: what the servers know it by.
-    public var name: String {
+    package var name: String {
         "pusher\(address.isEmpty ? "" : " at \(address)")\(backend.map { " (its backend has pid \($0))" } ?? "")"
     }
 
     /// Those at work on a stream, the oldest first.
-    public static func load(_ info: StreamInfo, from connection: Connection) async throws -> [PusherStatus] {
+    package static func load(_ info: StreamInfo, from connection: Connection) async throws -> [PusherStatus] {
         // A pusher holds the advisory lock of its own id for as long as its connection lives.
         let rows = try await connection.query(
             Statement(

@@ -1,21 +1,21 @@
-public import EventStream
-public import Postgres
+package import EventStream
+package import Postgres
 
 /// Reads the event table in pages, into their wire form.
-public struct QueueReader: Sendable {
+package struct QueueReader: Sendable {
     /// How much one page may hold, in its wire form. A page has at least one event, and ends with the one that reaches the
     /// limit, however large.
-    public struct Limits: Hashable, Sendable {
-        public var rows: Int
-        public var bytes: Int
-        public init(rows: Int = 1000, bytes: Int = 4 << 20) {
+    package struct Limits: Hashable, Sendable {
+        package var rows: Int
+        package var bytes: Int
+        package init(rows: Int = 1000, bytes: Int = 4 << 20) {
             self.rows = rows
             self.bytes = bytes
         }
     }
 
     /// How much of the stream a read with a filter looks at.
-    public enum Stretch: Hashable, Sendable {
+    package enum Stretch: Hashable, Sendable {
         /// So many ids from the first row there is; the read says how far it came.
         case limited
         /// All that was asked for: what was sent before must come again, whole.
@@ -29,11 +29,11 @@ public struct QueueReader: Sendable {
     private let visible: Statement
 
     /// Plans for these statements must merge the segments' indexes, whatever the statistics say.
-    public static let settings = [
+    package static let settings = [
         "plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "enable_bitmapscan": "off", "jit": "off",
     ]
 
-    public init(_ tables: StreamTables) {
+    package init(_ tables: StreamTables) {
         // The window sum bounds the page by bytes on the server, without unpacking what will not be sent.
         let weight = "bytes + \(EventPage.overhead)"
         let events = tables.events.sql
@@ -66,7 +66,7 @@ public struct QueueReader: Sendable {
     /// Which events past `after` can be seen now: ids without a gap between them are one stretch.
     ///
     /// Of a hundred thousand rows at most: past these nobody should have to wait for the answer.
-    public func visible(
+    package func visible(
         after: EventID, on connection: Connection, completion: @escaping (Result<EventIDSet, PostgresError>) -> Void
     ) {
         connection.submit(visible, [.int8(after.rawValue)]) { result in
@@ -81,7 +81,7 @@ public struct QueueReader: Sendable {
     }
 
     /// Reads what comes after `after`, in id order, up to and including `through`, or as far as limits and stretch allow.
-    public func read(
+    package func read(
         on connection: Connection, after: EventID, through: EventID = EventID(.max), want: EventFilter = .all,
         stretch: Stretch = .limited, limits: Limits, completion: @escaping (Result<QueueRows, PostgresError>) -> Void
     ) {
@@ -96,15 +96,15 @@ public struct QueueReader: Sendable {
 }
 
 /// Rows of the event table as they were read, not yet in their wire form.
-public struct QueueRows {
+package struct QueueRows {
     private let rows: Rows
     private let after: EventID
-    public let count: Int
+    package let count: Int
     /// Whether a limit ended the page, so that there may be more.
-    public let isCut: Bool
+    package let isCut: Bool
     /// How far the rows are complete: up to the bound that was asked for, or that a filter came to, unless a limit cut them
     /// short.
-    public let through: EventID
+    package let through: EventID
 
     init(_ rows: Rows, after: EventID, bound: EventID, limits: QueueReader.Limits) {
         self.rows = rows
@@ -127,17 +127,17 @@ public struct QueueRows {
     }
 
     /// The rows as they are remembered.
-    public func traces(first count: Int) -> [StreamMemory.Trace] {
+    package func traces(first count: Int) -> [StreamMemory.Trace] {
         (0..<count).map { .init(id: EventID(rows.binaryInt8($0, 0)), time: rows.binaryInt8($0, 3)) }
     }
 
-    public var ids: [EventID] { (0..<count).map { EventID(rows.binaryInt8($0, 0)) } }
+    package var ids: [EventID] { (0..<count).map { EventID(rows.binaryInt8($0, 0)) } }
 
     /// All of them as a page.
-    public func page() -> EventPage { encode(count).build(through: through) }
+    package func page() -> EventPage { encode(count).build(through: through) }
 
     /// The first `count` of them as a page that ends there; at least one.
-    public func page(first count: Int) -> EventPage { encode(count).build(through: EventID(rows.binaryInt8(count - 1, 0))) }
+    package func page(first count: Int) -> EventPage { encode(count).build(through: EventID(rows.binaryInt8(count - 1, 0))) }
 
     private func encode(_ count: Int) -> EventPageBuilder {
         var page = EventPageBuilder(after: after, capacity: count)

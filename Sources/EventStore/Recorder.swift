@@ -1,13 +1,13 @@
-public import EventStream
-public import Postgres
+package import EventStream
+package import Postgres
 
 /// Records events: many in one statement, and so in one commit.
-public struct Recorder: Sendable {
+package struct Recorder: Sendable {
     /// An event to be recorded.
-    public struct Draft: Hashable, Sendable {
-        public let type: EventType
-        public let data: RawJSON
-        public init(type: EventType, data: RawJSON) {
+    package struct Draft: Hashable, Sendable {
+        package let type: EventType
+        package let data: RawJSON
+        package init(type: EventType, data: RawJSON) {
             self.type = type
             self.data = data
         }
@@ -15,7 +15,7 @@ public struct Recorder: Sendable {
 
     private let statement: Statement
 
-    public init(_ tables: StreamTables) {
+    package init(_ tables: StreamTables) {
         // The order of the input is the order of the ids: defaults are computed above the sort. A trigger may drop rows without a
         // word, and nobody could tell which then: such a statement fails, unless it has one row only.
         statement = Statement(
@@ -35,7 +35,7 @@ public struct Recorder: Sendable {
     /// Records the events in one transaction.
     ///
     /// - Returns: to the completion: their ids, in the order given; none for a single event that a trigger has dropped.
-    public func record(
+    package func record(
         _ drafts: [Draft], on connection: Connection, completion: @escaping (Result<[EventID], PostgresError>) -> Void
     ) {
         let parameters: [Parameter] = [.textArray(drafts.map(\.type.utf8)), .textArray(drafts.map(\.data.bytes))]

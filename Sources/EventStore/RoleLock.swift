@@ -1,15 +1,15 @@
-public import EventStream
-public import Postgres
+package import EventStream
+package import Postgres
 
 /// One of the stream's advisory locks, and who has it. Whoever may connect to the database can take them: their numbers are known.
-public struct RoleLock: Sendable, CustomStringConvertible {
-    public let lock: AdvisoryLock
-    public let isShared: Bool
-    public let holder: LockHolder
+package struct RoleLock: Sendable, CustomStringConvertible {
+    package let lock: AdvisoryLock
+    package let isShared: Bool
+    package let holder: LockHolder
     /// Whether its role may do what the lock is for.
-    public let mayHaveIt: Bool
+    package let mayHaveIt: Bool
 
-    public init(lock: AdvisoryLock, isShared: Bool, holder: LockHolder, mayHaveIt: Bool) {
+    package init(lock: AdvisoryLock, isShared: Bool, holder: LockHolder, mayHaveIt: Bool) {
         self.lock = lock
         self.isShared = isShared
         self.holder = holder
@@ -17,15 +17,15 @@ public struct RoleLock: Sendable, CustomStringConvertible {
     }
 
     /// Whether it is none of the stream's processes, as far as can be seen.
-    public var isStrange: Bool { !mayHaveIt || !isShared && !holder.application.hasPrefix("evt") }
+    package var isStrange: Bool { !mayHaveIt || !isShared && !holder.application.hasPrefix("evt") }
     /// Whether it keeps others waiting for longer than it should, whoever it is.
-    public var isLate: Bool { lock == .discard && holder.age.map { $0 > 5 } ?? false }
+    package var isLate: Bool { lock == .discard && holder.age.map { $0 > 5 } ?? false }
 
-    public var description: String {
+    package var description: String {
         "\(holder) has the stream's advisory lock \"\(lock.rawValue)\"\(isShared ? " (shared)" : ""): \(lock.effect ?? "")"
     }
 
-    public var advice: String {
+    package var advice: String {
         let keep =
             mayHaveIt
             ? "" : "; to keep such roles out, REVOKE CONNECT ON DATABASE … FROM PUBLIC and grant it to those who need it"
@@ -33,7 +33,7 @@ public struct RoleLock: Sendable, CustomStringConvertible {
     }
 
     /// Everybody who has one.
-    public static func load(_ tables: StreamTables, from connection: Connection) async throws -> [RoleLock] {
+    package static func load(_ tables: StreamTables, from connection: Connection) async throws -> [RoleLock] {
         let place = try await connection.query(
             "SELECT to_regclass($1)::oid::bigint", [.text(tables.events.sql)])
         guard let oid = place.int(0, 0) else { return [] }

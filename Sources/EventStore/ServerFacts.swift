@@ -1,29 +1,29 @@
 import Glibc
-public import Postgres
+package import Postgres
 
 /// What a PostgreSQL server tells of itself.
-public struct ServerFacts: Sendable {
+package struct ServerFacts: Sendable {
     /// As `server_version_num`.
-    public let version: Int
-    public let versionText: String
+    package let version: Int
+    package let versionText: String
     /// Settings by name; those the role may not see are left out.
-    public let settings: [String: String]
+    package let settings: [String: String]
     /// Those to its databases, of all.
-    public let connections: Int
-    public let isStandby: Bool
+    package let connections: Int
+    package let isStandby: Bool
     /// Whether something between sits on the connection: it has another backend than the server knows of.
-    public let isPooled: Bool
+    package let isPooled: Bool
     /// By how many seconds the server's clock is ahead of this machine's, give or take the time of a query.
-    public let clockOffset: Double
+    package let clockOffset: Double
     /// Why a query that needs room on the disk fails; nil if it does not.
-    public let diskError: String?
+    package let diskError: String?
 
     private static let names = [
         "autovacuum", "fsync", "full_page_writes", "max_connections", "superuser_reserved_connections",
         "idle_in_transaction_session_timeout", "max_prepared_transactions",
     ]
 
-    public static func load(from connection: Connection) async throws -> ServerFacts {
+    package static func load(from connection: Connection) async throws -> ServerFacts {
         let rows = try await connection.query(
             """
             SELECT current_setting('server_version_num')::int::bigint, current_setting('server_version'),

@@ -1,14 +1,14 @@
-public import EventStream
-public import Postgres
+package import EventStream
+package import Postgres
 
 /// Since when events could be delivered.
 ///
 /// An event's own time is what whoever recorded it says: years ago, or in years to come. When the stream was settled up to
 /// which id the pushers note with their signs of life; an event's time counts as far as it fits between these.
-public struct SettledMarks: Sendable {
+package struct SettledMarks: Sendable {
     private let tables: StreamTables
 
-    public init(_ info: StreamInfo) { tables = info.tables }
+    package init(_ info: StreamInfo) { tables = info.tables }
 
     /// When an event could be delivered, as SQL of the type timestamptz.
     ///
@@ -45,7 +45,7 @@ public struct SettledMarks: Sendable {
     }
 
     /// All there are, oldest first.
-    public func load(on connection: Connection) async throws(PostgresError) -> [SettledMark] {
+    package func load(on connection: Connection) async throws(PostgresError) -> [SettledMark] {
         let rows = try await connection.query(
             Statement(
                 """
@@ -62,7 +62,7 @@ public struct SettledMarks: Sendable {
     private static func microseconds(_ column: String) -> String { "(EXTRACT(EPOCH FROM \(column)) * 1000000)::bigint" }
 
     /// Keeps the table small: marks of what is discarded go, and of older ones every other.
-    public func thinOut(on connection: Connection, completion: @escaping (Result<Void, PostgresError>) -> Void) {
+    package func thinOut(on connection: Connection, completion: @escaping (Result<Void, PostgresError>) -> Void) {
         let marks = tables.marks.sql
         connection.submit(
             Statement(
@@ -76,5 +76,5 @@ public struct SettledMarks: Sendable {
 
     private static let kept = 200
     /// So many may be added before they are thinned out.
-    public static let period = 100
+    package static let period = 100
 }

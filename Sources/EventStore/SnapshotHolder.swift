@@ -1,24 +1,24 @@
-public import Postgres
+package import Postgres
 
 /// What has an old snapshot: as long as it does, no version of a row that it may need is ever removed.
-public struct SnapshotHolder: Sendable, CustomStringConvertible {
+package struct SnapshotHolder: Sendable, CustomStringConvertible {
     /// What it is, with the pid or the name to end it by.
-    public let name: String
+    package let name: String
     /// Since when, in UTC, as an ISO 8601 text; empty where that is not known.
-    public let since: String
+    package let since: String
     /// How many seconds that is; 0 where it is not known.
-    public let age: Double
+    package let age: Double
     /// Its statement; empty where there is none, or the role may not see it.
-    public let query: String
+    package let query: String
     /// What to do about it.
-    public let advice: String
+    package let advice: String
 
-    public var description: String {
+    package var description: String {
         name + (since.isEmpty ? "" : ", since \(since)") + (query.isEmpty ? "" : ", last query: \(query)")
     }
 
     /// The oldest ones first: sessions, prepared transactions and replication slots.
-    public static func load(from connection: Connection, limit: Int = 3) async throws -> [SnapshotHolder] {
+    package static func load(from connection: Connection, limit: Int = 3) async throws -> [SnapshotHolder] {
         let rows = try await connection.query(
             """
             SELECT name, COALESCE(to_char(began AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), ''),

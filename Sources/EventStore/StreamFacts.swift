@@ -1,38 +1,38 @@
-public import EventStream
-public import Postgres
+package import EventStream
+package import Postgres
 
 /// What an operator should know of a stream's tables and of who works on them, besides ``StreamStatus``.
-public struct StreamFacts: Sendable {
-    public struct Table: Sendable {
-        public let name: String
-        public let bytes: Int
-        public let liveRows: Int
-        public let deadRows: Int
+package struct StreamFacts: Sendable {
+    package struct Table: Sendable {
+        package let name: String
+        package let bytes: Int
+        package let liveRows: Int
+        package let deadRows: Int
     }
 
     /// How many ids a session draws at once; one is right.
-    public let sequenceCache: Int
-    public let sequenceCycles: Bool
+    package let sequenceCache: Int
+    package let sequenceCycles: Bool
     /// The last id drawn; nil if the role may not know.
-    public let drawn: EventID?
+    package let drawn: EventID?
     /// A trigger of ours that does not always fire.
-    public struct IdleTrigger: Hashable, Sendable {
-        public let name: String
+    package struct IdleTrigger: Hashable, Sendable {
+        package let name: String
         /// Quoted for SQL.
-        public let table: String
+        package let table: String
         /// In a word or two.
-        public let state: String
+        package let state: String
     }
-    public let idleTriggers: [IdleTrigger]
+    package let idleTriggers: [IdleTrigger]
     /// Whether a discarder is at work, whatever it calls itself.
-    public let hasDiscarder: Bool
-    public let tables: [Table]
+    package let hasDiscarder: Bool
+    package let tables: [Table]
     /// The small ones that are written all the time.
-    public let hotTables: [Table]
+    package let hotTables: [Table]
     /// What keeps old versions of rows, the oldest first.
-    public let snapshots: [SnapshotHolder]
+    package let snapshots: [SnapshotHolder]
 
-    public static func load(_ info: StreamInfo, from connection: Connection) async throws -> StreamFacts {
+    package static func load(_ info: StreamInfo, from connection: Connection) async throws -> StreamFacts {
         let tables = info.tables
         let sequence = "\(quotedLiteral(tables.sequence.sql))::regclass"
         let basics = try await connection.query(

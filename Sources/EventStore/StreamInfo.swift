@@ -1,30 +1,31 @@
-public import EventStream
-public import Postgres
+package import EventStream
+package import Postgres
 
 /// What is wrong with a database, in words that say what to do.
-public struct StoreError: Error, Sendable, CustomStringConvertible {
-    public let message: String
-    public init(_ message: String) { self.message = message }
-    public var description: String { message }
+package struct StoreError: Error, Sendable, CustomStringConvertible {
+    package let message: String
+    package init(_ message: String) { self.message = message }
+    package var description: String { message }
 }
 
 /// A stream as it was found in a database: the tables with their schema, and the keys derived from them.
-public struct StreamInfo: Hashable, Sendable {
-    public let tables: StreamTables
+package struct StreamInfo: Hashable, Sendable {
+    package let tables: StreamTables
     /// The event table's object id.
-    public let tableOID: UInt32
+    package let tableOID: UInt32
     /// Object ids of all the stream's tables, the segments included.
-    public let tableOIDs: [UInt32]
+    package let tableOIDs: [UInt32]
     /// Whether transactions may be prepared here, so that writers must not notify.
-    public let writersMayPrepare: Bool
+    package let writersMayPrepare: Bool
 
     /// The channel that says: there are new events.
-    public var channel: String { "evt_\(tableOID)" }
+    package var channel: String { "evt_\(tableOID)" }
 
     /// Looks the stream up and checks that its schema is the one this program knows.
     ///
     /// - Parameter writing: whether a server that can only be read is of no use.
-    public static func load(_ tables: StreamTables, from connection: Connection, writing: Bool = false) async throws -> StreamInfo
+    package static func load(_ tables: StreamTables, from connection: Connection, writing: Bool = false) async throws
+        -> StreamInfo
     {
         let found = try await connection.query(
             """
@@ -56,7 +57,7 @@ public struct StreamInfo: Hashable, Sendable {
     }
 
     /// Looks again what ``load(_:from:writing:)`` has looked for: whether a table hides rows by now, or is fed.
-    public func check(writing: Bool, on connection: Connection) async throws {
+    package func check(writing: Bool, on connection: Connection) async throws {
         try await TableGuard.look(at: tables.all, on: connection).check(writing: writing)
     }
 

@@ -1,17 +1,17 @@
-public import EventStream
-public import Postgres
+package import EventStream
+package import Postgres
 
 /// How a stream stands, read from its tables.
-public struct StreamStatus: Sendable {
+package struct StreamStatus: Sendable {
     /// Events of the active table, counted together.
-    public struct Waiting: Hashable, Sendable {
-        public fileprivate(set) var events = 0
+    package struct Waiting: Hashable, Sendable {
+        package fileprivate(set) var events = 0
         /// Bytes of their data.
-        public fileprivate(set) var bytes = 0
+        package fileprivate(set) var bytes = 0
         /// Since when the first of them could be delivered; UTC, as an ISO 8601 text; empty if there are none.
-        public fileprivate(set) var since = ""
+        package fileprivate(set) var since = ""
         /// How long that is; 0 if there are none.
-        public fileprivate(set) var seconds = 0.0
+        package fileprivate(set) var seconds = 0.0
         /// The first one, which has waited longest.
         fileprivate var first: EventID?
 
@@ -26,62 +26,62 @@ public struct StreamStatus: Sendable {
         }
     }
 
-    public struct Consumer: Sendable {
-        public let consumer: String
-        public let position: EventID
+    package struct Consumer: Sendable {
+        package let consumer: String
+        package let position: EventID
         /// Event types it asked for when it was last served.
-        public let want: EventFilter
+        package let want: EventFilter
         /// What it wants and has not confirmed.
-        public fileprivate(set) var lag = Waiting()
+        package fileprivate(set) var lag = Waiting()
         /// All after its position, wanted or not: kept because of it.
-        public fileprivate(set) var held = Waiting()
+        package fileprivate(set) var held = Waiting()
         /// UTC, as an ISO 8601 text.
-        public let lastSeen: String
-        public let lastSeenSeconds: Double
+        package let lastSeen: String
+        package let lastSeenSeconds: Double
         /// Whether a pusher that is there has a session for it.
-        public let isServed: Bool
+        package let isServed: Bool
         /// Of a required archiver: up to here its archive was seen to hold the events.
-        public let verified: EventID
+        package let verified: EventID
     }
 
     /// The newest event's id, 0 if there is none.
-    public let head: EventID
+    package let head: EventID
     /// Events in the active table.
-    public let backlog: Waiting
+    package let backlog: Waiting
     /// Up to which id events were discarded.
-    public let discarded: EventID
+    package let discarded: EventID
     /// Which life of the stream the database holds.
-    public let generation: StreamGeneration
+    package let generation: StreamGeneration
     /// When it began; UTC, as an ISO 8601 text.
-    public let generationSince: String
+    package let generationSince: String
     /// Why, in words for people; nil for the first one.
-    public let generationReason: String?
+    package let generationReason: String?
     /// Why confirmed events are kept nevertheless; nil if they are not.
-    public let refusal: String?
+    package let refusal: String?
     /// By name.
-    public let consumers: [Consumer]
+    package let consumers: [Consumer]
     /// Those open for more than a second, the oldest first.
-    public let writers: [OpenWriter]
+    package let writers: [OpenWriter]
     /// What keeps processes or writers from the tables.
-    public let locks: [TableLock]
+    package let locks: [TableLock]
     /// Who has an advisory lock of the stream and should not, or for too long.
-    public let roleLocks: [RoleLock]
-    public let pushers: [PusherStatus]
+    package let roleLocks: [RoleLock]
+    package let pushers: [PusherStatus]
     /// What was recorded after the event that was asked for, by type. What has been discarded already is not
     /// among it.
-    public let recorded: [EventType: Int]
+    package let recorded: [EventType: Int]
     /// What somebody has done to the tables.
-    public let tableTroubles: [TableTrouble]
+    package let tableTroubles: [TableTrouble]
 
-    public var hasPusher: Bool { pushers.contains(where: \.isConnected) }
+    package var hasPusher: Bool { pushers.contains(where: \.isConnected) }
 
     /// The consumer that holds most events back, if any does.
-    public var slowest: Consumer? { consumers.filter { $0.held.events > 0 }.min { $0.position < $1.position } }
+    package var slowest: Consumer? { consumers.filter { $0.held.events > 0 }.min { $0.position < $1.position } }
 
     private static let iso = "'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'"
 
     /// - Parameter since: what was recorded after this event is counted, too; nil for not.
-    public static func load(
+    package static func load(
         _ info: StreamInfo, since: EventID? = nil, from connection: Connection
     ) async throws -> StreamStatus {
         let known = info.tables.consumers.sql

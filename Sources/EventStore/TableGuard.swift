@@ -1,29 +1,29 @@
-public import EventStream
-public import Postgres
+package import EventStream
+package import Postgres
 
 /// Looks whether tables show all their rows, and whether nobody but this server's own transactions writes into them.
 ///
 /// A row that is hidden, or that arrives behind the back of the locks, would be passed over and then discarded.
-public struct TableGuard: Sendable {
+package struct TableGuard: Sendable {
     /// One of the tables, or a partition of one.
-    public struct Table: Hashable, Sendable {
-        public let oid: UInt32
+    package struct Table: Hashable, Sendable {
+        package let oid: UInt32
         /// With its schema.
-        public let name: TableName
+        package let name: TableName
         /// Whether there are policies, for whatever roles.
-        public let hasRowSecurity: Bool
+        package let hasRowSecurity: Bool
         /// Whether a policy may hide rows from the present role.
-        public let mayHideRows: Bool
+        package let mayHideRows: Bool
         /// Whether a logical subscription writes into it.
-        public let isFed: Bool
+        package let isFed: Bool
     }
 
     /// The tables, and what belongs to them.
-    public let tables: [Table]
+    package let tables: [Table]
     /// The present role.
-    public let role: String
+    package let role: String
 
-    public static func look(at names: [TableName], on connection: Connection) async throws(PostgresError) -> TableGuard {
+    package static func look(at names: [TableName], on connection: Connection) async throws(PostgresError) -> TableGuard {
         let rows = try await connection.query(
             """
             WITH RECURSIVE ours (oid) AS (

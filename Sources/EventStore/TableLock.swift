@@ -1,23 +1,23 @@
-public import EventStream
-public import Postgres
+package import EventStream
+package import Postgres
 
 /// A lock on a table of the stream that keeps its processes, or writers, from their work; or one that waits, and keeps those behind
 /// it in the queue waiting, too.
 ///
 /// Found in pg_locks and other catalogs alone: whoever asks does not wait for the table.
-public struct TableLock: Sendable, CustomStringConvertible {
+package struct TableLock: Sendable, CustomStringConvertible {
     /// Names with their schema, the first one first.
-    public let tables: [String]
+    package let tables: [String]
     /// The strongest, as pg_locks has it: `AccessExclusiveLock`.
-    public let mode: String
-    public let isGranted: Bool
-    public let holder: LockHolder
+    package let mode: String
+    package let isGranted: Bool
+    package let holder: LockHolder
     /// Who keeps the holder itself waiting, and so on: the last one keeps all the others.
-    public let blockers: [LockHolder]
+    package let blockers: [LockHolder]
     /// How many backends wait for it.
-    public let waiting: Int
+    package let waiting: Int
 
-    public init(
+    package init(
         tables: [String], mode: String, isGranted: Bool, holder: LockHolder, blockers: [LockHolder] = [], waiting: Int = 0
     ) {
         self.tables = tables
@@ -29,10 +29,10 @@ public struct TableLock: Sendable, CustomStringConvertible {
     }
 
     /// Whether only rows may be locked; the table as such is not.
-    public var isOfRows: Bool { TableLock.rowModes.contains(mode) }
+    package var isOfRows: Bool { TableLock.rowModes.contains(mode) }
 
     /// In the words of LOCK TABLE.
-    public var modeText: String {
+    package var modeText: String {
         let words: [String: String] = [
             "AccessExclusiveLock": "ACCESS EXCLUSIVE", "ExclusiveLock": "EXCLUSIVE",
             "ShareRowExclusiveLock": "SHARE ROW EXCLUSIVE",
@@ -51,7 +51,7 @@ public struct TableLock: Sendable, CustomStringConvertible {
         return isGranted ? "\(whom) waits" : "\(whom) waits behind it"
     }
 
-    public var description: String {
+    package var description: String {
         let verb = isGranted ? "has" : "waits for"
         let chain = blockers.map { ", which waits for \($0)" }.joined()
         let behind = waiting > 0 ? "; \(waiting) \(waiting == 1 ? "backend waits" : "backends wait") for that now" : ""
@@ -60,7 +60,7 @@ public struct TableLock: Sendable, CustomStringConvertible {
     }
 
     /// What lets the others go on.
-    public var advice: String {
+    package var advice: String {
         guard let last = blockers.last else { return holder.ending }
         let cancel = holder.processID.map { "; or give up what waits for it: SELECT pg_cancel_backend(\($0))" } ?? ""
         return "\(last.name) keeps all of these waiting: \(last.ending)\(cancel)"
@@ -75,7 +75,7 @@ public struct TableLock: Sendable, CustomStringConvertible {
     private static let rowModes = ["RowExclusiveLock", "RowShareLock"]
 
     /// - Parameter seconds: only those whose transaction has lasted longer; emptying a segment takes such a lock for a moment.
-    public static func load(
+    package static func load(
         _ scope: LockScope, from connection: Connection, olderThan seconds: Int = 1
     ) async throws -> [TableLock] {
         let strongest = modes + rowModes
@@ -170,18 +170,18 @@ struct LockQueue {
 }
 
 /// The tables whose locks matter.
-public struct LockScope: Sendable {
-    public let tables: [TableName]
+package struct LockScope: Sendable {
+    package let tables: [TableName]
     /// Of these, those with rows that processes change all the time.
-    public let rows: [TableName]
+    package let rows: [TableName]
 }
 
 extension StreamTables {
-    public var lockScope: LockScope {
+    package var lockScope: LockScope {
         LockScope(tables: [events, consumers, state, pushers, sequence, mark, migrations], rows: [consumers, state, pushers])
     }
 }
 
 extension ArchiveTables {
-    public var lockScope: LockScope { LockScope(tables: [history, positions, sums, lost, migrations], rows: []) }
+    package var lockScope: LockScope { LockScope(tables: [history, positions, sums, lost, migrations], rows: []) }
 }

@@ -1,5 +1,5 @@
-public import EventStream
-public import Postgres
+package import EventStream
+package import Postgres
 
 /// Makes a small table anew, with the same rows.
 ///
@@ -7,8 +7,8 @@ public import Postgres
 /// them, and whoever looks for a row walks through all of its versions. TRUNCATE gives the table new files, whatever
 /// snapshots there are, and rows that come back by COPY with FREEZE are visible to all of them, older ones, too: nobody ever
 /// sees an empty table. Readers and writers wait a moment. A process that dies on the way leaves everything as it was.
-public struct TableRewriting: Sendable {
-    public enum Outcome: Hashable, Sendable {
+package struct TableRewriting: Sendable {
+    package enum Outcome: Hashable, Sendable {
         /// So many bytes the table has now.
         case done(bytes: Int)
         /// Somebody uses the table, or makes it anew.
@@ -19,7 +19,7 @@ public struct TableRewriting: Sendable {
 
     /// Settings of a connection for this: what it locks it must not hold for long, whatever happens to this process, and no
     /// policy may hide rows from it.
-    public static let settings = [
+    package static let settings = [
         "lock_timeout": "1s", "statement_timeout": "15s", "idle_in_transaction_session_timeout": "2s",
         "synchronous_commit": "local", "row_security": "off",
     ]
@@ -36,21 +36,21 @@ public struct TableRewriting: Sendable {
     ///   - lockedBefore: an advisory lock that a trigger on the table shares; taken after the table's it would make a deadlock
     ///     with whoever has that lock and needs the table.
     ///   - triggers: these may fire.
-    public init(_ table: TableName, key: Int64, lockedBefore: Int64? = nil, triggers: [String] = []) {
+    package init(_ table: TableName, key: Int64, lockedBefore: Int64? = nil, triggers: [String] = []) {
         (self.table, self.key, self.lockedBefore, self.triggers) = (table, key, lockedBefore, triggers)
     }
 
     /// The small tables of a stream that are written all the time.
-    public static func hotTables(of info: StreamInfo) -> [TableName] {
+    package static func hotTables(of info: StreamInfo) -> [TableName] {
         [info.tables.consumers, info.tables.state, info.tables.pushers, info.tables.marks]
     }
 
-    public init(_ table: TableName, of info: StreamInfo) {
+    package init(_ table: TableName, of info: StreamInfo) {
         self.init(table, key: info.key(of: .rewriting), lockedBefore: info.key(of: .discard), triggers: ["registering"])
     }
 
     /// The positions of an archive.
-    public static func positions(
+    package static func positions(
         of tables: ArchiveTables, on connection: Connection
     ) async throws(PostgresError) -> TableRewriting {
         let oid = try await connection.query("SELECT to_regclass($1)::oid::bigint", [.text(tables.positions.sql)]).int(0, 0) ?? 0
@@ -61,7 +61,7 @@ public struct TableRewriting: Sendable {
     ///   - connection: with ``settings``, and not in a transaction.
     ///   - patience: how long statements that use the table are waited for; others wait behind. Transactions that have used it
     ///     and are open for longer than a second are not waited for at all.
-    public func carryOut(on connection: Connection, patience: Duration = .milliseconds(400)) async throws -> Outcome {
+    package func carryOut(on connection: Connection, patience: Duration = .milliseconds(400)) async throws -> Outcome {
         do {
             return try await attempt(patience, on: connection)
         } catch let error as PostgresError where error.sqlState == .lockNotAvailable {
@@ -159,11 +159,11 @@ public struct TableRewriting: Sendable {
     }
 
     /// Bytes of tables, without their indexes, in the same order.
-    public static func sizes(of tables: [TableName], on connection: Connection) async throws(PostgresError) -> [Int] {
+    package static func sizes(of tables: [TableName], on connection: Connection) async throws(PostgresError) -> [Int] {
         try await connection.query(sizes, [.strings(tables.map(\.sql))]).sizes
     }
 
-    public static func sizes(
+    package static func sizes(
         of tables: [TableName], on connection: Connection, completion: @escaping (Result<[Int], PostgresError>) -> Void
     ) {
         connection.submit(sizes, [.strings(tables.map(\.sql))]) { completion($0.map(\.sizes)) }
@@ -187,12 +187,12 @@ public struct TableRewriting: Sendable {
     }
 
     /// Ends whoever has a table locked for this and has stopped in the midst: a process that is frozen.
-    public static func endFrozen(_ key: Int64, on connection: Connection, completion: @escaping (Int) -> Void) {
+    package static func endFrozen(_ key: Int64, on connection: Connection, completion: @escaping (Int) -> Void) {
         connection.submit(ending, [.int8(key)]) { completion((try? $0.get())?.count ?? 0) }
     }
 
     /// The same of the one that makes this table anew.
-    public func endFrozen(on connection: Connection) async throws(PostgresError) -> Int {
+    package func endFrozen(on connection: Connection) async throws(PostgresError) -> Int {
         try await connection.query(TableRewriting.ending, [.int8(key)]).count
     }
 

@@ -1,16 +1,16 @@
-public import EventStream
-public import Postgres
+package import EventStream
+package import Postgres
 
 /// What somebody has done to a stream's tables that loses events, or keeps the processes from their work.
-public struct TableTrouble: Hashable, Sendable {
+package struct TableTrouble: Hashable, Sendable {
     /// For people: what is so, and what follows.
-    public let text: String
+    package let text: String
     /// What a person may do.
-    public let advice: String
+    package let advice: String
     /// Whether the processes refuse to work; what is not grave is lost on the way, and nothing else is.
-    public let isGrave: Bool
+    package let isGrave: Bool
 
-    public static func load(_ info: StreamInfo, from connection: Connection) async throws -> [TableTrouble] {
+    package static func load(_ info: StreamInfo, from connection: Connection) async throws -> [TableTrouble] {
         let seen = try await TableGuard.look(at: info.tables.all, on: connection)
         var found = seen.tables.filter(\.isFed).map { table in
             TableTrouble(
@@ -59,7 +59,7 @@ public struct TableTrouble: Hashable, Sendable {
     }
 
     /// Columns of the event table that are none of ours.
-    public static func addedColumns(_ info: StreamInfo, on connection: Connection) async throws(PostgresError) -> [String] {
+    package static func addedColumns(_ info: StreamInfo, on connection: Connection) async throws(PostgresError) -> [String] {
         let rows = try await connection.query(
             """
             SELECT attname FROM pg_attribute WHERE attrelid = $1::bigint::oid AND attnum > 0 AND NOT attisdropped
@@ -69,7 +69,7 @@ public struct TableTrouble: Hashable, Sendable {
     }
 
     /// For people.
-    public static func columnsText(_ columns: [String], of tables: StreamTables) -> String {
+    package static func columnsText(_ columns: [String], of tables: StreamTables) -> String {
         """
         \(tables.events) has columns that are not the stream's: \(columns.joined(separator: ", ")). What is in these columns is \
         neither delivered nor archived, and is gone when the event is discarded

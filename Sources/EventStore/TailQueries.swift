@@ -1,8 +1,8 @@
-public import EventStream
-public import Postgres
+package import EventStream
+package import Postgres
 
 /// What the reader at the stream's head asks besides rows: who holds the table, the latch, where to begin.
-public struct TailQueries: Sendable {
+package struct TailQueries: Sendable {
     private let info: StreamInfo
     private let holdersStatement: Statement
     private let holdersAndNewestStatement: Statement
@@ -10,7 +10,7 @@ public struct TailQueries: Sendable {
     private let releaseLatch: Statement
     private let takeWaker: Statement
 
-    public init(_ info: StreamInfo) {
+    package init(_ info: StreamInfo) {
         self.info = info
         let sequence = "\(quotedLiteral(info.tables.sequence.sql))::regclass"
         // One statement does for all: its snapshot, which the newest id is of, is taken before it looks at the sequence and
@@ -37,15 +37,15 @@ public struct TailQueries: Sendable {
     }
 
     /// Who may still make an event visible.
-    public struct Look: Sendable {
+    package struct Look: Sendable {
         /// The newest event visible before the locks were looked at; nil if none is, or it was not asked for.
-        public let newest: EventID?
+        package let newest: EventID?
         /// Who holds RowExclusiveLock on the event table.
-        public let holders: Set<SettledHorizon.Holder>
+        package let holders: Set<SettledHorizon.Holder>
         /// The last id that was drawn; nil if the role may not know.
-        public let drawn: EventID?
+        package let drawn: EventID?
 
-        public init(newest: EventID?, holders: Set<SettledHorizon.Holder>, drawn: EventID?) {
+        package init(newest: EventID?, holders: Set<SettledHorizon.Holder>, drawn: EventID?) {
             (self.newest, self.holders, self.drawn) = (newest, holders, drawn)
         }
 
@@ -61,38 +61,38 @@ public struct TailQueries: Sendable {
 
     /// - Parameter settled: the newest event after this one is looked for; nil for not. Without a bound, rows that are gone and not
     ///   yet vacuumed away would be looked at again and again.
-    public func look(
+    package func look(
         newestAfter settled: EventID?, on connection: Connection, completion: @escaping (Result<Look, PostgresError>) -> Void
     ) {
         guard let settled else { return connection.submit(holdersStatement, []) { completion($0.map { Look($0) }) } }
         connection.submit(holdersAndNewestStatement, [.int8(settled.rawValue)]) { completion($0.map { Look($0) }) }
     }
 
-    public func takeLatch(on connection: Connection, completion: @escaping (Result<Bool, PostgresError>) -> Void) {
+    package func takeLatch(on connection: Connection, completion: @escaping (Result<Bool, PostgresError>) -> Void) {
         connection.submit(takeLatch) { completion($0.map { $0.bool(0, 0) ?? false }) }
     }
 
-    public func releaseLatch(on connection: Connection, completion: @escaping (Result<Bool, PostgresError>) -> Void) {
+    package func releaseLatch(on connection: Connection, completion: @escaping (Result<Bool, PostgresError>) -> Void) {
         connection.submit(releaseLatch) { completion($0.map { $0.bool(0, 0) ?? false }) }
     }
 
-    public func takeWakerRole(on connection: Connection, completion: @escaping (Result<Bool, PostgresError>) -> Void) {
+    package func takeWakerRole(on connection: Connection, completion: @escaping (Result<Bool, PostgresError>) -> Void) {
         connection.submit(takeWaker) { completion($0.map { $0.bool(0, 0) ?? false }) }
     }
 
-    public func listen(on connection: Connection) async throws(PostgresError) {
+    package func listen(on connection: Connection) async throws(PostgresError) {
         try await connection.query(Statement("LISTEN \(quotedIdentifier(info.channel))"))
     }
 
     /// Passes a wake-up on to the other pushers.
-    public func notify(on connection: Connection) {
+    package func notify(on connection: Connection) {
         connection.submit(Statement("NOTIFY \(quotedIdentifier(info.channel))", name: "evt_notify")) { _ in }
     }
 
     /// An id up to which the stream is certainly settled: nobody can add an event there any more.
     ///
     /// If nobody is writing at the moment, that is the newest visible event; else what was known before.
-    public func settledFloor(on connection: Connection) async throws(PostgresError) -> EventID {
+    package func settledFloor(on connection: Connection) async throws(PostgresError) -> EventID {
         let known = try await connection.query(
             Statement(
                 """
@@ -105,7 +105,7 @@ public struct TailQueries: Sendable {
     }
 
     /// What those that hold the stream back are doing, for people.
-    public func describe(_ holders: Set<SettledHorizon.Holder>, on connection: Connection) async -> String {
+    package func describe(_ holders: Set<SettledHorizon.Holder>, on connection: Connection) async -> String {
         let writers = (try? await OpenWriter.load(info.tables, from: connection, among: holders)) ?? []
         return writers.map(\.description).joined(separator: "; ")
     }

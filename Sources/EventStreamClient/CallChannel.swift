@@ -69,7 +69,15 @@ final class CallChannel {
     }
 
     /// Connects, in the background.
-    func open() throws(ZeroMQError) {
+    func open() throws(EventStreamError) {
+        do {
+            try connect()
+        } catch {
+            throw .internalError("there is no socket to be had: \(error)")
+        }
+    }
+
+    private func connect() throws(ZeroMQError) {
         let socket = try Socket(
             .dealer, in: context,
             options: [

@@ -1,4 +1,4 @@
-public import EventLoop
+package import EventLoop
 public import EventStream
 import FoundationEssentials
 import ZeroMQ
@@ -24,12 +24,18 @@ public actor GeneratorClient {
     ///     `EVT_GENERATOR_CONNECT`, separated by commas; where it is not set, the standard one.
     ///   - keys: for a generator that has keys. Nil, and no endpoints: those of `EVT_CURVE_KEY` and `EVT_SERVER_KEY`, if set.
     ///   - timeout: how long an answer may take.
-    ///   - loop: the thread of the client; all clients of a process share one by default.
-    /// - Throws: `InvalidRequest` for an endpoint that is none, or keys of the environment that cannot be used; `ZeroMQError` if
+    /// - Throws: `InvalidRequest` for an endpoint that is none, or keys of the environment that cannot be used; `InternalError` if
     ///   there is no socket to be had.
     public init(
-        _ endpoints: [String] = [], keys: ClientKeys? = nil, timeout: Duration = .seconds(30), loop: EventLoop = .clients
-    ) async throws {
+        _ endpoints: [String] = [], keys: ClientKeys? = nil, timeout: Duration = .seconds(30)
+    ) async throws(EventStreamError) {
+        try await self.init(endpoints, keys: keys, timeout: timeout, loop: .clients)
+    }
+
+    /// - Parameter loop: the thread of the client.
+    package init(
+        _ endpoints: [String] = [], keys: ClientKeys? = nil, timeout: Duration = .seconds(30), loop: EventLoop
+    ) async throws(EventStreamError) {
         let destination = try Destination(endpoints, keys: keys, of: .generator)
         self.loop = loop
         self.timeout = timeout
@@ -72,5 +78,5 @@ public actor GeneratorClient {
 
 extension EventLoop {
     /// The thread that all clients of a process share unless told otherwise.
-    public static let clients = EventLoop()
+    package static let clients = EventLoop()
 }

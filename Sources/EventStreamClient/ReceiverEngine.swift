@@ -54,7 +54,7 @@ final class ReceiverEngine {
 
     // MARK: Session
 
-    func start() throws(ZeroMQError) {
+    func start() throws(EventStreamError) {
         guard case .stopped = state, !isFinished, !isStopping else { return }
         channel.onEvents = { [unowned self] in self.received($0) }
         channel.onRequest = { [unowned self] in self.called($0) }

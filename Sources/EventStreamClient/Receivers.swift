@@ -1,6 +1,5 @@
-public import EventLoop
+package import EventLoop
 public import EventStream
-public import ZeroMQ
 
 /// How a receiver connects and what it wants.
 public struct ReceiverConfiguration: Sendable {
@@ -72,11 +71,17 @@ public actor ReliableReceiver {
     /// - Parameters:
     ///   - component: 1 to 16 of `A`-`Z`, `a`-`z`, `0`-`9` and `_`; not `LIVE`.
     ///   - configuration: how it connects, and what it wants.
-    ///   - loop: the thread of the receiver; all clients of a process share one by default.
     /// - Throws: `InvalidRequest` for a name that is none, an endpoint that is none, or keys of the environment that cannot be
     ///   used; `LiveNotAllowed` for `LIVE`.
     public init(
-        _ component: String, _ configuration: ReceiverConfiguration = .init(), loop: EventLoop = .clients
+        _ component: String, _ configuration: ReceiverConfiguration = .init()
+    ) throws(EventStreamError) {
+        try self.init(component, configuration, loop: .clients)
+    }
+
+    /// - Parameter loop: the thread of the receiver.
+    package init(
+        _ component: String, _ configuration: ReceiverConfiguration = .init(), loop: EventLoop
     ) throws(EventStreamError) {
         let component = try ConsumerComponent.named(component)
         guard !component.isLive else { throw .liveNotAllowed("use a LiveReceiver") }
@@ -96,7 +101,7 @@ public actor ReliableReceiver {
     }
 
     /// Connects and begins to receive; reconnects until ``stop()``. Starting twice does nothing.
-    public func start() throws(ZeroMQError) { try engine.start() }
+    public func start() throws(EventStreamError) { try engine.start() }
 
     /// Ends the session at the pusher and the sequence of batches.
     public func stop() async {
@@ -110,7 +115,7 @@ public actor ReliableReceiver {
     /// Handler style: confirms every batch the handler returns from; one it throws on comes again.
     ///
     /// Returns when the receiver is stopped or the task is cancelled.
-    public nonisolated func run(_ handler: (EventBatch) async throws -> Void) async throws(ZeroMQError) {
+    public nonisolated func run(_ handler: (EventBatch) async throws -> Void) async throws(EventStreamError) {
         try await start()
         for await batch in batches {
             do {
@@ -215,7 +220,12 @@ public actor LiveReceiver {
     private nonisolated let continuation: AsyncStream<ReceiverSignal>.Continuation
 
     /// - Throws: `InvalidRequest` for an endpoint that is none, or keys of the environment that cannot be used.
-    public init(_ configuration: ReceiverConfiguration = .init(), loop: EventLoop = .clients) throws(EventStreamError) {
+    public init(_ configuration: ReceiverConfiguration = .init()) throws(EventStreamError) {
+        try self.init(configuration, loop: .clients)
+    }
+
+    /// - Parameter loop: the thread of the receiver.
+    package init(_ configuration: ReceiverConfiguration = .init(), loop: EventLoop) throws(EventStreamError) {
         let configuration = try configuration.resolved()
         self.loop = loop
         let (signals, continuation) = AsyncStream.makeStream(of: ReceiverSignal.self, bufferingPolicy: .bufferingNewest(1000))
@@ -226,7 +236,7 @@ public actor LiveReceiver {
     }
 
     /// Connects and begins to receive; reconnects until ``stop()``.
-    public func start() throws(ZeroMQError) { try engine.start() }
+    public func start() throws(EventStreamError) { try engine.start() }
 
     /// Ends the session at the pusher and the sequence of events.
     public func stop() async {

@@ -37,13 +37,13 @@ final class Command {
 }
 
 /// Data for `COPY … FROM STDIN`, in pieces of any size.
-public struct CopySource {
+package struct CopySource {
     /// The next piece; nil ends the copy. An error thrown makes the server roll the copy back.
     let next: () throws -> [UInt8]?
-    public init(_ next: @escaping () throws -> [UInt8]?) { self.next = next }
+    package init(_ next: @escaping () throws -> [UInt8]?) { self.next = next }
 
     /// All the data at once.
-    public init(_ bytes: [UInt8]) {
+    package init(_ bytes: [UInt8]) {
         var rest: [UInt8]? = bytes
         next = {
             defer { rest = nil }

@@ -1,5 +1,5 @@
 import CLibPQ
-public import EventLoop
+package import EventLoop
 import Glibc
 
 extension Connection {
@@ -7,7 +7,7 @@ extension Connection {
     ///
     /// - Throws: ``PostgresError/Code/connectionFailed`` with libpq's account of every host tried, or
     ///   ``PostgresError/Code/invalidInput`` for an unreadable connection string.
-    public static func open(
+    package static func open(
         _ options: ConnectionOptions, on loop: EventLoop
     ) async throws(PostgresError) -> Connection {
         let attempt = try ConnectionAttempt(options, loop: loop)
@@ -17,7 +17,7 @@ extension Connection {
         return try outcome.result.get()
     }
 
-    public static func open(
+    package static func open(
         _ connectionString: String, on loop: EventLoop
     ) async throws(PostgresError) -> Connection {
         try await open(ConnectionOptions(connectionString), on: loop)

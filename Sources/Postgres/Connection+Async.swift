@@ -2,32 +2,32 @@
 extension Connection {
     /// Carries out one statement, prepared if it has a name.
     @discardableResult
-    public func query(_ statement: Statement, _ parameters: [Parameter] = []) async throws(PostgresError) -> Rows {
+    package func query(_ statement: Statement, _ parameters: [Parameter] = []) async throws(PostgresError) -> Rows {
         try await perform(.statement(statement, parameters))
     }
 
     /// Carries out several statements in one string; as one transaction, unless the string itself says otherwise.
     @discardableResult
-    public func script(_ sql: String) async throws(PostgresError) -> Rows { try await perform(.script(sql)) }
+    package func script(_ sql: String) async throws(PostgresError) -> Rows { try await perform(.script(sql)) }
 
     /// `COPY … FROM STDIN`. Returns the number of rows copied.
     ///
     /// - Throws: whatever `source` throws, as ``PostgresError``; the server then rolls the copy back.
     @discardableResult
-    public func copyIn(_ sql: String, from source: CopySource) async throws(PostgresError) -> Int {
+    package func copyIn(_ sql: String, from source: CopySource) async throws(PostgresError) -> Int {
         try await perform(.copyIn(sql, source: source)).affected
     }
 
     /// `COPY … TO STDOUT`. The sink is called on the loop with each row as it arrives, so memory stays bounded.
     @discardableResult
-    public func copyOut(
+    package func copyOut(
         _ sql: String, to sink: @escaping (UnsafeRawBufferPointer) throws -> Void
     ) async throws(PostgresError) -> Int {
         try await perform(.copyOut(sql, sink: sink)).affected
     }
 
     /// Carries out `body` between BEGIN and COMMIT; rolls back if it throws.
-    public func transaction<Value>(_ body: () async throws -> Value) async throws -> Value {
+    package func transaction<Value>(_ body: () async throws -> Value) async throws -> Value {
         try await query("BEGIN")
         do {
             let value = try await body()
@@ -47,7 +47,7 @@ extension Connection {
     ///
     /// - Returns: the rows of each.
     /// - Throws: the error of the first that failed; nothing is changed then.
-    public func transaction(_ statements: [(Statement, [Parameter])]) async throws(PostgresError) -> [Rows] {
+    package func transaction(_ statements: [(Statement, [Parameter])]) async throws(PostgresError) -> [Rows] {
         let all = [(Statement("BEGIN"), [])] + statements + [(Statement("COMMIT"), [])]
         let results: [Result<Rows, PostgresError>] = await withCheckedContinuation { continuation in
             var results: [Result<Rows, PostgresError>] = []

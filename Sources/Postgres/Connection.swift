@@ -1,6 +1,6 @@
 import CLibPQ
 import DequeModule
-public import EventLoop
+package import EventLoop
 
 /// One connection to PostgreSQL, driven by an ``EventLoop``; nothing here ever blocks the thread.
 ///
@@ -9,8 +9,8 @@ public import EventLoop
 /// COPY wait until they have the connection for themselves.
 ///
 /// Belongs to the loop's thread. Every completion is called exactly once, on that thread.
-public final class Connection {
-    public let loop: EventLoop
+package final class Connection {
+    package let loop: EventLoop
     private let pg: OpaquePointer
     private var watch: Watch?
 
@@ -28,9 +28,9 @@ public final class Connection {
     var silence: Silence?
 
     /// Called for every NOTIFY on a channel this connection listens to.
-    public var onNotification: ((Notification) -> Void)?
+    package var onNotification: ((Notification) -> Void)?
     /// Called once, when the connection is lost; not after ``close()``.
-    public var onLost: ((PostgresError) -> Void)?
+    package var onLost: ((PostgresError) -> Void)?
 
     init(established pg: OpaquePointer, loop: EventLoop) {
         self.pg = pg
@@ -51,27 +51,27 @@ public final class Connection {
         PQfinish(pg)
     }
 
-    public var isOpen: Bool { ended == nil }
+    package var isOpen: Bool { ended == nil }
     /// The server's process id for this connection, as in `pg_stat_activity.pid`.
-    public var backendProcessID: Int32 { isOpen ? PQbackendPID(pg) : 0 }
+    package var backendProcessID: Int32 { isOpen ? PQbackendPID(pg) : 0 }
     /// Which of the hosts that were given this connection leads to, with its port.
-    public var host: String {
+    package var host: String {
         isOpen ? "\(PQhost(pg).map { String(cString: $0) } ?? "") port \(PQport(pg).map { String(cString: $0) } ?? "")" : ""
     }
     /// The server's version as libpq gives it: 150004 is 15.4.
-    public var serverVersion: Int { isOpen ? Int(PQserverVersion(pg)) : 0 }
+    package var serverVersion: Int { isOpen ? Int(PQserverVersion(pg)) : 0 }
     /// Commands submitted and not yet completed.
-    public var outstanding: Int { waiting.count + inFlight.count }
+    package var outstanding: Int { waiting.count + inFlight.count }
 
     /// A run-time parameter the server reports on its own (`server_version`, `TimeZone`, `in_hot_standby`, …).
-    public func parameterStatus(_ name: String) -> String? {
+    package func parameterStatus(_ name: String) -> String? {
         isOpen ? PQparameterStatus(pg, name).map { String(cString: $0) } : nil
     }
 
     // MARK: Commands
 
     /// Carries out one statement.
-    public func submit(
+    package func submit(
         _ statement: Statement, _ parameters: [Parameter] = [],
         completion: @escaping (Result<Rows, PostgresError>) -> Void
     ) {
@@ -89,7 +89,7 @@ public final class Connection {
     }
 
     /// Ends the connection. Commands not completed fail with ``PostgresError/Code/closed``.
-    public func close() { end(PostgresError(.closed, "the connection was closed"), notify: false) }
+    package func close() { end(PostgresError(.closed, "the connection was closed"), notify: false) }
 
     private func end(_ error: PostgresError, notify: Bool) {
         guard ended == nil else { return }

@@ -2,26 +2,26 @@ import CLibPQ
 import Glibc
 
 /// Where to connect, and how a new connection is set up.
-public struct ConnectionOptions: Sendable, CustomStringConvertible {
+package struct ConnectionOptions: Sendable, CustomStringConvertible {
     /// A libpq URI (`postgresql://…`) or keyword/value string (`host=… dbname=…`), several hosts and all of libpq's own
     /// environment variables and files included (libpq manual, "Connection Strings").
-    public var connectionString: String
+    package var connectionString: String
     /// Gives the connection string anew for each attempt to connect, where it may change, as a password does that is rotated;
     /// ``connectionString`` is what it was at first. An attempt for which it throws has failed.
-    public var refresh: (@Sendable () throws -> String)?
+    package var refresh: (@Sendable () throws -> String)?
     /// Shown in `pg_stat_activity.application_name`, unless the connection string has one of its own.
-    public var applicationName: String
+    package var applicationName: String
     /// Run-time parameters set on every new connection, by name. Without any, a connection has no time limits.
-    public var settings: [String: String]
+    package var settings: [String: String]
     /// How long an attempt to connect to one host may take, unless the connection string says (`connect_timeout`); more than
     /// zero.
-    public var connectTimeout: Duration
+    package var connectTimeout: Duration
     /// A server that owes an answer for so long, without a byte, is asked over another connection whether it is still at work
     /// on it; if not, the connection counts as lost. TCP alone does not notice a machine in between that hangs. Zero: it is
     /// waited for.
-    public var answerPatience: Duration
+    package var answerPatience: Duration
 
-    public init(
+    package init(
         _ connectionString: String, applicationName: String = "", settings: [String: String] = [:],
         connectTimeout: Duration = .seconds(5), answerPatience: Duration = .seconds(15)
     ) {
@@ -46,10 +46,10 @@ public struct ConnectionOptions: Sendable, CustomStringConvertible {
     }
 
     /// Fails with ``PostgresError/Code/invalidInput`` if libpq cannot read the connection string.
-    public func validate() throws(PostgresError) { _ = try parsed() }
+    package func validate() throws(PostgresError) { _ = try parsed() }
 
     /// Host, port, database and user; never the password.
-    public var description: String {
+    package var description: String {
         guard let values = try? parsed() else { return "(unreadable connection string)" }
         let parts = ["host", "hostaddr", "port", "dbname", "user", "service"].compactMap { key in
             values[key].map { "\(key)=\($0)" }
@@ -58,7 +58,7 @@ public struct ConnectionOptions: Sendable, CustomStringConvertible {
     }
 
     /// Whether the connection string has a password in it; also where it cannot be read, and may well have one.
-    public var holdsPassword: Bool {
+    package var holdsPassword: Bool {
         if let values = try? parsed() { return values["password"] != nil || values["sslpassword"] != nil }
         guard let scheme = connectionString.firstRange(of: "://") else { return connectionString.contains("password") }
         return connectionString.hasPrefix("postgres") || connectionString[scheme.upperBound...].contains("@")

@@ -1,7 +1,7 @@
-public import EventLoop
+package import EventLoop
 
 /// What a ``PersistentConnection`` tells its owner; all on the loop's thread.
-public protocol PersistentConnectionDelegate: AnyObject {
+package protocol PersistentConnectionDelegate: AnyObject {
     /// Prepares a new connection before anyone may use it: LISTEN, locks, checks. Throwing counts as a failed attempt.
     func prepare(_ connection: Connection, of keeper: PersistentConnection) async throws
     /// A connection is ready.
@@ -13,7 +13,7 @@ public protocol PersistentConnectionDelegate: AnyObject {
 /// Keeps one connection open: connects, sets up, and after a loss connects again, with growing pauses between failures.
 ///
 /// Belongs to the loop's thread.
-public final class PersistentConnection {
+package final class PersistentConnection {
     private enum State {
         case idle
         case connecting(ConnectionAttempt)
@@ -28,30 +28,30 @@ public final class PersistentConnection {
     private var backoff: Backoff
     private var state = State.idle
 
-    public weak var delegate: (any PersistentConnectionDelegate)?
+    package weak var delegate: (any PersistentConnectionDelegate)?
     /// Reconnects made so far.
-    public private(set) var reconnects = 0
+    package private(set) var reconnects = 0
 
-    public init(_ options: ConnectionOptions, on loop: EventLoop, backoff: Backoff = Backoff()) {
+    package init(_ options: ConnectionOptions, on loop: EventLoop, backoff: Backoff = Backoff()) {
         self.options = options
         self.loop = loop
         self.backoff = backoff
     }
 
     /// The connection, while there is one that has been set up.
-    public var current: Connection? {
+    package var current: Connection? {
         if case .open(let connection) = state, connection.isOpen { return connection }
         return nil
     }
 
     /// Connects until it succeeds or ``stop()`` is called. Starting twice does nothing.
-    public func start() {
+    package func start() {
         guard case .idle = state else { return }
         connect()
     }
 
     /// Closes the connection, also one that is not ready yet, and stays closed.
-    public func stop() {
+    package func stop() {
         let last = state
         state = .stopped
         switch last {
@@ -63,7 +63,7 @@ public final class PersistentConnection {
     }
 
     /// Gives the present connection up and connects anew, as if it had been lost.
-    public func restart(because error: any Error) {
+    package func restart(because error: any Error) {
         guard case .open(let connection) = state else { return }
         connection.close()
         failed(error)
@@ -134,22 +134,22 @@ public final class PersistentConnection {
 
 /// Growing pauses between attempts: doubling from `first` up to `longest`, each shortened by a random part so that
 /// many clients do not come back in step.
-public struct Backoff: Sendable {
-    public let first: Duration
-    public let longest: Duration
+package struct Backoff: Sendable {
+    package let first: Duration
+    package let longest: Duration
     private var attempts = 0
 
     /// - Parameters:
     ///   - first: the first pause; more than zero.
     ///   - longest: no pause is longer; at least `first`.
-    public init(first: Duration = .milliseconds(100), longest: Duration = .seconds(5)) {
+    package init(first: Duration = .milliseconds(100), longest: Duration = .seconds(5)) {
         self.first = first
         self.longest = longest
     }
 
-    public mutating func reset() { attempts = 0 }
+    package mutating func reset() { attempts = 0 }
 
-    public mutating func next(random: Double = .random(in: 0..<1)) -> Duration {
+    package mutating func next(random: Double = .random(in: 0..<1)) -> Duration {
         let full = min(longest, first * (1 << min(attempts, 20)))
         attempts += 1
         return full * (1 - 0.3 * random)

@@ -1,42 +1,42 @@
 import CLibPQ
 
 /// What went wrong between us and PostgreSQL, or inside it.
-public struct PostgresError: Error, Sendable, CustomStringConvertible {
+package struct PostgresError: Error, Sendable, CustomStringConvertible {
     /// The kind of failure; open, so that a new kind breaks no caller.
-    public struct Code: RawRepresentable, Hashable, Sendable {
-        public let rawValue: String
-        public init(rawValue: String) { self.rawValue = rawValue }
+    package struct Code: RawRepresentable, Hashable, Sendable {
+        package let rawValue: String
+        package init(rawValue: String) { self.rawValue = rawValue }
 
         /// The server could not be reached, or refused the connection.
-        public static let connectionFailed = Code(rawValue: "connectionFailed")
+        package static let connectionFailed = Code(rawValue: "connectionFailed")
         /// The connection ended while a command was waiting or under way.
-        public static let connectionLost = Code(rawValue: "connectionLost")
+        package static let connectionLost = Code(rawValue: "connectionLost")
         /// The server reported an error; see ``PostgresError/sqlState``.
-        public static let server = Code(rawValue: "server")
+        package static let server = Code(rawValue: "server")
         /// The connection had been closed by our side.
-        public static let closed = Code(rawValue: "closed")
+        package static let closed = Code(rawValue: "closed")
         /// A caller's value does not fit: an unreadable connection string, a value that is not what was asked for.
-        public static let invalidInput = Code(rawValue: "invalidInput")
+        package static let invalidInput = Code(rawValue: "invalidInput")
     }
 
-    public var code: Code
+    package var code: Code
     /// A sentence for people, never with a password in it.
-    public var message: String
+    package var message: String
     /// Of a server error.
-    public var sqlState: SQLState?
-    public var detail: String?
-    public var hint: String?
+    package var sqlState: SQLState?
+    package var detail: String?
+    package var hint: String?
     /// The table, column, and constraint or unique index a server error is about, where the server names them.
-    public var table: String?
-    public var column: String?
-    public var constraint: String?
+    package var table: String?
+    package var column: String?
+    package var constraint: String?
     /// The function of the server that raised the error.
     private(set) var raisedBy: String?
     /// False if the command has certainly changed nothing: it was never sent, or the server refused it. True if the
     /// connection was lost with the command under way: it may have been carried out.
-    public var mayHaveBeenExecuted: Bool
+    package var mayHaveBeenExecuted: Bool
 
-    public init(
+    package init(
         _ code: Code, _ message: String, sqlState: SQLState? = nil, detail: String? = nil, hint: String? = nil,
         mayHaveBeenExecuted: Bool = false
     ) {
@@ -48,7 +48,7 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible {
         self.mayHaveBeenExecuted = mayHaveBeenExecuted
     }
 
-    public var description: String {
+    package var description: String {
         var text = message
         if let sqlState { text += " (SQLSTATE \(sqlState))" }
         // With these states the detail is the row itself: what is in it is nobody's business who reads logs.
@@ -59,7 +59,7 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible {
 
     /// Whether the same command may succeed later, unchanged: connection trouble (class 08), conflicts (40), resources
     /// (53), an operator's intervention (57), a lock that was not to be had (55P03), a read-only standby (25006).
-    public var isRetriable: Bool {
+    package var isRetriable: Bool {
         switch code {
         case .connectionFailed, .connectionLost: return true
         case .server:
@@ -73,7 +73,7 @@ public struct PostgresError: Error, Sendable, CustomStringConvertible {
     /// Whether the server refuses the command because a policy may hide rows from the present role. The state is that of any missing
     /// right (42501), also of one that somebody's trigger raises; the words are in the server's language. So the function of the server
     /// tells that raised the error.
-    public var isOfRowSecurity: Bool { sqlState == .insufficientPrivilege && raisedBy == "check_enable_rls" }
+    package var isOfRowSecurity: Bool { sqlState == .insufficientPrivilege && raisedBy == "check_enable_rls" }
 
     /// The error a failed result carries.
     init(result: OpaquePointer) {

@@ -1,12 +1,12 @@
 /// One SQL statement with its parameters as `$1`, `$2`, …
-public struct Statement: Sendable, Hashable {
-    public let sql: String
+package struct Statement: Sendable, Hashable {
+    package let sql: String
     /// A name makes it prepared: parsed and planned once per connection. Two statements must not share a name.
-    public let name: String?
+    package let name: String?
     /// Whether values come back in PostgreSQL's binary format (network byte order) instead of text.
-    public let binaryResults: Bool
+    package let binaryResults: Bool
 
-    public init(_ sql: String, name: String? = nil, binaryResults: Bool = false) {
+    package init(_ sql: String, name: String? = nil, binaryResults: Bool = false) {
         self.sql = sql
         self.name = name
         self.binaryResults = binaryResults
@@ -14,11 +14,11 @@ public struct Statement: Sendable, Hashable {
 }
 
 extension Statement: ExpressibleByStringLiteral {
-    public init(stringLiteral sql: String) { self.init(sql) }
+    package init(stringLiteral sql: String) { self.init(sql) }
 }
 
 /// A value bound to a statement's parameter. The server derives the type from the statement.
-public enum Parameter: Sendable, Hashable {
+package enum Parameter: Sendable, Hashable {
     case null
     case text(String)
     /// Text given as UTF-8 bytes, without a zero byte.
@@ -31,8 +31,8 @@ public enum Parameter: Sendable, Hashable {
     /// A `bigint[]`, in binary.
     case int8Array([Int64])
 
-    public static func strings(_ values: [String]) -> Parameter { .textArray(values.map { Array($0.utf8) }) }
-    public static func optional(_ value: String?) -> Parameter { value.map { .text($0) } ?? .null }
+    package static func strings(_ values: [String]) -> Parameter { .textArray(values.map { Array($0.utf8) }) }
+    package static func optional(_ value: String?) -> Parameter { value.map { .text($0) } ?? .null }
 
     /// The bytes libpq is given, and whether they are in the binary format; nil for NULL.
     var encoded: (bytes: [UInt8], binary: Bool)? {
@@ -67,10 +67,10 @@ public enum Parameter: Sendable, Hashable {
 }
 
 /// A name quoted for use in SQL (`PQescapeIdentifier`'s rule: double quotes are doubled).
-public func quotedIdentifier(_ name: String) -> String { "\"" + doubling("\"", in: name) + "\"" }
+package func quotedIdentifier(_ name: String) -> String { "\"" + doubling("\"", in: name) + "\"" }
 
 /// A string literal for the few commands that take no parameters (LISTEN, SET, DDL).
-public func quotedLiteral(_ value: String) -> String {
+package func quotedLiteral(_ value: String) -> String {
     let quoted = "'" + doubling("'", in: value) + "'"
     return value.unicodeScalars.contains("\\") ? " E" + doubling("\\", in: quoted) : quoted
 }

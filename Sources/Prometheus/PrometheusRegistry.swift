@@ -1,4 +1,4 @@
-public import CoreMetrics
+package import CoreMetrics
 import Synchronization
 
 /// A backend of swift-metrics that keeps every metric in memory and shows it as Prometheus text.
@@ -8,14 +8,14 @@ import Synchronization
 ///
 /// Memory is bounded: a metric has at most so many series. Counters and histograms beyond count together, under the label value
 /// `other`; gauges beyond are not shown.
-public final class PrometheusRegistry: MetricsFactory {
+package final class PrometheusRegistry: MetricsFactory {
     private let help: [String: String]
     private let buckets: [String: [Double]]
     private let seriesLimit: Int
     private let families = Mutex<[String: Family]>([:])
 
     /// Bucket bounds for durations, in seconds: from a quarter of a millisecond to a minute.
-    public static let durations: [Double] = [
+    package static let durations: [Double] = [
         0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60,
     ]
 
@@ -23,14 +23,14 @@ public final class PrometheusRegistry: MetricsFactory {
     ///   - help: what each metric means, by its name.
     ///   - buckets: the upper bounds of a histogram's buckets, ascending, by its name; ``durations`` for others.
     ///   - seriesLimit: series of one metric at most; at least 1.
-    public init(help: [String: String] = [:], buckets: [String: [Double]] = [:], seriesLimit: Int = 1000) {
+    package init(help: [String: String] = [:], buckets: [String: [Double]] = [:], seriesLimit: Int = 1000) {
         self.help = help
         self.buckets = buckets
         self.seriesLimit = max(1, seriesLimit)
     }
 
     /// Every metric, in the text format 0.0.4 of Prometheus: by name, each with what it means.
-    public func text() -> String {
+    package func text() -> String {
         let families = families.withLock { $0 }
         var output = ""
         for (name, family) in families.sorted(by: { $0.key < $1.key }) where !family.series.isEmpty {
@@ -44,28 +44,28 @@ public final class PrometheusRegistry: MetricsFactory {
 
     // MARK: MetricsFactory
 
-    public func makeCounter(label: String, dimensions: [(String, String)]) -> any CounterHandler {
+    package func makeCounter(label: String, dimensions: [(String, String)]) -> any CounterHandler {
         series(.counter, label, dimensions) { Count() }
     }
-    public func makeFloatingPointCounter(label: String, dimensions: [(String, String)]) -> any FloatingPointCounterHandler {
+    package func makeFloatingPointCounter(label: String, dimensions: [(String, String)]) -> any FloatingPointCounterHandler {
         series(.counter, label, dimensions) { Count() }
     }
-    public func makeMeter(label: String, dimensions: [(String, String)]) -> any MeterHandler {
+    package func makeMeter(label: String, dimensions: [(String, String)]) -> any MeterHandler {
         series(.gauge, label, dimensions) { Level() }
     }
-    public func makeRecorder(label: String, dimensions: [(String, String)], aggregate: Bool) -> any RecorderHandler {
+    package func makeRecorder(label: String, dimensions: [(String, String)], aggregate: Bool) -> any RecorderHandler {
         guard aggregate else { return series(.gauge, label, dimensions) { Level() } }
         return series(.histogram, label, dimensions) { Distribution(bounds: self.bounds(of: label), unit: 1) }
     }
-    public func makeTimer(label: String, dimensions: [(String, String)]) -> any TimerHandler {
+    package func makeTimer(label: String, dimensions: [(String, String)]) -> any TimerHandler {
         series(.histogram, label, dimensions) { Distribution(bounds: self.bounds(of: label), unit: 1e-9) }
     }
 
-    public func destroyCounter(_ handler: any CounterHandler) { destroy(handler) }
-    public func destroyFloatingPointCounter(_ handler: any FloatingPointCounterHandler) { destroy(handler) }
-    public func destroyMeter(_ handler: any MeterHandler) { destroy(handler) }
-    public func destroyRecorder(_ handler: any RecorderHandler) { destroy(handler) }
-    public func destroyTimer(_ handler: any TimerHandler) { destroy(handler) }
+    package func destroyCounter(_ handler: any CounterHandler) { destroy(handler) }
+    package func destroyFloatingPointCounter(_ handler: any FloatingPointCounterHandler) { destroy(handler) }
+    package func destroyMeter(_ handler: any MeterHandler) { destroy(handler) }
+    package func destroyRecorder(_ handler: any RecorderHandler) { destroy(handler) }
+    package func destroyTimer(_ handler: any TimerHandler) { destroy(handler) }
 
     // MARK: Series
 

@@ -1,12 +1,12 @@
 import Synchronization
 
 /// Counts the bytes that libzmq holds for us: handed over, and neither written to the system nor dropped yet.
-public final class ByteGauge: Sendable {
+package final class ByteGauge: Sendable {
     private let value = Atomic<Int>(0)
 
-    public init() {}
+    package init() {}
 
-    public var bytes: Int { value.load(ordering: .relaxed) }
+    package var bytes: Int { value.load(ordering: .relaxed) }
     func add(_ count: Int) { value.add(count, ordering: .relaxed) }
     func subtract(_ count: Int) { value.subtract(count, ordering: .relaxed) }
 }

@@ -4,14 +4,14 @@ import Glibc
 /// A ZeroMQ context: the I/O thread its sockets share.
 ///
 /// `@unchecked Sendable`: contexts are thread-safe (zmq_ctx_new(3)); the handle never changes.
-public final class Context: @unchecked Sendable {
+package final class Context: @unchecked Sendable {
     let handle: UnsafeMutableRawPointer
 
     /// - Parameters:
     ///   - ioThreads: 1 serves about a gigabyte a second (zmq_ctx_set(3)). With one thread, a connection's monitor
     ///     events and its messages come in one order.
     ///   - maxSockets: connections are not counted, sockets are.
-    public init(ioThreads: Int32 = 1, maxSockets: Int32 = 1023) {
+    package init(ioThreads: Int32 = 1, maxSockets: Int32 = 1023) {
         _ = Context.seed
         handle = zmq_ctx_new()!
         zmq_ctx_set(handle, ZMQ_IO_THREADS, ioThreads)
@@ -28,7 +28,7 @@ public final class Context: @unchecked Sendable {
     }
 
     /// The version of libzmq in use.
-    public static var libraryVersion: (major: Int, minor: Int, patch: Int) {
+    package static var libraryVersion: (major: Int, minor: Int, patch: Int) {
         var (major, minor, patch): (Int32, Int32, Int32) = (0, 0, 0)
         zmq_version(&major, &minor, &patch)
         return (Int(major), Int(minor), Int(patch))

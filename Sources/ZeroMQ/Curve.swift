@@ -2,12 +2,12 @@ import CZeroMQ
 import Glibc
 
 /// Makes key pairs for CURVE (ZeroMQ RFC 26).
-public enum Curve {
+package enum Curve {
     /// Whether this libzmq can do it.
-    public static var isAvailable: Bool { zmq_has("curve") == 1 }
+    package static var isAvailable: Bool { zmq_has("curve") == 1 }
 
     /// A new key pair, each of 32 bytes.
-    public static func newKeyPair() throws(ZeroMQError) -> (publicKey: [UInt8], secretKey: [UInt8]) {
+    package static func newKeyPair() throws(ZeroMQError) -> (publicKey: [UInt8], secretKey: [UInt8]) {
         var (publicText, secretText) = ([CChar](repeating: 0, count: 41), [CChar](repeating: 0, count: 41))
         guard zmq_curve_keypair(&publicText, &secretText) == 0 else { throw ZeroMQError("making a key pair") }
         var (publicKey, secretKey) = ([UInt8](repeating: 0, count: 32), [UInt8](repeating: 0, count: 32))
@@ -21,20 +21,20 @@ public enum Curve {
 /// Decides who may connect to the sockets of a context (ZAP, ZeroMQ RFC 27), and gives each a name.
 ///
 /// Bind it before them and let it live as long: without it nobody is admitted.
-public final class Authenticator {
-    public struct Candidate: Sendable {
+package final class Authenticator {
+    package struct Candidate: Sendable {
         /// The socket's, as ``Socket/Option/authenticated(domain:)`` named it.
-        public let domain: String
-        public let address: String
+        package let domain: String
+        package let address: String
         /// The key it has proved to have, 32 bytes; nil where none is asked for.
-        public let publicKey: [UInt8]?
+        package let publicKey: [UInt8]?
     }
 
-    public let source: SocketSource
+    package let source: SocketSource
 
     /// - Parameter decide: is to call back, once, soon or later: with the name that the peer's messages carry from now on
     ///   (``Message/user``), or nil to turn it away.
-    public init(
+    package init(
         in context: Context, decide: @escaping (Candidate, _ answer: @escaping (String?) -> Void) -> Void
     ) throws(ZeroMQError) {
         let socket = try Socket(.router, in: context, options: [.sendHighWaterMark(0), .receiveHighWaterMark(0)])
@@ -63,21 +63,21 @@ public final class Authenticator {
 }
 
 /// What a subscriber asks of an XPUB socket, or something else it sent.
-public struct SubscriptionRequest: Sendable {
-    public enum Kind: Sendable, Hashable {
+package struct SubscriptionRequest: Sendable {
+    package enum Kind: Sendable, Hashable {
         case subscribe([UInt8])
         case unsubscribe([UInt8])
         /// A frame that is neither.
         case other
     }
-    public let kind: Kind
-    public let connection: Int32
-    public let user: String?
+    package let kind: Kind
+    package let connection: Int32
+    package let user: String?
 }
 
 extension Socket {
     /// The next thing subscribers sent to an XPUB socket, or nil if there is none now. Each frame comes by itself.
-    public func receiveSubscription() throws(ZeroMQError) -> SubscriptionRequest? {
+    package func receiveSubscription() throws(ZeroMQError) -> SubscriptionRequest? {
         var part = zmq_msg_t()
         while true {
             zmq_msg_init(&part)

@@ -2,20 +2,20 @@ import CZeroMQ
 import Glibc
 
 /// A message received: its frames, and which connection it came by.
-public struct Message: Sendable {
-    public var frames: [[UInt8]]
+package struct Message: Sendable {
+    package var frames: [[UInt8]]
     /// The descriptor of the peer's connection, as the socket's monitor names it; -1 where unknown.
-    public var connection: Int32
+    package var connection: Int32
     /// Bytes it had on the wire: a frame has 2 or 9 besides its contents (ZMTP 3.1, RFC 37), and 33 with keys (CURVE, RFC 26). The
     /// routing id was not there.
-    public func wireSize(isKeyed: Bool) -> Int {
+    package func wireSize(isKeyed: Bool) -> Int {
         let box = isKeyed ? 33 : 0
         return frames.dropFirst().reduce(0) { $0 + $1.count + box + ($1.count + box < 256 ? 2 : 9) }
     }
     /// What the ``Authenticator`` calls the peer; nil where there is none.
-    public var user: String?
+    package var user: String?
 
-    public init(frames: [[UInt8]], connection: Int32 = -1, user: String? = nil) {
+    package init(frames: [[UInt8]], connection: Int32 = -1, user: String? = nil) {
         self.frames = frames
         self.connection = connection
         self.user = user
@@ -23,7 +23,7 @@ public struct Message: Sendable {
 }
 
 /// What became of a message.
-public enum SendOutcome: Sendable {
+package enum SendOutcome: Sendable {
     case sent
     /// The peer's queue is full: try again later.
     case full
@@ -35,7 +35,7 @@ extension Socket {
     /// The next message, or nil if there is none now.
     ///
     /// - Parameter maxFrames: further frames of one message are read and dropped; at least 1.
-    public func receive(maxFrames: Int = 16) throws(ZeroMQError) -> Message? {
+    package func receive(maxFrames: Int = 16) throws(ZeroMQError) -> Message? {
         var message = Message(frames: [])
         var part = zmq_msg_t()
         while true {
@@ -67,7 +67,7 @@ extension Socket {
     /// - Parameters:
     ///   - gauges: count the last frame for as long as libzmq has it.
     ///   - overhead: bytes to be counted besides the frame's own.
-    public func send(
+    package func send(
         _ frames: [[UInt8]], gauges: [ByteGauge] = [], overhead: Int = 0
     ) throws(ZeroMQError) -> SendOutcome {
         for (index, frame) in frames.enumerated() {

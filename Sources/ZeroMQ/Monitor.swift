@@ -1,9 +1,9 @@
 import CZeroMQ
-public import EventLoop
+import EventLoop
 
 /// Tells what happens to a socket's connections (zmq_socket_monitor(3)).
-public final class Monitor: PollSource {
-    public enum Event: Sendable, Hashable {
+package final class Monitor: PollSource {
+    package enum Event: Sendable, Hashable {
         /// There is a connection with this descriptor; its handshake has yet to be made.
         case connected(Int32)
         /// A handshake succeeded: messages can flow. libzmq does not say over which connection.
@@ -16,11 +16,11 @@ public final class Monitor: PollSource {
 
     private let monitored: Socket
     private let pair: Socket
-    public let descriptor: Int32
+    package let descriptor: Int32
     private let handler: (Event) -> Void
 
     /// - Parameter name: unique among the monitors of the context.
-    public init(_ socket: Socket, name: String, handler: @escaping (Event) -> Void) throws(ZeroMQError) {
+    package init(_ socket: Socket, name: String, handler: @escaping (Event) -> Void) throws(ZeroMQError) {
         let endpoint = "inproc://monitor-\(name)"
         let events =
             ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_CONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED
@@ -43,10 +43,10 @@ public final class Monitor: PollSource {
 
     deinit { zmq_socket_monitor(monitored.handle, nil, 0) }
 
-    public func isReady() -> Bool { pair.events().readable }
+    package func isReady() -> Bool { pair.events().readable }
 
     /// Reports everything that has happened so far.
-    public func dispatch() {
+    package func dispatch() {
         while let message = try? pair.receive() {
             guard let frame = message.frames.first, frame.count >= 6 else { continue }
             let (event, value) = frame.withUnsafeBytes {

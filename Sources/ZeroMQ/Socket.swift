@@ -3,8 +3,8 @@ import Glibc
 import Synchronization
 
 /// A ZeroMQ socket, without blocking calls. Belongs to one thread.
-public final class Socket {
-    public enum Kind: Sendable {
+package final class Socket {
+    package enum Kind: Sendable {
         case router, dealer, xpub, pub, sub, pair, req, rep
 
         var value: Int32 {
@@ -22,7 +22,7 @@ public final class Socket {
     }
 
     /// What can be set on a socket before it is bound or connected (zmq_setsockopt(3)).
-    public enum Option: Sendable {
+    package enum Option: Sendable {
         /// Messages queued for one peer at most; 0 is no limit.
         case sendHighWaterMark(Int32), receiveHighWaterMark(Int32)
         /// How long closing waits for unsent messages; zero drops them.
@@ -60,12 +60,12 @@ public final class Socket {
     }
 
     let handle: UnsafeMutableRawPointer
-    public let context: Context
+    package let context: Context
     /// Whether messages tell whose they are.
     private(set) var isAuthenticated = false
 
     /// - Throws: if the context's socket limit or the process's descriptor limit is reached.
-    public init(_ kind: Kind, in context: Context, options: [Option] = []) throws(ZeroMQError) {
+    package init(_ kind: Kind, in context: Context, options: [Option] = []) throws(ZeroMQError) {
         guard let handle = zmq_socket(context.handle, kind.value) else { throw ZeroMQError("creating a \(kind) socket") }
         self.handle = handle
         self.context = context
@@ -77,7 +77,7 @@ public final class Socket {
 
     // MARK: Options
 
-    public func set(_ option: Option) throws(ZeroMQError) {
+    package func set(_ option: Option) throws(ZeroMQError) {
         switch option {
         case .sendHighWaterMark(let value): try set(ZMQ_SNDHWM, value)
         case .receiveHighWaterMark(let value): try set(ZMQ_RCVHWM, value)
@@ -139,7 +139,7 @@ public final class Socket {
     ///
     /// - Parameter mode: the permissions of an `ipc://` endpoint's file.
     @discardableResult
-    public func bind(_ endpoint: String, mode: UInt32 = 0o600) throws(ZeroMQError) -> String {
+    package func bind(_ endpoint: String, mode: UInt32 = 0o600) throws(ZeroMQError) -> String {
         // The file must at no time be open to others (unix(7): connecting needs write permission).
         let error: ZeroMQError? = Socket.umaskLock.withLock { _ in
             let before = endpoint.hasPrefix("ipc://") ? umask(~mode & 0o777) : nil
@@ -153,19 +153,19 @@ public final class Socket {
         return String(decoding: buffer.prefix(max(size - 1, 0)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
-    public func unbind(_ endpoint: String) throws(ZeroMQError) {
+    package func unbind(_ endpoint: String) throws(ZeroMQError) {
         guard zmq_unbind(handle, endpoint) == 0 else { throw ZeroMQError("unbinding \(endpoint)") }
     }
 
     /// Connects in the background; ZeroMQ reconnects on its own.
-    public func connect(_ endpoint: String) throws(ZeroMQError) {
+    package func connect(_ endpoint: String) throws(ZeroMQError) {
         guard zmq_connect(handle, endpoint) == 0 else { throw ZeroMQError("connecting to \(endpoint)") }
     }
 
     // MARK: Readiness
 
     /// The descriptor to wait on; edge-triggered, see ``events()``.
-    public var descriptor: Int32 {
+    package var descriptor: Int32 {
         var value: Int32 = -1
         var size = MemoryLayout<Int32>.size
         zmq_getsockopt(handle, ZMQ_FD, &value, &size)
@@ -173,7 +173,7 @@ public final class Socket {
     }
 
     /// Whether a message can be received, or sent, at this moment.
-    public func events() -> (readable: Bool, writable: Bool) {
+    package func events() -> (readable: Bool, writable: Bool) {
         var value: Int32 = 0
         var size = MemoryLayout<Int32>.size
         while zmq_getsockopt(handle, ZMQ_EVENTS, &value, &size) != 0 {

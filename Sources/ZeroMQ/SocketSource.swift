@@ -1,9 +1,9 @@
-public import EventLoop
+import EventLoop
 
 /// Lets an ``EventLoop`` serve a socket: calls the handler with each message received.
-public final class SocketSource: PollSource {
-    public let socket: Socket
-    public let descriptor: Int32
+package final class SocketSource: PollSource {
+    package let socket: Socket
+    package let descriptor: Int32
     private let perTurn: Int
     private let handler: (Message) -> Void
     private let drained: () -> Void
@@ -11,7 +11,7 @@ public final class SocketSource: PollSource {
     /// - Parameters:
     ///   - perTurn: messages taken before others get their turn; at least 1.
     ///   - drained: called when nothing is left.
-    public init(
+    package init(
         _ socket: Socket, perTurn: Int = 64, handler: @escaping (Message) -> Void, drained: @escaping () -> Void = {}
     ) {
         self.socket = socket
@@ -21,9 +21,9 @@ public final class SocketSource: PollSource {
         descriptor = socket.descriptor
     }
 
-    public func isReady() -> Bool { socket.events().readable }
+    package func isReady() -> Bool { socket.events().readable }
 
-    public func dispatch() {
+    package func dispatch() {
         for _ in 0..<perTurn {
             guard let message = try? socket.receive() else { return drained() }
             handler(message)

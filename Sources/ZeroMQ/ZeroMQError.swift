@@ -1,13 +1,13 @@
 import CZeroMQ
 
 /// A failed libzmq call.
-public struct ZeroMQError: Error, Sendable, Hashable, CustomStringConvertible {
+package struct ZeroMQError: Error, Sendable, Hashable, CustomStringConvertible {
     /// The call's error number, as zmq_errno(3) gives it.
-    public let number: Int32
+    package let number: Int32
     /// What was being done, to what.
-    public let context: String
+    package let context: String
 
-    public init(number: Int32, context: String) {
+    package init(number: Int32, context: String) {
         self.number = number
         self.context = context
     }
@@ -15,5 +15,5 @@ public struct ZeroMQError: Error, Sendable, Hashable, CustomStringConvertible {
     /// Reads `zmq_errno()`, which holds until the thread's next call.
     init(_ context: String) { self.init(number: zmq_errno(), context: context) }
 
-    public var description: String { "\(context): \(String(cString: zmq_strerror(number)))" }
+    package var description: String { "\(context): \(String(cString: zmq_strerror(number)))" }
 }

@@ -1,6 +1,6 @@
 /// A condition that did not come true in time.
-public struct NotInTime: Error, CustomStringConvertible {
-    public let description: String
+package struct NotInTime: Error, CustomStringConvertible {
+    package let description: String
 }
 
 /// Waits until `condition` gives a value, asking again and again; fails after a generous while.
@@ -8,7 +8,7 @@ public struct NotInTime: Error, CustomStringConvertible {
 /// Tests wait for conditions, never for time: the deadline only ends a test that has failed. The condition is asked where the
 /// caller runs: on an event loop's thread, if that is there.
 @discardableResult
-public func eventually<Value>(
+package func eventually<Value>(
     _ what: String, within deadline: Duration = .seconds(240), _ condition: () async throws -> Value?
 ) async throws -> Value {
     let end = ContinuousClock.now + deadline
@@ -23,7 +23,7 @@ public func eventually<Value>(
 }
 
 /// Waits until `condition` is true.
-public func eventually(
+package func eventually(
     _ what: String, within deadline: Duration = .seconds(240), _ condition: () async throws -> Bool
 ) async throws {
     try await eventually(what, within: deadline) { try await condition() ? true : nil }

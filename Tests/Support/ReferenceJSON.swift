@@ -1,5 +1,5 @@
 /// RFC 8259 once more, written straight from its grammar, to compare the scanner with.
-public struct ReferenceJSON {
+package struct ReferenceJSON {
     /// What may still come, the next of it last.
     private enum Due { case value, member, firstElement, moreElements, firstMember, moreMembers }
 
@@ -14,7 +14,7 @@ public struct ReferenceJSON {
     }
 
     /// Whether `bytes` are one JSON text in UTF-8.
-    public static func accepts(_ bytes: [UInt8]) -> Bool {
+    package static func accepts(_ bytes: [UInt8]) -> Bool {
         var text = ReferenceJSON(bytes)
         return text.isValue()
     }

@@ -1,12 +1,12 @@
 import Foundation
 
 /// A seed gives the same run everywhere: Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators".
-public struct SplitMix: RandomNumberGenerator, Sendable {
+package struct SplitMix: RandomNumberGenerator, Sendable {
     private var state: UInt64
 
-    public init(seed: UInt64) { state = seed }
+    package init(seed: UInt64) { state = seed }
 
-    public mutating func next() -> UInt64 {
+    package mutating func next() -> UInt64 {
         state &+= 0x9E37_79B9_7F4A_7C15
         var z = state
         z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
@@ -15,10 +15,10 @@ public struct SplitMix: RandomNumberGenerator, Sendable {
     }
 
     /// One in `times`, on average.
-    public mutating func oneIn(_ times: UInt64) -> Bool { next() % times == 0 }
+    package mutating func oneIn(_ times: UInt64) -> Bool { next() % times == 0 }
 
     /// The seed of a run: of `EVT_SIMULATION_SEED`, to see a run again, or any.
-    public static func seedOfRun() -> UInt64 {
+    package static func seedOfRun() -> UInt64 {
         ProcessInfo.processInfo.environment["EVT_SIMULATION_SEED"].flatMap { UInt64($0) } ?? .random(in: 0...UInt64.max)
     }
 }

@@ -2,13 +2,13 @@ import EventLoop
 import EventStore
 import EventStream
 import Foundation
-public import Postgres
+package import Postgres
 
 /// Databases for tests: each test has its own, copied from a template.
 ///
 /// `etc/test` starts a private PostgreSQL and names it in `EVT_TEST_POSTGRES`.
-public enum TestDatabase {
-    public enum Template: String, Sendable {
+package enum TestDatabase {
+    package enum Template: String, Sendable {
         case empty
         /// The active database, migrated, with group roles and their rights.
         case active
@@ -17,17 +17,17 @@ public enum TestDatabase {
     }
 
     /// A libpq connection string of the test cluster, for a superuser.
-    public static var cluster: String {
+    package static var cluster: String {
         guard let cluster = ProcessInfo.processInfo.environment["EVT_TEST_POSTGRES"] else {
             fatalError("EVT_TEST_POSTGRES is not set: run the tests with etc/test, which starts a PostgreSQL for them")
         }
         return cluster
     }
 
-    public static func url(of database: String) -> String { "\(cluster) dbname=\(database)" }
+    package static func url(of database: String) -> String { "\(cluster) dbname=\(database)" }
 
     /// Makes a database, runs `body` with its connection string, and drops it.
-    public static func with<Value: Sendable>(
+    package static func with<Value: Sendable>(
         _ template: Template, _ body: (String) async throws -> Value
     ) async throws -> Value {
         let name = "evt_test_\(UInt64.random(in: 0...UInt64.max))"
@@ -44,14 +44,14 @@ public enum TestDatabase {
     }
 
     /// An active database and a warehouse.
-    public static func withStream<Value: Sendable>(
+    package static func withStream<Value: Sendable>(
         _ body: (_ active: String, _ warehouse: String) async throws -> Value
     ) async throws -> Value {
         try await with(.active) { active in try await with(.warehouse) { try await body(active, $0) } }
     }
 
     /// Runs `body` with a connection, on an event loop of its own.
-    public static func connected<Value: Sendable>(
+    package static func connected<Value: Sendable>(
         to url: String, _ body: nonisolated(nonsending) @Sendable (Connection) async throws -> Value
     ) async throws -> Value {
         let home = LoopActor()
@@ -64,12 +64,12 @@ public enum TestDatabase {
     }
 
     /// Runs SQL, one or several statements.
-    public static func execute(_ sql: String, on url: String) async throws {
+    package static func execute(_ sql: String, on url: String) async throws {
         try await connected(to: url) { _ = try await $0.script(sql) }
     }
 
     /// The rows of a query, as text; NULL is nil.
-    public static func rows(_ sql: String, on url: String) async throws -> [[String?]] {
+    package static func rows(_ sql: String, on url: String) async throws -> [[String?]] {
         try await connected(to: url) { connection in
             let rows = try await connection.query(Statement(sql))
             return (0..<rows.count).map { row in (0..<rows.columnCount).map { rows.string(row, $0) } }
@@ -77,7 +77,7 @@ public enum TestDatabase {
     }
 
     /// The first column of the first row, as a number.
-    public static func number(_ sql: String, on url: String) async throws -> Int {
+    package static func number(_ sql: String, on url: String) async throws -> Int {
         Int(try await rows(sql, on: url).first?.first.flatMap { $0 } ?? "") ?? 0
     }
 }

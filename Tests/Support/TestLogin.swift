@@ -1,10 +1,10 @@
 import EventStore
 
 /// Roles that log in, each a member of the one group role it is called after; `serve` of those of all four processes.
-public enum TestLogin: String, CaseIterable, Sendable {
+package enum TestLogin: String, CaseIterable, Sendable {
     case app, generator, pusher, archiver, discarder, monitor, serve
 
-    public var name: String { "evt_test_\(rawValue)" }
+    package var name: String { "evt_test_\(rawValue)" }
 
     private var groups: [GroupRole] {
         self == .serve
@@ -12,7 +12,7 @@ public enum TestLogin: String, CaseIterable, Sendable {
     }
 
     /// Makes those that are missing, as far as there are group roles: a cluster may be that of one database only.
-    public static func make(on url: String) async throws {
+    package static func make(on url: String) async throws {
         for login in allCases {
             for group in login.groups {
                 // Others may make them at the same time.
@@ -40,5 +40,5 @@ public enum TestLogin: String, CaseIterable, Sendable {
 
 extension TestDatabase {
     /// The same database, for one of the roles instead of its owner.
-    public static func url(_ url: String, as login: TestLogin) -> String { "\(url) user=\(login.name)" }
+    package static func url(_ url: String, as login: TestLogin) -> String { "\(url) user=\(login.name)" }
 }

@@ -1,25 +1,25 @@
 import Postgres
 
 /// Writers that record events all the time: transactions of one event to many, some open for a while, some rolled back.
-public struct WriterLoad: Sendable {
+package struct WriterLoad: Sendable {
     /// Connections that write at the same time.
-    public var writers: Int
-    public var seed: UInt64
+    package var writers: Int
+    package var seed: UInt64
     /// Each call of `evt_add` takes one of these.
-    public var types: [String]
+    package var types: [String]
     /// The most events a statement records.
-    public var largest: UInt64
+    package var largest: UInt64
     /// Milliseconds a writer does nothing between its transactions, at most; 0 is full speed.
-    public var idle: UInt64
+    package var idle: UInt64
 
     /// Milliseconds a transaction may stay open with ids drawn, at most.
-    public var open: UInt64
+    package var open: UInt64
     /// Each event's data, as SQL of the type json; `n` is the event's number in its statement.
-    public var data = "to_json(n)"
+    package var data = "to_json(n)"
     /// Whether writers connect anew after a lost connection; they do not care what became of the transaction.
-    public var reconnects = false
+    package var reconnects = false
 
-    public init(
+    package init(
         writers: Int, seed: UInt64, types: [String] = ["LOAD"], largest: UInt64 = 5, idle: UInt64 = 0, open: UInt64 = 4
     ) {
         self.writers = writers
@@ -31,7 +31,7 @@ public struct WriterLoad: Sendable {
     }
 
     /// Writes while `body` runs; what is committed then is all there will be.
-    public func run(on url: String, _ body: () async throws -> Void) async throws {
+    package func run(on url: String, _ body: () async throws -> Void) async throws {
         let tasks = (0..<writers).map { writer in Task { try await keepWriting(to: url, seed: seed &+ UInt64(writer) << 32) } }
         let outcome: Result<Void, any Error>
         do {

@@ -1,27 +1,27 @@
 import EventStream
 import EventStreamServices
 import Glibc
-public import Logging
+package import Logging
 
 /// Writes log entries to standard error, one a line, for people or as JSON; never waits for whoever reads them.
 ///
 /// What a stranger wrote can neither start a line nor look like another value, and a terminal obeys nothing in it.
-public struct LineLogHandler: LogHandler {
-    public var metadata: Logger.Metadata = [:]
-    public var logLevel: Logger.Level
+package struct LineLogHandler: LogHandler {
+    package var metadata: Logger.Metadata = [:]
+    package var logLevel: Logger.Level
     private let log: Log
 
-    public init(level: Logger.Level, log: Log) {
+    package init(level: Logger.Level, log: Log) {
         self.log = log
         logLevel = level
     }
 
-    public subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+    package subscript(metadataKey key: String) -> Logger.Metadata.Value? {
         get { metadata[key] }
         set { metadata[key] = newValue }
     }
 
-    public func log(event: LogEvent) {
+    package func log(event: LogEvent) {
         var all = metadata
         if let more = event.metadata { all.merge(more) { $1 } }
         let values = all.sorted { $0.key < $1.key }.map { ($0.key, "\($0.value)") }
@@ -60,12 +60,12 @@ struct LogLine {
 }
 
 /// The log of a process on its standard error.
-public final class Log: Sendable {
+package final class Log: Sendable {
     let label: String
     private let json: Bool
     private let writer: LogWriter
 
-    public init(label: String, json: Bool) {
+    package init(label: String, json: Bool) {
         self.label = label
         self.json = json
         writer = LogWriter(STDERR_FILENO) { count in
@@ -87,15 +87,15 @@ public final class Log: Sendable {
 }
 
 /// A JSON string literal in which nothing is left that a terminal would obey.
-public func jsonQuoted(_ text: String) -> String { SafeText.quoted(text) }
+package func jsonQuoted(_ text: String) -> String { SafeText.quoted(text) }
 
 /// A JSON string literal; `null` for nothing, and for an empty text.
-public func jsonText(_ text: String?) -> String { text.flatMap { $0.isEmpty ? nil : jsonQuoted($0) } ?? "null" }
+package func jsonText(_ text: String?) -> String { text.flatMap { $0.isEmpty ? nil : jsonQuoted($0) } ?? "null" }
 
 /// A JSON object of members whose values are JSON.
-public func jsonObject(_ members: [(String, String)]) -> String {
+package func jsonObject(_ members: [(String, String)]) -> String {
     "{" + members.map { "\(jsonQuoted($0.0)):\($0.1)" }.joined(separator: ",") + "}"
 }
 
 /// A JSON array of elements that are JSON.
-public func jsonList(_ elements: [String]) -> String { "[\(elements.joined(separator: ","))]" }
+package func jsonList(_ elements: [String]) -> String { "[\(elements.joined(separator: ","))]" }

@@ -1,24 +1,24 @@
-public import EventStreamServices
+package import EventStreamServices
 import NIOCore
 import NIOHTTP1
 import NIOPosix
 
 /// One GET over HTTP.
-public enum HTTPFetch {
-    public struct Answer: Sendable {
-        public let status: Int
-        public let body: String
+package enum HTTPFetch {
+    package struct Answer: Sendable {
+        package let status: Int
+        package let body: String
         /// Which stream a process serves, if it says so.
-        public let served: ServedStream?
+        package let served: ServedStream?
     }
 
     /// Somebody listens, and says nothing, or not enough, in time.
-    public struct NoAnswer: Error {}
+    package struct NoAnswer: Error {}
     /// Somebody listens, and ends the connection, or speaks no HTTP.
-    public struct Refused: Error {}
+    package struct Refused: Error {}
 
     /// - Throws: ``NoAnswer``, ``Refused``, or the system's error where nobody listens.
-    public static func get(_ path: String, from endpoint: MetricsEndpoint, within patience: Duration) async throws -> Answer {
+    package static func get(_ path: String, from endpoint: MetricsEndpoint, within patience: Duration) async throws -> Answer {
         let group = MultiThreadedEventLoopGroup.singleton
         let patience = TimeAmount.nanoseconds(Int64(patience / .nanoseconds(1)))
         let promise = group.next().makePromise(of: Answer.self)

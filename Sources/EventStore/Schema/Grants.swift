@@ -1,10 +1,10 @@
-public import EventStream
+package import EventStream
 
 // Which group role may do what, and why. `evt docs roles` prints these tables.
 
 extension StreamTables {
     /// In the active database, for tables whose schema is known.
-    public var roleGrants: RoleGrants {
+    package var roleGrants: RoleGrants {
         precondition(events.schema != nil && consumers.schema != nil, "qualify the tables first")
         let segments = (0..<StreamTables.segmentCount).map { Grant.Object.table(segment($0)) }
         let (ids, delivered) = (Grant.Object.sequence(sequence), Grant.Object.sequence(mark))
@@ -81,7 +81,7 @@ extension StreamTables {
 extension ArchiveTables {
     /// In the warehouse database, for a table whose schema is known. The history's partitions, also those made later, are
     /// reached through it.
-    public var roleGrants: RoleGrants {
+    package var roleGrants: RoleGrants {
         precondition(history.schema != nil, "qualify the tables first")
         let (positions, sums, lost) = (Grant.Object.table(positions), Grant.Object.table(sums), Grant.Object.table(lost))
         let make = Grant.Object.function(partitions, arguments: "date, date")

@@ -1,8 +1,8 @@
-public import EventStream
+package import EventStream
 import Postgres
 
 /// A group role of PostgreSQL: what one process, or whoever looks on, may do. Roles that log in become members of it.
-public enum GroupRole: String, Hashable, CaseIterable, Sendable, CustomStringConvertible {
+package enum GroupRole: String, Hashable, CaseIterable, Sendable, CustomStringConvertible {
     case app = "evt_app"
     case generator = "evt_generator"
     case pusher = "evt_pusher"
@@ -10,10 +10,10 @@ public enum GroupRole: String, Hashable, CaseIterable, Sendable, CustomStringCon
     case discarder = "evt_discarder"
     case monitor = "evt_monitor"
 
-    public var description: String { rawValue }
+    package var description: String { rawValue }
 
     /// Who logs in as a member.
-    public var members: String {
+    package var members: String {
         switch self {
         case .app: "applications"
         case .generator: "`evt-generator`"
@@ -26,12 +26,12 @@ public enum GroupRole: String, Hashable, CaseIterable, Sendable, CustomStringCon
     }
 
     /// Members of `pg_read_all_stats`, to see since when sessions of other roles hold the stream back.
-    public static let seeingSessions: [GroupRole] = [.pusher, .monitor]
+    package static let seeingSessions: [GroupRole] = [.pusher, .monitor]
 }
 
 /// Rights on one object, for one group role.
-public struct Grant: Sendable {
-    public enum Object: Hashable, Sendable {
+package struct Grant: Sendable {
+    package enum Object: Hashable, Sendable {
         case table(TableName)
         case sequence(TableName)
         /// The sequence a column draws from, whatever its name; nothing if there is none.
@@ -42,13 +42,13 @@ public struct Grant: Sendable {
         case database
     }
 
-    public let role: GroupRole
+    package let role: GroupRole
     let rights: [String]
     /// Only these of a table; empty for all.
     let columns: [String]
     let object: Object
     /// What the role does with them.
-    public let why: String
+    package let why: String
 
     init(_ role: GroupRole, _ rights: String..., columns: [String] = [], on object: Object, _ why: String) {
         self.role = role
@@ -59,7 +59,7 @@ public struct Grant: Sendable {
     }
 
     /// `INSERT (type, data)`, and what it is on, for people.
-    public var words: (rights: String, object: String) {
+    package var words: (rights: String, object: String) {
         let list = columns.isEmpty ? "" : " (\(columns.joined(separator: ", ")))"
         let name =
             switch object {
@@ -160,14 +160,14 @@ extension Grant.Object {
 }
 
 /// The rights of the group roles in one database.
-public struct RoleGrants: Sendable {
-    public let grants: [Grant]
+package struct RoleGrants: Sendable {
+    package let grants: [Grant]
     /// All that is ours there: what the roles have of it besides is taken from them.
     let objects: [Grant.Object]
-    public var roles: [GroupRole] { GroupRole.allCases.filter { role in grants.contains { $0.role == role } } }
+    package var roles: [GroupRole] { GroupRole.allCases.filter { role in grants.contains { $0.role == role } } }
 
     /// Makes the roles that are missing. They are the whole cluster's: somebody else may make them at the same time.
-    public var creation: String {
+    package var creation: String {
         """
         DO $$
         DECLARE
@@ -187,7 +187,7 @@ public struct RoleGrants: Sendable {
     }
 
     /// Gives each role what it needs, and takes what else it has.
-    public var rights: String {
+    package var rights: String {
         let everyone = roles.map(\.rawValue).joined(separator: ", ")
         let seeing = GroupRole.seeingSessions.filter { roles.contains($0) }
         let lines =
@@ -208,13 +208,13 @@ public struct RoleGrants: Sendable {
     }
 
     /// The statement that gives, one a row, what a role must have and has not.
-    public var missing: String {
+    package var missing: String {
         let checks = grants.flatMap(\.checks).map { "(\($0.condition), \(quotedLiteral($0.missing)))" }
         return "SELECT missing FROM (VALUES \(checks.joined(separator: ",\n"))) c (granted, missing) WHERE NOT granted"
     }
 
     /// The same of what it can do without.
-    public var wanting: String {
+    package var wanting: String {
         let seeing = GroupRole.seeingSessions.filter { roles.contains($0) }
         guard !seeing.isEmpty else { return "SELECT WHERE false" }
         let list = seeing.map { "'\($0)'" }.joined(separator: ", ")

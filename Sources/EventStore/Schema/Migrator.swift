@@ -1,15 +1,15 @@
-public import EventStream
-public import Postgres
+package import EventStream
+package import Postgres
 
 /// Brings a database's schema up to date, and tells whether it is.
-public enum Migrator {
+package enum Migrator {
     /// Applies what is missing of the active database's schema.
     ///
     /// Each step is a transaction, under a lock, so that several may try at once.
     /// - Parameter finished: called where the tables came from a dump without rows, which lacked the records of the steps and the
     ///   state: it is a new stream now.
     /// - Returns: the steps applied now.
-    public static func migrateActive(
+    package static func migrateActive(
         _ tables: StreamTables, on connection: Connection, finished: () -> Void = {}
     ) async throws -> [Migration] {
         try TableGuard.checkEncoding(of: "database", on: connection)
@@ -17,7 +17,7 @@ public enum Migrator {
     }
 
     /// Applies what is missing of the warehouse database's schema.
-    public static func migrateWarehouse(
+    package static func migrateWarehouse(
         _ tables: ArchiveTables, on connection: Connection, finished: () -> Void = {}
     ) async throws -> [Migration] {
         try TableGuard.checkEncoding(of: "warehouse", on: connection)
@@ -25,7 +25,7 @@ public enum Migrator {
     }
 
     /// The whole schema as plain SQL, for those who run their own migration tool.
-    public static func script(_ schema: Schema) -> String {
+    package static func script(_ schema: Schema) -> String {
         var text = "BEGIN;\n\(recordTable(schema.record))\n"
         for step in schema.steps {
             text += "\n-- \(step.number): \(step.name)\n\(step.sql)\n\(record(step, in: schema.record))\n"

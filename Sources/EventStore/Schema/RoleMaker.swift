@@ -1,28 +1,28 @@
-public import EventStream
-public import Postgres
+package import EventStream
+package import Postgres
 
 /// Makes the group roles, and sees to it that each may do what it needs and no more.
 extension Migrator {
     /// What was done, and what others should do.
-    public struct RoleReport: Sendable {
-        public let roles: [GroupRole]
-        public let created: [GroupRole]
+    package struct RoleReport: Sendable {
+        package let roles: [GroupRole]
+        package let created: [GroupRole]
         /// In words for people.
-        public let advice: [String]
+        package let advice: [String]
     }
 
-    public static func grantActive(_ tables: StreamTables, on connection: Connection) async throws -> RoleReport {
+    package static func grantActive(_ tables: StreamTables, on connection: Connection) async throws -> RoleReport {
         let qualified = try await qualified(tables, on: connection)
         return try await grant(qualified.roleGrants, in: qualified.events, on: connection)
     }
 
-    public static func grantWarehouse(_ tables: ArchiveTables, on connection: Connection) async throws -> RoleReport {
+    package static func grantWarehouse(_ tables: ArchiveTables, on connection: Connection) async throws -> RoleReport {
         let qualified = try await qualified(tables, on: connection)
         return try await grant(qualified.roleGrants, in: qualified.history, on: connection)
     }
 
     /// Rights that the group roles lack, where they were given some before: what a migration has added needs others.
-    public static func missingRights(_ tables: StreamTables, on connection: Connection) async throws -> [String] {
+    package static func missingRights(_ tables: StreamTables, on connection: Connection) async throws -> [String] {
         let qualified = try await qualified(tables, on: connection)
         let grants = qualified.roleGrants
         guard try await missingRoles(grants, on: connection).isEmpty else { return [] }
@@ -33,7 +33,7 @@ extension Migrator {
     }
 
     /// The same as plain SQL.
-    public static func script(_ grants: RoleGrants) -> String { "BEGIN;\n\(grants.creation)\n\(grants.rights)\nCOMMIT;\n" }
+    package static func script(_ grants: RoleGrants) -> String { "BEGIN;\n\(grants.creation)\n\(grants.rights)\nCOMMIT;\n" }
 
     private static func grant(_ grants: RoleGrants, in table: TableName, on connection: Connection) async throws -> RoleReport {
         let absent = try await missingRoles(grants, on: connection)

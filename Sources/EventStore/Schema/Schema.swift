@@ -1,9 +1,9 @@
-public import EventStream
+package import EventStream
 
 /// One step of a database's schema. Immutable once released: a change is a new step.
-public struct Migration: Sendable {
-    public let number: Int
-    public let name: String
+package struct Migration: Sendable {
+    package let number: Int
+    package let name: String
     package let sql: String
 
     package init(number: Int, name: String, sql: String) {
@@ -14,7 +14,7 @@ public struct Migration: Sendable {
 /// The schema of one database: the steps that make it, in order, and how a database tells which were applied.
 ///
 /// The SQL is below `SQL/`: a file a step, a file a function. A step that changes a function includes its file again.
-public struct Schema: Sendable {
+package struct Schema: Sendable {
     package var steps: [Migration]
     /// Where applied steps are recorded.
     let record: TableName
@@ -36,7 +36,7 @@ public struct Schema: Sendable {
 
 extension StreamTables {
     /// The schema of the active database, for tables whose schema is known.
-    public var schema: Schema {
+    package var schema: Schema {
         precondition(events.schema != nil && consumers.schema != nil, "qualify the tables first")
         var names = [
             "events": events, "consumers": consumers, "state": state, "pushers": pushers, "archives": archives, "marks": marks,
@@ -62,7 +62,7 @@ extension StreamTables {
 
 extension ArchiveTables {
     /// The schema of the warehouse database, for a table whose schema is known.
-    public var schema: Schema {
+    package var schema: Schema {
         precondition(history.schema != nil, "qualify the tables first")
         let template = SQLTemplate(
             names: [

@@ -3,33 +3,33 @@
 /// One line a key: `name  <public key in Z85>  rights…`, with `#` before comments. The rights are any of `gen`, `poll`,
 /// `push` and `live`, and may be narrowed by `components=A,B` and `types=X,Y`. A user may have several keys, each on a line
 /// of its own with rights of its own.
-public struct AuthorizedKeys: Hashable, Sendable {
-    public struct User: Hashable, Sendable {
-        public let name: String
-        public let rights: UserRights
+package struct AuthorizedKeys: Hashable, Sendable {
+    package struct User: Hashable, Sendable {
+        package let name: String
+        package let rights: UserRights
 
-        public init(name: String, rights: UserRights) {
+        package init(name: String, rights: UserRights) {
             self.name = name
             self.rights = rights
         }
     }
 
-    public let users: [CurveKey: User]
+    package let users: [CurveKey: User]
 
-    public init(_ users: [CurveKey: User]) { self.users = users }
+    package init(_ users: [CurveKey: User]) { self.users = users }
 
-    public subscript(_ key: CurveKey) -> User? { users[key] }
+    package subscript(_ key: CurveKey) -> User? { users[key] }
 
     /// The event types that somebody may see while he may not see all.
-    public var narrowedTypes: Set<EventType> { users.values.reduce(into: []) { $0.formUnion($1.rights.types.types ?? []) } }
+    package var narrowedTypes: Set<EventType> { users.values.reduce(into: []) { $0.formUnion($1.rights.types.types ?? []) } }
 
     /// Bytes a file may have.
-    public static let sizeLimit = 4 << 20
+    package static let sizeLimit = 4 << 20
 
     /// Reads a file's contents, all of it or nothing.
     ///
     /// - Throws: ``AccessFileError`` naming every line at fault, the first twenty of them.
-    public init(decoding bytes: [UInt8]) throws(AccessFileError) {
+    package init(decoding bytes: [UInt8]) throws(AccessFileError) {
         guard bytes.count <= AuthorizedKeys.sizeLimit else { throw AccessFileError("it is larger than 4 MiB") }
         var users: [CurveKey: User] = [:]
         var errors: [String] = []

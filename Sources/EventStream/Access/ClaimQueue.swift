@@ -1,7 +1,7 @@
 /// Who asks for a consumer's session: one claim of a consumer is under way at a time, and a peer that asks again and again costs
 /// the database no more than a few claims a second. Of what one peer asks meanwhile only the last counts.
-public struct ClaimQueue<Consumer: Hashable, Start> {
-    public enum Outcome: Hashable, Sendable {
+package struct ClaimQueue<Consumer: Hashable, Start> {
+    package enum Outcome: Hashable, Sendable {
         /// The claim may be made after this pause; ``ended(_:)`` is to be called when it is done.
         case begins(after: Duration)
         /// A claim of this consumer is under way; ``ended(_:)`` returns who waited for it.
@@ -11,10 +11,10 @@ public struct ClaimQueue<Consumer: Hashable, Start> {
     }
 
     /// Claims of a consumer that need no pause, and how often there may be another.
-    public static var burst: Int { 10 }
-    public static var interval: Duration { .milliseconds(100) }
+    package static var burst: Int { 10 }
+    package static var interval: Duration { .milliseconds(100) }
     /// Who may wait for one claim.
-    public static var waitingLimit: Int { 100 }
+    package static var waitingLimit: Int { 100 }
 
     private struct Turn {
         /// When all claims so far are paid for.
@@ -29,15 +29,15 @@ public struct ClaimQueue<Consumer: Hashable, Start> {
     private var turns: [Consumer: Turn] = [:]
     private var pruneAt = 1000
 
-    public init() {}
+    package init() {}
 
     /// Consumers that are known.
-    public var count: Int { turns.count }
+    package var count: Int { turns.count }
 
-    public func isUnderWay(_ consumer: Consumer) -> Bool { turns[consumer]?.current != nil }
+    package func isUnderWay(_ consumer: Consumer) -> Bool { turns[consumer]?.current != nil }
 
     /// - Parameter replacing: what becomes of one that waits and the new one: one start that stands for both, or nil.
-    public mutating func add(
+    package mutating func add(
         _ start: Start, of consumer: Consumer, at now: MonotonicTime, replacing merge: (Start, Start) -> Start?
     ) -> Outcome {
         prune(at: now)
@@ -59,7 +59,7 @@ public struct ClaimQueue<Consumer: Hashable, Start> {
     }
 
     /// - Returns: who waited for the claim that is done now: they may need none any more.
-    public mutating func ended(_ consumer: Consumer) -> [Start] {
+    package mutating func ended(_ consumer: Consumer) -> [Start] {
         guard var turn = turns[consumer] else { return [] }
         defer { turns[consumer] = turn }
         let waiting = turn.waiting
@@ -70,7 +70,7 @@ public struct ClaimQueue<Consumer: Hashable, Start> {
     /// Some of those who ask want nothing any more. The claim that is under way goes on; its outcome is of no use then.
     ///
     /// - Returns: those who waited.
-    public mutating func withdraw(_ consumer: Consumer, _ isMeant: (Start) -> Bool) -> [Start] {
+    package mutating func withdraw(_ consumer: Consumer, _ isMeant: (Start) -> Bool) -> [Start] {
         guard var turn = turns[consumer] else { return [] }
         defer { turns[consumer] = turn }
         if let current = turn.current, isMeant(current) { turn.isWithdrawn = true }
@@ -79,7 +79,7 @@ public struct ClaimQueue<Consumer: Hashable, Start> {
         return withdrawn
     }
 
-    public func isWithdrawn(_ consumer: Consumer) -> Bool { turns[consumer]?.isWithdrawn ?? false }
+    package func isWithdrawn(_ consumer: Consumer) -> Bool { turns[consumer]?.isWithdrawn ?? false }
 
     /// Names that were asked for once must not stay for ever.
     private mutating func prune(at now: MonotonicTime) {

@@ -2,24 +2,24 @@ import DequeModule
 
 /// Keeps the connections of a socket within a number: beyond it the oldest that nothing has been heard of has to go, and
 /// if there is none, the newest. So a crowd that says nothing does not keep out those who have something to say.
-public struct ConnectionLimit: Sendable {
+package struct ConnectionLimit: Sendable {
     private let limit: Int
     private let silentLimit: Int
     private var open: Set<Int32> = []
     /// Those not heard of, with a number that tells a descriptor's uses apart.
-    public private(set) var silent: [Int32: UInt64] = [:]
+    package private(set) var silent: [Int32: UInt64] = [:]
     private var order: Deque<(connection: Int32, use: UInt64)> = []
     private var uses: UInt64 = 0
 
     /// - Parameters:
     ///   - limit: at least 1.
     ///   - silent: of them nothing may have been heard yet.
-    public init(_ limit: Int, silent: Int = .max) { (self.limit, silentLimit) = (max(limit, 1), silent) }
+    package init(_ limit: Int, silent: Int = .max) { (self.limit, silentLimit) = (max(limit, 1), silent) }
 
-    public var count: Int { open.count }
+    package var count: Int { open.count }
 
     /// - Returns: the connection to be cut, if one is too many.
-    public mutating func connected(_ connection: Int32) -> Int32? {
+    package mutating func connected(_ connection: Int32) -> Int32? {
         open.insert(connection)
         uses += 1
         silent[connection] = uses
@@ -35,9 +35,9 @@ public struct ConnectionLimit: Sendable {
     }
 
     /// Something came over it.
-    public mutating func heard(_ connection: Int32) { silent[connection] = nil }
+    package mutating func heard(_ connection: Int32) { silent[connection] = nil }
 
-    public mutating func disconnected(_ connection: Int32) {
+    package mutating func disconnected(_ connection: Int32) {
         open.remove(connection)
         silent[connection] = nil
     }

@@ -3,23 +3,23 @@ import DequeModule
 /// A queue whose owners are served in turn: who puts much into it waits for itself, and others do not wait with it.
 ///
 /// What one owner put in comes out in that order.
-public struct FairQueue<Owner: Hashable, Element> {
+package struct FairQueue<Owner: Hashable, Element> {
     private var elements: [Owner: Deque<(element: Element, weight: Int)>] = [:]
     private var weights: [Owner: Int] = [:]
     /// Owners with something in the queue, the next to be served first.
     private var order: Deque<Owner> = []
-    public private(set) var count = 0
-    public private(set) var weight = 0
+    package private(set) var count = 0
+    package private(set) var weight = 0
 
-    public init() {}
+    package init() {}
 
-    public var isEmpty: Bool { count == 0 }
+    package var isEmpty: Bool { count == 0 }
 
-    public func count(of owner: Owner) -> Int { elements[owner]?.count ?? 0 }
-    public func weight(of owner: Owner) -> Int { weights[owner] ?? 0 }
+    package func count(of owner: Owner) -> Int { elements[owner]?.count ?? 0 }
+    package func weight(of owner: Owner) -> Int { weights[owner] ?? 0 }
 
     /// - Parameter weight: what it counts for in sums, such as its bytes.
-    public mutating func append(_ element: Element, of owner: Owner, weight: Int = 0) {
+    package mutating func append(_ element: Element, of owner: Owner, weight: Int = 0) {
         if elements[owner, default: []].isEmpty { order.append(owner) }
         elements[owner, default: []].append((element, weight))
         weights[owner, default: 0] += weight
@@ -32,7 +32,7 @@ public struct FairQueue<Owner: Hashable, Element> {
     /// - Parameters:
     ///   - limit: how many at most; at least 1.
     ///   - share: how many of one owner while others wait; at least 1.
-    public mutating func take(_ limit: Int, share: Int) -> [Element] {
+    package mutating func take(_ limit: Int, share: Int) -> [Element] {
         var taken: [Element] = []
         let each = order.count <= 1 ? limit : max(1, min(share, limit / order.count))
         for _ in 0..<order.count where taken.count < limit {
@@ -50,7 +50,7 @@ public struct FairQueue<Owner: Hashable, Element> {
         return taken
     }
 
-    public mutating func takeAll() -> [Element] {
+    package mutating func takeAll() -> [Element] {
         defer { self = FairQueue() }
         return order.flatMap { elements[$0]?.map(\.element) ?? [] }
     }

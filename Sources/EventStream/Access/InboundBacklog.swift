@@ -4,7 +4,7 @@
 /// 4.3.4 and 4.3.5, `stream_engine_base.cpp`: "Assertion failed: !_io_error"). So everything is taken in, and who has too much
 /// here is cut, messages that are never completed included. What a connection has received, the system tells; what was handed
 /// over is counted; the little that the count does not know, such as heartbeats, is learned while nothing else is left.
-public struct InboundBacklog: Sendable {
+package struct InboundBacklog: Sendable {
     private struct Connection: Sendable {
         var taken = 0
         var messages = 0
@@ -22,20 +22,20 @@ public struct InboundBacklog: Sendable {
     private var connections: [Int32: Connection] = [:]
 
     /// - Parameter limit: bytes that may wait, all connections together.
-    public init(limit: Int) { self.limit = limit }
+    package init(limit: Int) { self.limit = limit }
 
-    public var isEmpty: Bool { connections.isEmpty }
+    package var isEmpty: Bool { connections.isEmpty }
 
-    public mutating func connected(_ connection: Int32, at now: MonotonicTime) {
+    package mutating func connected(_ connection: Int32, at now: MonotonicTime) {
         connections[connection] = Connection(learned: now - .seconds(InboundBacklog.handshake / InboundBacklog.heartbeats))
     }
 
-    public mutating func disconnected(_ connection: Int32) { connections[connection] = nil }
+    package mutating func disconnected(_ connection: Int32) { connections[connection] = nil }
 
     /// A message was handed over.
     ///
     /// - Parameter bytes: on the wire.
-    public mutating func took(_ bytes: Int, from connection: Int32) {
+    package mutating func took(_ bytes: Int, from connection: Int32) {
         connections[connection]?.taken += bytes
         connections[connection]?.messages += 1
     }
@@ -46,7 +46,7 @@ public struct InboundBacklog: Sendable {
     ///   - isDrained: whether no whole message is left to be handed over.
     ///   - received: bytes the system has received over a connection; nil where it does not tell.
     /// - Returns: those to be cut, the largest first, so that the rest is within the limit.
-    public mutating func look(at now: MonotonicTime, isDrained: Bool, received: (Int32) -> Int?) -> [Int32] {
+    package mutating func look(at now: MonotonicTime, isDrained: Bool, received: (Int32) -> Int?) -> [Int32] {
         var (estimates, total): ([(connection: Int32, bytes: Int)], Int) = ([], 0)
         for (number, var connection) in connections {
             guard let bytes = received(number) else { continue }

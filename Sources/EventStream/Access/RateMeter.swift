@@ -1,8 +1,8 @@
 /// How many requests a second somebody makes, against how many are allowed: two leaky buckets that hold a second's worth.
 ///
 /// What is allowed goes on while more is asked; and so many more are refused with a word. Beyond that there is none.
-public struct RateMeter: Hashable, Sendable {
-    public enum Verdict: Hashable, Sendable {
+package struct RateMeter: Hashable, Sendable {
+    package enum Verdict: Hashable, Sendable {
         case allowed
         /// Too many: to be answered with a refusal.
         case refused
@@ -16,18 +16,18 @@ public struct RateMeter: Hashable, Sendable {
     private var last: MonotonicTime
 
     /// - Parameter rate: requests a second; at least 1.
-    public init(rate: Int, at now: MonotonicTime) {
+    package init(rate: Int, at now: MonotonicTime) {
         self.rate = Double(max(rate, 1))
         last = now
     }
 
     /// What a request now would be met with.
-    public mutating func verdict(at now: MonotonicTime) -> Verdict {
+    package mutating func verdict(at now: MonotonicTime) -> Verdict {
         leak(at: now)
         return allowed + 1 <= rate ? .allowed : refused + 1 <= rate ? .refused : .ignored
     }
 
-    public mutating func charge(at now: MonotonicTime) -> Verdict {
+    package mutating func charge(at now: MonotonicTime) -> Verdict {
         let verdict = verdict(at: now)
         switch verdict {
         case .allowed: allowed += 1

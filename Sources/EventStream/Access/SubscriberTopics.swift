@@ -3,21 +3,21 @@
 /// A subscription is a prefix (protocol, section 6), so a user who may see `ORDER` but not `ORDER_PAID` would get both by
 /// subscribing to either. Whoever may not see every type therefore gets its types one by one, and not those that are a prefix
 /// of a type that exists and that it may not see.
-public struct SubscriberTopics: Hashable, Sendable {
+package struct SubscriberTopics: Hashable, Sendable {
     /// The types its user may see.
-    public let types: EventFilter
+    package let types: EventFilter
     /// The prefixes asked for.
-    public private(set) var asked: Set<[UInt8]> = []
+    package private(set) var asked: Set<[UInt8]> = []
 
     /// Prefixes one subscriber may ask for, one longer than any event type counting for several; more are not plausible, and
     /// libzmq keeps each.
-    public static let limit = 256
+    package static let limit = 256
     private var weight = 0
 
-    public init(types: EventFilter) { self.types = types }
+    package init(types: EventFilter) { self.types = types }
 
     /// - Returns: false if it has asked for too much.
-    public mutating func subscribe(_ prefix: [UInt8]) -> Bool {
+    package mutating func subscribe(_ prefix: [UInt8]) -> Bool {
         guard !asked.contains(prefix) else { return true }
         weight += SubscriberTopics.weight(prefix)
         guard weight <= SubscriberTopics.limit else { return false }
@@ -25,7 +25,7 @@ public struct SubscriberTopics: Hashable, Sendable {
         return true
     }
 
-    public mutating func unsubscribe(_ prefix: [UInt8]) {
+    package mutating func unsubscribe(_ prefix: [UInt8]) {
         if asked.remove(prefix) != nil { weight -= SubscriberTopics.weight(prefix) }
     }
 
@@ -34,7 +34,7 @@ public struct SubscriberTopics: Hashable, Sendable {
     /// The prefixes it is given.
     ///
     /// - Parameter known: the types there are, as far as they are known.
-    public func given(known: Set<EventType>) -> Set<[UInt8]> {
+    package func given(known: Set<EventType>) -> Set<[UInt8]> {
         guard let mine = types.types else { return asked }
         let hidden = known.subtracting(mine).map(\.utf8)
         return Set(
@@ -44,7 +44,7 @@ public struct SubscriberTopics: Hashable, Sendable {
     }
 
     /// Whether an event of this type would reach it by one of these prefixes, though its user may not see it.
-    public func isBetrayed(by type: EventType, given: Set<[UInt8]>) -> Bool {
+    package func isBetrayed(by type: EventType, given: Set<[UInt8]>) -> Bool {
         !types.wants(type) && given.contains { type.utf8.starts(with: $0) }
     }
 }

@@ -1,8 +1,8 @@
 import DequeModule
 
 /// Work that waits its turn: of each owner a few pieces are under way at a time, the others of its own wait behind them.
-public struct TurnQueue<Owner: Hashable, Work> {
-    public enum Outcome: Hashable, Sendable {
+package struct TurnQueue<Owner: Hashable, Work> {
+    package enum Outcome: Hashable, Sendable {
         /// It is its turn now; ``ended(of:)`` is to be called when it is done.
         case begins
         case waits
@@ -17,15 +17,15 @@ public struct TurnQueue<Owner: Hashable, Work> {
 
     private let (ownerLimit, limit): (Int, Int)
     private var turns: [Owner: Turns] = [:]
-    public private(set) var count = 0
+    package private(set) var count = 0
 
     /// - Parameters:
     ///   - ownerLimit: pieces of one owner, waiting and under way.
     ///   - limit: of all together.
-    public init(ownerLimit: Int, limit: Int) { (self.ownerLimit, self.limit) = (ownerLimit, limit) }
+    package init(ownerLimit: Int, limit: Int) { (self.ownerLimit, self.limit) = (ownerLimit, limit) }
 
     /// - Parameter atOnce: how many of this owner's pieces may be under way at the same time.
-    public mutating func add(_ work: Work, of owner: Owner, atOnce: Int = 1) -> Outcome {
+    package mutating func add(_ work: Work, of owner: Owner, atOnce: Int = 1) -> Outcome {
         var mine = turns[owner] ?? Turns()
         let held = mine.underWay + mine.waiting.count
         // Whoever has nothing in it is not kept out by others.
@@ -41,7 +41,7 @@ public struct TurnQueue<Owner: Hashable, Work> {
     }
 
     /// - Returns: the owner's next piece, whose turn it is now.
-    public mutating func ended(of owner: Owner) -> Work? {
+    package mutating func ended(of owner: Owner) -> Work? {
         guard var mine = turns[owner] else { return nil }
         count -= 1
         let next = mine.waiting.popFirst()

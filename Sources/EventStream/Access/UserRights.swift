@@ -1,6 +1,6 @@
 /// What a user may do (protocol, section 7).
-public struct UserRights: Hashable, Sendable {
-    public enum Right: String, Sendable, CaseIterable {
+package struct UserRights: Hashable, Sendable {
+    package enum Right: String, Sendable, CaseIterable {
         /// `addEvent`.
         case gen
         /// `pollEvents`, of ``ConsumerComponent/live`` too; and registering for it.
@@ -11,26 +11,26 @@ public struct UserRights: Hashable, Sendable {
         case live
     }
 
-    public var rights: Set<Right>
+    package var rights: Set<Right>
     /// The components it may be; nil is all. `LIVE` is none of them: the right to it is ``Right/live``.
-    public var components: Set<ConsumerComponent>?
+    package var components: Set<ConsumerComponent>?
     /// The event types it may see and, with ``Right/gen``, record.
-    public var types: EventFilter
+    package var types: EventFilter
 
-    public init(_ rights: Set<Right>, components: Set<ConsumerComponent>? = nil, types: EventFilter = .all) {
+    package init(_ rights: Set<Right>, components: Set<ConsumerComponent>? = nil, types: EventFilter = .all) {
         self.rights = rights
         self.components = components
         self.types = types
     }
 
-    public static let all = UserRights(Set(Right.allCases))
+    package static let all = UserRights(Set(Right.allCases))
 
-    public func has(_ right: Right) -> Bool { rights.contains(right) }
+    package func has(_ right: Right) -> Bool { rights.contains(right) }
 
     /// The call as it may be carried out: `want` is narrowed to the types the user may see.
     ///
     /// - Throws: `Unauthorized` (FTN3 1.9.1), saying what is missing.
-    public func permitted(_ call: Call) throws(EventStreamError) -> Call {
+    package func permitted(_ call: Call) throws(EventStreamError) -> Call {
         switch call {
         case .ping: return call
         case .addEvent(let type, _):
@@ -76,7 +76,7 @@ public struct UserRights: Hashable, Sendable {
 
 extension EventFilter {
     /// What both want; nil if that is nothing.
-    public func intersection(_ other: EventFilter) -> EventFilter? {
+    package func intersection(_ other: EventFilter) -> EventFilter? {
         guard let types else { return other }
         guard let others = other.types else { return self }
         return EventFilter(types.intersection(others))

@@ -1,20 +1,20 @@
-public import DequeModule
+package import DequeModule
 
 /// One session's deliveries: sequence numbers, the window of groups in flight, answers, resends, and the position.
 ///
 /// A pure machine. The driver tells what happened and does what it is told; it keeps no groups: one that must be sent
 /// again is read again by its range of ids, which gives the same events, since nothing past the position is discarded.
-public struct ConsumerDelivery: Sendable {
-    public struct Configuration: Hashable, Sendable {
+package struct ConsumerDelivery: Sendable {
+    package struct Configuration: Hashable, Sendable {
         /// Groups in flight at most; at least 1.
-        public var requestMax: Int
+        package var requestMax: Int
         /// How long an answer may take before the group is sent again.
-        public var ackTimeout: Duration
+        package var ackTimeout: Duration
         /// The pause after a first error answer; it doubles with each further one.
-        public var errorPause: Duration
-        public var longestErrorPause: Duration
+        package var errorPause: Duration
+        package var longestErrorPause: Duration
 
-        public init(
+        package init(
             requestMax: Int = 4, ackTimeout: Duration = .seconds(30), errorPause: Duration = .milliseconds(100),
             longestErrorPause: Duration = .seconds(5)
         ) {
@@ -26,16 +26,16 @@ public struct ConsumerDelivery: Sendable {
     }
 
     /// A group in flight: its number, and the range of ids it stands for.
-    public struct Group: Hashable, Sendable {
-        public let sequence: UInt64
+    package struct Group: Hashable, Sendable {
+        package let sequence: UInt64
         /// The group's events have ids in (after, last].
-        public let after: EventID
-        public let last: EventID
-        public let count: Int
+        package let after: EventID
+        package let last: EventID
+        package let count: Int
         /// Where the position goes once this group and all before it are answered: over unwanted events, too.
-        public fileprivate(set) var through: EventID
+        package fileprivate(set) var through: EventID
         /// Sends so far.
-        public fileprivate(set) var attempts = 0
+        package fileprivate(set) var attempts = 0
         fileprivate var state: State
         /// Every number it was sent under: a late answer to an earlier one counts as well.
         fileprivate var rids: [UInt64] = []
@@ -48,14 +48,14 @@ public struct ConsumerDelivery: Sendable {
         }
     }
 
-    public enum Answer: Hashable, Sendable {
+    package enum Answer: Hashable, Sendable {
         case processed
         /// The receiver could not process the group: its error's name and text.
         case failed(String)
     }
 
     /// What an answer changed.
-    public enum Outcome: Hashable, Sendable {
+    package enum Outcome: Hashable, Sendable {
         /// The position may move to here.
         case confirmed(EventID)
         /// Answered out of order; the position waits for the groups before.
@@ -66,37 +66,37 @@ public struct ConsumerDelivery: Sendable {
         case unknown
     }
 
-    public let configuration: Configuration
+    package let configuration: Configuration
     /// The last id given to a group, or passed over as unwanted.
-    public private(set) var cursor: EventID
+    package private(set) var cursor: EventID
     /// Everything up to here is answered or unwanted.
-    public private(set) var confirmed: EventID
-    public private(set) var nextSequence: UInt64 = 0
-    public private(set) var inFlight: Deque<Group> = []
+    package private(set) var confirmed: EventID
+    package private(set) var nextSequence: UInt64 = 0
+    package private(set) var inFlight: Deque<Group> = []
 
-    public init(after position: EventID, configuration: Configuration) {
+    package init(after position: EventID, configuration: Configuration) {
         cursor = position
         confirmed = position
         self.configuration = configuration
     }
 
     /// Groups answered out of order are not in flight any more, but only so many may wait for the ones before them.
-    public var canTakeGroup: Bool { room > 0 }
+    package var canTakeGroup: Bool { room > 0 }
     /// How many more groups may be put in flight.
-    public var room: Int {
+    package var room: Int {
         // One that has not gone out yet must not be overtaken: a receiver that was not told of the session could not tell.
         if let last = inFlight.last, last.attempts == 0 { return 0 }
         let unanswered = inFlight.reduce(0) { $0 + ($1.state == .answered ? 0 : 1) }
         return max(0, min(configuration.requestMax - unanswered, configuration.requestMax * 16 - inFlight.count))
     }
     /// The number of the first group that is in flight; of the next one if none is.
-    public var firstInFlight: UInt64 { inFlight.first?.sequence ?? nextSequence }
-    public var eventsInFlight: Int { inFlight.reduce(0) { $0 + $1.count } }
+    package var firstInFlight: UInt64 { inFlight.first?.sequence ?? nextSequence }
+    package var eventsInFlight: Int { inFlight.reduce(0) { $0 + $1.count } }
 
     /// A group was put together out of what comes after ``cursor``.
     ///
     /// - Returns: it, due at once.
-    public mutating func took(last: EventID, count: Int, through: EventID, at now: MonotonicTime) -> Group {
+    package mutating func took(last: EventID, count: Int, through: EventID, at now: MonotonicTime) -> Group {
         let group = Group(
             sequence: nextSequence, after: cursor, last: last, count: count, through: through, state: .due(now))
         nextSequence += 1
@@ -108,7 +108,7 @@ public struct ConsumerDelivery: Sendable {
     /// Nothing wanted comes before or at this id.
     ///
     /// - Returns: the position to store, if it moves at once; else it moves with the answers in flight.
-    public mutating func passedOver(through id: EventID) -> EventID? {
+    package mutating func passedOver(through id: EventID) -> EventID? {
         guard id > cursor else { return nil }
         cursor = id
         guard !inFlight.isEmpty else {
@@ -120,7 +120,7 @@ public struct ConsumerDelivery: Sendable {
     }
 
     /// The group went out under this number.
-    public mutating func sent(_ sequence: UInt64, rid: UInt64, at now: MonotonicTime) {
+    package mutating func sent(_ sequence: UInt64, rid: UInt64, at now: MonotonicTime) {
         guard let index = index(of: sequence), inFlight[index].state != .answered else { return }
         inFlight[index].state = .sent(now)
         inFlight[index].attempts += 1
@@ -128,20 +128,20 @@ public struct ConsumerDelivery: Sendable {
     }
 
     /// The group could not be sent now: the peer's queue is full, or the events could not be read.
-    public mutating func postponed(_ sequence: UInt64, until time: MonotonicTime) {
+    package mutating func postponed(_ sequence: UInt64, until time: MonotonicTime) {
         guard let index = index(of: sequence), inFlight[index].state != .answered else { return }
         inFlight[index].state = .due(time)
     }
 
     /// The peer's connection closed: what was sent and not answered may not have arrived.
-    public mutating func connectionLost(at now: MonotonicTime) {
+    package mutating func connectionLost(at now: MonotonicTime) {
         for index in inFlight.indices {
             if case .sent = inFlight[index].state { inFlight[index].state = .due(now) }
         }
     }
 
     /// The receiver answered the call with this number.
-    public mutating func answered(_ rid: UInt64, _ answer: Answer, at now: MonotonicTime) -> Outcome {
+    package mutating func answered(_ rid: UInt64, _ answer: Answer, at now: MonotonicTime) -> Outcome {
         guard let index = inFlight.firstIndex(where: { $0.rids.contains(rid) }) else { return .unknown }
         switch answer {
         case .processed:
@@ -164,7 +164,7 @@ public struct ConsumerDelivery: Sendable {
     }
 
     /// The groups to send now: new ones, those whose pause is over, and those whose answer is overdue.
-    public func due(at now: MonotonicTime) -> [Group] {
+    package func due(at now: MonotonicTime) -> [Group] {
         inFlight.filter { group in
             switch group.state {
             case .due(let time): time <= now
@@ -175,7 +175,7 @@ public struct ConsumerDelivery: Sendable {
     }
 
     /// When ``due(at:)`` is next worth asking.
-    public var nextDeadline: MonotonicTime? {
+    package var nextDeadline: MonotonicTime? {
         inFlight.compactMap { group in
             switch group.state {
             case .due(let time): time

@@ -9,11 +9,11 @@ import DequeModule
 ///
 /// - Permits: at most one read under way; pages are taken in order, each continuing where the one before ended. What is
 ///   not asked for any more when it arrives is dropped.
-public struct ConsumerFeed: Sendable {
+package struct ConsumerFeed: Sendable {
     /// A read of history: events with ids in (after, through].
-    public struct Read: Hashable, Sendable {
-        public let after: EventID
-        public let through: EventID
+    package struct Read: Hashable, Sendable {
+        package let after: EventID
+        package let through: EventID
     }
 
     private var pages: Deque<EventPage> = []
@@ -21,10 +21,10 @@ public struct ConsumerFeed: Sendable {
     /// A read has come back, complete up to here; its page is being put into its wire form.
     private var arriving: EventID?
 
-    public init() {}
+    package init() {}
 
     /// The page of history that continues after the cursor; nil if there is none.
-    public mutating func page(after cursor: EventID) -> EventPage? {
+    package mutating func page(after cursor: EventID) -> EventPage? {
         while let first = pages.first, first.through <= cursor { pages.removeFirst() }
         // A page must continue at the cursor, or it would leave something out.
         if let first = pages.first, first.after > cursor { clear() }
@@ -37,34 +37,34 @@ public struct ConsumerFeed: Sendable {
     ///   - cursor: the last id given to a group, or passed over.
     ///   - window: what the shared window holds at this moment.
     ///   - room: groups that may still be put in flight; so many pages are worth having.
-    public func nextRead(after cursor: EventID, window: EventWindow, room: Int) -> Read? {
+    package func nextRead(after cursor: EventID, window: EventWindow, room: Int) -> Read? {
         let after = max(cursor, arriving ?? pages.last?.through ?? cursor)
         guard reading == nil, pages.count + (arriving == nil ? 0 : 1) < room, !window.covers(after: after) else { return nil }
         return Read(after: after, through: window.end)
     }
 
     /// The read was begun.
-    public mutating func began(_ read: Read) { reading = read }
+    package mutating func began(_ read: Read) { reading = read }
 
     /// The read came back, complete up to `through`; its page follows with ``add(_:)``.
-    public mutating func returned(_ read: Read, through: EventID) {
+    package mutating func returned(_ read: Read, through: EventID) {
         guard reading == read else { return }
         reading = nil
         arriving = through
     }
 
     /// The read failed; the next one asks for the same again.
-    public mutating func failed(_ read: Read) { if reading == read { reading = nil } }
+    package mutating func failed(_ read: Read) { if reading == read { reading = nil } }
 
     /// The page of the read that came back last.
-    public mutating func add(_ page: EventPage) {
+    package mutating func add(_ page: EventPage) {
         guard arriving == page.through else { return }
         arriving = nil
         pages.append(page)
     }
 
     /// Gives up what has been read, and the read under way; it is read again from the cursor.
-    public mutating func clear() {
+    package mutating func clear() {
         pages = []
         reading = nil
         arriving = nil

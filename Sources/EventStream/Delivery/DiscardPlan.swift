@@ -4,24 +4,24 @@
 /// costs next to nothing, and leaves no dead rows. Single rows are deleted where that takes too long: once a period, in the
 /// segment being written at a low rate, where another run has begun among unconfirmed events, or where somebody reads the
 /// segment and does not end.
-public struct DiscardPlan: Sendable {
+package struct DiscardPlan: Sendable {
     /// What a look at the stream shows.
-    public struct Stream: Hashable, Sendable {
+    package struct Stream: Hashable, Sendable {
         /// The newest event, or the last one discarded.
-        public var newest: EventID
+        package var newest: EventID
         /// What the slowest registered consumer has confirmed; nil if none is registered: then nothing is discarded at all.
-        public var confirmed: EventID?
+        package var confirmed: EventID?
         /// The oldest event there is.
-        public var oldest: EventID?
+        package var oldest: EventID?
 
-        public init(newest: EventID, confirmed: EventID?, oldest: EventID?) {
+        package init(newest: EventID, confirmed: EventID?, oldest: EventID?) {
             self.newest = newest
             self.confirmed = confirmed
             self.oldest = oldest
         }
     }
 
-    public enum Step: Hashable, Sendable {
+    package enum Step: Hashable, Sendable {
         /// Empty a segment, all of whose ids up to this one are confirmed.
         case empty(segment: Int, through: EventID)
         /// Delete at most so many events of one segment, from the oldest up to and including this id.
@@ -31,7 +31,7 @@ public struct DiscardPlan: Sendable {
     }
 
     /// Why a segment could not be emptied.
-    public enum Refusal: Hashable, Sendable {
+    package enum Refusal: Hashable, Sendable {
         /// Somebody is reading it.
         case busy
         /// It holds events that are not confirmed, or the role may not empty tables.
@@ -47,9 +47,9 @@ public struct DiscardPlan: Sendable {
     }
 
     /// Events one step deletes at most; at least 1.
-    public let limit: Int
+    package let limit: Int
     /// How often single events are deleted.
-    public let period: Duration
+    package let period: Duration
     private var written = Pace()
     private var confirmed = Pace()
     /// Up to where the present round deletes; nil between rounds.
@@ -57,12 +57,12 @@ public struct DiscardPlan: Sendable {
     private var nextRound: MonotonicTime?
     private var refused: Refused?
 
-    public init(limit: Int, period: Duration) {
+    package init(limit: Int, period: Duration) {
         self.limit = max(1, limit)
         self.period = period
     }
 
-    public mutating func next(_ stream: Stream, now: MonotonicTime) -> Step {
+    package mutating func next(_ stream: Stream, now: MonotonicTime) -> Step {
         written.saw(stream.newest, now)
         if let confirmed = stream.confirmed { self.confirmed.saw(confirmed, now) }
         guard let confirmed = stream.confirmed, let oldest = stream.oldest, oldest <= confirmed else { return rest(stream, now) }
@@ -94,13 +94,13 @@ public struct DiscardPlan: Sendable {
     }
 
     /// Whether nothing has been recorded for a while.
-    public func isStill(now: MonotonicTime) -> Bool { written.isStill(now) }
+    package func isStill(now: MonotonicTime) -> Bool { written.isStill(now) }
 
     /// Whether so many confirmed events are still there that deleting must not be gentle: half of the ring.
-    public private(set) var isBehind = false
+    package private(set) var isBehind = false
 
     /// The segment of the step just given could not be emptied.
-    public mutating func refused(_ refusal: Refusal, through: EventID, now: MonotonicTime) {
+    package mutating func refused(_ refusal: Refusal, through: EventID, now: MonotonicTime) {
         let run = DiscardPlan.run(of: through)
         var refused = refused ?? Refused(run: run, since: now, retryAt: now)
         refused.isFinal = refusal == .impossible

@@ -1,11 +1,11 @@
 /// A set of event ids in few stretches.
-public struct EventIDSet: Hashable, Sendable {
+package struct EventIDSet: Hashable, Sendable {
     private let stretches: [ClosedRange<EventID>]
 
     /// - Parameter stretches: in order, apart from each other.
-    public init(_ stretches: [ClosedRange<EventID>] = []) { self.stretches = stretches }
+    package init(_ stretches: [ClosedRange<EventID>] = []) { self.stretches = stretches }
 
-    public func contains(_ id: EventID) -> Bool {
+    package func contains(_ id: EventID) -> Bool {
         guard let last = stretches.last, id <= last.upperBound else { return false }
         var (low, high) = (0, stretches.count - 1)
         while low < high {

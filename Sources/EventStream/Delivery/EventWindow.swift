@@ -1,28 +1,28 @@
-public import DequeModule
+package import DequeModule
 
 /// The newest stretch of the stream, shared by every consumer at its head.
 ///
 /// Bounded by bytes: the oldest pages go first, and a consumer that still needed them reads history for itself.
-public struct EventWindow: Sendable {
+package struct EventWindow: Sendable {
     private var pages: Deque<EventPage> = []
     private let byteLimit: Int
-    public private(set) var byteCount = 0
+    package private(set) var byteCount = 0
     /// The window holds every event in (start, end].
-    public private(set) var start: EventID
-    public private(set) var end: EventID
+    package private(set) var start: EventID
+    package private(set) var end: EventID
 
     /// - Parameter byteLimit: more than zero; the newest page stays even if it alone has more.
-    public init(after position: EventID, byteLimit: Int) {
+    package init(after position: EventID, byteLimit: Int) {
         start = position
         end = position
         self.byteLimit = byteLimit
     }
 
     /// Whether everything past `id` that is settled is here.
-    public func covers(after id: EventID) -> Bool { id >= start }
+    package func covers(after id: EventID) -> Bool { id >= start }
 
     /// Adds the page that follows.
-    public mutating func append(_ page: EventPage) {
+    package mutating func append(_ page: EventPage) {
         guard page.through > end else { return }
         end = page.through
         if page.count > 0 {
@@ -36,7 +36,7 @@ public struct EventWindow: Sendable {
     }
 
     /// The pages that have something past `id`, in order.
-    public func pages(after id: EventID) -> Deque<EventPage>.SubSequence {
+    package func pages(after id: EventID) -> Deque<EventPage>.SubSequence {
         var (low, high) = (0, pages.count)
         while low < high {
             let middle = (low + high) / 2

@@ -7,8 +7,8 @@
 ///
 /// - Permits: any answer to be followed by ``started(as:)``: a new connection has begun, and what was learned of locks on
 ///   the old one is forgotten.
-public struct HeadReader: Sendable {
-    public enum Query: Hashable, Sendable {
+package struct HeadReader: Sendable {
+    package enum Query: Hashable, Sendable {
         /// Who holds RowExclusiveLock on the event table; before that, if asked for, the newest visible id. That is found by way of all
         /// rows that open transactions have recorded after it, and so is as dear as these are many.
         case holders(withNewest: Bool)
@@ -18,24 +18,24 @@ public struct HeadReader: Sendable {
         case advance(beyond: EventID)
     }
 
-    public struct Configuration: Sendable {
-        public var latch = SleepLatch.Configuration()
+    package struct Configuration: Sendable {
+        package var latch = SleepLatch.Configuration()
         /// A younger gap is not worth a look at the locks: it mostly closes by itself.
-        public var gapPatience = Duration.milliseconds(3)
+        package var gapPatience = Duration.milliseconds(3)
         /// Looking at the locks takes at most one part in so many of the time, if many connections make it dear…
-        public var lookShare = 10
+        package var lookShare = 10
         /// …but what ends meanwhile is not noticed later than this.
-        public var longestLookPause = Duration.milliseconds(20)
+        package var longestLookPause = Duration.milliseconds(20)
         /// A read that takes longer and finds nothing has passed many rows that are not committed: it is not made again before one of
         /// those ends who may have recorded them.
-        public var dearRead = Duration.milliseconds(20)
+        package var dearRead = Duration.milliseconds(20)
         /// After so many rows in one turn the next ones can wait for company (``SleepLatch/Configuration/busyPause``).
-        public var busyRows = 100
-        public init() {}
+        package var busyRows = 100
+        package init() {}
     }
 
     private let configuration: Configuration
-    public private(set) var horizon: SettledHorizon
+    package private(set) var horizon: SettledHorizon
     private var latch: SleepLatch
     /// The last row that was reported.
     private var lastSeen: EventID
@@ -51,37 +51,37 @@ public struct HeadReader: Sendable {
     private var more = false
 
     /// - Parameter settled: every event up to here has been reported.
-    public init(settled: EventID, _ configuration: Configuration) {
+    package init(settled: EventID, _ configuration: Configuration) {
         self.configuration = configuration
         horizon = SettledHorizon(settled: settled)
         lastSeen = settled
         latch = SleepLatch(configuration.latch, role: .waker)
     }
 
-    public var settled: EventID { horizon.settled }
-    public var gap: SettledHorizon.Gap? { horizon.gap }
-    public var role: SleepLatch.Role { latch.role }
+    package var settled: EventID { horizon.settled }
+    package var gap: SettledHorizon.Gap? { horizon.gap }
+    package var role: SleepLatch.Role { latch.role }
 
     // MARK: When to read
 
     /// There is a new connection, which holds no locks.
-    public mutating func started(as role: SleepLatch.Role) -> SleepLatch.Action {
+    package mutating func started(as role: SleepLatch.Role) -> SleepLatch.Action {
         horizon = SettledHorizon(settled: horizon.settled)
         (lastSeen, lull, nextLook) = (horizon.settled, nil, nil)
         return latch.started(as: role)
     }
 
-    public mutating func roleChanged(to role: SleepLatch.Role) { latch.roleChanged(to: role) }
-    public mutating func timerFired() -> SleepLatch.Action? { latch.timerFired() }
+    package mutating func roleChanged(to role: SleepLatch.Role) { latch.roleChanged(to: role) }
+    package mutating func timerFired() -> SleepLatch.Action? { latch.timerFired() }
     /// Somebody asks for the newest state.
-    public mutating func asked() -> SleepLatch.Action? { latch.woken() }
-    public mutating func notified() -> SleepLatch.Action? { latch.notified() }
+    package mutating func asked() -> SleepLatch.Action? { latch.woken() }
+    package mutating func notified() -> SleepLatch.Action? { latch.notified() }
 
     // MARK: A turn
 
     /// - Parameter isAsked: whether somebody waits for what this turn finds.
     /// - Returns: the first query; nil if there is nothing worth asking, and the turn ends.
-    public mutating func begin(isAsked: Bool, at now: MonotonicTime) -> Query? {
+    package mutating func begin(isAsked: Bool, at now: MonotonicTime) -> Query? {
         (hasLooked, foundRows, manyRows, more) = (false, false, false, false)
         guard let gap else {
             guard lull != nil else { return .rows(after: settled) }
@@ -103,7 +103,7 @@ public struct HeadReader: Sendable {
     ///     later would come before it, so nothing is delivered across it before the sequence has moved on.
     ///   - took: how long the query took.
     /// - Returns: the next query; nil ends the turn.
-    public mutating func sawHolders(
+    package mutating func sawHolders(
         _ present: Set<SettledHorizon.Holder>, newest: EventID? = nil, drawn: EventID? = nil, took: Duration,
         at now: MonotonicTime
     ) -> Query? {
@@ -134,7 +134,7 @@ public struct HeadReader: Sendable {
     ///   - isCut: whether a limit ended the page.
     ///   - took: how long the query took.
     /// - Returns: how many of them, from the first, may be delivered.
-    public mutating func sawRows(
+    package mutating func sawRows(
         _ ids: some RandomAccessCollection<EventID>, isCut: Bool, took: Duration = .zero, at now: MonotonicTime
     ) -> Int {
         lastSeen = max(lastSeen, ids.last ?? .none)
@@ -150,7 +150,7 @@ public struct HeadReader: Sendable {
     /// transaction holds it back.
     ///
     /// After a look at the locks, what is still hidden is held back by somebody, or was committed after the turn began.
-    public var isFresh: Bool { isHeldBack ? hasLooked : !more }
+    package var isFresh: Bool { isHeldBack ? hasLooked : !more }
 
     private var isHeldBack: Bool { gap != nil || lull?.holders != nil }
 
@@ -159,7 +159,7 @@ public struct HeadReader: Sendable {
     /// - Parameters:
     ///   - latched: what became of the attempt to take the latch, if one was made in this turn.
     ///   - isAsked: whether somebody waits for a further turn.
-    public mutating func end(latched: Bool?, isAsked: Bool, at now: MonotonicTime) -> SleepLatch.Action {
+    package mutating func end(latched: Bool?, isAsked: Bool, at now: MonotonicTime) -> SleepLatch.Action {
         var action = latch.didRead(
             foundRows: foundRows, many: manyRows, more: more, latched: latched, blocked: isHeldBack)
         // A gap nobody has looked into mostly closes at once: until it is worth that look, pauses do not grow.

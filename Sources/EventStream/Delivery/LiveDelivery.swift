@@ -3,15 +3,15 @@ import DequeModule
 /// A live session's deliveries: groups wait in a bounded queue; when the peer falls behind, the oldest are dropped.
 ///
 /// The queue holds ranges of ids; the events themselves are in the pages all sessions share.
-public struct LiveDelivery: Sendable {
-    public struct Configuration: Hashable, Sendable {
-        public var requestMax: Int
+package struct LiveDelivery: Sendable {
+    package struct Configuration: Hashable, Sendable {
+        package var requestMax: Int
         /// Events waiting at most.
-        public var queueMax: Int
+        package var queueMax: Int
         /// A missing answer frees its place in the window after this long; nothing is sent again.
-        public var ackTimeout: Duration
+        package var ackTimeout: Duration
 
-        public init(requestMax: Int = 4, queueMax: Int = 10_000, ackTimeout: Duration = .seconds(30)) {
+        package init(requestMax: Int = 4, queueMax: Int = 10_000, ackTimeout: Duration = .seconds(30)) {
             self.requestMax = requestMax
             self.queueMax = queueMax
             self.ackTimeout = ackTimeout
@@ -19,32 +19,32 @@ public struct LiveDelivery: Sendable {
     }
 
     /// Events in (after, through] that the consumer wants.
-    public struct Group: Hashable, Sendable {
-        public let sequence: UInt64
-        public let after: EventID
-        public fileprivate(set) var through: EventID
-        public fileprivate(set) var count: Int
-        public fileprivate(set) var bytes: Int
+    package struct Group: Hashable, Sendable {
+        package let sequence: UInt64
+        package let after: EventID
+        package fileprivate(set) var through: EventID
+        package fileprivate(set) var count: Int
+        package fileprivate(set) var bytes: Int
     }
 
-    public let configuration: Configuration
+    package let configuration: Configuration
     private var waiting: Deque<Group> = []
     private var waitingEvents = 0
     private var inFlight: [(rid: UInt64, sentAt: MonotonicTime)] = []
     private var nextSequence: UInt64 = 0
     private var end: EventID
     /// Events dropped so far.
-    public private(set) var dropped = 0
+    package private(set) var dropped = 0
 
-    public init(after position: EventID, configuration: Configuration) {
+    package init(after position: EventID, configuration: Configuration) {
         end = position
         self.configuration = configuration
     }
 
-    public var eventsWaiting: Int { waitingEvents }
+    package var eventsWaiting: Int { waitingEvents }
 
     /// How many events a group may have: few enough that dropping one loses no more than a tenth of the queue.
-    public func groupLimit(_ limit: Int) -> Int { max(1, min(limit, configuration.queueMax / 10)) }
+    package func groupLimit(_ limit: Int) -> Int { max(1, min(limit, configuration.queueMax / 10)) }
 
     /// New events arrived, `count` of them wanted, all within (present end, through].
     ///
@@ -52,7 +52,7 @@ public struct LiveDelivery: Sendable {
     ///   - bytes: what the wanted ones weigh as an EventList.
     ///   - limits: what a group may hold; one that waits is filled up to this.
     /// - Returns: how many events were dropped to make room.
-    public mutating func arrived(through id: EventID, count: Int, bytes: Int, limits: GroupLimits) -> Int {
+    package mutating func arrived(through id: EventID, count: Int, bytes: Int, limits: GroupLimits) -> Int {
         guard id > end else { return 0 }
         defer { end = id }
         guard count > 0 else {
@@ -81,10 +81,10 @@ public struct LiveDelivery: Sendable {
     }
 
     /// What the next group that waits weighs; nil if none does.
-    public var nextBytes: Int? { waiting.first?.bytes }
+    package var nextBytes: Int? { waiting.first?.bytes }
 
     /// The next group to send, if the window has room; `rid` is taken as its number.
-    public mutating func next(rid: UInt64, at now: MonotonicTime) -> Group? {
+    package mutating func next(rid: UInt64, at now: MonotonicTime) -> Group? {
         inFlight.removeAll { $0.sentAt + configuration.ackTimeout <= now }
         guard inFlight.count < configuration.requestMax, let group = waiting.popFirst() else { return nil }
         waitingEvents -= group.count
@@ -93,20 +93,20 @@ public struct LiveDelivery: Sendable {
     }
 
     /// The group's events are no longer at hand, or the peer's queue is full: it counts as dropped.
-    public mutating func lost(_ group: Group, rid: UInt64) {
+    package mutating func lost(_ group: Group, rid: UInt64) {
         inFlight.removeAll { $0.rid == rid }
         dropped += group.count
     }
 
     /// An answer, of whatever kind. False if no group has this number.
-    public mutating func answered(_ rid: UInt64) -> Bool {
+    package mutating func answered(_ rid: UInt64) -> Bool {
         guard let index = inFlight.firstIndex(where: { $0.rid == rid }) else { return false }
         inFlight.remove(at: index)
         return true
     }
 
     /// When the oldest missing answer frees its place, if something waits for that.
-    public var nextDeadline: MonotonicTime? {
+    package var nextDeadline: MonotonicTime? {
         guard !waiting.isEmpty else { return nil }
         return inFlight.map(\.sentAt).min().map { $0 + configuration.ackTimeout }
     }

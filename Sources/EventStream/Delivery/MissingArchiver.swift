@@ -1,16 +1,16 @@
 /// An archiver that `EVT_DISCARD_REQUIRE` names, and that has archived nothing: its name is misspelt, or it has not been started.
-public struct MissingArchiver: Hashable, Sendable, CustomStringConvertible {
+package struct MissingArchiver: Hashable, Sendable, CustomStringConvertible {
     /// The one that is named.
-    public let required: String
+    package let required: String
     /// Whether it is a registered consumer at least.
-    public let isRegistered: Bool
+    package let isRegistered: Bool
     /// Those there are, the closest name first.
-    public let archivers: [String]
+    package let archivers: [String]
 
     /// - Parameters:
     ///   - registered: the consumers there are.
     ///   - archivers: those known to be archivers.
-    public init(_ required: String, registered: [String], archivers: [String]) {
+    package init(_ required: String, registered: [String], archivers: [String]) {
         self.required = required
         isRegistered = registered.contains(required)
         let known = Set(archivers).intersection(registered)
@@ -19,7 +19,7 @@ public struct MissingArchiver: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
-    public var description: String {
+    package var description: String {
         MissingArchiver.beginning + required + ", "
             + (isRegistered
                 ? "which is registered, but has never archived into this warehouse" : "and no such archiver is registered")
@@ -31,7 +31,7 @@ public struct MissingArchiver: Hashable, Sendable, CustomStringConvertible {
     }
 
     /// What can be done.
-    public var remedy: String {
+    package var remedy: String {
         let start = "start evt-archiver with EVT_ARCHIVER_COMPONENT=\(MissingArchiver.short(required))"
         guard let closest = archivers.first else { return "Either \(start), or take the name out of EVT_DISCARD_REQUIRE" }
         return "Set EVT_DISCARD_REQUIRE=\(MissingArchiver.short(closest)) for evt-discarder, or \(start)"
@@ -40,7 +40,7 @@ public struct MissingArchiver: Hashable, Sendable, CustomStringConvertible {
     private static let beginning = "EVT_DISCARD_REQUIRE names "
 
     /// Whether a reason for keeping events is of this kind.
-    public static func isMeant(by refusal: String) -> Bool { refusal.contains(beginning) }
+    package static func isMeant(by refusal: String) -> Bool { refusal.contains(beginning) }
 
     /// As settings have it: the local user goes without saying.
     private static func short(_ name: String) -> String {

@@ -1,2 +1,2 @@
 /// A point in time on a clock that never jumps; always given from outside, so that tests can turn it.
-public typealias MonotonicTime = ContinuousClock.Instant
+package typealias MonotonicTime = ContinuousClock.Instant

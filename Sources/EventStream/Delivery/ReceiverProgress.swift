@@ -7,18 +7,18 @@
 /// A session may begin anew without our being told, and groups of the old one may still wait here. A number that comes
 /// again with other events gives it away: what waits behind that number is of the old session and is forgotten. As long
 /// as the events are the same, what waits continues them.
-public struct ReceiverProgress: Sendable {
+package struct ReceiverProgress: Sendable {
     /// Events to process, out of one group or several.
-    public struct Batch: Sendable {
+    package struct Batch: Sendable {
         /// In id order; none of them was processed before.
-        public let events: [Event]
+        package let events: [Event]
         fileprivate let sequences: ClosedRange<UInt64>
         fileprivate let session: Int
         fileprivate let last: EventID
         fileprivate let generation: Int
     }
 
-    public enum Arrival: Hashable, Sendable {
+    package enum Arrival: Hashable, Sendable {
         /// Kept; it will be answered after it has been processed.
         case kept
         /// Processed before: the first answer was lost. Answer with success at once.
@@ -44,20 +44,20 @@ public struct ReceiverProgress: Sendable {
     private var untrusted: [RequestID?] = []
     private var current: (batch: Batch, rids: [UInt64: RequestID?])?
     /// Everything up to here has been processed; survives sessions.
-    public private(set) var processed: EventID
+    package private(set) var processed: EventID
 
     /// - Parameters:
     ///   - processed: the newest event processed in an earlier life; it and older ones are dropped.
     ///   - mayHaveGaps: true for live sessions, whose sequence skips a number for a dropped group.
     ///   - window: how many groups may wait; bounds memory. More than any server's `request_max`.
-    public init(processed: EventID = .none, mayHaveGaps: Bool = false, window: UInt64 = 1024) {
+    package init(processed: EventID = .none, mayHaveGaps: Bool = false, window: UInt64 = 1024) {
         self.processed = processed
         self.mayHaveGaps = mayHaveGaps
         self.window = window
     }
 
     /// Numbers start at 0 again. A batch that is being processed goes on, but its calls cannot be answered any more.
-    public mutating func sessionStarted() {
+    package mutating func sessionStarted() {
         session += 1
         groups = [:]
         contents = [:]
@@ -67,14 +67,14 @@ public struct ReceiverProgress: Sendable {
     }
 
     /// The stream is of another generation: what was processed says nothing about the events of this one. A new session.
-    public mutating func streamWentBack() {
+    package mutating func streamWentBack() {
         sessionStarted()
         generation += 1
         processed = .none
     }
 
     /// A call arrived.
-    public mutating func arrived(sequence: UInt64, events: [Event], rid: RequestID?) -> Arrival {
+    package mutating func arrived(sequence: UInt64, events: [Event], rid: RequestID?) -> Arrival {
         forgetOldSession(sequence: sequence, events: events, rid: rid)
         if let current, current.batch.session == session, current.batch.sequences.contains(sequence),
             (events.last?.id ?? .none) <= current.batch.last
@@ -118,7 +118,7 @@ public struct ReceiverProgress: Sendable {
     /// Hands out what is due, as one batch; nil if there is nothing, or the batch before is not done.
     ///
     /// - Parameter limit: groups are added while the batch stays within so many events; the first always fits.
-    public mutating func nextBatch(limit: Int) -> Batch? {
+    package mutating func nextBatch(limit: Int) -> Batch? {
         guard current == nil else { return nil }
         if mayHaveGaps, groups[next] == nil, let lowest = groups.keys.min() { next = lowest }
         let first = next
@@ -141,16 +141,16 @@ public struct ReceiverProgress: Sendable {
     }
 
     /// Groups that have arrived and are not handed out.
-    public var waiting: Int { groups.count }
+    package var waiting: Int { groups.count }
 
     /// Groups of the batch that is out.
-    public var handedOut: Int { current?.rids.count ?? 0 }
+    package var handedOut: Int { current?.rids.count ?? 0 }
 
     /// Whether a batch is out.
-    public var isProcessing: Bool { current != nil }
+    package var isProcessing: Bool { current != nil }
 
     /// Calls to answer with an error: what they brought may be of a session that is over.
-    public mutating func takeUntrusted() -> [RequestID?] {
+    package mutating func takeUntrusted() -> [RequestID?] {
         defer { untrusted = [] }
         return untrusted
     }
@@ -158,7 +158,7 @@ public struct ReceiverProgress: Sendable {
     /// The batch handed out last has been processed.
     ///
     /// - Returns: the calls to answer with success.
-    public mutating func succeeded() -> [RequestID?] {
+    package mutating func succeeded() -> [RequestID?] {
         guard let (batch, rids) = current else { return [] }
         current = nil
         if batch.generation == generation { processed = max(processed, batch.last) }
@@ -168,7 +168,7 @@ public struct ReceiverProgress: Sendable {
     /// The batch handed out last could not be processed; it will be delivered again.
     ///
     /// - Returns: the calls to answer with an error.
-    public mutating func failed() -> [RequestID?] {
+    package mutating func failed() -> [RequestID?] {
         guard let (batch, rids) = current else { return [] }
         current = nil
         if batch.session == session { next = batch.sequences.lowerBound }

@@ -7,24 +7,24 @@
 /// learned from the locks holds for rows read afterwards, with a fresh snapshot. The other order would not be sound.
 ///
 /// The driver reports what it has read, in the order it read it: ``rows(_:at:)`` and ``holders(_:newest:)``.
-public struct SettledHorizon: Sendable {
+package struct SettledHorizon: Sendable {
     /// A transaction that holds RowExclusiveLock on the event table.
     ///
     /// The same whether or not it has been prepared meanwhile: PREPARE TRANSACTION takes the process away and keeps the
     /// virtual transaction id. PostgreSQL 13.4, 14.0 and older change it to `-1/xid`, by way of `3/0`.
-    public struct Holder: Hashable, Sendable {
+    package struct Holder: Hashable, Sendable {
         /// `pg_locks.virtualtransaction`: `3/1742`, or `-1/981`.
-        public let transaction: String
+        package let transaction: String
         /// The backend; nil for a prepared transaction.
-        public let processID: Int32?
+        package let processID: Int32?
 
-        public init(transaction: String, processID: Int32? = nil) {
+        package init(transaction: String, processID: Int32? = nil) {
             self.transaction = transaction
             self.processID = processID
         }
 
-        public static func == (a: Holder, b: Holder) -> Bool { a.transaction == b.transaction }
-        public func hash(into hasher: inout Hasher) { hasher.combine(transaction) }
+        package static func == (a: Holder, b: Holder) -> Bool { a.transaction == b.transaction }
+        package func hash(into hasher: inout Hasher) { hasher.combine(transaction) }
 
         var isPrepared: Bool { transaction.hasPrefix("-1/") }
         /// Whether it may have had another name before.
@@ -32,20 +32,20 @@ public struct SettledHorizon: Sendable {
     }
 
     /// A stretch of ids that are not visible while later ones are.
-    public struct Gap: Sendable {
+    package struct Gap: Sendable {
         /// The last id before the gap.
-        public let after: EventID
+        package let after: EventID
         /// The first id beyond it.
-        public let before: EventID
-        public let openedAt: MonotonicTime
+        package let before: EventID
+        package let openedAt: MonotonicTime
         /// Those who may still fill it; nil until the locks have been looked at.
-        public fileprivate(set) var holders: Set<Holder>?
+        package fileprivate(set) var holders: Set<Holder>?
     }
 
     /// Every event with an id up to here that there will ever be has been reported by ``rows(_:at:)``.
-    public private(set) var settled: EventID
+    package private(set) var settled: EventID
     /// The gap that deliveries wait at.
-    public private(set) var gap: Gap?
+    package private(set) var gap: Gap?
     /// Gaps up to here are known to be permanent.
     private var passable: EventID
     /// What each present holder cannot add to any more: the newest id that was visible when it did not hold the lock.
@@ -53,7 +53,7 @@ public struct SettledHorizon: Sendable {
     /// The newest id that was visible before the locks were looked at last.
     private var newest: EventID
 
-    public init(settled: EventID) {
+    package init(settled: EventID) {
         self.settled = settled
         passable = settled
         newest = settled
@@ -62,7 +62,7 @@ public struct SettledHorizon: Sendable {
     /// Rows past ``settled`` were read, in id order.
     ///
     /// - Returns: how many of them, from the first, may be delivered; ``settled`` has moved over these.
-    public mutating func rows(_ ids: some RandomAccessCollection<EventID>, at now: MonotonicTime) -> Int {
+    package mutating func rows(_ ids: some RandomAccessCollection<EventID>, at now: MonotonicTime) -> Int {
         var deliverable = 0
         var beyond: EventID?
         for id in ids {
@@ -96,7 +96,7 @@ public struct SettledHorizon: Sendable {
     ///   - newest: the newest id that was visible *before* that; at least the last row reported.
     /// - Returns: whether rows are worth reading again now: the gap can be crossed, or someone who may have filled it has
     ///   ended, perhaps before this first look at it.
-    public mutating func holders(_ present: Set<Holder>, newest: EventID) -> Bool {
+    package mutating func holders(_ present: Set<Holder>, newest: EventID) -> Bool {
         // PREPARE TRANSACTION may hand the lock on under a new name: the newcomer may be any of those that vanished.
         let vanished = floors.filter { !present.contains($0.key) && !$0.key.isPrepared }.values.min()
         var floors: [Holder: EventID] = [:]

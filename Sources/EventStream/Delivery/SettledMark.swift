@@ -1,12 +1,12 @@
 /// The stream became settled up to this id between two moments.
-public struct SettledMark: Hashable, Sendable {
-    public let id: EventID
+package struct SettledMark: Hashable, Sendable {
+    package let id: EventID
     /// It was not yet.
-    public let since: EventTimestamp
+    package let since: EventTimestamp
     /// It was.
-    public let at: EventTimestamp
+    package let at: EventTimestamp
 
-    public init(id: EventID, since: EventTimestamp, at: EventTimestamp) {
+    package init(id: EventID, since: EventTimestamp, at: EventTimestamp) {
         self.id = id
         self.since = since
         self.at = at
@@ -15,17 +15,17 @@ public struct SettledMark: Hashable, Sendable {
 
 /// Remembers when the stream was settled up to which id, to tell since when an event could be delivered: its own time is
 /// what whoever recorded it says, years ago or in years to come, and counts as far as it fits.
-public struct SettledTimes: Sendable {
+package struct SettledTimes: Sendable {
     private var marks: [SettledMark] = []
     private let limit: Int
     /// Marks closer together than this, in microseconds, become one.
     private static let resolution: Int64 = 50_000
 
     /// - Parameter limit: marks kept at most; at least 2.
-    public init(limit: Int = 1000) { self.limit = limit }
+    package init(limit: Int = 1000) { self.limit = limit }
 
     /// What others have noted.
-    public mutating func loaded(_ known: [SettledMark]) {
+    package mutating func loaded(_ known: [SettledMark]) {
         let own = marks
         marks = []
         for mark in (known + own).sorted(by: { ($0.id, $0.at) < ($1.id, $1.at) }) where marks.last?.id != mark.id {
@@ -36,7 +36,7 @@ public struct SettledTimes: Sendable {
     }
 
     /// The stream is settled further than before.
-    public mutating func settled(_ mark: SettledMark) {
+    package mutating func settled(_ mark: SettledMark) {
         guard marks.last.map({ $0.id < mark.id }) ?? true else { return }
         if let last = marks.last, marks.count > 1, mark.at.microseconds - last.since.microseconds < SettledTimes.resolution,
             mark.since >= last.since
@@ -60,7 +60,7 @@ public struct SettledTimes: Sendable {
     /// - Parameters:
     ///   - time: its own time.
     ///   - now: the present time.
-    public func waitingSince(_ id: EventID, _ time: EventTimestamp, now: EventTimestamp) -> EventTimestamp {
+    package func waitingSince(_ id: EventID, _ time: EventTimestamp, now: EventTimestamp) -> EventTimestamp {
         var (low, high) = (0, marks.count)
         while low < high {
             let middle = (low + high) / 2

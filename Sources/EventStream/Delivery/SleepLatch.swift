@@ -6,21 +6,21 @@
 ///
 /// Of several readers of one stream, one has the waking role and the latch; the others sleep until it, or a writer,
 /// notifies them. One that finds events nobody told it of takes the waker for frozen, and polls until it is told again.
-public struct SleepLatch: Sendable {
-    public struct Configuration: Sendable {
+package struct SleepLatch: Sendable {
+    package struct Configuration: Sendable {
         /// The pause after a dry read while writers are in flight; more than zero.
-        public var shortestPause: Duration
+        package var shortestPause: Duration
         /// No pause while writers are in flight is longer.
-        public var longestPause: Duration
+        package var longestPause: Duration
         /// The safety poll underneath a sleep.
-        public var longestSleep: Duration
+        package var longestSleep: Duration
         /// How much longer each pause is; nil doubles it.
-        public var step: Duration?
+        package var step: Duration?
         /// The pause after a read that brought many events, though not all it might have: fewer and larger reads cost writers
         /// and readers less. Zero for none.
-        public var busyPause = Duration.milliseconds(2)
+        package var busyPause = Duration.milliseconds(2)
 
-        public init(
+        package init(
             shortestPause: Duration = .microseconds(250), longestPause: Duration = .milliseconds(20),
             longestSleep: Duration = .seconds(3), step: Duration? = nil
         ) {
@@ -32,7 +32,7 @@ public struct SleepLatch: Sendable {
     }
 
     /// How a reader learns of new events.
-    public enum Role: Sendable {
+    package enum Role: Sendable {
         /// It has the latch, or tries to get it.
         case waker
         /// Another reader has; notifications are passed on.
@@ -42,9 +42,9 @@ public struct SleepLatch: Sendable {
     }
 
     /// What to do with the latch, in the same round trip and just before a read.
-    public enum LatchOperation: Sendable { case leave, take, release }
+    package enum LatchOperation: Sendable { case leave, take, release }
 
-    public enum Action: Hashable, Sendable {
+    package enum Action: Hashable, Sendable {
         case read(LatchOperation)
         /// Read after the pause, unless woken before.
         case pause(Duration)
@@ -54,10 +54,10 @@ public struct SleepLatch: Sendable {
 
     private enum State: Sendable { case reading, pausing, sleeping }
 
-    public let configuration: Configuration
-    public private(set) var role: Role
+    package let configuration: Configuration
+    package private(set) var role: Role
     /// Whether the latch is ours.
-    public private(set) var holdsLatch = false
+    package private(set) var holdsLatch = false
     private var state = State.sleeping
     private var nextPause: Duration
     private var wokenWhileReading = false
@@ -69,14 +69,14 @@ public struct SleepLatch: Sendable {
     /// Whether the reader with the waking role has failed to pass a wake-up on.
     private var wakerIsSilent = false
 
-    public init(_ configuration: Configuration, role: Role) {
+    package init(_ configuration: Configuration, role: Role) {
         self.configuration = configuration
         self.role = role
         nextPause = configuration.shortestPause
     }
 
     /// The first action on a new connection, which holds no locks.
-    public mutating func started(as role: Role) -> Action {
+    package mutating func started(as role: Role) -> Action {
         self.role = role
         holdsLatch = false
         wokenWhileReading = false
@@ -86,7 +86,7 @@ public struct SleepLatch: Sendable {
     }
 
     /// The role was won or lost while running.
-    public mutating func roleChanged(to role: Role) {
+    package mutating func roleChanged(to role: Role) {
         self.role = role
         wakerIsSilent = false
     }
@@ -99,7 +99,7 @@ public struct SleepLatch: Sendable {
     ///   - more: whether there is probably more to read at once.
     ///   - latched: what became of the attempt to take the latch, if one was made before this read.
     ///   - blocked: whether rows wait behind a gap, whose end nobody will announce.
-    public mutating func didRead(
+    package mutating func didRead(
         foundRows: Bool, many: Bool = false, more: Bool, latched: Bool?, blocked: Bool
     ) -> Action {
         if latched == true { holdsLatch = true }
@@ -130,7 +130,7 @@ public struct SleepLatch: Sendable {
     }
 
     /// The pause or the sleep is over.
-    public mutating func timerFired() -> Action? {
+    package mutating func timerFired() -> Action? {
         switch state {
         case .reading: nil
         // While events wait behind a gap there is no sleep, and writers need not be made to notify.
@@ -146,13 +146,13 @@ public struct SleepLatch: Sendable {
     }
 
     /// A notification came.
-    public mutating func notified() -> Action? {
+    package mutating func notified() -> Action? {
         wakerIsSilent = false
         return woken()
     }
 
     /// Someone asks for the newest state.
-    public mutating func woken() -> Action? {
+    package mutating func woken() -> Action? {
         guard state != .reading else {
             wokenWhileReading = true
             return nil

@@ -24,16 +24,16 @@ public struct StreamGeneration: Hashable, Sendable, CustomStringConvertible {
 }
 
 /// Where a stream's active table is: what a fail-over or a restore changes.
-public struct StreamPlace: Hashable, Sendable, CustomStringConvertible {
+package struct StreamPlace: Hashable, Sendable, CustomStringConvertible {
     /// `pg_control_system().system_identifier`, or empty where it cannot be asked.
-    public var server: String
+    package var server: String
     /// The WAL's timeline; empty where it cannot be asked.
-    public var timeline: String
+    package var timeline: String
     /// The object ids of the database and the event table.
-    public var database: String
-    public var table: String
+    package var database: String
+    package var table: String
 
-    public init(server: String, timeline: String, database: String, table: String) {
+    package init(server: String, timeline: String, database: String, table: String) {
         self.server = server
         self.timeline = timeline
         self.database = database
@@ -41,16 +41,16 @@ public struct StreamPlace: Hashable, Sendable, CustomStringConvertible {
     }
 
     /// As it is noted in the database: the four with slashes between.
-    public var description: String { [server, timeline, database, table].joined(separator: "/") }
+    package var description: String { [server, timeline, database, table].joined(separator: "/") }
 
-    public init?(_ text: String) {
+    package init?(_ text: String) {
         let parts = text.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
         guard parts.count == 4 else { return nil }
         self.init(server: parts[0], timeline: parts[1], database: parts[2], table: parts[3])
     }
 
     /// What is different from an earlier place, in words for people.
-    public enum Change: Hashable, Sendable {
+    package enum Change: Hashable, Sendable {
         /// The same table goes on on another timeline: a standby took over, or the server was restored to a point in time.
         case timeline(String)
         /// Another server, database or table: a copy, a restore or an upgrade, and only a person knows which.
@@ -58,7 +58,7 @@ public struct StreamPlace: Hashable, Sendable, CustomStringConvertible {
     }
 
     /// What is different from an earlier place; nil if nothing is. What cannot be asked is not different.
-    public func change(from earlier: StreamPlace) -> Change? {
+    package func change(from earlier: StreamPlace) -> Change? {
         func differ(_ a: String, _ b: String) -> Bool { a != b && !a.isEmpty && !b.isEmpty }
         if differ(server, earlier.server) {
             return .elsewhere("the server has the system identifier \(server), and the stream was on \(earlier.server)")
@@ -84,36 +84,36 @@ public enum FailOver: String, Hashable, Sendable, CaseIterable {
 }
 
 /// What a pusher remembers of the stream, to tell over a new connection whether the database went back.
-public struct StreamMemory: Sendable {
+package struct StreamMemory: Sendable {
     /// An event as it was read: its id, and its time to the microsecond.
-    public struct Trace: Hashable, Sendable {
-        public let id: EventID
-        public let time: Int64
-        public init(id: EventID, time: Int64) {
+    package struct Trace: Hashable, Sendable {
+        package let id: EventID
+        package let time: Int64
+        package init(id: EventID, time: Int64) {
             self.id = id
             self.time = time
         }
     }
 
-    public private(set) var generation: StreamGeneration?
+    package private(set) var generation: StreamGeneration?
     /// The settled id that the database has acknowledged to have stored.
-    public private(set) var stored = EventID.none
+    package private(set) var stored = EventID.none
     /// The events read last, in the order they were read.
-    public private(set) var recent: [Trace] = []
+    package private(set) var recent: [Trace] = []
     private static let recentLimit = 4096
 
-    public init() {}
+    package init() {}
 
     /// A generation has been found or begun; what was known of another one is forgotten.
-    public mutating func follow(_ generation: StreamGeneration) {
+    package mutating func follow(_ generation: StreamGeneration) {
         guard self.generation != generation else { return }
         self = StreamMemory()
         self.generation = generation
     }
 
-    public mutating func stored(_ settled: EventID) { stored = max(stored, settled) }
+    package mutating func stored(_ settled: EventID) { stored = max(stored, settled) }
 
-    public mutating func read(_ traces: some Collection<Trace>) {
+    package mutating func read(_ traces: some Collection<Trace>) {
         recent += traces.suffix(StreamMemory.recentLimit)
         // In larger steps than one: each moves the rest.
         if recent.count > 2 * StreamMemory.recentLimit { recent.removeFirst(recent.count - StreamMemory.recentLimit) }
@@ -121,18 +121,18 @@ public struct StreamMemory: Sendable {
 }
 
 /// What a new connection shows of the stream.
-public struct StreamSighting: Sendable {
-    public var generation: StreamGeneration
+package struct StreamSighting: Sendable {
+    package var generation: StreamGeneration
     /// Where it is.
-    public var place: StreamPlace
+    package var place: StreamPlace
     /// Where it was when the generation began; nil if nobody has noted that yet.
-    public var noted: StreamPlace?
+    package var noted: StreamPlace?
     /// The settled id stored there.
-    public var stored: EventID
+    package var stored: EventID
     /// Events that are remembered, were not discarded, and are not there, or not the same.
-    public var missing: [EventID]
+    package var missing: [EventID]
 
-    public init(
+    package init(
         generation: StreamGeneration, place: StreamPlace, noted: StreamPlace?, stored: EventID, missing: [EventID]
     ) {
         self.generation = generation
@@ -142,7 +142,7 @@ public struct StreamSighting: Sendable {
         self.missing = missing
     }
 
-    public enum Verdict: Hashable, Sendable {
+    package enum Verdict: Hashable, Sendable {
         /// Everything remembered holds.
         case same
         /// Somebody else has found that the database went back.
@@ -158,7 +158,7 @@ public struct StreamSighting: Sendable {
     /// Whether what is remembered still holds here.
     ///
     /// - Parameter failOver: who decides where only the timeline has changed.
-    public func verdict(remembering memory: StreamMemory, failOver: FailOver = .automatic) -> Verdict {
+    package func verdict(remembering memory: StreamMemory, failOver: FailOver = .automatic) -> Verdict {
         if let known = memory.generation, generation.isBefore(known) { return .over }
         var reasons: [String] = []
         switch noted.flatMap({ place.change(from: $0) }) {

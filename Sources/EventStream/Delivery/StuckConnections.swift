@@ -2,17 +2,17 @@
 ///
 /// What a peer has not taken shows in the system's queue for its connection. A queue that is not empty and does not move
 /// over several looks belongs to one that is stuck: those that are merely behind take something now and then.
-public struct StuckConnections<Connection: Hashable & Sendable>: Sendable {
+package struct StuckConnections<Connection: Hashable & Sendable>: Sendable {
     private let looksNeeded: Int
     private var still: [Connection: (unsent: Int, looks: Int)] = [:]
 
     /// - Parameter looks: how often in a row a queue must be found the same; at least 2.
-    public init(looks: Int) { looksNeeded = looks }
+    package init(looks: Int) { looksNeeded = looks }
 
     /// Too much waits, and this is how the connections stand.
     ///
     /// - Returns: those that are stuck, to be ended.
-    public mutating func look(_ unsent: [Connection: Int]) -> [Connection] {
+    package mutating func look(_ unsent: [Connection: Int]) -> [Connection] {
         var next: [Connection: (unsent: Int, looks: Int)] = [:]
         for (connection, bytes) in unsent where bytes > 0 {
             let before = still[connection]
@@ -25,5 +25,5 @@ public struct StuckConnections<Connection: Hashable & Sendable>: Sendable {
     }
 
     /// There is room again.
-    public mutating func forget() { still = [:] }
+    package mutating func forget() { still = [:] }
 }

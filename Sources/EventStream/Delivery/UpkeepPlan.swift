@@ -1,7 +1,7 @@
 /// Decides when a small table that is written all the time has grown so far beyond its rows that it is to be made anew.
 ///
 /// Without old snapshots PostgreSQL itself keeps such tables small, and nothing is ever done.
-public struct UpkeepPlan<Table: Hashable & Sendable>: Sendable {
+package struct UpkeepPlan<Table: Hashable & Sendable>: Sendable {
     private struct State {
         /// Bytes it had when it was made anew last.
         var fresh: Int
@@ -9,7 +9,7 @@ public struct UpkeepPlan<Table: Hashable & Sendable>: Sendable {
         var failures = 0
     }
 
-    public enum Outcome: Hashable, Sendable {
+    package enum Outcome: Hashable, Sendable {
         case done(bytes: Int)
         /// Somebody uses the table.
         case busy
@@ -19,17 +19,17 @@ public struct UpkeepPlan<Table: Hashable & Sendable>: Sendable {
     private var states: [Table: State] = [:]
 
     /// A table of so few bytes costs little, whatever is in it.
-    public static var least: Int { 64 << 10 }
+    package static var least: Int { 64 << 10 }
     /// How many times as large as it was it may become.
-    public static var factor: Int { 3 }
+    package static var factor: Int { 3 }
     private static var firstPause: Duration { .milliseconds(500) }
     private static var longestPause: Duration { .seconds(30) }
     private static var pauseOfTheImpossible: Duration { .seconds(600) }
 
-    public init() {}
+    package init() {}
 
     /// - Returns: the tables to make anew now, the one that has grown most first.
-    public func due(_ sizes: [Table: Int], at now: MonotonicTime) -> [Table] {
+    package func due(_ sizes: [Table: Int], at now: MonotonicTime) -> [Table] {
         sizes.filter { table, bytes in
             let fresh = states[table]?.fresh ?? 0
             return bytes > max(Self.least, fresh * Self.factor) && states[table]?.retryAt.map { $0 <= now } ?? true
@@ -37,9 +37,9 @@ public struct UpkeepPlan<Table: Hashable & Sendable>: Sendable {
     }
 
     /// How long statements that use the table may be waited for: less than others wait for a lock, and than a deadlock takes to be found.
-    public static var patience: Duration { .milliseconds(400) }
+    package static var patience: Duration { .milliseconds(400) }
 
-    public mutating func ended(_ table: Table, _ outcome: Outcome, at now: MonotonicTime) {
+    package mutating func ended(_ table: Table, _ outcome: Outcome, at now: MonotonicTime) {
         var state = states[table] ?? State(fresh: 0)
         switch outcome {
         case .done(let bytes): state = State(fresh: bytes)

@@ -1,5 +1,5 @@
 /// The interfaces spoken here (protocol, section 4).
-public enum Interface: String, Sendable, CaseIterable {
+package enum Interface: String, Sendable, CaseIterable {
     case generator = "futoin.evt.gen"
     case poll = "futoin.evt.poll"
     case push = "futoin.evt.push"
@@ -10,11 +10,11 @@ public enum Interface: String, Sendable, CaseIterable {
     var minorVersions: ClosedRange<Int> { self == .ping ? 0...0 : 0...1 }
 
     /// The newest version, as calls name it.
-    public var version: String { "1.\(minorVersions.upperBound)" }
+    package var version: String { "1.\(minorVersions.upperBound)" }
 }
 
 /// A call, checked: the function exists, every parameter is there and has its type.
-public enum Call: Hashable, Sendable {
+package enum Call: Hashable, Sendable {
     /// The integer, digit for digit.
     case ping(echo: RawJSON)
     case addEvent(type: EventType, data: RawJSON)
@@ -35,7 +35,7 @@ public enum Call: Hashable, Sendable {
     /// Reads a request for one of the interfaces a process offers.
     ///
     /// - Throws: `InvalidRequest`, `UnknownInterface`, `NotSupportedVersion` or `NotImplemented` (FTN3 1.9.1).
-    public init(_ request: WireMessage.Request, offering interfaces: Set<Interface>) throws(EventStreamError) {
+    package init(_ request: WireMessage.Request, offering interfaces: Set<Interface>) throws(EventStreamError) {
         let parts = request.function.split(separator: ":", omittingEmptySubsequences: false)
         guard parts.count == 3, !parts[0].isEmpty, !parts[2].isEmpty else {
             throw .invalidRequest("f must be interface:version:function, not \(request.function.prefix(100))")
@@ -78,7 +78,7 @@ public enum Call: Hashable, Sendable {
     }
 
     /// The request that makes this call.
-    public func request(rid: RequestID?) -> WireMessage.Request {
+    package func request(rid: RequestID?) -> WireMessage.Request {
         func function(_ interface: Interface, _ name: String) -> String {
             "\(interface.rawValue):\(interface.version):\(name)"
         }

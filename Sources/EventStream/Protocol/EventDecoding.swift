@@ -141,7 +141,7 @@ extension Slice<UnsafeBufferPointer<UInt8>> {
 
 extension Event {
     /// Reads an EventList (protocol, section 3): at most 1000 events, ids strictly increasing.
-    public static func list(decoding json: RawJSON) throws(EventStreamError) -> [Event] {
+    package static func list(decoding json: RawJSON) throws(EventStreamError) -> [Event] {
         try json.bytes.withUnsafeBufferPointer { bytes throws(EventStreamError) in
             var decoder = EventDecoder(JSONScanner(bytes))
             return try decoder.list()
@@ -149,7 +149,7 @@ extension Event {
     }
 
     /// Reads one event's wire object.
-    public init(decoding json: RawJSON) throws(EventStreamError) {
+    package init(decoding json: RawJSON) throws(EventStreamError) {
         self = try json.bytes.withUnsafeBufferPointer { bytes throws(EventStreamError) in
             var decoder = EventDecoder(JSONScanner(bytes))
             return try decoder.event()
@@ -161,7 +161,7 @@ extension Event {
     /// Reads `{"type":…,"data":…}`, an event to be recorded.
     ///
     /// - Throws: `InvalidRequest` for anything else, other keys included.
-    public static func draft(decoding json: RawJSON) throws(EventStreamError) -> (type: String, data: RawJSON) {
+    package static func draft(decoding json: RawJSON) throws(EventStreamError) -> (type: String, data: RawJSON) {
         guard let members = json.bytes.withUnsafeBufferPointer({ try? objectMembers($0) }) else {
             throw .invalidRequest("an event must be an object with type and data")
         }

@@ -2,7 +2,7 @@
 ///
 /// The JSON of every event lies in one buffer, each followed by a comma, so that neighbours go into a group as one piece.
 /// Pages are immutable and shared; a group for a consumer is copied out of one or more of them.
-public final class EventPage: Sendable {
+package final class EventPage: Sendable {
     package struct Entry: Sendable {
         package let id: EventID
         package let type: EventType
@@ -12,13 +12,13 @@ public final class EventPage: Sendable {
     }
 
     /// Bytes an event has on the wire besides its data, at most.
-    public static let overhead = 102
+    package static let overhead = 102
 
     package let entries: [Entry]
     private let buffer: [UInt8]
     /// The page tells of every event with an id in (after, through].
-    public let after: EventID
-    public let through: EventID
+    package let after: EventID
+    package let through: EventID
 
     init(entries: [Entry], buffer: [UInt8], after: EventID, through: EventID) {
         self.entries = entries
@@ -27,8 +27,8 @@ public final class EventPage: Sendable {
         self.through = through
     }
 
-    public var byteCount: Int { buffer.count + entries.count * MemoryLayout<Entry>.stride }
-    public var count: Int { entries.count }
+    package var byteCount: Int { buffer.count + entries.count * MemoryLayout<Entry>.stride }
+    package var count: Int { entries.count }
 
     /// The index of the first entry past `id`.
     package func index(after id: EventID) -> Int {
@@ -68,26 +68,26 @@ public final class EventPage: Sendable {
 }
 
 /// Encodes rows into a page.
-public struct EventPageBuilder {
+package struct EventPageBuilder {
     private var entries: [EventPage.Entry] = []
     private var buffer: [UInt8] = []
     private let after: EventID
     private var lastSecond: Int64 = .min
     private var lastTimestamp: [UInt8] = []
 
-    public init(after: EventID, capacity: Int = 0) {
+    package init(after: EventID, capacity: Int = 0) {
         self.after = after
         entries.reserveCapacity(capacity)
         buffer.reserveCapacity(capacity * 192)
     }
 
-    public var isEmpty: Bool { entries.isEmpty }
-    public var lastID: EventID? { entries.last?.id }
+    package var isEmpty: Bool { entries.isEmpty }
+    package var lastID: EventID? { entries.last?.id }
 
     /// - Parameters:
     ///   - type: the type's text; it was checked when the event was recorded.
     ///   - data: the data's JSON text, copied as it is.
-    public mutating func append(
+    package mutating func append(
         id: EventID, type: UnsafeRawBufferPointer, data: UnsafeRawBufferPointer, timestamp: EventTimestamp
     ) {
         guard let eventType = EventType(wire: type) else { return }
@@ -108,24 +108,24 @@ public struct EventPageBuilder {
     }
 
     /// - Parameter through: up to where the rows are complete; at least the last row's id.
-    public func build(through: EventID) -> EventPage {
+    package func build(through: EventID) -> EventPage {
         EventPage(entries: entries, buffer: buffer, after: after, through: max(through, lastID ?? after))
     }
 }
 
 /// Events chosen for one consumer: stretches of pages, put into JSON when they are sent.
-public struct EventGroup: Sendable {
+package struct EventGroup: Sendable {
     private var runs: [(page: EventPage, range: Range<Int>)] = []
     private let precise: Bool
-    public private(set) var count = 0
+    package private(set) var count = 0
     /// Bytes of the whole as an EventList, at most.
-    public private(set) var bytes = 0
-    public private(set) var first: EventID?
+    package private(set) var bytes = 0
+    package private(set) var first: EventID?
     /// When the first one was recorded.
-    public private(set) var firstTimestamp: EventTimestamp?
-    public private(set) var last: EventID?
+    package private(set) var firstTimestamp: EventTimestamp?
+    package private(set) var last: EventID?
     /// Everything up to here has been looked at: what is not in the group was not wanted.
-    public private(set) var through: EventID
+    package private(set) var through: EventID
 
     /// Appends the group as an EventList.
     package func append(to output: inout [UInt8]) {
@@ -137,7 +137,7 @@ public struct EventGroup: Sendable {
     }
 
     /// The group as an EventList.
-    public var list: [UInt8] {
+    package var list: [UInt8] {
         var output: [UInt8] = []
         output.reserveCapacity(bytes)
         append(to: &output)
@@ -146,27 +146,27 @@ public struct EventGroup: Sendable {
 }
 
 /// A message has at most 8 MiB (protocol, section 3).
-public enum MessageLimit {
+package enum MessageLimit {
     /// Bytes of a message at most.
     private static let message = 8 << 20
     /// Bytes of its events, or of the data of a single event, at most: the rest is for what is around them.
-    public static let events = message - 4096
+    package static let events = message - 4096
 }
 
 /// How much one group may hold.
-public struct GroupLimits: Hashable, Sendable {
+package struct GroupLimits: Hashable, Sendable {
     /// Events; 1 to 1000 (FTN18 3.1, EventList).
-    public var events: Int
+    package var events: Int
     /// Bytes of the EventList; a single larger event still goes, alone.
-    public var bytes: Int
+    package var bytes: Int
 
-    public init(events: Int, bytes: Int) {
+    package init(events: Int, bytes: Int) {
         self.events = events
         self.bytes = bytes
     }
 
     /// As much as a message holds.
-    public static let largest = GroupLimits(events: 1000, bytes: MessageLimit.events)
+    package static let largest = GroupLimits(events: 1000, bytes: MessageLimit.events)
 }
 
 extension EventGroup {
@@ -175,7 +175,7 @@ extension EventGroup {
     /// - Parameters:
     ///   - pages: in order, together covering what lies past `after`.
     ///   - known: events that are not wanted, whatever their type.
-    public init(
+    package init(
         from pages: some Sequence<EventPage>, after: EventID, through end: EventID = EventID(.max), want: EventFilter,
         besides known: EventIDSet = EventIDSet(), precise: Bool, limits: GroupLimits
     ) {
@@ -240,7 +240,7 @@ extension [UInt8] {
 
 extension Event {
     /// The event as its wire object.
-    public var json: [UInt8] {
+    package var json: [UInt8] {
         var builder = EventPageBuilder(after: .none)
         data.bytes.withUnsafeBytes { data in
             type.utf8.withUnsafeBytes { builder.append(id: id, type: $0, data: data, timestamp: timestamp) }

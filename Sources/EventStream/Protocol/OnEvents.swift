@@ -1,13 +1,13 @@
 /// The pusher's call to a receiver: `futoin.evt.receiver:1.1:onEvents` (protocol, section 4).
-public struct OnEvents: Hashable, Sendable {
-    public let sequence: UInt64
-    public let events: [Event]
-    public let rid: RequestID?
+package struct OnEvents: Hashable, Sendable {
+    package let sequence: UInt64
+    package let events: [Event]
+    package let rid: RequestID?
 
     private static let function = "futoin.evt.receiver:1.1:onEvents"
 
     /// The payload frame of a call with a group's events.
-    public static func encoded(sequence: UInt64, group: EventGroup, rid: RequestID) -> [UInt8] {
+    package static func encoded(sequence: UInt64, group: EventGroup, rid: RequestID) -> [UInt8] {
         var output: [UInt8] = []
         output.reserveCapacity(group.bytes + 128)
         output.append(contentsOf: "{\"f\":\"\(function)\",\"p\":{\"seq\":\(sequence),\"events\":".utf8)
@@ -19,7 +19,7 @@ public struct OnEvents: Hashable, Sendable {
     }
 
     /// Reads a request that a receiver got.
-    public init(_ request: WireMessage.Request) throws(EventStreamError) {
+    package init(_ request: WireMessage.Request) throws(EventStreamError) {
         let parts = request.function.split(separator: ":", omittingEmptySubsequences: false)
         guard parts.count == 3, parts[0] == Interface.receiver.rawValue else {
             throw .unknownInterface("\(request.function.prefix(100)) is not offered here")
@@ -40,7 +40,7 @@ public struct OnEvents: Hashable, Sendable {
     /// Reads a call out of its payload frame in one pass.
     ///
     /// - Returns: nil for anything that is not such a call, or not in its usual form; ``WireMessage`` tells what it is.
-    public init?(frame: [UInt8]) {
+    package init?(frame: [UInt8]) {
         let call = frame.withUnsafeBufferPointer { bytes -> (UInt64, [Event], RequestID?)? in
             try? OnEvents.scan(bytes)
         }

@@ -1,28 +1,28 @@
 /// One FTN3 message (FTN3 1.6 and 1.7), read from a payload frame.
-public enum WireMessage: Hashable, Sendable {
+package enum WireMessage: Hashable, Sendable {
     case request(Request)
     case response(Response)
 
     /// A call. Parameters stay raw until the function they are for is known.
-    public struct Request: Hashable, Sendable {
+    package struct Request: Hashable, Sendable {
         /// `iface:version:function`, as it was sent.
-        public var function: String
+        package var function: String
         /// Parameter names with the JSON text of their values.
-        public var parameters: [String: RawJSON]
-        public var rid: RequestID?
+        package var parameters: [String: RawJSON]
+        package var rid: RequestID?
 
-        public init(function: String, parameters: [String: RawJSON] = [:], rid: RequestID? = nil) {
+        package init(function: String, parameters: [String: RawJSON] = [:], rid: RequestID? = nil) {
             self.function = function
             self.parameters = parameters
             self.rid = rid
         }
     }
 
-    public struct Response: Hashable, Sendable {
-        public var outcome: Result<RawJSON, EventStreamError>
-        public var rid: RequestID?
+    package struct Response: Hashable, Sendable {
+        package var outcome: Result<RawJSON, EventStreamError>
+        package var rid: RequestID?
 
-        public init(outcome: Result<RawJSON, EventStreamError>, rid: RequestID?) {
+        package init(outcome: Result<RawJSON, EventStreamError>, rid: RequestID?) {
             self.outcome = outcome
             self.rid = rid
         }
@@ -30,33 +30,33 @@ public enum WireMessage: Hashable, Sendable {
 }
 
 /// Ties an answer to its call: any JSON string, echoed as it was written.
-public struct RequestID: Hashable, Sendable, CustomStringConvertible {
+package struct RequestID: Hashable, Sendable, CustomStringConvertible {
     /// The string's contents between the quotes, escapes untouched.
-    public let contents: [UInt8]
+    package let contents: [UInt8]
 
     init(contents: [UInt8]) { self.contents = contents }
 
     /// The calls of clients are `C1`, `C2`, …; those of the pusher `S1`, `S2`, … (protocol, section 2).
-    public static func client(_ number: UInt64) -> RequestID { RequestID(contents: Array("C\(number)".utf8)) }
-    public static func server(_ number: UInt64) -> RequestID { RequestID(contents: Array("S\(number)".utf8)) }
+    package static func client(_ number: UInt64) -> RequestID { RequestID(contents: Array("C\(number)".utf8)) }
+    package static func server(_ number: UInt64) -> RequestID { RequestID(contents: Array("S\(number)".utf8)) }
 
     /// The number of a request id made by ``client(_:)`` or ``server(_:)``.
-    public var number: UInt64? { UInt64(String(decoding: contents.dropFirst(), as: UTF8.self)) }
+    package var number: UInt64? { UInt64(String(decoding: contents.dropFirst(), as: UTF8.self)) }
 
-    public var description: String { String(decoding: contents, as: UTF8.self) }
+    package var description: String { String(decoding: contents, as: UTF8.self) }
 }
 
 /// Why a frame is not a message, with the request id where it could still be read.
-public struct WireMessageFailure: Error, Hashable, Sendable {
-    public let error: EventStreamError
-    public let rid: RequestID?
+package struct WireMessageFailure: Error, Hashable, Sendable {
+    package let error: EventStreamError
+    package let rid: RequestID?
 }
 
 extension WireMessage {
     /// Reads a message. Any bytes give a message or an error; nothing traps.
     ///
     /// - Parameter sizeLimit: bytes a request may have; a longer one is not read at all.
-    public init(decoding bytes: [UInt8], sizeLimit: Int = .max) throws(WireMessageFailure) {
+    package init(decoding bytes: [UInt8], sizeLimit: Int = .max) throws(WireMessageFailure) {
         func invalid(_ text: String, _ rid: RequestID? = nil) -> WireMessageFailure {
             WireMessageFailure(error: .invalidRequest(text), rid: rid)
         }
@@ -158,7 +158,7 @@ func objectMembers(_ bytes: UnsafeBufferPointer<UInt8>) throws(JSONScanner.Failu
 
 extension WireMessage.Request {
     /// The request as a payload frame.
-    public func encoded() -> [UInt8] {
+    package func encoded() -> [UInt8] {
         var output = Array("{\"f\":".utf8)
         JSONText.append(function, to: &output)
         output += Array(",\"p\":{".utf8)
@@ -177,7 +177,7 @@ extension WireMessage.Request {
 
 extension WireMessage.Response {
     /// The answer as a payload frame.
-    public func encoded() -> [UInt8] {
+    package func encoded() -> [UInt8] {
         var output: [UInt8]
         switch outcome {
         case .success(let result): output = Array("{\"r\":".utf8) + result.bytes

@@ -26,7 +26,7 @@ public final class AuthorizedKeysFile: Sendable {
         state = Mutex((try AuthorizedKeysFile.read(path), [:], 0))
     }
 
-    public var keys: AuthorizedKeys { state.withLock { $0.keys } }
+    package var keys: AuthorizedKeys { state.withLock { $0.keys } }
 
     /// Reads the file again; if something is wrong with it, all of it stays as it was.
     public func reload(logger: Logger) {

@@ -1,5 +1,5 @@
 import EventLoop
-public import EventStore
+package import EventStore
 public import EventStream
 public import EventStreamClient
 import Logging
@@ -12,7 +12,7 @@ public enum Archiver {
         public var url: String { didSet { file = nil } }
         /// The file the URL was in: what it holds now counts for new connections.
         var file: ConnectionFile?
-        public var tables: ArchiveTables
+        package var tables = ArchiveTables.standard
         /// The pusher, or several.
         public var connect: Endpoints
         /// For a pusher that has keys.
@@ -25,9 +25,8 @@ public enum Archiver {
         /// How often the pusher gets a sign of life; at most a third of its session timeout.
         public var keepAlive = Settings.all.sessionTimeout.standard / 3
 
-        public init(url: String, tables: ArchiveTables = .standard, connect: Endpoints) {
+        public init(url: String, connect: Endpoints) {
             self.url = url
-            self.tables = tables
             self.connect = connect
         }
     }
@@ -39,9 +38,10 @@ extension Archiver.Configuration: RoleConfiguration {
 }
 
 extension SettingsReader {
-    public func archiver() throws(ConfigurationError) -> Archiver.Configuration {
+    package func archiver() throws(ConfigurationError) -> Archiver.Configuration {
         var configuration = Archiver.Configuration(
-            url: try archive(), tables: try archiveTables(), connect: try self.pusherConnect)
+            url: try archive(), connect: try self.pusherConnect)
+        configuration.tables = try archiveTables()
         configuration.file = archiveFile()
         configuration.keys = try clientKeys()
         configuration.consumer = try self.archiverComponent

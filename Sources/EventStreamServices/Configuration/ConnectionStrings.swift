@@ -1,19 +1,19 @@
-public import EventStore
-public import EventStream
+package import EventStore
+package import EventStream
 import Glibc
 import Postgres
 import SystemPackage
 
 /// Connection strings: given as they are, or in files of their own, where secrets are kept.
 extension SettingsReader {
-    public func streamTables() throws(ConfigurationError) -> StreamTables {
+    package func streamTables() throws(ConfigurationError) -> StreamTables {
         StreamTables(events: try self.eventTable, consumers: try self.consumerTable)
     }
 
-    public func archiveTables() throws(ConfigurationError) -> ArchiveTables { ArchiveTables(history: try self.historyTable) }
+    package func archiveTables() throws(ConfigurationError) -> ArchiveTables { ArchiveTables(history: try self.historyTable) }
 
     /// The active database, where one is needed.
-    public func database() throws(ConfigurationError) -> DatabaseConfiguration {
+    package func database() throws(ConfigurationError) -> DatabaseConfiguration {
         let tables = try streamTables()
         var url = try databaseURL()
         if url == nil { url = try required(Settings.all.databaseURL) }
@@ -23,17 +23,17 @@ extension SettingsReader {
     }
 
     /// The active database's; nil if none is set.
-    public func databaseURL() throws(ConfigurationError) -> String? {
+    package func databaseURL() throws(ConfigurationError) -> String? {
         try connectionString(Settings.all.databaseURL, orFile: Settings.all.databaseURLFile)
     }
 
     /// The warehouse's; nil if none is set.
-    public func archiveURL() throws(ConfigurationError) -> String? {
+    package func archiveURL() throws(ConfigurationError) -> String? {
         try connectionString(Settings.all.archiveURL, orFile: Settings.all.archiveURLFile)
     }
 
     /// The warehouse's, where one is needed.
-    public func archive() throws(ConfigurationError) -> String {
+    package func archive() throws(ConfigurationError) -> String {
         if let url = try archiveURL() { return url }
         return try required(Settings.all.archiveURL)
     }
@@ -75,7 +75,7 @@ extension SettingsReader {
 /// A file that holds a connection string, which is read again for every connection: its password may be rotated.
 ///
 /// While it is missing or empty, as for a moment when it is replaced, connections fail, and are tried again.
-public struct ConnectionFile: Hashable, Sendable {
+package struct ConnectionFile: Hashable, Sendable {
     let setting: String
     let path: String
 

@@ -1,11 +1,11 @@
 import EventStream
-public import EventStreamClient
+package import EventStreamClient
 import Glibc
 
 /// Keys, out of the settings.
 extension SettingsReader {
     /// What makes a server's sockets keyed; nil if nothing is set.
-    public func serverKeys() throws(ConfigurationError) -> ServerKeys? {
+    package func serverKeys() throws(ConfigurationError) -> ServerKeys? {
         let (key, authorized) = (try self.curveKey, try self.authorizedKeys)
         guard let key else {
             guard authorized == nil else {
@@ -20,7 +20,7 @@ extension SettingsReader {
     }
 
     /// What clients prove to be, and expect of servers; nil if nothing is set.
-    public func clientKeys() throws(ConfigurationError) -> ClientKeys? {
+    package func clientKeys() throws(ConfigurationError) -> ClientKeys? {
         let (key, server) = (try self.curveKey, try self.serverKey)
         guard let server else {
             guard key == nil else {

@@ -1,10 +1,10 @@
 /// A host and a port for HTTP.
-public struct MetricsEndpoint: Hashable, Sendable, CustomStringConvertible {
-    public let host: String
-    public let port: Int
+package struct MetricsEndpoint: Hashable, Sendable, CustomStringConvertible {
+    package let host: String
+    package let port: Int
 
     /// Reads `host:port`, with `[…]` around an IPv6 address; nil for anything else.
-    public init?(_ text: String) {
+    package init?(_ text: String) {
         guard let colon = text.lastIndex(of: ":"), let port = Int(text[text.index(after: colon)...]), (0...65_535).contains(port)
         else { return nil }
         var host = text[..<colon]
@@ -28,9 +28,9 @@ public struct MetricsEndpoint: Hashable, Sendable, CustomStringConvertible {
     }
 
     /// The same host, with another port.
-    public func with(port: Int) -> MetricsEndpoint { MetricsEndpoint(host: host, port: port) }
+    package func with(port: Int) -> MetricsEndpoint { MetricsEndpoint(host: host, port: port) }
 
-    public var description: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
+    package var description: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
 }
 
 extension Role {
@@ -44,7 +44,7 @@ extension SettingsReader {
     /// Where a process serves its metrics; nil for nowhere.
     ///
     /// - Parameter role: of the process, or the first of several.
-    public func metricsBind(_ role: Role) throws(ConfigurationError) -> MetricsEndpoint? {
+    package func metricsBind(_ role: Role) throws(ConfigurationError) -> MetricsEndpoint? {
         let setting = Settings.all.metricsBind.facts
         let text = text(setting) ?? "\(role.standardMetricsBind)"
         guard !text.isEmpty else { return nil }

@@ -1,18 +1,18 @@
-public import EventStream
+package import EventStream
 import Logging
 
 /// A program that reads settings.
-public enum Program: String, Hashable, CaseIterable, Sendable, CustomStringConvertible {
+package enum Program: String, Hashable, CaseIterable, Sendable, CustomStringConvertible {
     case generator = "evt-generator"
     case pusher = "evt-pusher"
     case archiver = "evt-archiver"
     case discarder = "evt-discarder"
     case evt
-    public var description: String { rawValue }
+    package var description: String { rawValue }
 }
 
 /// Settings that belong together: one section of the reference page, and one group of flags.
-public enum SettingGroup: String, Hashable, CaseIterable, Sendable {
+package enum SettingGroup: String, Hashable, CaseIterable, Sendable {
     case common = "Every program"
     case process = "Metrics and safety"
     case database = "Active database"
@@ -46,11 +46,11 @@ public enum SettingGroup: String, Hashable, CaseIterable, Sendable {
 }
 
 /// One thing that can be set: by a flag, an environment variable or a line in a file, in this order.
-public struct Setting<Value: Sendable>: Sendable {
+package struct Setting<Value: Sendable>: Sendable {
     /// What the flags, the reference page and messages say of the setting.
-    public let facts: SettingFacts
+    package let facts: SettingFacts
     /// The value unless set; nil, or empty, where the setting must be set or is simply absent.
-    public let standard: Value
+    package let standard: Value
     let kind: SettingKind<Value>
 
     init(
@@ -65,20 +65,20 @@ public struct Setting<Value: Sendable>: Sendable {
     }
 }
 
-public struct SettingFacts: Hashable, Sendable, CustomStringConvertible {
+package struct SettingFacts: Hashable, Sendable, CustomStringConvertible {
     /// The environment variable, and the key in a file.
-    public let name: String
-    public let meaning: String
+    package let name: String
+    package let meaning: String
     /// The values that fit, with their unit; nil where the meaning says it.
-    public let range: String?
+    package let range: String?
     /// The default as it would be written; nil for none.
-    public let standard: String?
-    public let group: SettingGroup
-    public let readers: [Program]
+    package let standard: String?
+    package let group: SettingGroup
+    package let readers: [Program]
 
-    public var description: String { name }
+    package var description: String { name }
     /// The flag: `EVT_ACK_TIMEOUT` is `--ack-timeout`.
-    public var flag: String { name.dropFirst("EVT_".count).lowercased().replacing("_", with: "-") }
+    package var flag: String { name.dropFirst("EVT_".count).lowercased().replacing("_", with: "-") }
 }
 
 /// How the values of a setting are read and written, and which of them fit.
@@ -223,7 +223,7 @@ extension SettingKind {
 }
 
 /// Reads event types separated by commas.
-public func eventFilter(_ text: String, of name: String) throws(ConfigurationError) -> EventFilter {
+package func eventFilter(_ text: String, of name: String) throws(ConfigurationError) -> EventFilter {
     let types = text.split(separator: ",").map { $0.trimmed }.map { EventType($0) }
     guard let filter = EventFilter(Set(types.compactMap { $0 })), !types.contains(nil) else {
         throw ConfigurationError("\(name): \(shown(text)) is no list of event types, each 1 to 16 of A-Z and _")

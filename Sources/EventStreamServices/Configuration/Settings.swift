@@ -1,17 +1,17 @@
 import EventStore
-public import EventStream
+package import EventStream
 import EventStreamClient
-public import Logging
+package import Logging
 
 /// Every setting, each declared once.
 ///
 /// Flags, the environment, range checks, the defaults of the configurations, `etc/docs/settings.md` and `etc/evt.env.example`
 /// (`evt docs`) follow from these declarations, in this order.
-public struct Settings: Sendable {
-    public static let all = Settings()
-    public static let facts = Mirror(reflecting: all).children.compactMap { ($0.value as? any SettingDeclaration)?.facts }
+package struct Settings: Sendable {
+    package static let all = Settings()
+    package static let facts = Mirror(reflecting: all).children.compactMap { ($0.value as? any SettingDeclaration)?.facts }
 
-    public static func facts(of groups: SettingGroup...) -> [SettingFacts] {
+    package static func facts(of groups: SettingGroup...) -> [SettingFacts] {
         groups.flatMap { group in facts.filter { $0.group == group } }
     }
 
@@ -19,9 +19,9 @@ public struct Settings: Sendable {
 
     let envFile = Setting(
         "EVT_ENV_FILE", .text, default: nil, .common, "a file of NAME=value lines, read after flags and environment")
-    public let logLevel = Setting(
+    package let logLevel = Setting(
         "EVT_LOG_LEVEL", .logLevel, default: .info, .common, "the least severe messages that are logged")
-    public let logFormat = Setting("EVT_LOG_FORMAT", .choice, default: LogFormat.text, .common, "how messages are logged")
+    package let logFormat = Setting("EVT_LOG_FORMAT", .choice, default: LogFormat.text, .common, "how messages are logged")
 
     // MARK: Metrics and safety
 
@@ -97,7 +97,7 @@ public struct Settings: Sendable {
         "EVT_ACK_TIMEOUT", .duration(.milliseconds(100) ... .seconds(3600)),
         default: ConsumerDelivery.Configuration().ackTimeout, .pusher,
         "how long a receiver may take to answer a group before the group is sent again")
-    public let sessionTimeout = Setting(
+    package let sessionTimeout = Setting(
         "EVT_SESSION_TIMEOUT", .duration(.milliseconds(500) ... .seconds(3600)), default: Lease.standardTimeout, .pusher,
         readBy: [.pusher, .archiver, .evt], "how long a receiver may be silent before the receiver loses its session")
     let failOver = Setting(
@@ -116,7 +116,7 @@ public struct Settings: Sendable {
 
     // MARK: Archiver
 
-    public let archiverComponent = Setting(
+    package let archiverComponent = Setting(
         "EVT_ARCHIVER_COMPONENT", .consumer, default: ConsumerIdentity(component: .archiver), .archiver,
         readBy: [.archiver, .evt],
         "the archiver's name as a consumer; with keys user:component, with the user's name in the pusher's authorized keys")
@@ -183,26 +183,26 @@ public struct Settings: Sendable {
 
     // MARK: Clients
 
-    public let generatorConnect = Setting(
+    package let generatorConnect = Setting(
         "EVT_GENERATOR_CONNECT", .endpoints(binding: false), default: Endpoints(GeneratorClient.standardEndpoint), .connect,
         readBy: [.evt], "where clients find the generator")
-    public let pusherConnect = Setting(
+    package let pusherConnect = Setting(
         "EVT_PUSHER_CONNECT", .endpoints(binding: false), default: Endpoints(PollClient.standardEndpoint), .connect,
         "where clients and the archiver find the pusher; of several endpoints, the next is tried when a connection is lost")
-    public let liveConnect = Setting(
+    package let liveConnect = Setting(
         "EVT_LIVE_CONNECT", .endpoints(binding: false), default: Endpoints(standardLiveEndpoint), .connect, readBy: [.evt],
         "where clients find the live broadcast")
 
     // MARK: Doctor
 
-    public let metricsConnect = Setting(
+    package let metricsConnect = Setting(
         "EVT_METRICS_CONNECT", .metricsEndpoints, default: Role.allCases.map(\.standardMetricsBind), .doctor,
         "where `evt doctor` finds the metrics of the processes, separated by commas; empty asks none")
 
     private static let standardLiveEndpoint = "tcp://127.0.0.1:5572"
 }
 
-public enum LogFormat: String, CaseIterable, Sendable { case text, json }
+package enum LogFormat: String, CaseIterable, Sendable { case text, json }
 
 protocol SettingDeclaration { var facts: SettingFacts { get } }
 extension Setting: SettingDeclaration {}

@@ -7,16 +7,16 @@ import SystemPackage
 ///
 /// Every method throws ``ConfigurationError`` for a value that does not fit, naming the setting and what it may be.
 @dynamicMemberLookup
-public struct SettingsReader: Sendable {
+package struct SettingsReader: Sendable {
     private let config: ConfigReader
     /// Names in the environment and the file that look like settings and are none: misspelt, perhaps.
-    public let unknown: [String]
+    package let unknown: [String]
 
     /// - Parameters:
     ///   - flags: values given on the command line, by the setting's name.
     ///   - environment: nil for the process's own.
     ///   - file: a file of `NAME=value` lines.
-    public init(flags: [String: String], environment: [String: String]? = nil, file: String? = nil) async throws {
+    package init(flags: [String: String], environment: [String: String]? = nil, file: String? = nil) async throws {
         var providers: [any ConfigProvider] = [EnvironmentVariablesProvider(environmentVariables: flags)]
         providers.append(
             environment.map { EnvironmentVariablesProvider(environmentVariables: $0) } ?? EnvironmentVariablesProvider())
@@ -44,7 +44,7 @@ public struct SettingsReader: Sendable {
     /// What a setting is, or its default.
     ///
     ///     let period = try settings.discardPollPeriod
-    public subscript<Value>(dynamicMember setting: KeyPath<Settings, Setting<Value>>) -> Value {
+    package subscript<Value>(dynamicMember setting: KeyPath<Settings, Setting<Value>>) -> Value {
         get throws(ConfigurationError) { try value(Settings.all[keyPath: setting]) }
     }
 
@@ -81,7 +81,7 @@ extension Duration {
     ]
 
     /// Reads `200ms`, `30s`, `5m`, `2h`, `7d`; a number without a unit means nothing, 0 aside.
-    public init?(text: String) {
+    package init?(text: String) {
         if text == "0" {
             self = .zero
             return

@@ -1,5 +1,5 @@
 import EventLoop
-public import EventStore
+package import EventStore
 public import EventStream
 import Postgres
 import ServiceLifecycle
@@ -172,12 +172,11 @@ public struct RequiredArchive: Hashable, Sendable {
     public var url: String { didSet { file = nil } }
     /// The file the URL was in: what it holds now counts for new connections.
     var file: ConnectionFile?
-    public var tables: ArchiveTables
+    package var tables = ArchiveTables.standard
 
-    public init(consumer: ConsumerIdentity, url: String, tables: ArchiveTables = .standard) {
+    public init(consumer: ConsumerIdentity, url: String) {
         self.consumer = consumer
         self.url = url
-        self.tables = tables
     }
 }
 
@@ -209,13 +208,15 @@ extension SettingsReader {
                 throw ConfigurationError(
                     "\(setting): \(shown(entry)) names no component; an entry is COMPONENT or user:COMPONENT")
             }
+            var required: RequiredArchive
             if let url {
-                archives.append(.init(consumer: consumer, url: url, tables: tables))
+                required = .init(consumer: consumer, url: url)
             } else {
-                var required = RequiredArchive(consumer: consumer, url: try archive(), tables: tables)
-                required.file = archiveFile()
-                archives.append(required)
+                required = .init(consumer: consumer, url: try archive())
             }
+            required.tables = tables
+            if url == nil { required.file = archiveFile() }
+            archives.append(required)
         }
         return archives
     }

@@ -84,7 +84,7 @@ final class DiscarderEngine: RoleEngine {
 }
 
 extension SettingsReader {
-    public func discarder() throws(ConfigurationError) -> Discarder.Configuration {
+    package func discarder() throws(ConfigurationError) -> Discarder.Configuration {
         var configuration = Discarder.Configuration(database: try database())
         configuration.pollPeriod = try self.discardPollPeriod
         configuration.limitAtOnce = try self.discardLimit

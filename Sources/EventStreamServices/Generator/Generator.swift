@@ -53,7 +53,7 @@ extension Generator.Configuration: RoleConfiguration {
 }
 
 extension SettingsReader {
-    public func generator() throws(ConfigurationError) -> Generator.Configuration {
+    package func generator() throws(ConfigurationError) -> Generator.Configuration {
         var configuration = Generator.Configuration(bind: try bound(\.generatorBind), database: try database())
         configuration.keys = try serverKeys()
         configuration.limits = try peerLimits()

@@ -3,19 +3,19 @@ import Metrics
 /// A metric of the roles, by swift-metrics: `evt_<process>_<what>_<unit>[_total]`.
 ///
 /// The names are for good: dashboards and alerts know them. `evt docs metrics` prints all of them.
-public struct Metric: Hashable, Sendable {
-    public enum Kind: String, Hashable, Sendable { case counter, gauge, histogram }
+package struct Metric: Hashable, Sendable {
+    package enum Kind: String, Hashable, Sendable { case counter, gauge, histogram }
 
-    public let kind: Kind
-    public let name: String
+    package let kind: Kind
+    package let name: String
     /// The names of its labels.
-    public let labels: [String]
+    package let labels: [String]
     /// Who has it.
-    public let roles: [Role]
+    package let roles: [Role]
     /// What it tells, in words that stand alone.
-    public let help: String
+    package let help: String
 
-    public static func ready(_ role: Role) -> Metric {
+    package static func ready(_ role: Role) -> Metric {
         Metric(.gauge, "evt_\(role)_ready", of: [role], "Whether /readyz reports that the \(role) works: 1 or 0")
     }
     static let reconnects = Metric(
@@ -94,7 +94,7 @@ public struct Metric: Hashable, Sendable {
         .gauge, "evt_discarder_held_since_seconds", labels: ["consumer"], of: [.discarder],
         "When the oldest event that the slowest consumer keeps was recorded, in seconds since 1970; 0 if there is no such event")
 
-    public static let all =
+    package static let all =
         Role.allCases.map { ready($0) } + [
             reconnects, rejected, logDropped, generatorEvents, generatorCommit, generatorWaiting, pusherRead, pusherDelivered,
             pusherLatency, pusherInFlight, pusherSessions, pusherSubscribers, pusherGaps, pusherGapAge, liveDropped, lagEvents,
@@ -109,13 +109,13 @@ public struct Metric: Hashable, Sendable {
     }
 
     /// The unit of its values, by the end of the name; nil for a bare number.
-    public var unit: String? { ["seconds", "bytes", "events"].first { name.split(separator: "_").contains(Substring($0)) } }
+    package var unit: String? { ["seconds", "bytes", "events"].first { name.split(separator: "_").contains(Substring($0)) } }
 
     // Handles; the parameters are the values of the labels.
     package func counter(_ values: String...) -> CounterMetric {
         CounterMetric(Counter(label: name, dimensions: dimensions(.counter, values)))
     }
-    public func gauge(_ values: String...) -> GaugeMetric {
+    package func gauge(_ values: String...) -> GaugeMetric {
         GaugeMetric(Gauge(label: name, dimensions: dimensions(.gauge, values)))
     }
     func durations(_ values: String...) -> DurationMetric {
@@ -137,11 +137,11 @@ package struct CounterMetric: Sendable {
     func destroy() { counter.destroy() }
 }
 
-public struct GaugeMetric: Sendable {
+package struct GaugeMetric: Sendable {
     private let gauge: Gauge
     fileprivate init(_ gauge: Gauge) { self.gauge = gauge }
     /// - Parameter value: not a number where it is not known.
-    public func set(_ value: Double) { gauge.record(value) }
+    package func set(_ value: Double) { gauge.record(value) }
     func set(_ value: Int) { gauge.record(value) }
     func destroy() { gauge.destroy() }
 }

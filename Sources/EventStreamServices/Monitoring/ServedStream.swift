@@ -1,16 +1,16 @@
 import EventStore
-public import EventStream
+package import EventStream
 import Postgres
 
 /// Which stream a process serves, as it says with `/readyz`: so that nobody takes another stream's process for this one's.
-public struct ServedStream: Hashable, Sendable, CustomStringConvertible {
+package struct ServedStream: Hashable, Sendable, CustomStringConvertible {
     /// The stream's UUID; nil where the process may not know it.
-    public var stream: String?
+    package var stream: String?
     /// Where its active table is; nil for a process that does not use it.
-    public var place: StreamPlace?
-    public var table: String?
+    package var place: StreamPlace?
+    package var table: String?
 
-    public init(stream: String?, place: StreamPlace?, table: String?) {
+    package init(stream: String?, place: StreamPlace?, table: String?) {
         (self.stream, self.place, self.table) = (stream, place, table)
     }
 
@@ -20,12 +20,12 @@ public struct ServedStream: Hashable, Sendable, CustomStringConvertible {
     }
 
     /// As it is written in the header `Evt-Stream`.
-    public var description: String {
+    package var description: String {
         [stream.map { "stream=\($0)" }, place.map { "place=\($0)" }, table.map { "table=\($0)" }].compactMap(\.self)
             .joined(separator: "; ")
     }
 
-    public init?(_ text: String) {
+    package init?(_ text: String) {
         self.init(stream: nil, place: nil, table: nil)
         for part in text.split(separator: ";").map({ $0.trimmed }) {
             guard let equals = part.firstIndex(of: "=") else { continue }
@@ -42,7 +42,7 @@ public struct ServedStream: Hashable, Sendable, CustomStringConvertible {
 
     /// Whether it is certainly another one. What one of the two does not know is not different; nor is the timeline, which a
     /// fail-over changes.
-    public func isOther(than other: ServedStream) -> Bool {
+    package func isOther(than other: ServedStream) -> Bool {
         if let stream, let theirs = other.stream, stream != theirs { return true }
         guard let place, let theirs = other.place else { return false }
         if !place.server.isEmpty, !theirs.server.isEmpty, place.server != theirs.server { return true }

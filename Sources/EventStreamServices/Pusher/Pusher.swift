@@ -19,14 +19,14 @@ public enum Pusher {
         /// Events in an answer to pollEvents at most.
         public var maxChunkEvents = Settings.all.maxChunkEvents.standard
         /// How a group is cut; at most ``GroupLimits/largest``.
-        public var groupLimits = GroupLimits(events: GroupLimits.largest.events, bytes: Settings.all.groupBytes.standard)
-        public var delivery = ConsumerDelivery.Configuration()
+        package var groupLimits = GroupLimits(events: GroupLimits.largest.events, bytes: Settings.all.groupBytes.standard)
+        package var delivery = ConsumerDelivery.Configuration()
         /// Events that may wait for a live receiver before the oldest are dropped.
         public var queueMax = Settings.all.queueMax.standard
         /// How long a session lives without a word from its peer.
         public var sessionTimeout = Settings.all.sessionTimeout.standard
         /// When the head of the stream is read.
-        public var head = HeadReader.Configuration()
+        package var head = HeadReader.Configuration()
         /// Bytes a request may have.
         public var maxRequestBytes = Settings.all.maxRequestBytes.standard
         /// Bytes of events kept for the consumers at the head.
@@ -67,7 +67,7 @@ extension Pusher.Configuration: RoleConfiguration {
 }
 
 extension SettingsReader {
-    public func pusher() throws(ConfigurationError) -> Pusher.Configuration {
+    package func pusher() throws(ConfigurationError) -> Pusher.Configuration {
         var configuration = Pusher.Configuration(
             database: try database(), bind: try bound(\.pusherBind), liveBind: try bound(\.liveBind))
         configuration.keys = try serverKeys()

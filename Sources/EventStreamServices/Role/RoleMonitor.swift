@@ -54,7 +54,7 @@ public final class RoleMonitor: Sendable {
     }
 
     /// Which stream the role serves; nil where that is not known, or not in time.
-    public func serves(within patience: Duration = .seconds(5)) async -> ServedStream? {
+    package func serves(within patience: Duration = .seconds(5)) async -> ServedStream? {
         await ask(within: patience, otherwise: nil) { await $0.served } ?? nil
     }
 
