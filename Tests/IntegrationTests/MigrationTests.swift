@@ -194,7 +194,7 @@ import Testing
             let error = await #expect(throws: StoreError.self) {
                 _ = try await TestDatabase.connected(to: pipeline.active) { try await StreamInfo.load(.standard, from: $0) }
             }
-            #expect(error?.message.contains("is at step 2, this program knows 1: install the newer program") == true)
+            #expect(error?.message.contains("is at step 2, this program knows 1: install the program that made it") == true)
         }
     }
 

@@ -20,7 +20,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 CATALOG = ROOT / "Sources/EventStreamClient/EventStreamClient.docc"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "etc/docs").glob("*.md")), *sorted(CATALOG.glob("*.md"))]
-PRINTED = {"settings.md", "metrics.md", "roles.md", "alerts.md", "errors.md"}
 """Reference pages, which `evt docs` prints."""
 
 CODE = ("sh", "sql", "python", "swift")

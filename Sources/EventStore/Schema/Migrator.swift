@@ -43,7 +43,8 @@ package enum Migrator {
         }
         if number > newest {
             throw StoreError(
-                "the database's schema is at step \(number), this program knows \(newest): install the newer program")
+                "the database's schema is at step \(number), this program knows \(newest): install the program that made it, or a newer one"
+            )
         }
     }
 
