@@ -21,9 +21,7 @@ final class ArchiverEngine: RoleEngine {
     private var backoff = Backoff()
     /// Whether the pusher has accepted the session; and what it said if it has not.
     private let session = Latest(Readiness.notReady(because: "no pusher has been reached yet"))
-    private let events = Metric.archiverEvents.counter()
-    private let commits = Metric.archiverCommit.durations()
-    private let lag = Metric.archiverLag.gauge()
+    private let metrics = ArchiverMetrics()
 
     init(_ configuration: Archiver.Configuration, loop: EventLoop, logger: Logger) {
         self.configuration = configuration
@@ -34,9 +32,9 @@ final class ArchiverEngine: RoleEngine {
 
     /// Asks the pusher how far behind it is; where it is not known it is not a number.
     func collect() async {
-        guard let receiver, session.value.isReady else { return lag.set(Double.nan) }
+        guard let receiver, session.value.isReady else { return metrics.lag.set(Double.nan) }
         let found = try? await receiver.lag(timeout: .seconds(5))
-        lag.set(found.map { Double($0.events) } ?? .nan)
+        metrics.lag.set(found.map { Double($0.events) } ?? .nan)
     }
 
     func start() {}
@@ -68,7 +66,7 @@ final class ArchiverEngine: RoleEngine {
         self.receiver = receiver
         defer { self.receiver = nil }
         warehouse.introduce = { try await receiver.archive(known: $0, token: $1) }
-        warehouse.onLost = { [unowned self] in self.looks.continuation.yield() }
+        warehouse.link.onLost = { [unowned self] in self.looks.continuation.yield() }
         let log = Task { [logger, session, looks] in
             await ArchiverEngine.report(receiver.signals, to: logger, noting: session) { looks.continuation.yield() }
         }
@@ -141,48 +139,60 @@ final class ArchiverEngine: RoleEngine {
             metadata: more.merging([.error: "\(error)"]) { $1 })
     }
 
-    /// Tries until the warehouse has the events; false if told to stop before.
+    /// Carries out what ``BatchMachine`` decides; false if told to stop.
     private func archive(_ batch: EventBatch, from receiver: ReliableReceiver) async -> Bool {
+        var machine = BatchMachine()
+        var action = machine.first
         while true {
-            // Who has no session any more leaves the position to whoever has; the events come again.
-            guard let session = await receiver.session else {
-                looks.continuation.yield()
-                progress.moved(more: false)
-                await batch.reject(because: "the session has ended")
-                return true
-            }
-            do {
-                progress.waits()
-                let begun = MonotonicTime.now
-                let count = try await warehouse.append(batch.events, of: batch.origin, in: session)
-                commits.record(.now - begun)
-                events.add(count)
+            switch action {
+            case .findSession:
+                let session = await receiver.session
+                if session == nil { looks.continuation.yield() }
+                action = machine.found(session: session)
+            case .archive(let session): action = await attempt(batch, in: session, &machine)
+            case .pause: action = machine.paused(isStopping: await !warehouse.pause())
+            case .compareGeneration: action = machine.compared(isPresent: await batch.isPresent)
+            case .confirm(let count):
                 progress.moved(more: false)
                 await batch.confirm()
                 if trouble.isGoodNews() { logger.info("archiving again") }
                 logger.debug("archived", metadata: [.events: "\(count)", .last: "\(batch.events.last?.id ?? .none)"])
                 return true
-            } catch let error as HistoryStore.PastGeneration {
-                if trouble.isNews("\(error)") {
-                    logger.error("not archived; trying the next pusher", metadata: [.error: "\(error)"])
-                }
-                await batch.reject(because: "\(error)")
-                await receiver.moveOn(because: "\(error)")
-                return await warehouse.pause()
-            } catch is CancellationError {
-                return false
-            } catch {
-                let blamed = await warehouse.blamed(error)
-                progress.failed("events from \(batch.events[0].id) on are not archived: \(blamed)")
-                report(blamed, "not archived; trying again", first: batch.events[0].id)
-                guard await warehouse.pause() else { return false }
-                // What is of a generation that ended meanwhile nobody can complete any more; the present one has it again.
-                guard await batch.isPresent else {
-                    progress.moved(more: false)
-                    await batch.reject(because: "the generation is over")
-                    return true
-                }
+            case .reject(let reason):
+                progress.moved(more: false)
+                await batch.reject(because: reason)
+                return true
+            case .moveOn(let reason):
+                await batch.reject(because: reason)
+                await receiver.moveOn(because: reason)
+                action = machine.left()
+            case .next: return true
+            case .stop: return false
             }
+        }
+    }
+
+    private func attempt(
+        _ batch: EventBatch, in session: Int, _ machine: inout BatchMachine
+    ) async -> BatchMachine.Action {
+        do {
+            progress.waits()
+            let begun = MonotonicTime.now
+            let count = try await warehouse.append(batch.events, of: batch.origin, in: session)
+            metrics.archived(count, since: begun)
+            return machine.archived(count)
+        } catch let error as HistoryStore.PastGeneration {
+            if trouble.isNews("\(error)") {
+                logger.error("not archived; trying the next pusher", metadata: [.error: "\(error)"])
+            }
+            return machine.failed(.pastGeneration("\(error)"))
+        } catch is CancellationError {
+            return machine.failed(.stopped)
+        } catch {
+            let blamed = await warehouse.link.blamed(error)
+            progress.failed("events from \(batch.events[0].id) on are not archived: \(blamed)")
+            report(blamed, "not archived; trying again", first: batch.events[0].id)
+            return machine.failed(.other)
         }
     }
 
