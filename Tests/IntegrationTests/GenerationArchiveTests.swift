@@ -80,6 +80,21 @@ import Testing
         }
     }
 
+    @Test func ofAWarehouseThatWasRestoredWhatIsDoubtfulIsAskedForAgain() async throws {
+        try await Self.with { store, connection in
+            var standing = try await store.begin(.all, on: connection)
+            standing = try await store.follow(Self.origin(1), from: standing, on: connection)
+            _ = try await store.append(Self.events(1...10, of: 1), from: standing, comparing: false, on: connection)
+            // 6 and 7 were confirmed in the next generation, too; then the warehouse was as before.
+            standing = try await store.standing(on: connection)!
+            standing = try await store.follow(Self.origin(2, after: 1000, common: 5), from: standing, on: connection)
+            #expect(standing.position == EventID(5))
+            let arriving = Array(Self.events(6...7, of: 1)) + Array(Self.events(1001...1001, of: 2))
+            #expect(try await store.append(arriving[...], from: standing, comparing: true, on: connection) == .copied(1, lost: 3))
+            #expect(try await Self.ids("evt_history", on: connection) == [1, 2, 3, 4, 5, 6, 7, 1001])
+        }
+    }
+
     @Test func aGenerationThatIsOverAndAnotherStreamAreRefused() async throws {
         try await Self.with { store, connection in
             var standing = try await store.begin(.all, on: connection)
