@@ -53,9 +53,11 @@ final class SessionDriver {
         // From now on its figures are there, if only zero.
         _ = deliveries.metrics(of: session.consumer)
         reports.started(session, at: loop.now)
-        // The peer may be gone by now; then nobody is to be kept out.
-        guard accept(start, after: position, common: common) != .unreachable else {
-            return end(session, because: "its receiver is gone")
+        // The peer may be gone by now; then nobody is to be kept out. And to whoever does not hear which generation of the stream
+        // its events are of, nothing may be sent: it would take them for others, which it has processed.
+        let outcome = accept(start, after: position, common: common)
+        guard outcome == .sent else {
+            return end(session, because: outcome == .full ? "its receiver reads no answers" : "its receiver is gone")
         }
         deliveries.pump(session)
         ticker.keepTime()
