@@ -21,6 +21,7 @@ extension DeliveryWorld {
     }
 
     func makeTrouble() {
+        if let warehouse, surroundings.chance(20) { return makeTrouble(for: warehouse) }
         let endpoint = surroundings.random.below(pushers.count)
         switch surroundings.random.below(30) {
         case 0...1: end(endpoint)
@@ -47,6 +48,17 @@ extension DeliveryWorld {
         }
     }
 
+    private func makeTrouble(for warehouse: SimulatedWarehouse) {
+        switch surroundings.random.below(10) {
+        case 0...1: warehouse.backUp()
+        case 2...4: warehouse.restore()
+        case 5...6: warehouse.loseConnection()
+        case 7: database.replicate()
+        case 8 where surroundings.chance(30): failOver()
+        default: break
+        }
+    }
+
     private func failOver() {
         database.failOver()
         discarder.rollBack()
@@ -54,6 +66,11 @@ extension DeliveryWorld {
 
     /// An operator sets a position back or forward, or removes a consumer.
     private func beOperator(_ consumer: Int) {
+        guard consumer != warehouse?.consumer else {
+            // What an archiver is set forward over it does not get; what is removed may be discarded before it is back.
+            let position = database.consumers[consumer].position
+            return database.set(consumer, to: Int64(surroundings.random.below(Int(position) + 1)))
+        }
         let head = database.knownFloor
         switch surroundings.random.below(5) {
         case 0: database.set(consumer, to: 0)

@@ -2,12 +2,15 @@ import EventStream
 
 @testable import EventStreamServices
 
-/// A whole stream in one thread: a database and its writers, pushers, receivers, a discarder; all of it out of one seed.
+/// A whole stream in one thread: a database and its writers, pushers, receivers, an archiver, a discarder; all of it out of one
+/// seed.
 final class DeliveryWorld {
     let surroundings: Surroundings
     let oracle: Oracle
     let database: SimulatedDatabase
     let discarder: SimulatedDiscarder
+    /// What one of the consumers archives into, in some worlds.
+    private(set) var warehouse: SimulatedWarehouse?
     let configuration: SimulatedProcess.Configuration
     /// By endpoint; nil while nobody runs there.
     var pushers: [SimulatedProcess?]
@@ -39,6 +42,9 @@ final class DeliveryWorld {
         pushers = Array(repeating: nil, count: pusherCount)
         restarts = Array(repeating: surroundings.now, count: pusherCount)
         database.meanwhile = { [unowned self] in if self.surroundings.chance(20) { self.write() } }
+        // One of those that do not keep what they have processed by themselves.
+        surroundings.archivers = surroundings.chance(30) ? surroundings.chance(30) ? 2 : 1 : 0
+        if surroundings.archivers > 0 { warehouse = SimulatedWarehouse(of: 1, surroundings, database, oracle) }
         populate(count)
     }
 
@@ -46,7 +52,16 @@ final class DeliveryWorld {
     private func populate(_ count: Int) {
         let connect = { [unowned self] in self.connect($0, peer: $1, endpoint: $2) }
         for consumer in 0..<(count - surroundings.polls) {
-            clients.append(SimulatedReceiver(consumer, surroundings, oracle, connect: connect))
+            guard let warehouse, warehouse.consumer == consumer else {
+                clients.append(SimulatedReceiver(consumer, surroundings, oracle, connect: connect))
+                continue
+            }
+            let asker = SimulatedAsker(surroundings, oracle, connect: connect)
+            clients.append(asker)
+            // Of two archivers of one name one stands by.
+            for _ in 0..<surroundings.archivers {
+                clients.append(SimulatedArchiver(warehouse, asking: asker, surroundings, oracle, connect: connect))
+            }
         }
         if surroundings.polls > 0 { clients.append(SimulatedPoller(count - 1, surroundings, oracle, connect: connect)) }
         if surroundings.live > 0 {
@@ -154,7 +169,7 @@ final class DeliveryWorld {
         case 0..<18:
             // Mostly little happens between two statements, now and then a lot.
             for _ in 0..<(surroundings.chance(4) ? surroundings.random.below(30) : 1) { write() }
-        case 18..<51: any(database.connections) { act(on: $0) }
+        case 18..<51: any(connections) { act(on: $0) }
         case 51..<71: any(links) { step($0) }
         case 71..<81: runTimers()
         case 81..<91:
@@ -175,6 +190,8 @@ final class DeliveryWorld {
         if database.queue.hasNews { database.announce() }
     }
 
+    private var connections: [SimulatedConnection] { database.connections + (warehouse?.connections ?? []) }
+
     private func act(on connection: SimulatedConnection) -> Bool {
         // Where nobody polls, a connection nobody is at must not keep the latch, or the waking role.
         if isStrict { for left in database.connections where !left.isOpen && left.isServed { database.kill(left) } }
@@ -184,7 +201,7 @@ final class DeliveryWorld {
             connection.receive()
             return true
         }
-        database.serve(connection)
+        if let warehouse, warehouse.owns(connection) { warehouse.serve(connection) } else { database.serve(connection) }
         return true
     }
 
@@ -209,7 +226,7 @@ final class DeliveryWorld {
     private func passTime() {
         if surroundings.chance(80) { return surroundings.now += .microseconds(surroundings.random.below(12_000)) }
         // Nobody waits for long where nothing is to be done.
-        guard !database.connections.contains(where: { $0.hasWork || $0.hasArrivals }), let next = nextTimer,
+        guard !connections.contains(where: { $0.hasWork || $0.hasArrivals }), let next = nextTimer,
             next > surroundings.now
         else { return surroundings.now += surroundings.milliseconds(0...60) }
         surroundings.now = min(next, surroundings.now + .seconds(2))
@@ -232,7 +249,7 @@ final class DeliveryWorld {
     /// What is still to be done; nil if all is well.
     private var remainder: String? {
         if let dead = pushers.first(where: { $0?.isGivenUp ?? true }) { return "pusher \(dead?.run ?? 0) shows no sign of life" }
-        return oracle.remainder(database.consumers)
+        return oracle.remainder(database.consumers) ?? warehouse?.remainder
     }
 
     /// Steps of a world, about: three rounds, each with its time to settle.
@@ -243,7 +260,10 @@ final class DeliveryWorld {
 
     /// - Returns: what was broken, or nil.
     func run() -> String? {
-        defer { database.tearDown() }
+        defer {
+            database.tearDown()
+            warehouse?.tearDown()
+        }
         for _ in 0..<DeliveryWorld.rounds {
             (surroundings.hasTrouble, isWindingDown) = (true, false)
             for _ in 0..<DeliveryWorld.stepsARound { if let broken = step() { return broken } }

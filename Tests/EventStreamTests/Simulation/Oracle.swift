@@ -16,6 +16,8 @@ final class Oracle {
         var processed = 0
         /// What was discarded before it registered. A pusher that still has some of it may deliver that, too.
         var start: Int64 = 0
+        /// What was discarded when it registered last, in whatever generation: it may never have come.
+        var discardedBefore: Int64 = 0
         /// The last event that was applied.
         var applied: Int64 = 0
         /// When an operator registered it or set its position last; and how far events have been sent in sessions since then.
@@ -137,6 +139,7 @@ final class Oracle {
 
     func registered(_ consumer: Int, discarded: Int64, epoch: Int64) {
         skipped(through: discarded, consumer)
+        consumers[consumer].discardedBefore = max(consumers[consumer].discardedBefore, discarded)
         (consumers[consumer].operatorEpoch, consumers[consumer].sent) = (epoch, discarded)
         surroundings.note("\(name(consumer)) is registered")
     }

@@ -72,6 +72,8 @@ final class SimulatedDatabase {
     private var signsOfLife: [(pusher: Int64, connection: Int)] = []
     /// A row policy has been made: rather than hide rows the server refuses every statement.
     var hasPolicy = false
+    /// Tokens of warehouses: what is known here is known wherever the stream goes on.
+    private var tokens: Set<String> = []
     /// The real ones grow by random numbers: none comes twice.
     private var lastEpoch: Int64 = 0
 
@@ -157,6 +159,8 @@ final class SimulatedDatabase {
     // MARK: Which stream it is
 
     private var place: StreamPlace { StreamPlace(server: "1", timeline: "\(queue.era)", database: "1", table: "1") }
+    /// Whether somebody has seen which generation this is since the server took over.
+    var isEstablished: Bool { contents.noted == place }
     var identity: GenerationStore.Identity { .init(generation: generation, place: place) }
 
     /// What `GenerationStore.establish` does.
@@ -196,6 +200,16 @@ final class SimulatedDatabase {
     /// What was learned in another generation is not stored.
     private func isOf(_ generation: StreamGeneration) -> Bool { self.generation == generation }
 
+    /// What `ArchiveTokens.admit` does.
+    func admit(
+        _ token: String, of identity: ConsumerIdentity, known: String?, epoch: Int64, generation: StreamGeneration
+    ) -> ArchiveTokens.Admission {
+        guard consumers[SimulatedDatabase.consumer(identity)].epoch == epoch, isOf(generation) else { return .fenced }
+        if let known, !tokens.contains(known) { return .unknown }
+        tokens.insert(token)
+        return .admitted
+    }
+
     // MARK: The tail's statements
 
     /// An id everything up to which is known to be settled, by what the tables say.
@@ -234,6 +248,11 @@ final class SimulatedDatabase {
     /// Stretches of ids that can be seen past this one.
     func visible(after id: EventID) -> EventIDSet {
         EventIDSet(queue.committed[queue.index(after: max(id.rawValue, discarded))...].map { EventID($0.id)...EventID($0.id) })
+    }
+
+    /// Everything that has been committed after an id, through another, discarded or not.
+    func committed(after first: EventID, through last: EventID) -> ArraySlice<SimulatedQueue.Row> {
+        queue.committed[queue.index(after: first.rawValue)..<queue.index(after: max(first, last).rawValue)]
     }
 
     /// - Parameters:

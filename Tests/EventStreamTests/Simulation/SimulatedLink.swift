@@ -7,6 +7,8 @@ final class SimulatedLink {
     enum Outcome {
         case done(RawJSON)
         case busy, failed
+        /// The database has not given a token out.
+        case unknown
         var isDone: Bool { if case .done = self { true } else { false } }
     }
 

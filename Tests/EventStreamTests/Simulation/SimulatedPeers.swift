@@ -40,7 +40,12 @@ final class SimulatedPeers: PeerPort {
         let outcome: SimulatedLink.Outcome
         switch response.outcome {
         case .success(let result): outcome = .done(result)
-        case .failure(let error): outcome = error.name == "ConsumerBusy" ? .busy : .failed
+        case .failure(let error):
+            switch error.name {
+            case "ConsumerBusy": outcome = .busy
+            case "ArchiveUnknown": outcome = .unknown
+            default: outcome = .failed
+            }
         }
         return send(.answer(rid: Int(rid), outcome), to: peer)
     }

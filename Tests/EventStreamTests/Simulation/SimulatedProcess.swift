@@ -46,7 +46,8 @@ final class SimulatedProcess {
         engine = PusherEngine(
             configuration.pusher,
             PusherPorts(
-                loop: loop, head: head, consumers: consumers, history: history, figures: NoFigures(), archive: NoArchive(),
+                loop: loop, head: head, consumers: consumers, history: history, figures: NoFigures(),
+                archive: SimulatedArchivePort(surroundings, database, loop),
                 peers: peers, broadcast: broadcast), outbox: Outbox(peers, after: UInt64(run) << 32),
             logger: surroundings.logger(of: run))
         peers.engine = engine
@@ -131,9 +132,27 @@ private final class NoFigures: FiguresPort {
     func renew(_ completion: @escaping () -> Void) { completion() }
 }
 
-private final class NoArchive: ArchivePort {
+private final class SimulatedArchivePort: ArchivePort {
+    private let surroundings: Surroundings
+    private let database: SimulatedDatabase
+    private let loop: SimulatedLoop
+
+    init(_ surroundings: Surroundings, _ database: SimulatedDatabase, _ loop: SimulatedLoop) {
+        (self.surroundings, self.database, self.loop) = (surroundings, database, loop)
+    }
+
     func admit(
         _ token: String, of consumer: ConsumerIdentity, known: String?, epoch: Int64, generation: StreamGeneration,
         _ completion: @escaping (Result<RawJSON, EventStreamError>) -> Void
-    ) { completion(.failure(.notImplemented("no archive"))) }
+    ) {
+        // Over a connection of its own, and so at any time.
+        _ = loop.after(surroundings.milliseconds(0...30)) { [surroundings, database] in
+            guard !surroundings.trouble(5) else { return completion(.failure(.internalError("no connection"))) }
+            switch database.admit(token, of: consumer, known: known, epoch: epoch, generation: generation) {
+            case .admitted: completion(.success(.true))
+            case .fenced: completion(.failure(.consumerBusy("another session has it")))
+            case .unknown: completion(.failure(.archiveUnknown("not known")))
+            }
+        }
+    }
 }

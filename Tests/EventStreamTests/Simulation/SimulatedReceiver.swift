@@ -1,7 +1,7 @@
 import EventStream
 
 /// A receiver's process, life after life: keeps a session as `ReceiverEngine` does, and processes what it gets.
-final class SimulatedReceiver: SimulatedClient {
+class SimulatedReceiver: SimulatedClient {
     private enum State { case starting, ready }
 
     let consumer: Int
@@ -12,6 +12,12 @@ final class SimulatedReceiver: SimulatedClient {
     private var state = State.starting
     private var progress = ReceiverProgress()
     private var session: Int64 = 0
+    private var sessions = 0
+    /// The present session's number in this receiver's life; nil while there is none.
+    var sessionNumber: Int? { state == .ready ? sessions : nil }
+    /// What the session said last of the stream, and what it said when the batch was handed out.
+    private(set) var origin: StreamOrigin?
+    private(set) var batchOrigin: StreamOrigin?
     /// Which generation of the stream it knows, also in a later life if it keeps what it has processed.
     private var generation: String?
     private var wants = 0
@@ -25,24 +31,27 @@ final class SimulatedReceiver: SimulatedClient {
     private var previous: Int64?
 
     init(
-        _ consumer: Int, _ surroundings: Surroundings, _ oracle: Oracle,
+        _ consumer: Int, mayKeepName: Bool = true, _ surroundings: Surroundings, _ oracle: Oracle,
         connect: @escaping (SimulatedClient, _ peer: Int, _ endpoint: Int) -> SimulatedLink
     ) {
         self.consumer = consumer
         batchLimit = surroundings.random.pick(1...12)
-        tellsSessionsApart = surroundings.chance(40)
+        tellsSessionsApart = mayKeepName && surroundings.chance(40)
         super.init(surroundings, oracle, connect: connect)
     }
 
-    private var component: ConsumerComponent { SimulatedDatabase.identity(of: consumer).component }
+    var component: ConsumerComponent { SimulatedDatabase.identity(of: consumer).component }
     /// Now and then it says otherwise what it wants, which is another session.
-    private var want: EventFilter {
+    var want: EventFilter {
         let known = oracle.consumers[consumer].want
         return wants % 2 == 0
             ? known : EventFilter(Set((known.types ?? Set(SimulatedEvent.types)) + [EventType("NONE")!])) ?? known
     }
     private var isExact: Bool { oracle.consumers[consumer].isExact }
     override var keepsName: Bool { tellsSessionsApart }
+
+    /// Each session begins with this.
+    func sessionBegan() {}
 
     // MARK: Lives
 
@@ -87,9 +96,11 @@ final class SimulatedReceiver: SimulatedClient {
             guard outcome?.isDone ?? false else { return self.failed(outcome) }
             self.failures = 0
             self.state = .ready
+            self.sessions += 1
             if !self.tellsSessionsApart { self.progress.sessionStarted() }
             self.follow(outcome)
             self.scheduleKeepAlive()
+            self.sessionBegan()
         }
     }
 
@@ -103,6 +114,7 @@ final class SimulatedReceiver: SimulatedClient {
             oracle.heardOfGeneration(consumer, after: origin.after)
         }
         generation = origin.generation.generation
+        self.origin = origin
     }
 
     private func failed(_ outcome: SimulatedLink.Outcome?) {
@@ -151,17 +163,28 @@ final class SimulatedReceiver: SimulatedClient {
         if !isGood, rids.count > 1 { answers.sort { $0.rid < $1.rid } }
     }
 
-    override var hasWork: Bool { super.hasWork || (!isDown && (batch != nil || state == .ready)) }
+    override var hasWork: Bool { super.hasWork || (!isDown && (batch != nil ? !isWaiting : state == .ready)) }
+
+    /// Whether the batch that is out waits for something else.
+    var isWaiting: Bool { false }
 
     override func step() {
         if !answers.isEmpty, surroundings.chance(60) { return sendAnswer() }
         guard let batch else { return takeBatch() }
+        if !isWaiting { process(batch) }
+    }
+
+    /// The batch that is out has been processed, or not.
+    func finished(isGood: Bool) {
+        batch = nil
+        answer(isGood ? progress.succeeded() : progress.failed(), isGood: isGood)
+    }
+
+    func process(_ batch: ReceiverProgress.Batch) {
         if isApplied {
-            self.batch = nil
-            answer(progress.succeeded(), isGood: true)
+            finished(isGood: true)
         } else if surroundings.trouble(5) {
-            self.batch = nil
-            answer(progress.failed(), isGood: false)
+            finished(isGood: false)
         } else {
             surroundings.note("consumer \(consumer) processes \(batch.events.map(\.id))")
             for event in batch.events {
@@ -176,7 +199,7 @@ final class SimulatedReceiver: SimulatedClient {
         isApplied = false
         while let next = progress.nextBatch(limit: batchLimit) {
             guard next.events.isEmpty else {
-                batch = next
+                (batch, batchOrigin) = (next, origin)
                 break
             }
             // Nothing new in it: all was processed in an earlier session.

@@ -2,7 +2,7 @@ import EventLoop
 import EventStream
 import Logging
 
-/// A mistake planted in what the pusher stands on, to see that the simulation would notice it.
+/// A mistake planted in what pushers and archivers stand on, to see that the simulation would notice it.
 enum PlantedFault: CaseIterable {
     /// The rows are read, then the locks are looked at.
     case locksAfterRead
@@ -26,6 +26,10 @@ enum PlantedFault: CaseIterable {
     case generationGoesOn
     /// What was committed before a live session was asked for is not known.
     case liveKnowsNothing
+    /// The warehouse stores a position without what was copied up to it.
+    case positionWithoutRows
+    /// Over a new connection to the warehouse the archiver goes on where it was.
+    case standingOfBefore
 }
 
 /// What everyone in a simulated world shares: the time, chance, and what was broken first.
@@ -45,6 +49,8 @@ final class Surroundings {
     /// How many poll, and how many listen live.
     var polls = 0
     var live = 0
+    /// How many archivers there may be, of one name.
+    var archivers = 0
 
     init(seed: UInt64, fault: PlantedFault?, isTracing: Bool) {
         random = SeededGenerator(seed: seed)
