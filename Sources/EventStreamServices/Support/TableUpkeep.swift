@@ -13,6 +13,8 @@ final class TableUpkeep {
     private var connection: Connection?
     private var usedAt: MonotonicTime?
     private var isWorking = false
+    /// The tables that are being made anew.
+    private var work: [(TableName, TableRewriting)] = []
     private var isStopped = false
     private var told = TroubleLog()
     /// How a table is made anew, once the database is known.
@@ -41,7 +43,8 @@ final class TableUpkeep {
             return
         }
         isWorking = true
-        loop.begin(with: (self, due.map { ($0, rewriting($0)) })) { await $0.0.carryOut($0.1) }
+        work = due.map { ($0, rewriting($0)) }
+        loop.begin(with: self) { await $0.carryOut() }
     }
 
     private func close() {
@@ -49,9 +52,9 @@ final class TableUpkeep {
         (connection, usedAt) = (nil, nil)
     }
 
-    private func carryOut(_ tables: [(TableName, TableRewriting)]) async {
-        defer { isWorking = false }
-        for (table, rewriting) in tables where !isStopped {
+    private func carryOut() async {
+        defer { (isWorking, work) = (false, []) }
+        for (table, rewriting) in work where !isStopped {
             do {
                 let outcome = try await rewriting.carryOut(on: try await connected(), patience: UpkeepPlan<TableName>.patience)
                 report(outcome, of: table)

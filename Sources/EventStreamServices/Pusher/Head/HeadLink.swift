@@ -73,10 +73,18 @@ final class HeadLink: HeadPort {
 
     func describe(_ holders: Set<SettledHorizon.Holder>, _ completion: @escaping (String) -> Void) {
         guard let connection = database.current, let statements else { return }
-        loop.begin(with: (connection, statements.head, completion)) { connection, head, completion in
-            completion(await head.describe(holders, on: connection))
+        loop.begin(with: Description(connection: connection, head: statements.head, completion: completion)) {
+            $0.completion(await $0.head.describe(holders, on: $0.connection))
         }
     }
+}
+
+/// What is needed to tell what holders are doing. No tuple: Swift 6.3 releases too often what a closure holds that is taken out of one
+/// in a task.
+private struct Description {
+    let connection: Connection
+    let head: TailQueries
+    let completion: (String) -> Void
 }
 
 extension HeadLink: PersistentConnectionDelegate {

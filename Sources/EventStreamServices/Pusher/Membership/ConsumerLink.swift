@@ -150,18 +150,25 @@ final class ConsumerLink: ConsumerPort {
     /// The error, with who keeps consumers from registering.
     func blaming(_ error: PostgresError, _ completion: @escaping (PostgresError) -> Void) {
         guard let connection = database.current else { return completion(error) }
-        loop.begin(with: (self, connection, completion)) { link, connection, completion in
+        loop.begin(with: Blame(link: self, connection: connection, completion: completion)) { blame in
             var blamed = error
             do {
-                let who = try await Hindrance.registering(link.configuration.tables, from: connection)
+                let who = try await Hindrance.registering(blame.link.configuration.tables, from: blame.connection)
                 if let text = who.text { blamed.message += ": \(text)" }
             } catch {
-                link.logger.debug(
+                blame.link.logger.debug(
                     "it could not be seen who keeps consumers from registering", metadata: [.error: "\(error)"])
             }
-            completion(blamed)
+            blame.completion(blamed)
         }
     }
+}
+
+/// What is needed to find out who is to blame for an error.
+private struct Blame {
+    let link: ConsumerLink
+    let connection: Connection
+    let completion: (PostgresError) -> Void
 }
 
 extension ConsumerLink: PersistentConnectionDelegate {
