@@ -82,7 +82,8 @@ final class LiveDriver {
             guard let window = stream.window, window.covers(after: position) else {
                 return claims.refuse(start, .internalError("the session could not start: the stream has moved on; call again"))
             }
-            guard sessions.accept(start, after: position, common: position) != .unreachable else { return }
+            // Who does not hear of the session could not tell it from the one before.
+            guard sessions.accept(start, after: position, common: position) == .sent else { return }
             table.insert(session)
             for page in window.pages(after: position) { arrived(page, after: max(position, page.after), for: session) }
             pump(session)
