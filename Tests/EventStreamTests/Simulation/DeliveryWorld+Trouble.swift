@@ -54,7 +54,7 @@ extension DeliveryWorld {
         case 2...4: warehouse.restore()
         case 5...6: warehouse.loseConnection()
         case 7: database.replicate()
-        case 8 where surroundings.chance(30): failOver()
+        case 8: failOver()
         default: break
         }
     }

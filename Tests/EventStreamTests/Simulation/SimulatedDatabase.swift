@@ -59,6 +59,9 @@ final class SimulatedDatabase {
     }
     /// What a standby has received.
     private var standby: Contents?
+    /// The clock and chance see to it that none comes twice, whatever a standby knows: generations, and where the last one began.
+    private var generations = 1
+    private var lastLeap: Int64 = 0
     private(set) var connections: [SimulatedConnection] = []
     private var lastConnection = 0
     /// The discarder's locks: nobody registers meanwhile, and the row of the stream's state is its own.
@@ -172,9 +175,14 @@ final class SimulatedDatabase {
         case .same, .begun:
             contents.noted = contents.noted ?? place
             return .init(identity: identity)
-        case .over, .elsewhere:
+        case .elsewhere:
             surroundings.broken("nobody can say whether this is the stream")
             return nil
+        case .over:
+            // The standby has not received that a generation had begun: an operator says that it is the one to keep.
+            beginGeneration()
+            surroundings.note("an operator begins generation \(generation) at \(generation.start)")
+            return .init(identity: identity)
         case .wentBack where surroundings.fault == .generationGoesOn: return .init(identity: identity)
         case .wentBack(let reason):
             beginGeneration()
@@ -191,9 +199,10 @@ final class SimulatedDatabase {
 
     private func beginGeneration() {
         for consumer in consumers.indices { consumers[consumer].began = max(consumers[consumer].position, discarded) }
-        queue.leap(beyond: max(settled, consumers.map(\.position).max() ?? 0))
-        generation = StreamGeneration(
-            stream: "S", generation: "\((Int(generation.generation) ?? 0) + 1)", start: EventID(queue.lastID))
+        queue.leap(beyond: max(settled, consumers.map(\.position).max() ?? 0, lastLeap))
+        lastLeap = queue.lastID
+        generations += 1
+        generation = StreamGeneration(stream: "S", generation: "\(generations)", start: EventID(lastLeap))
         contents.noted = place
     }
 

@@ -27,6 +27,8 @@ class SimulatedReceiver: SimulatedClient {
     /// What is being processed, and whether that is done but for the report.
     private var batch: ReceiverProgress.Batch?
     private var isApplied = false
+    /// Whether the batch that is out is of an earlier generation: it is processed to its end.
+    private var isOfEarlier = false
     /// The last event this life has processed.
     private var previous: Int64?
 
@@ -110,7 +112,7 @@ class SimulatedReceiver: SimulatedClient {
         if let generation, generation != origin.generation.generation {
             surroundings.note("consumer \(consumer) hears of generation \(origin.generation)")
             progress.streamWentBack()
-            previous = nil
+            (previous, isOfEarlier) = (nil, batch != nil)
             oracle.heardOfGeneration(consumer, after: origin.after)
         }
         generation = origin.generation.generation
@@ -177,6 +179,7 @@ class SimulatedReceiver: SimulatedClient {
     /// The batch that is out has been processed, or not.
     func finished(isGood: Bool) {
         batch = nil
+        if isOfEarlier { (previous, isOfEarlier) = (nil, false) }
         answer(isGood ? progress.succeeded() : progress.failed(), isGood: isGood)
     }
 
