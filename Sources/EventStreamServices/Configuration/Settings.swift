@@ -85,14 +85,14 @@ package struct Settings: Sendable {
     let sleepMin = Setting(
         "EVT_SLEEP_MIN", .duration(.microseconds(50) ... .seconds(60)), default: SleepLatch.Configuration().shortestPause,
         .pusher,
-        "the first pause when the pusher has read all events and transactions are open")
+        "the first pause before the pusher reads again, while transactions are open and a read finds no new events")
     let sleepMax = Setting(
         "EVT_SLEEP_MAX", .duration(.milliseconds(1) ... .seconds(600)), default: SleepLatch.Configuration().longestSleep, .pusher,
         "the interval of the safety poll while no events are recorded")
     let sleepStep = Setting(
         "EVT_SLEEP_STEP", SettingKind.duration(.zero ... .seconds(600)).orNone(), default: SleepLatch.Configuration().step,
         .pusher,
-        "how much longer each pause is than the pause before; each pause is doubled unless set")
+        "how much longer each pause is than the pause before; unset, each pause is twice as long")
     let ackTimeout = Setting(
         "EVT_ACK_TIMEOUT", .duration(.milliseconds(100) ... .seconds(3600)),
         default: ConsumerDelivery.Configuration().ackTimeout, .pusher,
