@@ -1,4 +1,4 @@
-import EventStream
+@testable import EventStream
 
 /// A certificate, as a process reads its own and those of others.
 func checkCertificate(_ bytes: [UInt8]) {

@@ -1,5 +1,6 @@
-import EventStream
 import ReferenceJSON
+
+@testable import EventStream
 
 /// Events, as receivers and pollers get them, and their parts.
 func checkEvents(_ bytes: [UInt8]) {

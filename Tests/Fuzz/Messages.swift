@@ -1,5 +1,6 @@
-import EventStream
 import ReferenceJSON
+
+@testable import EventStream
 
 private let everything = Set(Interface.allCases)
 
