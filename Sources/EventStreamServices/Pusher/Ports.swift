@@ -48,7 +48,7 @@ protocol HeadPort: DatabasePort {
     func advance(beyond id: EventID, _ completion: @escaping (Result<Bool, PostgresError>) -> Void)
     /// Passes a wake-up on to the other pushers.
     func notify()
-    /// What those who hold the stream back are doing, for people.
+    /// What those who hold the stream back are doing, for people; empty if that cannot be seen.
     func describe(_ holders: Set<SettledHorizon.Holder>, _ completion: @escaping (String) -> Void)
 }
 

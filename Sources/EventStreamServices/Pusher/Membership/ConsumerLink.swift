@@ -4,23 +4,21 @@ import EventStream
 import Logging
 import Postgres
 
-/// The connection to PostgreSQL for consumers, positions and signs of life.
-final class ConsumerLink: ConsumerPort {
-    /// What can be asked over the present connection.
-    struct Statements {
-        let info: StreamInfo
-        let consumers: ConsumerStore
-        let registry: PusherRegistry
-        let generations: GenerationStore
-    }
+/// What is asked over the connection for consumers.
+struct ConsumerStatements {
+    let info: StreamInfo
+    let consumers: ConsumerStore
+    let registry: PusherRegistry
+    let generations: GenerationStore
+}
 
-    private let database: PersistentConnection
+/// The connection to PostgreSQL for consumers, positions and signs of life.
+final class ConsumerLink: DatabaseLink<ConsumerStatements>, ConsumerPort {
     private let configuration: DatabaseConfiguration
     private let beatInterval: Duration
     private let loop: EventLoop
     private let logger: Logger
     private let upkeep: PusherUpkeep
-    private var statements: Statements?
     private(set) var identity: GenerationStore.Identity?
     weak var delegate: (any ConsumerPortDelegate)?
     /// Called with what pushers have noted of when the stream was settled.
@@ -33,59 +31,42 @@ final class ConsumerLink: ConsumerPort {
         self.beatInterval = beatInterval
         self.loop = loop
         self.logger = logger
+        upkeep = PusherUpkeep(configuration, loop: loop, logger: logger)
         // A row that somebody has locked must not hold up everything behind it: the call fails and is made again. What is stored
         // survives a crash; a standby that is away holds nothing up, and where it takes over it is asked what it has.
-        database = PersistentConnection(
+        super.init(
             configuration.options(
                 application: "evt-pusher", settings: ["lock_timeout": "500ms", "synchronous_commit": "local"]), on: loop)
-        upkeep = PusherUpkeep(configuration, loop: loop, logger: logger)
     }
 
-    var isConnected: Bool { database.current != nil }
-    var host: String { database.current?.host ?? "" }
-
-    func start() {
-        database.delegate = self
-        database.start()
-    }
-
-    func stop() {
+    override func stop() {
         upkeep.stop()
-        database.stop()
-    }
-
-    func restart(because error: any Error) { database.restart(because: error) }
-
-    private func with<Value>(
-        _ completion: @escaping (Result<Value, PostgresError>) -> Void, _ submit: (Statements, Connection) -> Void
-    ) {
-        guard let connection = database.current, let statements else { return completion(.failure(.unreachable)) }
-        submit(statements, connection)
+        super.stop()
     }
 
     func claim(
         _ consumer: ConsumerIdentity, want: EventFilter, knowing known: PositionBook.Entry?, of generation: StreamGeneration,
         dead: [Int64], _ completion: @escaping (Result<ConsumerStore.Claim, PostgresError>) -> Void
     ) {
-        with(completion) {
+        submit(completion) {
             $0.consumers.claim(
                 consumer, want: want, knowing: known, of: generation, for: pusher, dead: dead, on: $1, completion: completion)
         }
     }
 
     func release(_ consumer: ConsumerIdentity, epoch: Int64, _ completion: @escaping (Result<Void, PostgresError>) -> Void) {
-        with(completion) { $0.consumers.release(consumer, of: pusher, epoch: epoch, on: $1, completion: completion) }
+        submit(completion) { $0.consumers.release(consumer, of: pusher, epoch: epoch, on: $1, completion: completion) }
     }
 
     func resume(_ consumer: ConsumerIdentity, epoch: Int64, _ completion: @escaping (Result<Bool, PostgresError>) -> Void) {
-        with(completion) { $0.consumers.resume(consumer, for: pusher, epoch: epoch, on: $1, completion: completion) }
+        submit(completion) { $0.consumers.resume(consumer, for: pusher, epoch: epoch, on: $1, completion: completion) }
     }
 
     func store(
         _ entries: [PositionBook.Entry], of generation: StreamGeneration,
         _ completion: @escaping (Result<[ConsumerIdentity: ConsumerStore.Stored], PostgresError>) -> Void
     ) {
-        with(completion) { statements, connection in
+        submit(completion) { statements, connection in
             statements.consumers.store(entries, of: generation, on: connection) { [upkeep] result in
                 upkeep.wrote(result, statements.info, on: connection)
                 completion(result)
@@ -97,7 +78,7 @@ final class ConsumerLink: ConsumerPort {
         _ consumer: ConsumerIdentity, through position: EventID, want: EventFilter, of generation: StreamGeneration,
         _ completion: @escaping (Result<EventID?, PostgresError>) -> Void
     ) {
-        with(completion) { statements, connection in
+        submit(completion) { statements, connection in
             statements.consumers.confirm(consumer, through: position, want: want, of: generation, on: connection) {
                 [upkeep] result in
                 upkeep.wrote(result, statements.info, on: connection)
@@ -107,14 +88,14 @@ final class ConsumerLink: ConsumerPort {
     }
 
     func newest(after id: EventID, _ completion: @escaping (Result<EventID?, PostgresError>) -> Void) {
-        with(completion) { $0.consumers.newest(after: id, on: $1, completion: completion) }
+        submit(completion) { $0.consumers.newest(after: id, on: $1, completion: completion) }
     }
 
     func beat(
         settled: EventID, stored: EventID, looked: Duration?, generation: StreamGeneration,
         _ completion: @escaping (Result<PusherRegistry.Pulse, PostgresError>) -> Void
     ) {
-        with(completion) { statements, connection in
+        submit(completion) { statements, connection in
             statements.registry.beat(
                 pusher, settled: settled, stored: stored, looked: looked, generation: generation, on: connection
             ) { [upkeep] result in
@@ -125,7 +106,7 @@ final class ConsumerLink: ConsumerPort {
     }
 
     func leave(_ completion: @escaping () -> Void) {
-        guard let connection = database.current, let statements else { return completion() }
+        guard let (statements, connection) = present else { return completion() }
         // A database that does not answer must not keep the process: closing fails the statement.
         let deadline = loop.schedule(after: .seconds(1)) { connection.close() }
         statements.registry.leave(pusher, on: connection) {
@@ -140,17 +121,12 @@ final class ConsumerLink: ConsumerPort {
         Registering(consumer, want: want, limit: limit, on: self, completion).attempt()
     }
 
-    /// The present connection, and what to ask over it.
-    var present: (Statements, Connection)? {
-        if let statements, let connection = database.current { (statements, connection) } else { nil }
-    }
-
     func schedule(after delay: Duration, _ body: @escaping () -> Void) { loop.schedule(after: delay, body) }
 
     /// The error, with who keeps consumers from registering.
     func blaming(_ error: PostgresError, _ completion: @escaping (PostgresError) -> Void) {
-        guard let connection = database.current else { return completion(error) }
-        loop.begin(with: Blame(link: self, connection: connection, completion: completion)) { blame in
+        guard let present else { return completion(error) }
+        loop.begin(with: Blame(link: self, connection: present.connection, completion: completion)) { blame in
             var blamed = error
             do {
                 let who = try await Hindrance.registering(blame.link.configuration.tables, from: blame.connection)
@@ -162,17 +138,8 @@ final class ConsumerLink: ConsumerPort {
             blame.completion(blamed)
         }
     }
-}
 
-/// What is needed to find out who is to blame for an error.
-private struct Blame {
-    let link: ConsumerLink
-    let connection: Connection
-    let completion: (PostgresError) -> Void
-}
-
-extension ConsumerLink: PersistentConnectionDelegate {
-    func prepare(_ connection: Connection, of keeper: PersistentConnection) async throws {
+    override func prepare(_ connection: Connection) async throws -> ConsumerStatements {
         let info = try await StreamInfo.load(configuration.tables, from: connection, writing: true)
         do {
             let generations = GenerationStore(info)
@@ -182,17 +149,23 @@ extension ConsumerLink: PersistentConnectionDelegate {
                 throw StoreError("this pusher's earlier connection has not ended yet")
             }
             identity = found
-            statements = Statements(info: info, consumers: ConsumerStore(info), registry: registry, generations: generations)
             upkeep.opened(info)
             onMarks(try await SettledMarks(info).load(on: connection))
+            return ConsumerStatements(
+                info: info, consumers: ConsumerStore(info), registry: registry, generations: generations)
         } catch {
             await upkeep.endFrozen(info, because: error, on: connection)
             throw error
         }
     }
 
-    func opened(_ connection: Connection, of keeper: PersistentConnection) { delegate?.consumersOpened() }
-    func failed(_ error: any Error, retryingIn pause: Duration, of keeper: PersistentConnection) {
-        delegate?.consumersFailed(error)
-    }
+    override func opened(_ connection: Connection) { delegate?.consumersOpened() }
+    override func failed(_ error: any Error) { delegate?.consumersFailed(error) }
+}
+
+/// What is needed to find out who is to blame for an error.
+private struct Blame {
+    let link: ConsumerLink
+    let connection: Connection
+    let completion: (PostgresError) -> Void
 }

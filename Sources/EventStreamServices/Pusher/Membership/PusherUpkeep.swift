@@ -44,7 +44,7 @@ final class PusherUpkeep {
 
     /// A sign of life has reached the database, or not.
     func beat(
-        _ result: Result<PusherRegistry.Pulse, PostgresError>, settled: EventID, _ statements: ConsumerLink.Statements,
+        _ result: Result<PusherRegistry.Pulse, PostgresError>, settled: EventID, _ statements: ConsumerStatements,
         on connection: Connection
     ) {
         switch result {
