@@ -51,7 +51,7 @@ final class PusherEngine {
             head: head, membership: membership, table: table, sessions: sessions, deliveries: deliveries, claims: claims,
             live: live,
             polls: PollDriver(
-                .init(maxChunkEvents: configuration.maxChunkEvents), loop: loop, head: head, peers: ports.peers,
+                maxChunkEvents: configuration.maxChunkEvents, loop: loop, head: head, peers: ports.peers,
                 membership: membership, turns: turns),
             lag: LagCalls(ports.figures, peers: ports.peers),
             archive: ArchiveCalls(

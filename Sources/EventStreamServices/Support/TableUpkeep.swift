@@ -12,7 +12,6 @@ final class TableUpkeep {
     private var plan = UpkeepPlan<TableName>()
     private var connection: Connection?
     private var usedAt: MonotonicTime?
-    private var isWorking = false
     /// The tables that are being made anew.
     private var work: [(TableName, TableRewriting)] = []
     private var isStopped = false
@@ -36,13 +35,12 @@ final class TableUpkeep {
 
     /// So many bytes the tables have.
     func saw(_ sizes: [TableName: Int]) {
-        guard !isWorking, !isStopped, let rewriting else { return }
+        guard work.isEmpty, !isStopped, let rewriting else { return }
         let due = plan.due(sizes, at: .now)
         guard !due.isEmpty else {
             if let usedAt, MonotonicTime.now - usedAt > TableUpkeep.idle { close() }
             return
         }
-        isWorking = true
         work = due.map { ($0, rewriting($0)) }
         loop.begin(with: self) { await $0.carryOut() }
     }
@@ -53,7 +51,7 @@ final class TableUpkeep {
     }
 
     private func carryOut() async {
-        defer { (isWorking, work) = (false, []) }
+        defer { work = [] }
         for (table, rewriting) in work where !isStopped {
             do {
                 let outcome = try await rewriting.carryOut(on: try await connected(), patience: UpkeepPlan<TableName>.patience)

@@ -4,11 +4,6 @@ import Postgres
 
 /// Polls: carries out what ``PollMachine`` decides.
 final class PollDriver {
-    struct Configuration {
-        /// Events in an answer at most.
-        var maxChunkEvents: Int
-    }
-
     /// A call, and how far it is.
     private final class Poll {
         var machine: PollMachine
@@ -27,7 +22,8 @@ final class PollDriver {
         }
     }
 
-    private let configuration: Configuration
+    /// Events in an answer at most.
+    private let maxChunkEvents: Int
     private let loop: any LoopPort
     private let head: HeadDriver
     private let peers: any PeerPort
@@ -38,10 +34,9 @@ final class PollDriver {
     private var polledOut: [ConsumerIdentity: EventID] = [:]
 
     init(
-        _ configuration: Configuration, loop: any LoopPort, head: HeadDriver, peers: any PeerPort, membership: Membership,
-        turns: CallTurns
+        maxChunkEvents: Int, loop: any LoopPort, head: HeadDriver, peers: any PeerPort, membership: Membership, turns: CallTurns
     ) {
-        self.configuration = configuration
+        self.maxChunkEvents = maxChunkEvents
         self.loop = loop
         self.head = head
         self.peers = peers
@@ -122,14 +117,14 @@ final class PollDriver {
     }
 
     private func read(_ poll: Poll, after: EventID, through: EventID) {
-        guard peers.isConnected(poll.peer) else { return perform(.answer(.success(RawJSON(unchecked: Array("[]".utf8)))), poll) }
+        guard peers.isConnected(poll.peer) else { return perform(poll.machine.abandoned(), poll) }
         guard let history = membership.history else { return fail(poll, .unreachable) }
-        let limits = QueueReader.Limits(rows: configuration.maxChunkEvents, bytes: 4 << 20)
+        let limits = QueueReader.Limits(rows: maxChunkEvents, bytes: 4 << 20)
         history.read(after: after, through: through, want: poll.want, stretch: .limited, limits: limits) { result in
             guard case .success(let rows) = result else { return self.perform(result, poll) { _ in .recall(after: after) } }
             let group = EventGroup(
                 from: [rows.page()], after: after, want: poll.want, precise: poll.precise,
-                limits: GroupLimits(events: self.configuration.maxChunkEvents, bytes: MessageLimit.events))
+                limits: GroupLimits(events: self.maxChunkEvents, bytes: MessageLimit.events))
             let stream = self.stream(for: poll)
             if poll.machine.refusal(in: stream) == nil { self.remember(group, after: after, poll, stream) }
             let isWaitedFor = self.peers.isConnected(poll.peer)

@@ -15,8 +15,8 @@ struct PollMachine {
         case checking(EventID)
         /// For the position to be stored.
         case confirming
-        /// For events past `from`, up to where the stream was settled when it asked: a flood of unwanted events must not keep it waiting.
-        case looking(after: EventID, from: EventID, through: EventID)
+        /// For events up to where the stream was settled when it asked: a flood of unwanted events must not keep it waiting.
+        case looking(through: EventID)
         case over
     }
 
@@ -93,32 +93,35 @@ struct PollMachine {
     /// - Parameter position: what is stored now; nil if the consumer is not registered.
     mutating func stored(_ position: EventID?, consumer: ConsumerIdentity, in stream: Stream) -> Action {
         guard let position else { return answer(.failure(.notRegistered("\(consumer) is not registered"))) }
-        return look(after: position, from: position, through: stream.settled, in: stream)
+        return look(after: position, through: stream.settled, in: stream)
     }
 
     /// Nothing that a live poller wants lies between what it asked for and here.
     mutating func begins(at start: EventID, in stream: Stream) -> Action {
-        look(after: last ?? .none, from: start, through: stream.settled, in: stream)
+        look(after: start, through: stream.settled, in: stream)
     }
 
-    private mutating func look(after: EventID, from: EventID, through: EventID, in stream: Stream) -> Action {
+    private mutating func look(after: EventID, through: EventID, in stream: Stream) -> Action {
         if let refusal = refusal(in: stream) { return answer(.failure(refusal)) }
-        guard from < through else { return answer(.success(.emptyList)) }
-        state = .looking(after: after, from: from, through: through)
-        return .read(after: from, through: through)
+        guard after < through else { return answer(.success(.emptyList)) }
+        state = .looking(through: through)
+        return .read(after: after, through: through)
     }
 
     /// - Parameters:
     ///   - group: what was found.
     ///   - isWaitedFor: whether the peer is still there.
     mutating func read(_ group: EventGroup, isWaitedFor: Bool, in stream: Stream) -> Action {
-        guard case .looking(let after, _, let through) = state else { return .answer(.failure(.unavailable)) }
+        guard case .looking(let through) = state else { return .answer(.failure(.unavailable)) }
         if let refusal = refusal(in: stream) { return answer(.failure(refusal)) }
         guard group.count == 0 else { return answer(.success(RawJSON(unchecked: group.list))) }
-        guard isWaitedFor else { return answer(.success(.emptyList)) }
+        guard isWaitedFor else { return abandoned() }
         // A type that is rare is looked for in steps: others wait behind each.
-        return look(after: after, from: group.through, through: through, in: stream)
+        return look(after: group.through, through: through, in: stream)
     }
+
+    /// Nobody waits for the answer any more.
+    mutating func abandoned() -> Action { answer(.success(.emptyList)) }
 
     mutating func failed(_ message: String) -> Action { answer(.failure(.internalError(message))) }
 

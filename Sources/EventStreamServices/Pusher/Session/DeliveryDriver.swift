@@ -112,10 +112,9 @@ final class DeliveryDriver {
     private func reread(_ group: ConsumerDelivery.Group, in pages: some Sequence<EventPage>, for session: ReliableSession) {
         guard let events = session.machine.reread(group, in: pages, at: loop.now) else { return }
         guard outbox.hasRoom(for: events.bytes, to: session) else {
-            session.machine.needs(events.bytes)
+            session.machine.rereadFoundNoRoom(for: events.bytes)
             return ticker.keepTime(within: .milliseconds(20))
         }
-        session.machine.needs(0)
         send(group, events, to: session)
     }
 

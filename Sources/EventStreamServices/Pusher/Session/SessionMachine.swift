@@ -235,13 +235,14 @@ struct SessionMachine {
     ) -> EventGroup? {
         rereading.remove(group.sequence)
         guard due(at: now).contains(where: { $0.sequence == group.sequence }) else { return nil }
+        neededRoom = 0
         return cut(pages, after: group.after, through: group.last, limits: .init(events: group.count, bytes: .max))
     }
 
     mutating func rereadFailed(_ group: ConsumerDelivery.Group) { rereading.remove(group.sequence) }
 
-    /// The group that was read again finds no room, or some.
-    mutating func needs(_ room: Int) { neededRoom = room }
+    /// The group that was read again finds no room.
+    mutating func rereadFoundNoRoom(for bytes: Int) { neededRoom = bytes }
 
     // MARK: Answers
 
