@@ -86,9 +86,9 @@ final class CallChannel {
                 .reconnect(first: .milliseconds(50), longest: .seconds(1)),
                 .heartbeat(interval: patience / 5, timeout: patience * 2 / 3), .maxMessageSize(32 << 20), .ipv6(true),
             ] + (keys?.options ?? []))
-        let monitor = try Monitor(socket, name: "channel-\(UInt64.random(in: 0...UInt64.max))") { [unowned self] event in
+        let monitor = try Monitor(socket, name: "channel-\(UInt64.random(in: 0...UInt64.max))") { [weak self] event in
             // After a loss the same turn may bring what libzmq has done since; it counts no more.
-            guard self.socket != nil else { return }
+            guard let self, self.socket != nil else { return }
             switch event {
             case .ready: self.connected()
             case .disconnected: self.reset(because: self.isConnected ? "the connection to the server was lost" : self.absence)
@@ -97,7 +97,7 @@ final class CallChannel {
             case .connected: self.connectedAt = .now
             }
         }
-        let source = SocketSource(socket) { [unowned self] in self.received($0) }
+        let source = SocketSource(socket) { [weak self] in self?.received($0) }
         try socket.connect(endpoint)
         self.socket = socket
         self.monitor = monitor

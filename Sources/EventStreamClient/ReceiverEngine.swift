@@ -56,20 +56,10 @@ final class ReceiverEngine {
 
     func start() throws(EventStreamError) {
         guard case .stopped = state, !isFinished, !isStopping else { return }
-        channel.onEvents = { [unowned self] in self.received($0) }
-        channel.onRequest = { [unowned self] in self.called($0) }
-        channel.onConnect = { [unowned self] in self.begin() }
-        channel.onDisconnect = { [unowned self] in
-            self.keepAlive?.cancel()
-            self.retry?.cancel()
-            guard case .stopped = self.state else {
-                guard case .ready = self.state else { return }
-                self.emit(.workerError(.communicationError("the connection was lost")))
-                self.state = .starting
-                self.expectContact(within: .seconds(2))
-                return
-            }
-        }
+        channel.onEvents = { [weak self] in self?.received($0) }
+        channel.onRequest = { [weak self] in self?.called($0) }
+        channel.onConnect = { [weak self] in self?.begin() }
+        channel.onDisconnect = { [weak self] in self?.disconnected() }
         state = .starting
         expectContact(within: .seconds(2))
         do {
@@ -78,6 +68,15 @@ final class ReceiverEngine {
             state = .stopped
             throw error
         }
+    }
+
+    private func disconnected() {
+        keepAlive?.cancel()
+        retry?.cancel()
+        guard case .ready = state else { return }
+        emit(.workerError(.communicationError("the connection was lost")))
+        state = .starting
+        expectContact(within: .seconds(2))
     }
 
     func lag(timeout: Duration) async throws(EventStreamError) -> ConsumerLag {
@@ -125,7 +124,7 @@ final class ReceiverEngine {
         }
         guard progress.isProcessing else { return endSession(completion) }
         var patience: Timer?
-        afterBatch = { [unowned self] in
+        afterBatch = {
             patience?.cancel()
             self.afterBatch = nil
             self.endSession(completion)
@@ -140,7 +139,7 @@ final class ReceiverEngine {
         }
         state = .stopped
         keepAlive?.cancel()
-        channel.call(.stopReceiving(component), timeout: .seconds(1)) { [self] _ in
+        channel.call(.stopReceiving(component), timeout: .seconds(1)) { _ in
             self.finish()
             completion()
         }
@@ -162,7 +161,7 @@ final class ReceiverEngine {
     private func begin() {
         guard case .starting = state else { return }
         guard !component.isLive, configuration.registers else { return getReady() }
-        channel.call(.registerConsumer(component), timeout: configuration.sessionTimeout) { [unowned self] result in
+        channel.call(.registerConsumer(component), timeout: configuration.sessionTimeout) { result in
             switch result {
             case .success: self.getReady()
             case .failure(let error): self.failed(error)
@@ -176,7 +175,7 @@ final class ReceiverEngine {
 
     private func getReady() {
         guard case .starting = state else { return }
-        channel.call(readyCall, timeout: configuration.sessionTimeout) { [unowned self] result in
+        channel.call(readyCall, timeout: configuration.sessionTimeout) { result in
             guard case .starting = self.state else { return }
             switch result {
             case .success(let answer):
@@ -226,7 +225,7 @@ final class ReceiverEngine {
         keepAlive?.cancel()
         keepAlive = loop.schedule(after: min(configuration.keepAlive, configuration.sessionTimeout / 3)) { [weak self] in
             guard let self else { return }
-            self.channel.call(self.readyCall, timeout: self.configuration.sessionTimeout) { [unowned self] result in
+            self.channel.call(self.readyCall, timeout: self.configuration.sessionTimeout) { result in
                 guard case .ready = self.state else { return }
                 switch result {
                 case .success(let answer):

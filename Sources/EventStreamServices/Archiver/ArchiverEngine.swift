@@ -66,7 +66,7 @@ final class ArchiverEngine: RoleEngine {
         self.receiver = receiver
         defer { self.receiver = nil }
         warehouse.introduce = { try await receiver.archive(known: $0, token: $1) }
-        warehouse.link.onLost = { [unowned self] in self.looks.continuation.yield() }
+        warehouse.link.onLost = { [looks] in looks.continuation.yield() }
         let log = Task { [logger, session, looks] in
             await ArchiverEngine.report(receiver.signals, to: logger, noting: session) { looks.continuation.yield() }
         }

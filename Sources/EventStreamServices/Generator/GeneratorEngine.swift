@@ -59,12 +59,12 @@ final class GeneratorEngine: RoleEngine {
                 sendLimit: Int32(clamping: configuration.queueMax), budget: SendBudget(limit: 16 << 20), logger: logger)
         database = PersistentConnection(configuration.database.options(application: "evt-generator"), on: loop)
         watch = HindranceWatch(configuration.database, application: "evt-generator", loop: loop, logger: logger) {
-            [unowned self] in self.database.current == nil || self.progress.waitingSince != nil ? .waiting : .none
+            [weak self] in self.map { $0.database.current == nil || $0.progress.waitingSince != nil } ?? false ? .waiting : .none
         }
     }
 
     func start() {
-        server?.onCall = { [unowned self] in self.received($1, rid: $2, from: $0) }
+        server?.onCall = { [weak self] in self?.received($1, rid: $2, from: $0) }
         database.delegate = self
         database.start()
         access.start()
@@ -172,7 +172,7 @@ final class GeneratorEngine: RoleEngine {
         committing = true
         progress.waits()
         let begun = MonotonicTime.now
-        recorder.record(batch.events.map(\.draft), on: connection) { [unowned self] result in
+        recorder.record(batch.events.map(\.draft), on: connection) { result in
             self.committing = false
             switch result {
             case .success(let ids):

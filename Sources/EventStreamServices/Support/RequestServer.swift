@@ -84,10 +84,11 @@ final class RequestServer: PeerPort {
                 .heartbeat(interval: .seconds(5), timeout: .seconds(15)), .heartbeatTimeToLive(.seconds(15)),
                 .handshakeTimeout(.seconds(5)),
             ] + access.options(for: domain))
-        monitor = try Monitor(socket, name: domain.rawValue) { [unowned self] in self.connectionChanged($0) }
+        monitor = try Monitor(socket, name: domain.rawValue) { [weak self] in self?.connectionChanged($0) }
         for endpoint in endpoints.list { self.endpoints.append(try socket.bind(endpoint, mode: endpoints.ipcMode)) }
-        access.onChange.append { [unowned self] in self.rightsChanged() }
-        access.beforeAdmission.append { [unowned self] in
+        access.onChange.append { [weak self] in self?.rightsChanged() }
+        access.beforeAdmission.append { [weak self] in
+            guard let self else { return true }
             self.monitor?.dispatch()
             return !self.socket.events().readable
         }
@@ -95,11 +96,12 @@ final class RequestServer: PeerPort {
 
     func start() {
         guard let monitor, source == nil else { return }
-        let source = SocketSource(socket) { [unowned self] message in
+        let source = SocketSource(socket) { [weak self] message in
+            guard let self else { return }
             self.backlog.took(message.wireSize(isKeyed: self.access.isKeyed), from: message.connection)
             self.received(message)
-        } drained: { [unowned self] in
-            self.backlog.drained()
+        } drained: { [weak self] in
+            self?.backlog.drained()
         }
         self.source = source
         loop.add(monitor)

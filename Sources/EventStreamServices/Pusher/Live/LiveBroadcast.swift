@@ -61,7 +61,8 @@ final class LiveBroadcast {
                 access.isKeyed ? .manualSubscriptions : .verboseSubscriptions,
             ] + access.options(for: .live))
         subscribers = Subscribers(of: socket, access: access, limits: limits, logger: logger)
-        monitor = try Monitor(socket, name: "live") { [unowned self] event in
+        monitor = try Monitor(socket, name: "live") { [weak self] event in
+            guard let self else { return }
             switch event {
             case .connected(let connection):
                 self.reserve.protect(from: connection)
@@ -70,7 +71,7 @@ final class LiveBroadcast {
             case .ready, .handshakeFailed: break
             }
         }
-        subscribers.lookAtConnections = { [unowned self] in self.monitor?.dispatch() }
+        subscribers.lookAtConnections = { [weak self] in self?.monitor?.dispatch() }
         for endpoint in endpoints.list { self.endpoints.append(try socket.bind(endpoint, mode: endpoints.ipcMode)) }
     }
 

@@ -40,9 +40,9 @@ final class Subscribers: PollSource {
         present = Connections(limit: limits.connections)
         watch = SubscriptionWatch(logger: logger)
         descriptor = socket.descriptor
-        access.onChange.append { [unowned self] in self.rightsChanged() }
-        access.beforeAdmission.append { [unowned self] in
-            self.lookAtConnections()
+        access.onChange.append { [weak self] in self?.rightsChanged() }
+        access.beforeAdmission.append { [weak self] in
+            self?.lookAtConnections()
             return true
         }
     }
