@@ -97,16 +97,8 @@ struct Deployment: Sendable {
 
     /// Keeps a copy of every event from now on, in a table `truth`: discarding does not touch it.
     func noteTruth() async throws {
-        try await TestDatabase.execute(
-            """
-            CREATE TABLE truth (id bigint PRIMARY KEY, type text, data json, ts timestamp);
-            CREATE FUNCTION note_truth() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
-            BEGIN
-                INSERT INTO public.truth VALUES (NEW.id, NEW.type, NEW.data, NEW.ts);
-                RETURN NULL;
-            END $$;
-            CREATE TRIGGER note_truth AFTER INSERT ON evt_queue FOR EACH ROW EXECUTE FUNCTION note_truth();
-            """, on: active)
+        let file = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../Harness/truth.sql")
+        try await TestDatabase.execute(String(contentsOf: file, encoding: .utf8), on: active)
     }
 
     /// Waits until all of the truth is in the archive, and compares the ids.
