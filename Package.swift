@@ -43,25 +43,26 @@ let package = Package(
 
         // General layers, without a word of the domain.
         .target(
-            name: "EventLoop", dependencies: ["CGlibc", .product(name: "HeapModule", package: "swift-collections")],
+            name: "PosixLoop", dependencies: ["CGlibc", .product(name: "HeapModule", package: "swift-collections")],
             swiftSettings: strict),
         .target(
             name: "Prometheus", dependencies: [.product(name: "CoreMetrics", package: "swift-metrics")], swiftSettings: strict),
-        .target(name: "Postgres", dependencies: ["CLibPQ", "EventLoop", deque], swiftSettings: strict),
-        .target(name: "ZeroMQ", dependencies: ["CGlibc", "CZeroMQ", "EventLoop"], swiftSettings: strict),
+        .target(name: "LibPQ", dependencies: ["CLibPQ", "PosixLoop", deque], swiftSettings: strict),
+        .target(name: "LibZMQ", dependencies: ["CGlibc", "CZeroMQ", "PosixLoop"], swiftSettings: strict),
 
         // The event stream.
         .target(name: "EventStream", dependencies: [deque], swiftSettings: strict),
         .target(
-            name: "EventStore", dependencies: ["EventStream", "Postgres"],
+            name: "EventStreamDatabase", dependencies: ["EventStream", "LibPQ"],
             exclude: ["SQL/schema.active.sql", "SQL/schema.warehouse.sql"],
             resources: ["active", "warehouse", "functions"].map { .embedInCode("SQL/\($0)") }, swiftSettings: strict),
         .target(
-            name: "EventStreamClient", dependencies: ["EventLoop", "EventStream", "ZeroMQ"], swiftSettings: strict),
+            name: "EventStreamClient", dependencies: ["PosixLoop", "EventStream", "LibZMQ"], swiftSettings: strict),
         .target(
             name: "EventStreamServices",
             dependencies: [
-                "EventLoop", "EventStore", "EventStream", "EventStreamClient", "Postgres", "ZeroMQ", deque, logging, lifecycle,
+                "PosixLoop", "EventStreamDatabase", "EventStream", "EventStreamClient", "LibPQ", "LibZMQ", deque, logging,
+                lifecycle,
                 metrics, .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ], swiftSettings: strict),
@@ -70,14 +71,15 @@ let package = Package(
         .target(
             name: "CommandLineSupport",
             dependencies: [
-                "CGlibc", "EventLoop", "EventStream", "EventStreamServices", "Postgres", "Prometheus", argumentParser, deque,
+                "CGlibc", "PosixLoop", "EventStream", "EventStreamServices", "LibPQ", "Prometheus", argumentParser, deque,
                 logging, lifecycle, metrics, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ] + nio, swiftSettings: strict),
         .executableTarget(
             name: "evt",
             dependencies: [
-                "CommandLineSupport", "EventLoop", "EventStore", "EventStream", "EventStreamClient", "EventStreamServices",
-                "Postgres", "ZeroMQ", argumentParser, logging, lifecycle,
+                "CommandLineSupport", "PosixLoop", "EventStreamDatabase", "EventStream", "EventStreamClient",
+                "EventStreamServices",
+                "LibPQ", "LibZMQ", argumentParser, logging, lifecycle,
                 .product(name: "SystemPackage", package: "swift-system"),
             ], resources: [.embedInCode("Docs/alerts.yml")], swiftSettings: strict),
     ]
@@ -90,42 +92,45 @@ let package = Package(
             .executableTarget(
                 name: "evt-bench",
                 dependencies: [
-                    "CommandLineSupport", "EventLoop", "EventStore", "EventStream", "EventStreamClient", "Postgres", "ZeroMQ",
+                    "CommandLineSupport", "PosixLoop", "EventStreamDatabase", "EventStream", "EventStreamClient", "LibPQ",
+                    "LibZMQ",
                     argumentParser,
                 ], path: "Tests/Bench", swiftSettings: strict),
             .executableTarget(
                 name: "evt-load",
                 dependencies: [
-                    "CommandLineSupport", "EventLoop", "EventStore", "EventStream", "EventStreamClient", "EventStreamServices",
-                    "Postgres", "ZeroMQ", argumentParser, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+                    "CommandLineSupport", "PosixLoop", "EventStreamDatabase", "EventStream", "EventStreamClient",
+                    "EventStreamServices",
+                    "LibPQ", "LibZMQ", argumentParser, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
                 ], path: "Tests/Load", swiftSettings: strict),
             // Tests: without I/O, against PostgreSQL and sockets, and of the built binaries.
             .target(
-                name: "TestSupport", dependencies: ["EventLoop", "EventStore", "EventStream", "Postgres"],
+                name: "TestSupport", dependencies: ["PosixLoop", "EventStreamDatabase", "EventStream", "LibPQ"],
                 path: "Tests/Support", swiftSettings: strict),
             .testTarget(
                 name: "EventStreamTests",
                 dependencies: [
-                    "CommandLineSupport", "EventStore", "EventStream", "EventStreamClient", "EventStreamServices", "Prometheus",
+                    "CommandLineSupport", "EventStreamDatabase", "EventStream", "EventStreamClient", "EventStreamServices",
+                    "Prometheus",
                     "TestSupport", deque, logging,
                     .product(name: "CoreMetrics", package: "swift-metrics"),
                 ],
                 swiftSettings: strict),
             .testTarget(
-                name: "PostgresTests", dependencies: ["EventLoop", "Postgres", "TestSupport"], swiftSettings: strict),
-            .testTarget(name: "ZeroMQTests", dependencies: ["EventLoop", "ZeroMQ"], swiftSettings: strict),
+                name: "LibPQTests", dependencies: ["PosixLoop", "LibPQ", "TestSupport"], swiftSettings: strict),
+            .testTarget(name: "LibZMQTests", dependencies: ["PosixLoop", "LibZMQ"], swiftSettings: strict),
             .testTarget(
                 name: "IntegrationTests",
                 dependencies: [
-                    "EventLoop", "EventStore", "EventStream", "EventStreamClient", "EventStreamServices", "Postgres",
-                    "TestSupport", "ZeroMQ", logging, lifecycle, .product(name: "CoreMetrics", package: "swift-metrics"),
+                    "PosixLoop", "EventStreamDatabase", "EventStream", "EventStreamClient", "EventStreamServices", "LibPQ",
+                    "TestSupport", "LibZMQ", logging, lifecycle, .product(name: "CoreMetrics", package: "swift-metrics"),
                     .product(name: "MetricsTestKit", package: "swift-metrics"),
                 ], swiftSettings: strict),
             .testTarget(
                 name: "ProcessTests",
                 dependencies: [
-                    "CommandLineSupport", "EventLoop", "EventStore", "EventStream", "EventStreamClient", "Postgres",
-                    "TestSupport", "ZeroMQ",
+                    "CommandLineSupport", "PosixLoop", "EventStreamDatabase", "EventStream", "EventStreamClient", "LibPQ",
+                    "TestSupport", "LibZMQ",
                 ]
                     + (roles + ["evt", "evt-load"]).map { .byName(name: $0) },
                 exclude: ["Faults"], swiftSettings: strict),

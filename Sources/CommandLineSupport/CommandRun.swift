@@ -3,7 +3,7 @@ import CGlibc
 import EventStream
 import EventStreamServices
 import Glibc
-import Postgres
+import LibPQ
 
 /// Runs a command to the end of the process: as ArgumentParser does, and what it printed is known to have been written.
 ///

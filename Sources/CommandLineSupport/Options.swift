@@ -1,7 +1,7 @@
 import ArgumentParser
 package import EventStreamServices
 import FoundationEssentials
-import Postgres
+import LibPQ
 
 /// A command, or a part of one, that reads settings: what its flags are made of.
 package protocol ReadsSettings {

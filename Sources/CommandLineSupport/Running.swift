@@ -2,9 +2,9 @@ import ArgumentParser
 package import EventStreamServices
 import FoundationEssentials
 import Glibc
+import LibPQ
 package import Logging
 import Metrics
-import Postgres
 import Prometheus
 import ServiceLifecycle
 import UnixSignals

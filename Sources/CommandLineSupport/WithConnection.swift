@@ -1,5 +1,5 @@
-import EventLoop
-package import Postgres
+package import LibPQ
+import PosixLoop
 
 /// Runs `body` with a connection of its own, named after the program, on a thread of its own.
 package func withConnection<Value: Sendable>(

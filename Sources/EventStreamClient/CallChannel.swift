@@ -1,6 +1,6 @@
-import EventLoop
 import EventStream
-import ZeroMQ
+import LibZMQ
+import PosixLoop
 
 /// One connection to a server: calls with their answers, and the server's calls to us.
 ///

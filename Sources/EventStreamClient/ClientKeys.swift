@@ -1,5 +1,5 @@
 public import EventStream
-package import ZeroMQ
+package import LibZMQ
 
 /// What a client proves to be, and whom it talks to (CURVE, protocol section 7).
 public struct ClientKeys: Hashable, Sendable {

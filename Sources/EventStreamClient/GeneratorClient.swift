@@ -1,7 +1,7 @@
-package import EventLoop
 public import EventStream
 import FoundationEssentials
-import ZeroMQ
+import LibZMQ
+package import PosixLoop
 
 /// Records events through an evt-generator (`futoin.evt.gen`), for those without a database of their own.
 ///

@@ -1,6 +1,6 @@
-package import EventLoop
 public import EventStream
-import ZeroMQ
+import LibZMQ
+package import PosixLoop
 
 /// Asks an evt-pusher for events now and then (`futoin.evt.poll`): the simple way to consume a stream.
 ///

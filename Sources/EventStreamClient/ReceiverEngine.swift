@@ -1,6 +1,6 @@
-import EventLoop
 import EventStream
-import ZeroMQ
+import LibZMQ
+import PosixLoop
 
 /// Keeps a session with a pusher: registers, gets ready, stays alive, begins anew after a loss.
 ///

@@ -1,5 +1,5 @@
-package import EventLoop
 public import EventStream
+package import PosixLoop
 
 /// How a receiver connects and what it wants.
 public struct ReceiverConfiguration: Sendable {

@@ -1,10 +1,10 @@
 import ArgumentParser
 import CommandLineSupport
-import EventLoop
-import EventStore
 import EventStream
+import EventStreamDatabase
 import EventStreamServices
-import Postgres
+import LibPQ
+import PosixLoop
 
 struct Archive: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,9 +1,9 @@
 import ArgumentParser
 import CommandLineSupport
-import EventStore
 import EventStream
+import EventStreamDatabase
 import EventStreamServices
-import Postgres
+import LibPQ
 
 extension Archive {
     struct Lost: AsyncParsableCommand {

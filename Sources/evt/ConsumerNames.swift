@@ -1,9 +1,9 @@
 import ArgumentParser
 import CommandLineSupport
-import EventStore
 import EventStream
+import EventStreamDatabase
 import EventStreamServices
-import Postgres
+import LibPQ
 
 // Removing and renaming, where a consumer may be an archiver with a position in a warehouse.
 

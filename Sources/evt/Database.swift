@@ -1,7 +1,7 @@
 import CommandLineSupport
-import EventStore
 import EventStream
-import Postgres
+import EventStreamDatabase
+import LibPQ
 
 /// The tables a command works with: whoever locks them is named where the command cannot have them.
 enum LockedTables: Sendable {

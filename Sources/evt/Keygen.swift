@@ -2,8 +2,8 @@ import ArgumentParser
 import CommandLineSupport
 import EventStream
 import Glibc
+import LibZMQ
 import SystemPackage
-import ZeroMQ
 
 struct Keygen: ParsableCommand {
     static let configuration = CommandConfiguration(

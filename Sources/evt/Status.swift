@@ -1,7 +1,7 @@
 import ArgumentParser
 import CommandLineSupport
-import EventStore
 import EventStream
+import EventStreamDatabase
 import EventStreamServices
 
 struct Status: AsyncParsableCommand, ReadsSettings {

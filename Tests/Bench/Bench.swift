@@ -2,7 +2,7 @@ import ArgumentParser
 import CommandLineSupport
 import EventStream
 import Foundation
-import Postgres
+import LibPQ
 
 /// Measures the built programs, each figure beside its baseline in the same run.
 @main

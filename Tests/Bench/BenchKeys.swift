@@ -1,7 +1,7 @@
 import EventStream
 import EventStreamClient
 import Foundation
-import ZeroMQ
+import LibZMQ
 
 /// Keys of a server and of one user, in files of a directory of their own.
 struct BenchKeys: Sendable {

@@ -1,4 +1,4 @@
-import Postgres
+import LibPQ
 import Synchronization
 
 /// Up to which id nobody can add an event any more: the ids of each writer only grow.

@@ -1,8 +1,8 @@
 import CommandLineSupport
-import EventLoop
-import EventStore
 import EventStream
-import Postgres
+import EventStreamDatabase
+import LibPQ
+import PosixLoop
 
 /// A database of the benchmark's own.
 struct Database: Sendable {

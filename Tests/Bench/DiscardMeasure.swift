@@ -1,4 +1,4 @@
-import Postgres
+import LibPQ
 
 /// Confirmed events, discarded and simply deleted.
 enum DiscardMeasure {

@@ -1,7 +1,7 @@
-import EventLoop
 import EventStream
 import EventStreamClient
-import Postgres
+import LibPQ
+import PosixLoop
 
 /// Stored events to one reliable receiver.
 enum HistoryMeasure {

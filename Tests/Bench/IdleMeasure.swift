@@ -1,6 +1,6 @@
 import EventStream
 import EventStreamClient
-import Postgres
+import LibPQ
 
 /// A pusher with nothing to do.
 enum IdleMeasure {

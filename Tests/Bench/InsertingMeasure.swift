@@ -1,4 +1,4 @@
-import Postgres
+import LibPQ
 
 /// Transactions of one event each, with and without a discarder at work.
 enum InsertingMeasure {

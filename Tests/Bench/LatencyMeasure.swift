@@ -1,8 +1,8 @@
-import EventLoop
 import EventStream
 import EventStreamClient
 import Foundation
-import Postgres
+import LibPQ
+import PosixLoop
 import Synchronization
 
 /// From the moment COMMIT is sent to the moment the event is in the receiver's hands.

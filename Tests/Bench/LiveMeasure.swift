@@ -1,7 +1,7 @@
-import EventLoop
 import EventStream
 import EventStreamClient
-import Postgres
+import LibPQ
+import PosixLoop
 
 /// Writers at full speed and one reliable receiver, until everything is confirmed.
 enum LiveMeasure {

@@ -1,7 +1,7 @@
-import EventLoop
 import EventStream
 import EventStreamClient
-import ZeroMQ
+import LibZMQ
+import PosixLoop
 
 /// The pusher's memory while ten receivers catch up with a large backlog, one of them stuck.
 enum MemoryMeasure {

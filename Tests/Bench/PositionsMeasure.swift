@@ -1,6 +1,6 @@
-import EventStore
 import EventStream
-import Postgres
+import EventStreamDatabase
+import LibPQ
 
 /// Storing the positions of many consumers, beside a snapshot that is as old as an hour of that.
 enum PositionsMeasure {

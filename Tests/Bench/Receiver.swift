@@ -1,6 +1,6 @@
-import EventLoop
 import EventStream
 import EventStreamClient
+import PosixLoop
 
 /// A reliable receiver that checks the order of what it gets, and does nothing else with it.
 actor Receiver {

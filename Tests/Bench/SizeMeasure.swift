@@ -1,4 +1,4 @@
-import Postgres
+import LibPQ
 import Synchronization
 
 /// What the table takes at the most while events pass through it.

@@ -1,5 +1,5 @@
-import EventLoop
-import Postgres
+import LibPQ
+import PosixLoop
 
 /// Records events as fast as the server takes them, a hundred in a transaction.
 enum Writers {

@@ -1,6 +1,6 @@
-import EventStore
 import EventStream
 import EventStreamClient
+import EventStreamDatabase
 import EventStreamServices
 import TestSupport
 import Testing

@@ -1,10 +1,10 @@
-import EventLoop
 import EventStream
 import EventStreamClient
 import EventStreamServices
+import LibZMQ
+import PosixLoop
 import TestSupport
 import Testing
-import ZeroMQ
 
 /// What waits to be sent is bounded, and peers that do not take it disturb nobody else.
 @Suite(.serialized) struct BoundedTests {

@@ -1,10 +1,10 @@
 import Dispatch
-import EventLoop
 import EventStream
 import EventStreamClient
+import LibZMQ
+import PosixLoop
 import TestSupport
 import Testing
-import ZeroMQ
 
 @Suite(.timeLimit(.minutes(15))) struct ClientConnectionTests {
     /// Answers every call with true.

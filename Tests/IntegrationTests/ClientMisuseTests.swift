@@ -1,7 +1,7 @@
-import EventLoop
 import EventStream
 import EventStreamClient
 import Foundation
+import PosixLoop
 import TestSupport
 import Testing
 

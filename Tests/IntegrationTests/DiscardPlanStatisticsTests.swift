@@ -1,9 +1,9 @@
-import EventLoop
-import EventStore
 import EventStream
 import EventStreamClient
+import EventStreamDatabase
 import EventStreamServices
-import Postgres
+import LibPQ
+import PosixLoop
 import TestSupport
 import Testing
 

@@ -1,6 +1,6 @@
-import EventLoop
 import EventStream
 import EventStreamClient
+import PosixLoop
 import TestSupport
 import Testing
 

@@ -1,6 +1,6 @@
 import EventStream
 import EventStreamClient
-import Postgres
+import LibPQ
 import TestSupport
 import Testing
 

@@ -1,4 +1,4 @@
-import Postgres
+import LibPQ
 import TestSupport
 
 /// A snapshot that is held while `body` runs: what it may need nobody vacuums away.

@@ -1,7 +1,7 @@
-import EventStore
 import EventStream
 import EventStreamClient
-import Postgres
+import EventStreamDatabase
+import LibPQ
 import TestSupport
 import Testing
 

@@ -1,10 +1,10 @@
-import EventLoop
-import EventStore
 import EventStream
 import EventStreamClient
+import EventStreamDatabase
 import EventStreamServices
+import LibPQ
 import Logging
-import Postgres
+import PosixLoop
 import ServiceLifecycle
 import TestSupport
 

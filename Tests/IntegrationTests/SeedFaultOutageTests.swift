@@ -2,10 +2,10 @@ import EventStream
 import EventStreamClient
 import EventStreamServices
 import Glibc
-import Postgres
+import LibPQ
+import LibZMQ
 import TestSupport
 import Testing
-import ZeroMQ
 
 /// What stopped the seed: a row that is locked, a database that goes away or answers with errors, a receiver that does.
 @Suite(.serialized) struct SeedFaultOutageTests {

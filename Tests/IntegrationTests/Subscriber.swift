@@ -1,7 +1,7 @@
-import EventLoop
 import EventStream
+import LibZMQ
+import PosixLoop
 import TestSupport
-import ZeroMQ
 
 /// A plain subscriber, as any language's ZeroMQ binding makes one.
 actor Subscriber {

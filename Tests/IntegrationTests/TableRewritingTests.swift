@@ -1,8 +1,8 @@
-import EventLoop
-import EventStore
 import EventStream
+import EventStreamDatabase
 import EventStreamServices
-import Postgres
+import LibPQ
+import PosixLoop
 import TestSupport
 import Testing
 

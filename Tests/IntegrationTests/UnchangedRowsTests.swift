@@ -1,8 +1,8 @@
-import EventStore
 import EventStream
 import EventStreamClient
+import EventStreamDatabase
 import EventStreamServices
-import Postgres
+import LibPQ
 import TestSupport
 import Testing
 

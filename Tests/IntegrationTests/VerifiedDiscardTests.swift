@@ -1,7 +1,7 @@
-import EventStore
 import EventStream
+import EventStreamDatabase
 import EventStreamServices
-import Postgres
+import LibPQ
 import TestSupport
 import Testing
 

@@ -1,10 +1,10 @@
-import EventLoop
 import EventStream
 import Foundation
+import LibZMQ
+import PosixLoop
 import Synchronization
 import TestSupport
 import Testing
-import ZeroMQ
 
 extension FaultTests {
     /// Receivers that never answer, answer twice, answer for others, or answer with errors for ever.

@@ -1,7 +1,7 @@
 import EventStream
 import EventStreamClient
 import Foundation
-import Postgres
+import LibPQ
 import TestSupport
 import Testing
 

@@ -1,6 +1,6 @@
 import EventStreamClient
 import Foundation
-import Postgres
+import LibPQ
 import TestSupport
 import Testing
 

@@ -1,8 +1,8 @@
 import CommandLineSupport
-import EventStore
 import EventStream
+import EventStreamDatabase
 import Foundation
-import Postgres
+import LibPQ
 import TestSupport
 import Testing
 

@@ -1,7 +1,7 @@
 import CommandLineSupport
 import EventStreamServices
 import Foundation
-import Postgres
+import LibPQ
 import TestSupport
 import Testing
 

@@ -1,5 +1,5 @@
-import EventStore
 import EventStreamClient
+import EventStreamDatabase
 import Foundation
 import TestSupport
 import Testing

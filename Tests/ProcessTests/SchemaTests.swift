@@ -1,5 +1,5 @@
-import EventStore
 import EventStream
+import EventStreamDatabase
 import Foundation
 import TestSupport
 import Testing
@@ -49,7 +49,7 @@ import Testing
 
                 """
             let file = URL(filePath: #filePath).deletingLastPathComponent()
-                .appending(path: "../../Sources/EventStore/SQL/schema.\(database).sql")
+                .appending(path: "../../Sources/EventStreamDatabase/SQL/schema.\(database).sql")
             if ProcessInfo.processInfo.environment["EVT_WRITE_SCHEMA"] != nil {
                 try schema.write(to: file, atomically: true, encoding: .utf8)
             }

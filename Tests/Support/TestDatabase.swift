@@ -1,8 +1,8 @@
-import EventLoop
-import EventStore
 import EventStream
+import EventStreamDatabase
 import Foundation
-package import Postgres
+package import LibPQ
+import PosixLoop
 
 /// Databases for tests: each test has its own, copied from a template.
 ///

@@ -1,4 +1,4 @@
-import EventStore
+import EventStreamDatabase
 
 /// Roles that log in, each a member of the one group role it is called after; `serve` of those of all four processes.
 package enum TestLogin: String, CaseIterable, Sendable {

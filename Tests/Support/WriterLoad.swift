@@ -1,4 +1,4 @@
-import Postgres
+import LibPQ
 
 /// Writers that record events all the time: transactions of one event to many, some open for a while, some rolled back.
 package struct WriterLoad: Sendable {

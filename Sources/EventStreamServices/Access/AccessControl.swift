@@ -1,7 +1,7 @@
-import EventLoop
 import EventStream
+import LibZMQ
 import Logging
-import ZeroMQ
+import PosixLoop
 
 /// Who is at the other end of a connection, and what it may do. Belongs to the loop's thread.
 final class Caller {

@@ -1,7 +1,7 @@
-import EventLoop
 import EventStream
+import LibZMQ
 import Logging
-import ZeroMQ
+import PosixLoop
 
 /// Looks at what libzmq has received and not handed over, and cuts who has too much there.
 final class BacklogWatch {

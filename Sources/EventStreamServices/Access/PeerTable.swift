@@ -1,5 +1,5 @@
 import EventStream
-import ZeroMQ
+import LibZMQ
 
 /// A peer of a ROUTER socket: who it is, and how it frames its messages.
 struct Peer {

@@ -1,5 +1,5 @@
-import EventStore
 import EventStream
+import EventStreamDatabase
 
 /// What the plan is told to do, and what it tells to do.
 extension ArchivePlan {

@@ -1,5 +1,5 @@
-import EventStore
 import EventStream
+import EventStreamDatabase
 
 /// What is done in the warehouse, step by step: taking the position up, following the stream's generation, asking for what the
 /// warehouse lacks, copying.

@@ -1,9 +1,9 @@
-import EventLoop
-package import EventStore
 public import EventStream
 public import EventStreamClient
+package import EventStreamDatabase
+import LibPQ
 import Logging
-import Postgres
+import PosixLoop
 
 /// Copies the stream into a warehouse: a reliable consumer whose position is stored with what it copies.
 public enum Archiver {

@@ -1,9 +1,9 @@
-import EventLoop
-import EventStore
 import EventStream
 import EventStreamClient
+import EventStreamDatabase
+import LibPQ
 import Logging
-import Postgres
+import PosixLoop
 import ServiceLifecycle
 
 /// The archiver's work, on its loop's thread.

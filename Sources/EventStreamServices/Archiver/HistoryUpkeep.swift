@@ -1,8 +1,8 @@
-import EventLoop
-import EventStore
 import EventStream
+import EventStreamDatabase
+import LibPQ
 import Logging
-import Postgres
+import PosixLoop
 
 /// What the archiver sees to in the warehouse beside copying: that the history is as it was made, its partitions, the table of
 /// positions.

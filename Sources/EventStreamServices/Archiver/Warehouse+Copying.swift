@@ -1,8 +1,8 @@
-import EventStore
 import EventStream
 import EventStreamClient
+import EventStreamDatabase
+import LibPQ
 import Logging
-import Postgres
 import ServiceLifecycle
 
 /// What is done with events.

@@ -1,10 +1,10 @@
-import EventLoop
-import EventStore
 import EventStream
 import EventStreamClient
+import EventStreamDatabase
 import FoundationEssentials
+import LibPQ
 import Logging
-import Postgres
+import PosixLoop
 import ServiceLifecycle
 
 /// The warehouse: carries out what ``ArchivePlan`` decides.

@@ -1,7 +1,7 @@
-package import EventStore
 package import EventStream
+package import EventStreamDatabase
 import Glibc
-import Postgres
+import LibPQ
 import SystemPackage
 
 /// Connection strings: given as they are, or in files of their own, where secrets are kept.

@@ -1,5 +1,5 @@
 public import EventStream
-import Postgres
+import LibPQ
 
 /// The active database and the stream's tables in it.
 public struct DatabaseConfiguration: Sendable, CustomStringConvertible {

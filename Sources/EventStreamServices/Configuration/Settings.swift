@@ -1,6 +1,6 @@
-import EventStore
 package import EventStream
 import EventStreamClient
+import EventStreamDatabase
 package import Logging
 
 /// Every setting, each declared once.

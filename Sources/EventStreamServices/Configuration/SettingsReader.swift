@@ -1,6 +1,6 @@
 import Configuration
 import FoundationEssentials
-import Postgres
+import LibPQ
 import SystemPackage
 
 /// Reads settings: flags first, then the environment, then a file, then the standard values.

@@ -1,7 +1,7 @@
-import EventLoop
-package import EventStore
 public import EventStream
-import Postgres
+package import EventStreamDatabase
+import LibPQ
+import PosixLoop
 import ServiceLifecycle
 
 /// Lets events go only once an archive has been seen to hold them: the same events, by count and checksum.

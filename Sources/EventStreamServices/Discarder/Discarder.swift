@@ -1,5 +1,5 @@
-import EventLoop
 import Logging
+import PosixLoop
 
 /// Keeps the active table small: removes events that every registered consumer has confirmed.
 public enum Discarder {

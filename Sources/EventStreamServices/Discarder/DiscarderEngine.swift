@@ -1,7 +1,7 @@
-import EventLoop
 import EventStream
+import LibPQ
 import Logging
-import Postgres
+import PosixLoop
 import ServiceLifecycle
 
 /// Keeps the discarder's work going, over one connection after the other.

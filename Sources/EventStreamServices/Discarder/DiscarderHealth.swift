@@ -1,4 +1,4 @@
-import Postgres
+import LibPQ
 
 /// What others see of the discarder.
 final class DiscarderHealth {

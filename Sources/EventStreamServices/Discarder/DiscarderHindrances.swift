@@ -1,7 +1,7 @@
-import EventStore
 import EventStream
+import EventStreamDatabase
+import LibPQ
 import Logging
-import Postgres
 
 /// Finds out, and tells, who keeps a discarder from its role or from discarding.
 final class DiscarderHindrances {

@@ -1,8 +1,8 @@
-import EventLoop
-import EventStore
 import EventStream
+import EventStreamDatabase
+import LibPQ
 import Logging
-import Postgres
+import PosixLoop
 import ServiceLifecycle
 
 /// The discarder's work on one connection.

@@ -1,6 +1,6 @@
-import EventStore
+import EventStreamDatabase
+import LibPQ
 import Logging
-import Postgres
 
 /// Tells who keeps events in the active table: in metrics, and in a warning where it is too many.
 ///

@@ -1,5 +1,5 @@
-import EventLoop
 import Logging
+import PosixLoop
 
 /// The `futoin.evt.gen` service: records events for those who have no database transaction of their own.
 ///

@@ -1,10 +1,10 @@
 import DequeModule
-import EventLoop
-import EventStore
 import EventStream
+import EventStreamDatabase
+import LibPQ
+import LibZMQ
 import Logging
-import Postgres
-import ZeroMQ
+import PosixLoop
 
 /// The generator's work, on its loop's thread.
 final class GeneratorEngine: RoleEngine {

@@ -1,5 +1,5 @@
 import EventStream
-import Postgres
+import LibPQ
 
 /// What a commit of several events that failed means for each of them. Pure: the server's error in, a decision out.
 struct RecordingFailure {

@@ -1,8 +1,8 @@
-import EventLoop
-import EventStore
 import EventStream
+import EventStreamDatabase
+import LibPQ
 import Logging
-import Postgres
+import PosixLoop
 
 /// Finds out who keeps a process waiting for the active database, while it waits: over a connection of its own, because the others hang.
 final class HindranceWatch {

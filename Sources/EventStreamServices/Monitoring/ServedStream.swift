@@ -1,6 +1,6 @@
-import EventStore
 package import EventStream
-import Postgres
+import EventStreamDatabase
+import LibPQ
 
 /// Which stream a process serves, as it says with `/readyz`: so that nobody takes another stream's process for this one's.
 package struct ServedStream: Hashable, Sendable, CustomStringConvertible {

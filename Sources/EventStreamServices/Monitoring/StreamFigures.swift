@@ -1,7 +1,7 @@
-import EventLoop
-import EventStore
 import EventStream
-import Postgres
+import EventStreamDatabase
+import LibPQ
+import PosixLoop
 
 /// Backlog and lag as the tables have them, for metrics and for consumers that ask.
 ///

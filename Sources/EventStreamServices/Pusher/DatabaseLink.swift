@@ -1,5 +1,5 @@
-import EventLoop
-import Postgres
+import LibPQ
+import PosixLoop
 
 /// A connection to PostgreSQL that is opened again whenever it is lost, and what can be asked over it.
 ///

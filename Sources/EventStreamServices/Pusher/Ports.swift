@@ -1,8 +1,8 @@
-import EventLoop
-import EventStore
 import EventStream
-import Postgres
-import ZeroMQ
+import EventStreamDatabase
+import LibPQ
+import LibZMQ
+import PosixLoop
 
 // What the pusher needs of the world. The process has it from PostgreSQL, ZeroMQ and an ``EventLoop``; the tests simulate it.
 //

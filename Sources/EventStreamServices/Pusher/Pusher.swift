@@ -1,6 +1,6 @@
-import EventLoop
 public import EventStream
 import Logging
+import PosixLoop
 
 /// The `futoin.evt.push` and `futoin.evt.poll` service, and the live broadcast.
 ///

@@ -1,5 +1,5 @@
-import EventStore
 import EventStream
+import EventStreamDatabase
 import Logging
 
 /// The pusher's work: wires its parts together, over ports. The process and the simulation of the tests run this same engine.

@@ -1,8 +1,8 @@
-import EventLoop
-import EventStore
 import EventStream
+import EventStreamDatabase
+import LibZMQ
 import Logging
-import ZeroMQ
+import PosixLoop
 
 /// A pusher's process: the engine on its loop, with its sockets and connections.
 final class PusherProcess: RoleEngine {

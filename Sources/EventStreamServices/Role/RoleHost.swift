@@ -1,5 +1,5 @@
-import EventLoop
 import EventStream
+import PosixLoop
 import ServiceLifecycle
 
 /// A role's work. Belongs to its host's thread.

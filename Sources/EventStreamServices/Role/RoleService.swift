@@ -1,5 +1,5 @@
-import EventLoop
 public import Logging
+import PosixLoop
 public import ServiceLifecycle
 
 /// One of the four processes.

@@ -1,6 +1,6 @@
 import Glibc
+import LibZMQ
 import Logging
-import ZeroMQ
 
 /// Keeps the last few descriptors of the process for the databases: a peer whose connection takes one of them is cut off.
 ///

@@ -1,5 +1,5 @@
 import EventStream
-import ZeroMQ
+import LibZMQ
 
 /// The peers of a server's socket.
 protocol PeerPort: AnyObject {

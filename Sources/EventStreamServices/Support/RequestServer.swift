@@ -1,7 +1,7 @@
-import EventLoop
 import EventStream
+import LibZMQ
 import Logging
-import ZeroMQ
+import PosixLoop
 
 /// Receives calls on a ROUTER socket and sends answers; tells when connections close.
 final class RequestServer: PeerPort {

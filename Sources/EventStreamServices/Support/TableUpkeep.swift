@@ -1,8 +1,8 @@
-import EventLoop
-import EventStore
 import EventStream
+import EventStreamDatabase
+import LibPQ
 import Logging
-import Postgres
+import PosixLoop
 
 /// Makes small tables anew when old versions of their rows pile up, over a connection of its own.
 final class TableUpkeep {

@@ -1,5 +1,5 @@
-import EventStore
 import EventStream
+import EventStreamDatabase
 
 /// Whether what must be archived can be.
 extension StreamChecks {

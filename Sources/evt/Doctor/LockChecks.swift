@@ -1,4 +1,4 @@
-import EventStore
+import EventStreamDatabase
 
 /// What the locks that others have mean for the stream. Pure: facts in, findings out.
 struct LockChecks {

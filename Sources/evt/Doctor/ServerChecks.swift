@@ -1,4 +1,4 @@
-import EventStore
+import EventStreamDatabase
 
 /// What a server's settings mean for the stream. Pure: facts in, findings out.
 struct ServerChecks {

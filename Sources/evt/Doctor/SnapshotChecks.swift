@@ -1,4 +1,4 @@
-import EventStore
+import EventStreamDatabase
 
 /// Small tables that old snapshots have made large, and who has these. Pure: facts in, findings out.
 struct SnapshotChecks {

@@ -1,5 +1,5 @@
-import EventStore
 import EventStream
+import EventStreamDatabase
 
 /// What two looks at a stream, some seconds apart, mean. Pure: facts in, findings out.
 struct StreamChecks {

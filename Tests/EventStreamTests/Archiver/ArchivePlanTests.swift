@@ -1,7 +1,7 @@
 import EventStream
 import Testing
 
-@testable import EventStore
+@testable import EventStreamDatabase
 @testable import EventStreamServices
 
 @Suite struct ArchivePlanTests {

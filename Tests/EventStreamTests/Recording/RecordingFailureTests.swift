@@ -1,5 +1,5 @@
 import EventStream
-import Postgres
+import LibPQ
 import Testing
 
 @testable import EventStreamServices

@@ -1,6 +1,6 @@
-import EventStore
 import EventStream
-import Postgres
+import EventStreamDatabase
+import LibPQ
 
 @testable import EventStreamServices
 

@@ -1,7 +1,7 @@
-import EventStore
 import EventStream
+import EventStreamDatabase
 
-/// The database of a simulated world: what each statement of EventStore does to it, at once.
+/// The database of a simulated world: what each statement does to it, at once.
 final class SimulatedDatabase {
     struct Consumer {
         let identity: ConsumerIdentity

@@ -1,5 +1,5 @@
-import EventStore
 import EventStream
+import EventStreamDatabase
 import Foundation
 
 @testable import EventStreamServices

@@ -1,6 +1,6 @@
-import EventStore
 import EventStream
-import ZeroMQ
+import EventStreamDatabase
+import LibZMQ
 
 @testable import EventStreamServices
 

@@ -1,5 +1,5 @@
-import EventStore
 import EventStream
+import EventStreamDatabase
 
 @testable import EventStreamServices
 

@@ -1,6 +1,6 @@
-import EventLoop
 import EventStream
 import Logging
+import PosixLoop
 
 /// A mistake planted in what pushers and archivers stand on, to see that the simulation would notice it.
 enum PlantedFault: CaseIterable {

@@ -1,6 +1,6 @@
 import EventStream
 
-@testable import EventStore
+@testable import EventStreamDatabase
 @testable import EventStreamServices
 
 /// What a warehouse holds, and what each statement of `HistoryStore` does to it, at once.

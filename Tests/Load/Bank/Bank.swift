@@ -1,10 +1,10 @@
 import ArgumentParser
 import CommandLineSupport
-import EventStore
 import EventStream
+import EventStreamDatabase
 import EventStreamServices
 import Foundation
-import Postgres
+import LibPQ
 import UnixSignals
 
 /// pgbench's bank in the active database, and what its tables say at the end.

@@ -1,11 +1,11 @@
 import ArgumentParser
 import CommandLineSupport
-import EventStore
 import EventStream
 import EventStreamClient
+import EventStreamDatabase
 import EventStreamServices
 import Foundation
-import Postgres
+import LibPQ
 
 /// Drives a bank's transactions through a running pipeline, and checks every account's balance.
 struct BankLoad: AsyncParsableCommand, ReadsSettings {

@@ -1,6 +1,6 @@
-import EventLoop
 import EventStream
 import EventStreamClient
+import PosixLoop
 
 /// Someone who listens to the stream, in one of the ways there are; each on a thread of its own, as if in another process.
 protocol Listener: Sendable {

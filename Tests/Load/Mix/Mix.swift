@@ -1,8 +1,8 @@
-import EventLoop
-import EventStore
 import EventStream
+import EventStreamDatabase
 import EventStreamServices
 import Foundation
+import PosixLoop
 
 /// Writers of every kind of transaction, listeners of every kind, and what came of it.
 struct Mix: Sendable {

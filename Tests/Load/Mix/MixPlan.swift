@@ -1,5 +1,5 @@
-import EventStore
 import EventStream
+import EventStreamDatabase
 
 /// Chooses a writer's transactions at random; the same seed chooses the same ones.
 struct MixPlan {

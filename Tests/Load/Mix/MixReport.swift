@@ -1,4 +1,4 @@
-import EventStore
+import EventStreamDatabase
 import Foundation
 
 /// The figures of a run, for people.

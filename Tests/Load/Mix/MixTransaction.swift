@@ -1,5 +1,5 @@
-import EventStore
 import EventStream
+import EventStreamDatabase
 
 /// What a transaction does, and how it ends; without a connection, so that a seed tells all of it.
 struct MixTransaction {

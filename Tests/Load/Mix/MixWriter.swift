@@ -1,7 +1,7 @@
-import EventLoop
-import EventStore
 import EventStream
-import Postgres
+import EventStreamDatabase
+import LibPQ
+import PosixLoop
 
 /// One writer: a connection of its own, on which it carries out what its plan says.
 ///

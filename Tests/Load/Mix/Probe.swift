@@ -1,10 +1,10 @@
 import CommandLineSupport
-import EventLoop
-import EventStore
 import EventStream
+import EventStreamDatabase
 import EventStreamServices
 import Foundation
-import Postgres
+import LibPQ
+import PosixLoop
 import Synchronization
 
 /// Records an event every 10 ms and notes when its commit returned; what the way takes shows when it arrives.

@@ -1,8 +1,8 @@
 import CommandLineSupport
-import EventStore
 import EventStream
+import EventStreamDatabase
 import EventStreamServices
-import Postgres
+import LibPQ
 
 /// What a run needs in the database, and takes away again.
 struct Stage: Sendable {

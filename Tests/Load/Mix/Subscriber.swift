@@ -1,6 +1,6 @@
-import EventLoop
 import EventStream
-import ZeroMQ
+import LibZMQ
+import PosixLoop
 
 /// A plain subscriber of the broadcast.
 struct Subscriber: Listener {

@@ -1,7 +1,7 @@
 import CommandLineSupport
-import EventStore
 import EventStream
-import Postgres
+import EventStreamDatabase
+import LibPQ
 
 /// What was committed, as the table itself has it.
 struct Truth {

@@ -1,6 +1,6 @@
-import EventLoop
 import EventStream
-import ZeroMQ
+import LibZMQ
+import PosixLoop
 
 /// A live session as the protocol has it, without the client library: `seq` tells where groups were dropped.
 struct WireListener: Listener {

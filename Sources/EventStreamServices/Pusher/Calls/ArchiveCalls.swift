@@ -1,7 +1,7 @@
-import EventLoop
-import EventStore
 import EventStream
-import Postgres
+import EventStreamDatabase
+import LibPQ
+import PosixLoop
 
 /// An archiver introduces itself: which warehouse its session archives into (protocol, section 5).
 final class ArchiveCalls {

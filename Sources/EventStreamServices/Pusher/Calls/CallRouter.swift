@@ -1,6 +1,6 @@
-import EventStore
 import EventStream
-import Postgres
+import EventStreamDatabase
+import LibPQ
 
 /// Calls from peers: each to whoever serves it (protocol, section 4).
 final class CallRouter {

@@ -1,5 +1,5 @@
-import EventStore
 import EventStream
+import EventStreamDatabase
 
 /// Calls of `lag`: how far a consumer is behind (protocol, section 4).
 final class LagCalls {

@@ -1,7 +1,7 @@
-import EventStore
 import EventStream
+import EventStreamDatabase
+import LibPQ
 import Logging
-import Postgres
 
 /// A connection is given up because it may lead to another database than the others do: no trouble, and no news.
 struct LookAgain: Error, CustomStringConvertible {

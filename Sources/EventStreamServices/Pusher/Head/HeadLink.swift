@@ -1,8 +1,8 @@
-import EventLoop
-import EventStore
 import EventStream
+import EventStreamDatabase
+import LibPQ
 import Logging
-import Postgres
+import PosixLoop
 
 /// What is asked over the head's connection.
 struct HeadStatements {

@@ -1,7 +1,7 @@
-import EventStore
 import EventStream
+import EventStreamDatabase
+import LibPQ
 import Logging
-import Postgres
 
 /// What the log says of the head: which stream it is, what it waits for, what is wrong.
 struct HeadReports {

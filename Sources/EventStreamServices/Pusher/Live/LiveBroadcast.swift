@@ -1,7 +1,7 @@
-import EventLoop
 import EventStream
+import LibZMQ
 import Logging
-import ZeroMQ
+import PosixLoop
 
 /// The live broadcast for plain subscribers: `[event type][event as JSON]` (protocol, section 6).
 ///

@@ -1,7 +1,7 @@
-import EventStore
 import EventStream
-import Postgres
-import ZeroMQ
+import EventStreamDatabase
+import LibPQ
+import LibZMQ
 
 /// Live sessions: how they begin, and what they are sent (protocol, section 5).
 final class LiveDriver {

@@ -1,7 +1,7 @@
-import EventLoop
 import EventStream
+import LibZMQ
 import Logging
-import ZeroMQ
+import PosixLoop
 
 /// Who subscribes to the live broadcast, and to what. With keys it grants subscriptions as far as a user may see the types.
 ///

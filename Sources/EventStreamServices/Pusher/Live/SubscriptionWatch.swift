@@ -1,8 +1,8 @@
-import EventLoop
 import EventStream
+import LibZMQ
 import Logging
+import PosixLoop
 import Synchronization
-import ZeroMQ
 
 /// Cuts subscribers that send much more than subscriptions have.
 ///

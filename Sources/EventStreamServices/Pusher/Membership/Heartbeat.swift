@@ -1,7 +1,7 @@
-import EventStore
 import EventStream
+import EventStreamDatabase
+import LibPQ
 import Logging
-import Postgres
 
 protocol HeartbeatDelegate: AnyObject {
     /// Up to here the stream is settled, and how long ago the last look at its head began that has ended.

@@ -1,7 +1,7 @@
-import EventStore
 import EventStream
+import EventStreamDatabase
+import LibPQ
 import Logging
-import Postgres
 
 protocol MembershipDelegate: AnyObject {
     /// A connection is ready; ``Membership/isReady`` says whether all are.

@@ -1,8 +1,8 @@
-import EventLoop
-import EventStore
 import EventStream
+import EventStreamDatabase
+import LibPQ
 import Logging
-import Postgres
+import PosixLoop
 
 /// What a pusher does for the tables it writes, beside its work: small tables stay small, marks of when the stream was settled are
 /// thinned out, the sequence goes on beyond what there is, and frozen processes do not keep a table locked.

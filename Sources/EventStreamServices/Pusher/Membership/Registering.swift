@@ -1,6 +1,6 @@
-import EventStore
 import EventStream
-import Postgres
+import EventStreamDatabase
+import LibPQ
 
 /// Registering shares the lock that the discarder has for itself while it deletes. Who else has it keeps everybody from registering, so
 /// it is waited for, for a while, beside everything else the connection does, and named after that.

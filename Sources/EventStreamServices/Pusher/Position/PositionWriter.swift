@@ -1,7 +1,7 @@
-import EventStore
 import EventStream
+import EventStreamDatabase
+import LibPQ
 import Logging
-import Postgres
 
 /// How far consumers are: noted at once, stored together soon after.
 final class PositionWriter {

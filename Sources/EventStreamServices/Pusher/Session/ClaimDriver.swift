@@ -1,6 +1,6 @@
-import EventStore
 import EventStream
-import Postgres
+import EventStreamDatabase
+import LibPQ
 
 /// Who gets a consumer's session: carries out what ``ClaimQueue`` decides.
 final class ClaimDriver {

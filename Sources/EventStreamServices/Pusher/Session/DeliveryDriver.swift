@@ -1,7 +1,7 @@
-import EventStore
 import EventStream
+import EventStreamDatabase
+import LibZMQ
 import Logging
-import ZeroMQ
 
 /// Groups on their way to receivers, and what comes back: carries out what ``SessionMachine`` decides.
 final class DeliveryDriver {

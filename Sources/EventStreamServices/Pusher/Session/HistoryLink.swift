@@ -1,7 +1,7 @@
-import EventLoop
-import EventStore
 import EventStream
-import Postgres
+import EventStreamDatabase
+import LibPQ
+import PosixLoop
 
 /// The connection to PostgreSQL that reads history.
 final class HistoryLink: DatabaseLink<QueueReader>, HistoryPort {

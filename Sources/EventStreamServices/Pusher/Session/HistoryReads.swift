@@ -1,5 +1,5 @@
-import EventStore
 import EventStream
+import EventStreamDatabase
 import Logging
 
 /// Reads history for sessions that are behind the shared window: a few at a time, each in its turn.

@@ -1,7 +1,7 @@
-import EventStore
 import EventStream
+import EventStreamDatabase
+import LibZMQ
 import Logging
-import ZeroMQ
 
 /// Sessions: how they begin, live and end (protocol, section 5).
 final class SessionDriver {
