@@ -14,11 +14,17 @@ let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let metrics = Target.Dependency.product(name: "Metrics", package: "swift-metrics")
 let nio = ["NIOCore", "NIOPosix", "NIOHTTP1"].map { Target.Dependency.product(name: $0, package: "swift-nio") }
 let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
-let roles = ["evt-generator", "evt-pusher", "evt-archiver", "evt-discarder"]
+let roles = ["Generator", "Pusher", "Archiver", "Discarder"].map {
+    (command: "evt-\($0.lowercased())", target: Target.Dependency.byName(name: "EventStream\($0)"))
+}
+// What a role stands on, and all there is, for what uses several roles.
+let layers: [Target.Dependency] = ["EventStream", "EventStreamDatabase", "LibPQ", "LibZMQ", "PosixLoop", logging]
+let role = layers + ["EventStreamServer", lifecycle]
+let everything = role + ["CommandLineSupport", "EventStreamClient", "EventStreamServices"] + roles.map(\.target)
 
 let package = Package(
     name: "eventstream",
-    products: roles.map { .executable(name: $0, targets: [$0]) } + [
+    products: roles.map { .executable(name: $0.command, targets: [$0.command]) } + [
         .executable(name: "evt", targets: ["evt"]),
         .library(name: "EventStream", targets: ["EventStream"]),
         .library(name: "EventStreamClient", targets: ["EventStreamClient"]),
@@ -57,82 +63,69 @@ let package = Package(
             exclude: ["SQL/schema.active.sql", "SQL/schema.warehouse.sql"],
             resources: ["active", "warehouse", "functions"].map { .embedInCode("SQL/\($0)") }, swiftSettings: strict),
         .target(
-            name: "EventStreamClient", dependencies: ["PosixLoop", "EventStream", "LibZMQ"], swiftSettings: strict),
+            name: "EventStreamClient", dependencies: ["EventStream", "LibZMQ", "PosixLoop"], swiftSettings: strict),
+        // What the processes share: sockets and who may use them, limits, settings, health, how a role is run.
         .target(
-            name: "EventStreamServices",
-            dependencies: [
-                "PosixLoop", "EventStreamDatabase", "EventStream", "EventStreamClient", "LibPQ", "LibZMQ", deque, logging,
-                lifecycle,
-                metrics, .product(name: "Configuration", package: "swift-configuration"),
+            name: "EventStreamServer",
+            dependencies: layers + [
+                deque, lifecycle, metrics, .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ], swiftSettings: strict),
+        // A role each: what decides, what does it, and its statements.
+        .target(name: "EventStreamGenerator", dependencies: role + [deque], swiftSettings: strict),
+        .target(name: "EventStreamPusher", dependencies: role + [deque, metrics], swiftSettings: strict),
+        .target(name: "EventStreamArchiver", dependencies: role + ["EventStreamClient"], swiftSettings: strict),
+        .target(name: "EventStreamDiscarder", dependencies: role, swiftSettings: strict),
+        // For applications that embed roles.
+        .target(
+            name: "EventStreamServices", dependencies: ["EventStreamServer", logging, lifecycle] + roles.map { $0.target },
+            swiftSettings: strict),
 
         // Commands.
         .target(
             name: "CommandLineSupport",
             dependencies: [
-                "CGlibc", "PosixLoop", "EventStream", "EventStreamServices", "LibPQ", "Prometheus", argumentParser, deque,
-                logging, lifecycle, metrics, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+                "CGlibc", "EventStream", "EventStreamServer", "LibPQ", "PosixLoop", "Prometheus", argumentParser, deque, logging,
+                lifecycle, metrics, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ] + nio, swiftSettings: strict),
         .executableTarget(
             name: "evt",
-            dependencies: [
-                "CommandLineSupport", "PosixLoop", "EventStreamDatabase", "EventStream", "EventStreamClient",
-                "EventStreamServices",
-                "LibPQ", "LibZMQ", argumentParser, logging, lifecycle,
-                .product(name: "SystemPackage", package: "swift-system"),
-            ], resources: [.embedInCode("Docs/alerts.yml")], swiftSettings: strict),
+            dependencies: everything + [argumentParser, .product(name: "SystemPackage", package: "swift-system")],
+            resources: [.embedInCode("Docs/alerts.yml")], swiftSettings: strict),
     ]
         + roles.map {
             .executableTarget(
-                name: $0, dependencies: ["CommandLineSupport", "EventStreamServices", argumentParser], swiftSettings: strict)
+                name: $0.command, dependencies: ["CommandLineSupport", "EventStreamServer", $0.target, argumentParser, logging],
+                swiftSettings: strict)
         }
         + [
             // What loads and measures a pipeline.
             .executableTarget(
-                name: "evt-bench",
-                dependencies: [
-                    "CommandLineSupport", "PosixLoop", "EventStreamDatabase", "EventStream", "EventStreamClient", "LibPQ",
-                    "LibZMQ",
-                    argumentParser,
-                ], path: "Tests/Bench", swiftSettings: strict),
+                name: "evt-bench", dependencies: everything + [argumentParser], path: "Tests/Bench", swiftSettings: strict),
             .executableTarget(
                 name: "evt-load",
-                dependencies: [
-                    "CommandLineSupport", "PosixLoop", "EventStreamDatabase", "EventStream", "EventStreamClient",
-                    "EventStreamServices",
-                    "LibPQ", "LibZMQ", argumentParser, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+                dependencies: everything + [
+                    argumentParser, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
                 ], path: "Tests/Load", swiftSettings: strict),
             // Tests: without I/O, against PostgreSQL and sockets, and of the built binaries.
-            .target(
-                name: "TestSupport", dependencies: ["PosixLoop", "EventStreamDatabase", "EventStream", "LibPQ"],
-                path: "Tests/Support", swiftSettings: strict),
+            .target(name: "TestSupport", dependencies: layers, path: "Tests/Support", swiftSettings: strict),
             .testTarget(
                 name: "EventStreamTests",
-                dependencies: [
-                    "CommandLineSupport", "EventStreamDatabase", "EventStream", "EventStreamClient", "EventStreamServices",
-                    "Prometheus",
-                    "TestSupport", deque, logging,
-                    .product(name: "CoreMetrics", package: "swift-metrics"),
-                ],
-                swiftSettings: strict),
-            .testTarget(
-                name: "LibPQTests", dependencies: ["PosixLoop", "LibPQ", "TestSupport"], swiftSettings: strict),
+                dependencies: everything + [
+                    "Prometheus", "TestSupport", deque, .product(name: "CoreMetrics", package: "swift-metrics"),
+                ], swiftSettings: strict),
+            .testTarget(name: "LibPQTests", dependencies: ["PosixLoop", "LibPQ", "TestSupport"], swiftSettings: strict),
             .testTarget(name: "LibZMQTests", dependencies: ["PosixLoop", "LibZMQ"], swiftSettings: strict),
             .testTarget(
                 name: "IntegrationTests",
-                dependencies: [
-                    "PosixLoop", "EventStreamDatabase", "EventStream", "EventStreamClient", "EventStreamServices", "LibPQ",
-                    "TestSupport", "LibZMQ", logging, lifecycle, .product(name: "CoreMetrics", package: "swift-metrics"),
+                dependencies: everything + [
+                    "TestSupport", .product(name: "CoreMetrics", package: "swift-metrics"),
                     .product(name: "MetricsTestKit", package: "swift-metrics"),
                 ], swiftSettings: strict),
             .testTarget(
                 name: "ProcessTests",
-                dependencies: [
-                    "CommandLineSupport", "PosixLoop", "EventStreamDatabase", "EventStream", "EventStreamClient", "LibPQ",
-                    "TestSupport", "LibZMQ",
-                ]
-                    + (roles + ["evt", "evt-load"]).map { .byName(name: $0) },
+                dependencies: everything + ["TestSupport"]
+                    + (roles.map(\.command) + ["evt", "evt-load"]).map { .byName(name: $0) },
                 exclude: ["Faults"], swiftSettings: strict),
         ]
 )

@@ -1,7 +1,7 @@
 package import ArgumentParser
 import CGlibc
 import EventStream
-import EventStreamServices
+import EventStreamServer
 import Glibc
 import LibPQ
 

@@ -1,5 +1,5 @@
 import ArgumentParser
-package import EventStreamServices
+package import EventStreamServer
 import FoundationEssentials
 import Glibc
 import LibPQ

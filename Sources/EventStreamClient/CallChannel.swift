@@ -1,5 +1,5 @@
 import EventStream
-import LibZMQ
+package import LibZMQ
 import PosixLoop
 
 /// One connection to a server: calls with their answers, and the server's calls to us.
@@ -49,7 +49,7 @@ final class CallChannel {
     ///   - endpoints: where the server is, one or several alternatives; not empty.
     ///   - keys: nil for a server without keys.
     ///   - patience: a server not heard of for two thirds of it is given up.
-    init(_ endpoints: [String], keys: ClientKeys?, patience: Duration = Lease.standardTimeout, loop: EventLoop) {
+    init(_ endpoints: [String], keys: ClientKeys?, patience: Duration = standardSessionTimeout, loop: EventLoop) {
         self.keys = keys
         self.patience = patience
         self.endpoints = endpoints.isEmpty ? [""] : endpoints
@@ -249,5 +249,15 @@ extension CallChannel {
             self.call(call, timeout: timeout) { continuation.resume(returning: $0) }
         }
         return try result.get()
+    }
+}
+
+extension ClientKeys {
+    /// For sockets that connect.
+    package var options: [Socket.Option] {
+        [
+            .curveClient(
+                serverKey: serverKey.bytes, publicKey: certificate.publicKey.bytes, secretKey: certificate.secretKey!.bytes)
+        ]
     }
 }

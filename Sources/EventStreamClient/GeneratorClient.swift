@@ -5,13 +5,13 @@ package import PosixLoop
 
 /// Records events through an evt-generator (`futoin.evt.gen`), for those without a database of their own.
 ///
-///     let generator = try await GeneratorClient(["tcp://127.0.0.1:5570"])
+///     let generator = try await GeneratorClient([StandardEndpoint.generator])
 ///     let id = try await generator.addEvent("USR_LOGIN", ["user": 17])
 ///
 /// Calls may be made without waiting for each other; events get their ids in the order of the calls.
 public actor GeneratorClient {
     /// Where the standard generator listens.
-    public static let standardEndpoint = "tcp://127.0.0.1:5570"
+    public static let standardEndpoint = StandardEndpoint.generator
 
     private nonisolated let loop: EventLoop
     public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }

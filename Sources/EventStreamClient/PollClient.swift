@@ -4,7 +4,7 @@ package import PosixLoop
 
 /// Asks an evt-pusher for events now and then (`futoin.evt.poll`): the simple way to consume a stream.
 ///
-///     let client = try await PollClient(["tcp://127.0.0.1:5571"])
+///     let client = try await PollClient([StandardEndpoint.pusher])
 ///     try await client.registerConsumer("REPORTS")
 ///     var last: EventID?
 ///     while true {
@@ -14,7 +14,7 @@ package import PosixLoop
 ///     }
 public actor PollClient {
     /// Where the standard pusher listens.
-    public static let standardEndpoint = "tcp://127.0.0.1:5571"
+    public static let standardEndpoint = StandardEndpoint.pusher
 
     private nonisolated let loop: EventLoop
     public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }

@@ -22,9 +22,9 @@ public struct ReceiverConfiguration: Sendable {
     /// The generation of the stream that event was of (`StreamOrigin`): an id of another one says nothing about this one.
     public var generation: String?
     /// How often the pusher gets a sign of life, if a third of ``sessionTimeout`` is not less.
-    public var keepAlive = Lease.standardTimeout / 3
+    public var keepAlive = standardSessionTimeout / 3
     /// The pusher's `EVT_SESSION_TIMEOUT`: one that is not heard of for so long is given up, and so is a receiver.
-    public var sessionTimeout = Lease.standardTimeout
+    public var sessionTimeout = standardSessionTimeout
 
     public init(endpoints: [String] = [], want: EventFilter = .all) {
         self.endpoints = endpoints

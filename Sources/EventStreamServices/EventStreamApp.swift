@@ -1,3 +1,8 @@
+public import EventStreamArchiver
+public import EventStreamDiscarder
+public import EventStreamGenerator
+public import EventStreamPusher
+public import EventStreamServer
 public import Logging
 import ServiceLifecycle
 

@@ -89,7 +89,7 @@ final class ConnectionAttempt {
         failed("given up before an answer came")
     }
 
-    private func wait(for interest: Readiness) {
+    private func wait(for interest: DescriptorEvents) {
         // libpq changes the socket when it goes on to the next address, which has its own time.
         let socket = PQsocket(pg)
         if socket != watched || watch == nil {

@@ -162,7 +162,7 @@ package final class Socket {
         guard zmq_connect(handle, endpoint) == 0 else { throw ZeroMQError("connecting to \(endpoint)") }
     }
 
-    // MARK: Readiness
+    // MARK: DescriptorEvents
 
     /// The descriptor to wait on; edge-triggered, see ``events()``.
     package var descriptor: Int32 {

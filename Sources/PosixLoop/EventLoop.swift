@@ -111,7 +111,7 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
     ///
     /// The descriptor is level-triggered. It must stay open until the watch is cancelled.
     package func watch(
-        _ descriptor: Int32, for interest: Readiness, _ handler: @escaping (Readiness) -> Void
+        _ descriptor: Int32, for interest: DescriptorEvents, _ handler: @escaping (DescriptorEvents) -> Void
     ) -> Watch {
         assertOnLoop()
         let watch = Watch(descriptor: descriptor, interest: interest, loop: self, handler: handler)
@@ -227,10 +227,10 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
             _ = read(wakeUp.read, &bytes, 16)
         }
         let firstWatch = 1 + sources.count
-        var ready: [(Watch, Readiness)] = []
+        var ready: [(Watch, DescriptorEvents)] = []
         for (index, watch) in watches.enumerated() where firstWatch + index < pollDescriptors.count {
             let events = pollDescriptors[firstWatch + index]
-            if events.revents != 0 { ready.append((watch, Readiness(pollEvents: events.revents))) }
+            if events.revents != 0 { ready.append((watch, DescriptorEvents(pollEvents: events.revents))) }
         }
         for (watch, readiness) in ready { watch.fire(readiness) }
     }

@@ -1,12 +1,12 @@
 import Glibc
 
 /// What a descriptor is, or should be, ready for.
-package struct Readiness: OptionSet, Sendable {
+package struct DescriptorEvents: OptionSet, Sendable {
     package let rawValue: UInt8
     package init(rawValue: UInt8) { self.rawValue = rawValue }
 
-    package static let readable = Readiness(rawValue: 1)
-    package static let writable = Readiness(rawValue: 2)
+    package static let readable = DescriptorEvents(rawValue: 1)
+    package static let writable = DescriptorEvents(rawValue: 2)
 
     var pollEvents: Int16 {
         Int16(contains(.readable) ? POLLIN : 0) | Int16(contains(.writable) ? POLLOUT : 0)
@@ -14,7 +14,7 @@ package struct Readiness: OptionSet, Sendable {
 
     /// An error or a hang-up makes a descriptor ready for both: whoever reads or writes next learns what happened.
     init(pollEvents events: Int16) {
-        var readiness: Readiness = []
+        var readiness: DescriptorEvents = []
         if events & Int16(POLLIN | POLLERR | POLLHUP | POLLNVAL) != 0 { readiness.insert(.readable) }
         if events & Int16(POLLOUT | POLLERR | POLLHUP | POLLNVAL) != 0 { readiness.insert(.writable) }
         self = readiness
@@ -25,15 +25,15 @@ package struct Readiness: OptionSet, Sendable {
 package final class Watch {
     let descriptor: Int32
     /// None once cancelled: it may hold whoever holds the watch.
-    private var handler: ((Readiness) -> Void)?
+    private var handler: ((DescriptorEvents) -> Void)?
     private unowned let loop: EventLoop
 
     /// What is waited for; may be changed at any time.
-    package var interest: Readiness {
+    package var interest: DescriptorEvents {
         didSet { if interest != oldValue { loop.interestChanged() } }
     }
 
-    init(descriptor: Int32, interest: Readiness, loop: EventLoop, handler: @escaping (Readiness) -> Void) {
+    init(descriptor: Int32, interest: DescriptorEvents, loop: EventLoop, handler: @escaping (DescriptorEvents) -> Void) {
         self.descriptor = descriptor
         self.interest = interest
         self.loop = loop
@@ -49,7 +49,7 @@ package final class Watch {
         withExtendedLifetime(handler) {}
     }
 
-    func fire(_ readiness: Readiness) { handler?(readiness) }
+    func fire(_ readiness: DescriptorEvents) { handler?(readiness) }
 }
 
 /// Something with a descriptor whose readiness cannot be read from the descriptor alone.

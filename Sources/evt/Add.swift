@@ -2,7 +2,7 @@ import ArgumentParser
 import CommandLineSupport
 import EventStream
 import EventStreamClient
-import EventStreamServices
+import EventStreamServer
 
 struct Add: AsyncParsableCommand, ReadsSettings {
     static let configuration = CommandConfiguration(

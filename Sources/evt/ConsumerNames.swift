@@ -2,7 +2,7 @@ import ArgumentParser
 import CommandLineSupport
 import EventStream
 import EventStreamDatabase
-import EventStreamServices
+import EventStreamServer
 import LibPQ
 
 // Removing and renaming, where a consumer may be an archiver with a position in a warehouse.

@@ -2,7 +2,7 @@ import ArgumentParser
 import CommandLineSupport
 import EventStream
 import EventStreamDatabase
-import EventStreamServices
+import EventStreamServer
 import LibPQ
 
 struct Generation: AsyncParsableCommand, ReadsSettings {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import CommandLineSupport
+import EventStreamServer
 import EventStreamServices
 
 struct Serve: AsyncParsableCommand, ReadsSettings {

@@ -2,7 +2,7 @@ import ArgumentParser
 import CommandLineSupport
 import EventStream
 import EventStreamDatabase
-import EventStreamServices
+import EventStreamServer
 
 struct Status: AsyncParsableCommand, ReadsSettings {
     static let configuration = CommandConfiguration(

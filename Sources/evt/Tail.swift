@@ -2,7 +2,7 @@ import ArgumentParser
 import CommandLineSupport
 import EventStream
 import EventStreamClient
-import EventStreamServices
+import EventStreamServer
 
 struct WantOptions: ParsableArguments {
     @Option(help: "Only these event types, separated by commas.") var want: String?

@@ -1,3 +1,5 @@
+import EventStreamPusher
+
 /// The built archiver, behind a pusher of its own.
 struct ArchiverProcess: Sendable {
     private let processes: [BuiltProcess]

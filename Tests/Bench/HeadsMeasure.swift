@@ -1,5 +1,6 @@
 import EventStream
 import EventStreamClient
+import EventStreamPusher
 
 /// How often an event is read from the table, however many receivers are at the head.
 enum HeadsMeasure {

@@ -1,5 +1,6 @@
 import EventStream
 import EventStreamClient
+import EventStreamPusher
 import LibZMQ
 import PosixLoop
 

@@ -1,5 +1,6 @@
 import EventStream
 import EventStreamDatabase
+import EventStreamPusher
 import LibPQ
 
 /// Storing the positions of many consumers, beside a snapshot that is as old as an hour of that.

@@ -1,3 +1,5 @@
+import EventStreamPusher
+
 /// The built pusher, on a port of its own.
 struct PusherProcess: Sendable {
     let process: BuiltProcess

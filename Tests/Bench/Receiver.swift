@@ -1,5 +1,6 @@
 import EventStream
 import EventStreamClient
+import EventStreamPusher
 import PosixLoop
 
 /// A reliable receiver that checks the order of what it gets, and does nothing else with it.

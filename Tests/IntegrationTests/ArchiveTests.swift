@@ -1,7 +1,7 @@
 import EventStream
 import EventStreamClient
 import EventStreamDatabase
-import EventStreamServices
+import EventStreamDiscarder
 import TestSupport
 import Testing
 

@@ -1,4 +1,5 @@
 import EventStream
+import EventStreamArchiver
 import EventStreamDatabase
 import LibPQ
 import TestSupport

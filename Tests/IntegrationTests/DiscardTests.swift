@@ -1,6 +1,7 @@
 import EventStream
 import EventStreamDatabase
-import EventStreamServices
+import EventStreamDiscarder
+import EventStreamServer
 import LibPQ
 import TestSupport
 import Testing

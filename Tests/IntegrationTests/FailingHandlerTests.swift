@@ -1,6 +1,6 @@
 import EventStream
 import EventStreamClient
-import EventStreamServices
+import EventStreamPusher
 import TestSupport
 import Testing
 

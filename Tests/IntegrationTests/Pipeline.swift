@@ -1,6 +1,10 @@
 import EventStream
+import EventStreamArchiver
 import EventStreamClient
 import EventStreamDatabase
+import EventStreamDiscarder
+import EventStreamPusher
+import EventStreamServer
 import EventStreamServices
 import LibPQ
 import Logging

@@ -1,6 +1,7 @@
 import EventStream
 import EventStreamClient
-import EventStreamServices
+import EventStreamPusher
+import EventStreamServer
 import TestSupport
 import Testing
 

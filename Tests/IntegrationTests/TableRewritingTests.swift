@@ -1,6 +1,8 @@
 import EventStream
 import EventStreamDatabase
-import EventStreamServices
+import EventStreamDiscarder
+import EventStreamPusher
+import EventStreamServer
 import LibPQ
 import PosixLoop
 import TestSupport

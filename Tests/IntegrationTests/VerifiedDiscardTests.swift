@@ -1,6 +1,7 @@
 import EventStream
+import EventStreamArchiver
 import EventStreamDatabase
-import EventStreamServices
+import EventStreamDiscarder
 import LibPQ
 import TestSupport
 import Testing

@@ -1,6 +1,6 @@
 import EventStream
 import EventStreamDatabase
-import EventStreamServices
+import EventStreamDiscarder
 import LibPQ
 import TestSupport
 import Testing

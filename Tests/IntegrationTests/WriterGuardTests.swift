@@ -1,6 +1,5 @@
 import EventStream
 import EventStreamDatabase
-import EventStreamServices
 import LibPQ
 import TestSupport
 import Testing

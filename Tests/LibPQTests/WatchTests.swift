@@ -121,7 +121,7 @@ struct WatchTests {
     @Test func theInterestMayChange() async throws {
         try await onLoop { loop in
             let pipe = Pipe()
-            let calls = Log<Readiness>()
+            let calls = Log<DescriptorEvents>()
             let watch = loop.watch(pipe.writing, for: []) { calls.add($0) }
             let fence = Log<Void>()
             loop.schedule(after: .milliseconds(5)) { fence.add(()) }
@@ -138,7 +138,7 @@ struct WatchTests {
     @Test func aHangUpIsReadyForBoth() async throws {
         try await onLoop { loop in
             let pipe = Pipe()
-            let calls = Log<Readiness>()
+            let calls = Log<DescriptorEvents>()
             let watch = loop.watch(pipe.reading, for: .readable) { calls.add($0) }
             pipe.closeWriting()
             try await eventually("it is called") { calls.count > 0 }

@@ -1,3 +1,4 @@
+import EventStream
 import EventStreamClient
 import Foundation
 import LibPQ

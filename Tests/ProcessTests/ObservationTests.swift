@@ -1,5 +1,5 @@
 import CommandLineSupport
-import EventStreamServices
+import EventStreamServer
 import Foundation
 import LibPQ
 import TestSupport

@@ -1,3 +1,4 @@
+import EventStreamServer
 import Foundation
 import Glibc
 import Synchronization

@@ -1,5 +1,4 @@
 import CommandLineSupport
-import EventStreamServices
 import Foundation
 import TestSupport
 import Testing

@@ -1,5 +1,5 @@
 import EventStream
-import EventStreamServices
+import EventStreamServer
 import Glibc
 package import Logging
 

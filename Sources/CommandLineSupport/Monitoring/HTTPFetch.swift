@@ -1,4 +1,4 @@
-package import EventStreamServices
+package import EventStreamServer
 import NIOCore
 import NIOHTTP1
 import NIOPosix

@@ -1,4 +1,4 @@
-import EventStreamServices
+import EventStreamServer
 import NIOCore
 import NIOHTTP1
 import NIOPosix

@@ -1,5 +1,5 @@
 import EventStream
-import EventStreamServices
+import EventStreamServer
 import Logging
 import NIOHTTP1
 import Prometheus

@@ -129,7 +129,7 @@ public struct AccessFileError: Error, Hashable, Sendable, CustomStringConvertibl
 }
 
 /// The lines that are not blank, trimmed, with their numbers from 1 on.
-func lines(of bytes: [UInt8]) -> some Sequence<(number: Int, text: ArraySlice<UInt8>)> {
+package func lines(of bytes: [UInt8]) -> some Sequence<(number: Int, text: ArraySlice<UInt8>)> {
     bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated().lazy
         .map { (number: $0.offset + 1, text: trimmed($0.element)) }
         .filter { !$0.text.isEmpty }
@@ -142,4 +142,6 @@ func trimmed(_ text: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
     return text
 }
 
-func isBlank(_ byte: UInt8) -> Bool { byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\t") || byte == UInt8(ascii: "\r") }
+package func isBlank(_ byte: UInt8) -> Bool {
+    byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\t") || byte == UInt8(ascii: "\r")
+}

@@ -1,6 +1,6 @@
 import EventStream
 import EventStreamDatabase
-import EventStreamServices
+import EventStreamServer
 
 let metricsPage =
     """

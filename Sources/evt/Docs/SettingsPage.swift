@@ -1,4 +1,4 @@
-import EventStreamServices
+import EventStreamServer
 
 let settingsPage =
     """

@@ -1,5 +1,6 @@
 import EventStream
 import EventStreamDatabase
+import EventStreamDiscarder
 
 /// Whether what must be archived can be.
 extension StreamChecks {

@@ -2,7 +2,8 @@ import ArgumentParser
 import CommandLineSupport
 import EventStream
 import EventStreamDatabase
-import EventStreamServices
+import EventStreamDiscarder
+import EventStreamServer
 import LibPQ
 
 struct Doctor: AsyncParsableCommand, ReadsSettings {

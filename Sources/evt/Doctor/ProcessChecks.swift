@@ -1,5 +1,5 @@
 import CommandLineSupport
-import EventStreamServices
+import EventStreamServer
 
 /// Asks the processes themselves how they are.
 enum ProcessChecks {

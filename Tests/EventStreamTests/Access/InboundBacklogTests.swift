@@ -1,4 +1,5 @@
 import EventStream
+import EventStreamServer
 import TestSupport
 import Testing
 

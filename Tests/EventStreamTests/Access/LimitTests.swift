@@ -1,4 +1,7 @@
 import EventStream
+import EventStreamGenerator
+import EventStreamPusher
+import EventStreamServer
 import TestSupport
 import Testing
 

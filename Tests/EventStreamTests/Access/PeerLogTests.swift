@@ -2,7 +2,7 @@ import EventStream
 import Logging
 import Testing
 
-@testable import EventStreamServices
+@testable import EventStreamServer
 
 @Suite("Log lines that peers cause")
 struct PeerLogTests {

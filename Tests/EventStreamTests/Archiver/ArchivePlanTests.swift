@@ -1,8 +1,8 @@
 import EventStream
 import Testing
 
+@testable import EventStreamArchiver
 @testable import EventStreamDatabase
-@testable import EventStreamServices
 
 @Suite struct ArchivePlanTests {
     private typealias World = ArchivePlanWorld

@@ -2,7 +2,7 @@ import EventStream
 import EventStreamDatabase
 import Testing
 
-@testable import EventStreamServices
+@testable import EventStreamArchiver
 
 /// An ``ArchivePlan`` with all it meets, as a value: so that every course of things can be tried.
 struct ArchivePlanWorld {

@@ -1,6 +1,6 @@
 import Testing
 
-@testable import EventStreamServices
+@testable import EventStreamArchiver
 
 @Suite struct BatchMachineTests {
     @Test func aBatchThatIsArchivedIsConfirmed() {

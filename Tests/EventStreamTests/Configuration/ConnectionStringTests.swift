@@ -1,7 +1,11 @@
+import EventStreamArchiver
+import EventStreamDiscarder
+import EventStreamGenerator
+import EventStreamPusher
 import FoundationEssentials
 import Testing
 
-@testable import EventStreamServices
+@testable import EventStreamServer
 
 /// Connection strings in files of their own.
 @Suite struct ConnectionStringTests {

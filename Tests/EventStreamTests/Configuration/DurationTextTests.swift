@@ -1,6 +1,5 @@
+import EventStreamServer
 import Testing
-
-@testable import EventStreamServices
 
 @Suite struct DurationTextTests {
     @Test(

@@ -1,6 +1,9 @@
+import EventStreamArchiver
+import EventStreamGenerator
+import EventStreamPusher
 import Testing
 
-@testable import EventStreamServices
+@testable import EventStreamServer
 
 @Suite struct EndpointsTests {
     @Test func endpointsAreSeparatedByCommas() {

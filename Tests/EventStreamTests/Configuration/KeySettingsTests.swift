@@ -1,10 +1,13 @@
 import EventStream
+import EventStreamArchiver
 import EventStreamClient
+import EventStreamGenerator
+import EventStreamPusher
 import Foundation
 import TestSupport
 import Testing
 
-@testable import EventStreamServices
+@testable import EventStreamServer
 
 @Suite struct KeySettingsTests {
     private static let certificate = CurveCertificate(

@@ -1,7 +1,9 @@
 import EventStream
+import EventStreamGenerator
 import Testing
 
-@testable import EventStreamServices
+@testable import EventStreamDiscarder
+@testable import EventStreamServer
 
 /// Which values fit, for each kind of setting.
 @Suite struct SettingKindTests {

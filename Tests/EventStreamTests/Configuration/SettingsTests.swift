@@ -1,10 +1,14 @@
 import EventStream
+import EventStreamArchiver
 import EventStreamDatabase
+import EventStreamDiscarder
+import EventStreamGenerator
+import EventStreamPusher
 import Foundation
 import TestSupport
 import Testing
 
-@testable import EventStreamServices
+@testable import EventStreamServer
 
 @Suite struct SettingsTests {
     private static let urls = ["EVT_DATABASE_URL": "postgresql:///app", "EVT_ARCHIVE_URL": "postgresql:///warehouse"]

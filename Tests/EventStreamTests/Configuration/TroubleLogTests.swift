@@ -1,7 +1,7 @@
 import EventStream
 import Testing
 
-@testable import EventStreamServices
+@testable import EventStreamServer
 
 struct TroubleLogTests {
     private let start = MonotonicTime.now

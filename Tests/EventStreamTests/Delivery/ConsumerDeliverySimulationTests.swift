@@ -1,4 +1,5 @@
 import EventStream
+import EventStreamPusher
 import Testing
 
 /// A pusher's session with a receiver that loses, delays, repeats, refuses and invents.

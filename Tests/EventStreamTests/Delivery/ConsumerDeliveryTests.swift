@@ -1,4 +1,5 @@
 import EventStream
+import EventStreamPusher
 import Testing
 
 @Suite struct ConsumerDeliveryTests {

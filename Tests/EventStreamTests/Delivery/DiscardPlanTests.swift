@@ -1,4 +1,5 @@
 import EventStream
+import EventStreamDiscarder
 import Testing
 
 @Suite struct DiscardPlanTests {

@@ -1,8 +1,10 @@
 import EventStream
+import EventStreamDatabase
+import EventStreamPusher
 import Testing
 
 @Suite struct HeadReaderTests {
-    typealias Holder = SettledHorizon.Holder
+    typealias Holder = TableWriter
     private let writer = Holder(transaction: "3/1", processID: 1)
 
     private func reader(_ configure: (inout HeadReader.Configuration) -> Void = { _ in }) -> HeadReader {

@@ -1,6 +1,7 @@
 import Testing
 
 @testable import EventStream
+@testable import EventStreamDiscarder
 
 struct MissingArchiverTests {
     @Test func theClosestNameIsProposed() {

@@ -1,4 +1,5 @@
 import EventStream
+import EventStreamClient
 import Testing
 
 /// A receiver and a server that sends again, reorders, and begins new sessions at older positions.

@@ -1,4 +1,5 @@
 import EventStream
+import EventStreamClient
 import Testing
 
 @Suite struct ReceiverProgressTests {

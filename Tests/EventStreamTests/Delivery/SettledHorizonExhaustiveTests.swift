@@ -1,4 +1,6 @@
 import EventStream
+import EventStreamDatabase
+import EventStreamPusher
 import Testing
 
 /// All ways in which two writers and the reader can be interleaved.
@@ -15,7 +17,7 @@ import Testing
         var isOver: Bool { done == (ending == .commit ? 4 : ending == .prepare ? 5 : 3) }
         var isPrepared: Bool { ending == .prepare && done >= 3 }
         /// From before the id is drawn to after the event is visible.
-        var holder: SettledHorizon.Holder? {
+        var holder: TableWriter? {
             done == 0 || isOver ? nil : .init(transaction: isPrepared ? "-1/\(name)" : "\(name)/1")
         }
 

@@ -1,4 +1,5 @@
 import EventStream
+import EventStreamPusher
 import Testing
 
 /// The reader at the head of the stream, turn by turn, while writers do as they like.

@@ -1,13 +1,15 @@
 import EventStream
+import EventStreamDatabase
+import EventStreamPusher
 import Testing
 
 extension SettledHorizon {
     /// A look at the locks when 12 is the newest visible id, unless said otherwise.
-    fileprivate mutating func look(_ present: Set<Holder>, newest: EventID = 12) -> Bool { holders(present, newest: newest) }
+    fileprivate mutating func look(_ present: Set<TableWriter>, newest: EventID = 12) -> Bool { holders(present, newest: newest) }
 }
 
 @Suite struct SettledHorizonTests {
-    typealias Holder = SettledHorizon.Holder
+    typealias Holder = TableWriter
     private let a = Holder(transaction: "3/1", processID: 1)
     private let b = Holder(transaction: "4/1", processID: 2)
     private let c = Holder(transaction: "5/1", processID: 3)

@@ -1,4 +1,5 @@
 import EventStream
+import EventStreamDatabase
 
 /// PostgreSQL as far as the event table is concerned: the sequence, the lock table, what is visible, the latch.
 ///
@@ -19,7 +20,7 @@ struct SimulatedQueue {
     }
 
     private struct Writer {
-        var holder: SettledHorizon.Holder
+        var holder: TableWriter
         /// The transaction and its open savepoints.
         var levels = [Level()]
         /// What the statement under way still has to insert, and whether its trigger is still to run.
@@ -77,7 +78,7 @@ struct SimulatedQueue {
     // MARK: What readers see
 
     /// A snapshot of `pg_locks`.
-    var holders: Set<SettledHorizon.Holder> { Set(writers.filter(\.holdsLock).map(\.holder)) }
+    var holders: Set<TableWriter> { Set(writers.filter(\.holdsLock).map(\.holder)) }
 
     var isLatchShared: Bool { writers.contains { $0.levels.contains(where: \.sharesLatch) } }
 

@@ -1,4 +1,5 @@
 import EventStream
+import EventStreamPusher
 import Testing
 
 /// Writers and readers around one latch: nobody may sleep on an event that is there to be read.

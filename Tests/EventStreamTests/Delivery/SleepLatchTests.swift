@@ -1,4 +1,6 @@
 import EventStream
+import EventStreamPusher
+import EventStreamServer
 import Testing
 
 @Suite struct SleepLatchTests {

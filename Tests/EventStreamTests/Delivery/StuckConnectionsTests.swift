@@ -1,4 +1,5 @@
 import EventStream
+import EventStreamServer
 import Testing
 
 @Suite struct StuckConnectionsTests {

@@ -1,7 +1,7 @@
 import EventStream
 import Testing
 
-@testable import EventStreamServices
+@testable import EventStreamServer
 
 /// When what waits is said not to move.
 @Suite struct ProgressTests {

@@ -1,7 +1,7 @@
 import EventStream
 import Testing
 
-@testable import EventStreamServices
+@testable import EventStreamPusher
 
 /// A poll, from its turn to its answer.
 @Suite struct PollMachineTests {

@@ -1,7 +1,7 @@
 import EventStream
 import Testing
 
-@testable import EventStreamServices
+@testable import EventStreamPusher
 
 /// A session's life, input by input.
 @Suite struct SessionMachineTests {

@@ -2,7 +2,7 @@ import EventStream
 import LibPQ
 import Testing
 
-@testable import EventStreamServices
+@testable import EventStreamGenerator
 
 struct RecordingFailureTests {
     private func failure(_ state: String, _ code: PostgresError.Code = .server) -> RecordingFailure {

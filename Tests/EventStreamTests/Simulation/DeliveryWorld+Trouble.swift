@@ -1,6 +1,6 @@
 import EventStream
 
-@testable import EventStreamServices
+@testable import EventStreamPusher
 
 /// What goes wrong in a world, and how it comes right at the end.
 extension DeliveryWorld {

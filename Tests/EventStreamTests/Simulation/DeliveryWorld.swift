@@ -1,6 +1,5 @@
 import EventStream
-
-@testable import EventStreamServices
+import EventStreamPusher
 
 /// A whole stream in one thread: a database and its writers, pushers, receivers, an archiver, a discarder; all of it out of one
 /// seed.

@@ -1,7 +1,8 @@
 import EventStream
 import EventStreamDatabase
 
-@testable import EventStreamServices
+@testable import EventStreamArchiver
+@testable import EventStreamClient
 
 /// An archiver's process: keeps a session as other receivers do, and carries ``BatchMachine`` and ``ArchivePlan`` out on a
 /// simulated warehouse.

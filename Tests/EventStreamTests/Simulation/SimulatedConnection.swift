@@ -1,4 +1,5 @@
 import EventStream
+import LibPQ
 
 /// A connection to the simulated database. Statements are carried out in the order they were submitted, each at some
 /// step; their answers arrive in the same order, each at a later one.

@@ -2,7 +2,7 @@ import EventStream
 import EventStreamDatabase
 import LibPQ
 
-@testable import EventStreamServices
+@testable import EventStreamPusher
 
 /// The connection for consumers, positions and signs of life.
 final class SimulatedConsumerPort: SimulatedPort, ConsumerPort {

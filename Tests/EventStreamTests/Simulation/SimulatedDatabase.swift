@@ -1,5 +1,6 @@
 import EventStream
 import EventStreamDatabase
+import EventStreamPusher
 
 /// The database of a simulated world: what each statement does to it, at once.
 final class SimulatedDatabase {
@@ -226,7 +227,7 @@ final class SimulatedDatabase {
     var newest: EventID { queue.committed.last.map { EventID($0.id > discarded ? $0.id : 0) } ?? .none }
 
     /// The newest event, and who holds the lock: the statement's snapshot is taken before it looks at the locks.
-    func look() -> (newest: EventID, holders: Set<SettledHorizon.Holder>) {
+    func look() -> (newest: EventID, holders: Set<TableWriter>) {
         let newest = newest
         meanwhile()
         return (newest, queue.holders)

@@ -1,4 +1,5 @@
 import EventStream
+import EventStreamDiscarder
 
 /// The discarder: `DiscardStore.delete` of the real one, statement by statement, on a connection that may freeze or go.
 final class SimulatedDiscarder {

@@ -2,7 +2,7 @@ import EventStream
 import EventStreamDatabase
 import Foundation
 
-@testable import EventStreamServices
+@testable import EventStreamPusher
 
 /// How simulated events look on the wire: fixed but for the id, the type and a size that depends on the id, so that a
 /// group's ids can be read at little cost, and whatever else is in it is noticed.

@@ -2,7 +2,7 @@ import EventStream
 import EventStreamDatabase
 import LibPQ
 
-@testable import EventStreamServices
+@testable import EventStreamPusher
 
 /// The head's connection. Mistakes of the order in which things are asked are planted here.
 final class SimulatedHeadPort: SimulatedPort, HeadPort {
@@ -73,7 +73,7 @@ final class SimulatedHeadPort: SimulatedPort, HeadPort {
         submit({ [database] in database.releaseLatch($0) }) { completion($0.map { _ in true }) }
     }
 
-    func look(newestAfter settled: EventID?, _ completion: @escaping (Result<TailQueries.Look, PostgresError>) -> Void) {
+    func look(newestAfter settled: EventID?, _ completion: @escaping (Result<WriterQueries.Look, PostgresError>) -> Void) {
         if surroundings.fault == .locksAfterRead, let settled = settled ?? delegate?.memory.recent.last?.id {
             read(after: settled, limits) { [unowned self] in self.early = try? $0.get() }
         }
@@ -108,5 +108,5 @@ final class SimulatedHeadPort: SimulatedPort, HeadPort {
     }
 
     func notify() { submit({ [database] _ in database.notify() }) { _ in } }
-    func describe(_ holders: Set<SettledHorizon.Holder>, _ completion: @escaping (String) -> Void) { completion("writers") }
+    func describe(_ holders: Set<TableWriter>, _ completion: @escaping (String) -> Void) { completion("writers") }
 }

@@ -2,7 +2,7 @@ import EventStream
 import EventStreamDatabase
 import LibPQ
 
-@testable import EventStreamServices
+@testable import EventStreamPusher
 
 /// The connection that reads history. Mistakes of how far a read goes are planted here.
 final class SimulatedHistoryPort: SimulatedPort, HistoryPort {

@@ -1,6 +1,6 @@
 import EventStream
 
-@testable import EventStreamServices
+@testable import EventStreamServer
 
 /// A connection between a receiver and a pusher: messages in order both ways, until it is cut.
 final class SimulatedLink {

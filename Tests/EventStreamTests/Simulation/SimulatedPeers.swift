@@ -2,7 +2,8 @@ import EventStream
 import EventStreamDatabase
 import LibZMQ
 
-@testable import EventStreamServices
+@testable import EventStreamPusher
+@testable import EventStreamServer
 
 /// The peers of a simulated pusher: what the pusher sends goes over links, in the wire form it has.
 final class SimulatedPeers: PeerPort {

@@ -3,7 +3,8 @@ import EventStreamDatabase
 import LibPQ
 import PosixLoop
 
-@testable import EventStreamServices
+@testable import EventStreamPusher
+@testable import EventStreamServer
 
 /// A process's time and turns.
 final class SimulatedLoop: LoopPort {

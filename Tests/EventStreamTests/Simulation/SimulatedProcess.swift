@@ -2,7 +2,8 @@ import EventStream
 import EventStreamDatabase
 import Logging
 
-@testable import EventStreamServices
+@testable import EventStreamPusher
+@testable import EventStreamServer
 
 /// A pusher's process: the product's engine over simulated ports.
 final class SimulatedProcess {

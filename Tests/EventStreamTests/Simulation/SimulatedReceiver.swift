@@ -1,4 +1,5 @@
 import EventStream
+import EventStreamClient
 
 /// A receiver's process, life after life: keeps a session as `ReceiverEngine` does, and processes what it gets.
 class SimulatedReceiver: SimulatedClient {

@@ -1,7 +1,7 @@
 import EventStream
 import EventStreamDatabase
 
-@testable import EventStreamServices
+@testable import EventStreamArchiver
 
 /// The warehouse of a simulated world: its server, and what must be true of what it holds.
 final class SimulatedWarehouse {

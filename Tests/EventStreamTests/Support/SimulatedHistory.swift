@@ -1,7 +1,7 @@
 import EventStream
 
+@testable import EventStreamArchiver
 @testable import EventStreamDatabase
-@testable import EventStreamServices
 
 /// What a warehouse holds, and what each statement of `HistoryStore` does to it, at once.
 struct SimulatedHistory {

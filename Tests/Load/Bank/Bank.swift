@@ -2,7 +2,7 @@ import ArgumentParser
 import CommandLineSupport
 import EventStream
 import EventStreamDatabase
-import EventStreamServices
+import EventStreamServer
 import Foundation
 import LibPQ
 import UnixSignals
@@ -45,7 +45,7 @@ struct Bank: Sendable {
     func head() async throws -> EventID {
         try await withConnection(to: database.url) { connection in
             let info = try await StreamInfo.load(database.tables, from: connection)
-            return try await TailQueries(info).settledFloor(on: connection)
+            return try await WriterQueries(info).settledFloor(on: connection)
         }
     }
 

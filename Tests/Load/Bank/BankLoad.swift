@@ -3,7 +3,7 @@ import CommandLineSupport
 import EventStream
 import EventStreamClient
 import EventStreamDatabase
-import EventStreamServices
+import EventStreamServer
 import Foundation
 import LibPQ
 

@@ -1,7 +1,7 @@
 import ArgumentParser
 import CommandLineSupport
 import EventStream
-import EventStreamServices
+import EventStreamServer
 
 /// Drives every kind of transaction past every kind of listener, and compares what each got with what was committed.
 struct MixLoad: AsyncParsableCommand, ReadsSettings {

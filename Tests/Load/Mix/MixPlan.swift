@@ -1,5 +1,6 @@
 import EventStream
 import EventStreamDatabase
+import EventStreamGenerator
 
 /// Chooses a writer's transactions at random; the same seed chooses the same ones.
 struct MixPlan {

@@ -1,5 +1,6 @@
 import EventStream
 import EventStreamDatabase
+import EventStreamGenerator
 
 /// What a transaction does, and how it ends; without a connection, so that a seed tells all of it.
 struct MixTransaction {

@@ -1,5 +1,6 @@
 import EventStream
 import EventStreamDatabase
+import EventStreamGenerator
 import LibPQ
 import PosixLoop
 

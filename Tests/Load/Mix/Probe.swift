@@ -1,7 +1,7 @@
 import CommandLineSupport
 import EventStream
 import EventStreamDatabase
-import EventStreamServices
+import EventStreamServer
 import Foundation
 import LibPQ
 import PosixLoop

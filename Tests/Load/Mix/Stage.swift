@@ -1,7 +1,7 @@
 import CommandLineSupport
 import EventStream
 import EventStreamDatabase
-import EventStreamServices
+import EventStreamServer
 import LibPQ
 
 /// What a run needs in the database, and takes away again.

@@ -1,0 +1,152 @@
+/// An event's place in the stream: positive, strictly increasing, with gaps (FTN18 2.1.1).
+///
+/// Zero is no event's id; as a position it means "before the first".
+public struct EventID: Hashable, Comparable, Sendable, CustomStringConvertible {
+    public let rawValue: Int64
+
+    public init(_ rawValue: Int64) { self.rawValue = rawValue }
+
+    /// Reads the wire form, `^[1-9][0-9]{0,17}$`.
+    public init?(wire text: some Collection<UInt8>) {
+        guard (1...18).contains(text.count), text.first != UInt8(ascii: "0") else { return nil }
+        var value: Int64 = 0
+        for byte in text {
+            guard (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) else { return nil }
+            value = value * 10 + Int64(byte - UInt8(ascii: "0"))
+        }
+        rawValue = value
+    }
+
+    public init?(_ text: String) { self.init(wire: Array(text.utf8)) }
+
+    /// The position before the first event.
+    public static let none = EventID(0)
+    public var next: EventID { EventID(rawValue == .max ? .max : rawValue + 1) }
+    public static func < (a: EventID, b: EventID) -> Bool { a.rawValue < b.rawValue }
+    public var description: String { String(rawValue) }
+}
+
+/// What kind of thing happened: `^[A-Z_]{1,16}$` (FTN18 3.1).
+///
+/// Kept in two words, so that comparing and hashing never touch the heap.
+public struct EventType: Hashable, Sendable, CustomStringConvertible {
+    private let high: UInt64
+    private let low: UInt64
+
+    public init?(wire text: some Collection<UInt8>) {
+        guard (1...16).contains(text.count) else { return nil }
+        var (high, low): (UInt64, UInt64) = (0, 0)
+        for (index, byte) in text.enumerated() {
+            guard (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte) || byte == UInt8(ascii: "_") else {
+                return nil
+            }
+            if index < 8 { high = high << 8 | UInt64(byte) } else { low = low << 8 | UInt64(byte) }
+        }
+        (self.high, self.low) = (high, low)
+    }
+
+    public init?(_ text: String) { self.init(wire: Array(text.utf8)) }
+
+    public var utf8: [UInt8] {
+        [high, low].flatMap { word in (0..<8).reversed().map { UInt8(truncatingIfNeeded: word >> ($0 * 8)) } }
+            .filter { $0 != 0 }
+    }
+
+    /// The text's bytes, without the heap.
+    @inline(__always)
+    package func withUTF8<Value>(_ body: (UnsafeRawBufferPointer) -> Value) -> Value {
+        func leftAligned(_ word: UInt64) -> UInt64 { (word << (UInt64(word.leadingZeroBitCount) & ~7)).bigEndian }
+        let count = 16 - high.leadingZeroBitCount / 8 - low.leadingZeroBitCount / 8
+        return withUnsafeBytes(of: (leftAligned(high), leftAligned(low))) { body(UnsafeRawBufferPointer(rebasing: $0[..<count])) }
+    }
+
+    public var description: String { String(decoding: utf8, as: UTF8.self) }
+}
+
+/// Which event types a consumer wants.
+public struct EventFilter: Hashable, Sendable {
+    /// Nil wants every type.
+    public let types: Set<EventType>?
+
+    /// - Parameter types: nil for all; a set must not be empty (protocol, section 3).
+    public init?(_ types: Set<EventType>?) {
+        if let types, types.isEmpty { return nil }
+        self.types = types
+    }
+
+    private init() { types = nil }
+    public static let all = EventFilter()
+
+    @inline(__always)
+    public func wants(_ type: EventType) -> Bool { types?.contains(type) ?? true }
+}
+
+/// The name a consumer gives one of its parts: `^[A-Za-z0-9_]{1,16}$` (FTN18 2.2.4).
+public struct ConsumerComponent: Hashable, Sendable, CustomStringConvertible {
+    public let name: String
+
+    public init?(_ name: String) {
+        guard (1...16).contains(name.utf8.count), name.utf8.allSatisfy({ $0.isASCIILetterOrDigit || $0 == UInt8(ascii: "_") })
+        else { return nil }
+        self.name = name
+    }
+
+    private init(reserved name: String) { self.name = name }
+    /// Live delivery: not registered, no position, may lose events.
+    public static let live = ConsumerComponent(reserved: "LIVE")
+    /// The component an archiver uses unless told otherwise.
+    public static let archiver = ConsumerComponent(reserved: "ARCHIVER")
+    public var isLive: Bool { self == .live }
+    public var description: String { name }
+}
+
+/// A consumer: a user and one of its components, written `user:component`.
+public struct ConsumerIdentity: Hashable, Sendable, CustomStringConvertible {
+    public let user: String
+    public let component: ConsumerComponent
+
+    /// The user every peer is, where keys do not tell users apart.
+    public static let localUser = "local"
+
+    public init(user: String = localUser, component: ConsumerComponent) {
+        self.user = user
+        self.component = component
+    }
+
+    /// Reads `user:component`, or `component` alone for the local user.
+    ///
+    /// The whole is at most 64 bytes, as the table's column is.
+    public init?(_ text: String) {
+        guard text.utf8.count <= 64 else { return nil }
+        let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+        guard let component = ConsumerComponent(parts.last!) else { return nil }
+        self.init(user: parts.count == 2 ? parts[0] : ConsumerIdentity.localUser, component: component)
+        guard !user.isEmpty else { return nil }
+    }
+
+    public var description: String { "\(user):\(component)" }
+}
+
+/// One event of the stream.
+public struct Event: Hashable, Sendable {
+    public let id: EventID
+    public let type: EventType
+    /// The data as it was recorded, byte for byte.
+    public let data: RawJSON
+    public let timestamp: EventTimestamp
+    /// Whether ``timestamp`` has its microseconds; without `precise` the wire carries whole seconds.
+    public let isPrecise: Bool
+
+    public init(id: EventID, type: EventType, data: RawJSON, timestamp: EventTimestamp, isPrecise: Bool = true) {
+        self.id = id
+        self.type = type
+        self.data = data
+        self.timestamp = timestamp
+        self.isPrecise = isPrecise
+    }
+}
+
+extension UInt8 {
+    var isASCIIDigit: Bool { self &- UInt8(ascii: "0") < 10 }
+    package var isASCIILetterOrDigit: Bool { isASCIIDigit || (self | 0x20) &- UInt8(ascii: "a") < 26 }
+}

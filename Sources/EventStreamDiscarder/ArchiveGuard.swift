@@ -1,0 +1,224 @@
+public import EventStream
+package import EventStreamDatabase
+package import EventStreamServer
+import LibPQ
+import PosixLoop
+import ServiceLifecycle
+
+/// Lets events go only once an archive has been seen to hold them: the same events, by count and checksum.
+final class ArchiveGuard {
+    private let required: RequiredArchive
+    private let info: StreamInfo
+    private let discards: DiscardStore
+    private let tokens: ArchiveTokens
+    private let loop: EventLoop
+    /// How long a refusal stands before the range is compared again.
+    private let patience: Duration
+    private var connection: Connection?
+    private var store: HistoryStore?
+    /// Up to here the archive was equal to the active table.
+    private(set) var verified: EventID?
+    /// What the active database knows of it.
+    var noted = EventID.none
+    private(set) var refusal: String?
+    /// When, and up to which id was to be discarded then.
+    private var refused: (at: ContinuousClock.Instant, through: EventID)?
+
+    init(_ required: RequiredArchive, _ info: StreamInfo, period: Duration, loop: EventLoop) {
+        self.required = required
+        self.info = info
+        discards = DiscardStore(info)
+        tokens = ArchiveTokens(info)
+        self.loop = loop
+        patience = min(max(period, .seconds(1)), .seconds(60))
+    }
+
+    var consumer: ConsumerIdentity { required.consumer }
+
+    /// Whether that is for what the archive holds, or does not: it could be asked.
+    private(set) var lacksEvents = false
+
+    func close() { connection?.close() }
+
+    /// Compares the archive with what is to go.
+    ///
+    /// - Parameters:
+    ///   - target: up to here events are to be discarded.
+    ///   - discarded: up to here they have been.
+    /// - Returns: up to where they may go.
+    /// - Throws: only what is wrong with the active database; an archive that cannot be asked refuses.
+    func verify(through target: EventID, after discarded: EventID, active: Connection) async throws -> EventID {
+        // What was seen over a connection that is gone was perhaps another warehouse.
+        if connection?.isOpen != true { verified = nil }
+        if let refused, .now - refused.at < patience { return max(verified ?? .none, discarded) }
+        // All of the range again, not only its beginning.
+        let target = max(target, refused?.through ?? .none)
+        (refusal, refused, lacksEvents) = (nil, nil, false)
+        do {
+            return try await compare(through: target, after: discarded, active: active)
+        } catch {
+            guard active.isOpen else { throw error }
+            connection?.close()
+            (connection, verified) = (nil, nil)
+            return refuse(discarded, of: target, "the archive of \(required.consumer) cannot be asked: \(error)")
+        }
+    }
+
+    private func compare(through target: EventID, after discarded: EventID, active: Connection) async throws -> EventID {
+        let start = max(verified ?? .none, discarded)
+        let (warehouse, store) = try await connected()
+        guard let confirmed = try await discards.position(of: consumer, on: active),
+            let standing = try await store.standing(on: warehouse)
+        else {
+            lacksEvents = true
+            let missing = MissingArchiver(
+                consumer.description, registered: try await discards.consumers(on: active),
+                archivers: try await store.archivers(on: warehouse))
+            return refuse(start, of: target, missing.description)
+        }
+        if let stranger = try await stranger(standing, store, active: active) {
+            (verified, lacksEvents) = (nil, true)
+            return refuse(discarded, of: target, stranger)
+        }
+        let audit = ArchiveAudit(info, store, want: standing.want)
+        let sums = ArchiveSums(store)
+        // Also where there is nothing left to compare: the warehouse answers, and still has what was recorded.
+        let recorded = try await sums.end(on: warehouse)
+        var done = recorded < start ? discarded : start
+        while done < target, !Task.isShuttingDownGracefully {
+            // What was recorded before a restart is compared once more, and not recorded again.
+            let isRecorded = done < recorded
+            let found = try await audit.compare(
+                after: done, through: isRecorded ? min(target, recorded) : target, active: active, warehouse: warehouse)
+            let wrong = found.blocks.first { !$0.isEqual }
+            if !isRecorded {
+                let good = found.blocks.prefix { $0.isEqual }
+                try await sums.record(Array(good), want: standing.want, on: warehouse)
+            }
+            if let wrong {
+                let differences = try await audit.differences(in: wrong, active: active, warehouse: warehouse)
+                let last = max(done, EventID(wrong.first.rawValue - 1))
+                (verified, lacksEvents) = (last, true)
+                return refuse(last, of: wrong.last, describe(differences, in: wrong, position: standing.position, confirmed))
+            }
+            done = found.through
+            verified = done
+        }
+        return done
+    }
+
+    /// Why the archive is none of this database's, or has been used by a copy of it; nil if it is its own.
+    private func stranger(
+        _ standing: HistoryStore.Standing, _ store: HistoryStore, active: Connection
+    ) async throws -> String? {
+        let mine = try await tokens.origin(of: standing.token, of: consumer, on: active)
+        if let other = standing.generation?.stream, other != mine.stream {
+            return
+                "the archive of \(consumer), \(store.tables.history), is that of another stream, \(other); this one is \(mine.stream)"
+        }
+        guard !mine.isKnown else { return nil }
+        return
+            "the archive of \(consumer) has been used by a copy of this database, or belongs to another: if it is the right one, "
+            + "`evt archive adopt`"
+    }
+
+    private func refuse(_ id: EventID, of target: EventID, _ reason: String) -> EventID {
+        (refusal, refused) = ("events past \(id) are kept: \(reason)", (.now, target))
+        return id
+    }
+
+    private func describe(
+        _ differences: ArchiveAudit.Differences, in block: ArchiveAudit.Block, position: EventID, _ confirmed: EventID
+    ) -> String {
+        func list(_ ids: [EventID]) -> String {
+            ids.prefix(5).map(\.description).joined(separator: ", ") + (ids.count > 5 ? ", …" : "")
+        }
+        let parts = [
+            ("lacks", differences.missing), ("differs in", differences.changed), ("has too many", differences.extra),
+        ].filter { !$0.1.isEmpty }.map { "\($0.0) \($0.1.count): \(list($0.1))" }
+        // Not if both were set back on purpose.
+        let isBehind = differences.missing.contains { $0 > position && $0 <= confirmed }
+        return "of ids \(block.first) to \(block.last) the archive of \(required.consumer) "
+            + (parts.isEmpty ? "differed a moment ago" : parts.joined(separator: "; "))
+            + (isBehind ? "; it has confirmed more than its warehouse holds, which is at \(position): was that restored?" : "")
+            + "; see `evt archive verify` and `evt archive rewind`"
+    }
+
+    private func connected() async throws -> (Connection, HistoryStore) {
+        if let connection, let store, connection.isOpen { return (connection, store) }
+        let connection = try await Connection.open(
+            ConnectionOptions(
+                required.url, in: required.file, applicationName: "evt-discarder",
+                settings: [
+                    "default_transaction_isolation": "read committed", "lock_timeout": "5s", "statement_timeout": "0",
+                    "jit": "off",
+                ]),
+            on: loop)
+        do {
+            let store = try await HistoryStore.load(required.tables, archiver: required.consumer, from: connection)
+            (self.connection, self.store) = (connection, store)
+            return (connection, store)
+        } catch {
+            connection.close()
+            throw error
+        }
+    }
+}
+
+/// An archive that must hold events before they are discarded.
+public struct RequiredArchive: Hashable, Sendable {
+    /// The archiver, as a consumer.
+    public var consumer: ConsumerIdentity
+    /// Its warehouse: a libpq URI or keyword/value string.
+    public var url: String { didSet { file = nil } }
+    /// The file the URL was in: what it holds now counts for new connections.
+    package var file: ConnectionFile?
+    package var tables = ArchiveTables.standard
+
+    public init(consumer: ConsumerIdentity, url: String) {
+        self.consumer = consumer
+        self.url = url
+    }
+}
+
+extension SettingsReader {
+    /// The archivers of EVT_DISCARD_REQUIRE.
+    func requiredArchives() throws(ConfigurationError) -> [RequiredArchive] {
+        let setting = Settings.all.discardRequire.facts.name
+        var archives: [RequiredArchive] = []
+        for entry in (try self.discardRequire ?? "").split(separator: ",").map({ $0.trimmed }) where !entry.isEmpty {
+            var name = entry[...]
+            var url: String?
+            var tables = try archiveTables()
+            if let at = name.lastIndex(of: "@") {
+                let service = name[name.index(after: at)...]
+                guard !service.isEmpty,
+                    service.utf8.allSatisfy({ $0 > 0x20 && $0 != UInt8(ascii: "'") && $0 != UInt8(ascii: "\\") })
+                else { throw ConfigurationError("\(setting): \(shown(entry)) names no service; an entry is COMPONENT@service") }
+                url = "service=\(service)"
+                name = name[..<at]
+            }
+            if let equals = name.firstIndex(of: "=") {
+                guard let table = TableName(String(name[name.index(after: equals)...])) else {
+                    throw ConfigurationError("\(setting): \(shown(entry)) names no table; an entry is COMPONENT=schema.table")
+                }
+                tables = ArchiveTables(history: table)
+                name = name[..<equals]
+            }
+            guard let consumer = ConsumerIdentity(String(name)), !consumer.component.isLive else {
+                throw ConfigurationError(
+                    "\(setting): \(shown(entry)) names no component; an entry is COMPONENT or user:COMPONENT")
+            }
+            var required: RequiredArchive
+            if let url {
+                required = .init(consumer: consumer, url: url)
+            } else {
+                required = .init(consumer: consumer, url: try archive())
+            }
+            required.tables = tables
+            if url == nil { required.file = archiveFile() }
+            archives.append(required)
+        }
+        return archives
+    }
+}

@@ -1,0 +1,146 @@
+package import EventStream
+package import LibPQ
+
+/// Reads the event table in pages, into their wire form.
+package struct QueueReader: Sendable {
+    /// How much one page may hold, in its wire form. A page has at least one event, and ends with the one that reaches the
+    /// limit, however large.
+    package struct Limits: Hashable, Sendable {
+        package var rows: Int
+        package var bytes: Int
+        package init(rows: Int = 1000, bytes: Int = 4 << 20) {
+            self.rows = rows
+            self.bytes = bytes
+        }
+    }
+
+    /// How much of the stream a read with a filter looks at.
+    package enum Stretch: Hashable, Sendable {
+        /// So many ids from the first row there is; the read says how far it came.
+        case limited
+        /// All that was asked for: what was sent before must come again, whole.
+        case whole
+
+        fileprivate var ids: Int64 { self == .limited ? 200_000 : 999_999_999_999_999_999 }
+    }
+
+    private let all: Statement
+    private let filtered: Statement
+    private let visible: Statement
+
+    package init(_ tables: StreamTables) {
+        // The window sum bounds the page by bytes on the server, without unpacking what will not be sent.
+        let weight = "bytes + \(EventPage.overhead)"
+        let events = tables.events.sql
+        func page(through bound: String, _ condition: String = "") -> String {
+            """
+            SELECT id, type, data, ts, bytes FROM (
+                SELECT id, type, data, ts, bytes, sum(\(weight)) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - (\(weight)) AS before
+                FROM \(events) WHERE id > $1::bigint AND id <= \(bound)\(condition) ORDER BY id LIMIT $3::bigint
+            ) page WHERE before < $4::bigint
+            """
+        }
+        all = Statement("\(page(through: "$2::bigint")) ORDER BY id", name: "evt_page", binaryResults: true)
+        // A type that is rare must not make one statement look at the whole backlog. The stretch begins at the first row
+        // there is, so that a jump of the sequence is one step; where it ends is told with the rows, or alone.
+        filtered = Statement(
+            """
+            SELECT id, type, data, ts, bytes, bound FROM (
+                SELECT LEAST($2::bigint, (SELECT id FROM \(events) WHERE id > $1::bigint ORDER BY id LIMIT 1) + $6::bigint) AS bound
+            ) stretch LEFT JOIN LATERAL (\(page(through: "bound", " AND type = ANY ($5::text[])"))) wanted ON true ORDER BY id
+            """, name: "evt_page_of_types", binaryResults: true)
+        visible = Statement(
+            """
+            SELECT min(id), max(id) FROM (
+                SELECT id, id - row_number() OVER (ORDER BY id) AS stretch
+                FROM (SELECT id FROM \(events) WHERE id > $1::bigint ORDER BY id LIMIT 100000) ids
+            ) numbered GROUP BY stretch ORDER BY 1
+            """, name: "evt_visible")
+    }
+
+    /// Which events past `after` can be seen now: ids without a gap between them are one stretch.
+    ///
+    /// Of a hundred thousand rows at most: past these nobody should have to wait for the answer.
+    package func visible(
+        after: EventID, on connection: Connection, completion: @escaping (Result<EventIDSet, PostgresError>) -> Void
+    ) {
+        connection.submit(visible, [.int8(after.rawValue)]) { result in
+            completion(
+                result.map { rows in
+                    EventIDSet(
+                        (0..<rows.count).compactMap { row in
+                            rows.int(row, 0).flatMap { first in rows.int(row, 1).map { EventID(first)...EventID($0) } }
+                        })
+                })
+        }
+    }
+
+    /// Reads what comes after `after`, in id order, up to and including `through`, or as far as limits and stretch allow.
+    package func read(
+        on connection: Connection, after: EventID, through: EventID = EventID(.max), want: EventFilter = .all,
+        stretch: Stretch = .limited, limits: Limits, completion: @escaping (Result<QueueRows, PostgresError>) -> Void
+    ) {
+        var parameters: [Parameter] = [
+            .int8(after.rawValue), .int8(through.rawValue), .int8(Int64(limits.rows)), .int8(Int64(limits.bytes)),
+        ]
+        if let types = want.types { parameters += [.textArray(types.map(\.utf8)), .int8(stretch.ids)] }
+        connection.submit(want.types == nil ? all : filtered, parameters) { result in
+            completion(result.map { QueueRows($0, after: after, bound: through, limits: limits) })
+        }
+    }
+}
+
+/// Rows of the event table as they were read, not yet in their wire form.
+package struct QueueRows {
+    private let rows: Rows
+    private let after: EventID
+    package let count: Int
+    /// Whether a limit ended the page, so that there may be more.
+    package let isCut: Bool
+    /// How far the rows are complete: up to the bound that was asked for, or that a filter came to, unless a limit cut them
+    /// short.
+    package let through: EventID
+
+    init(_ rows: Rows, after: EventID, bound: EventID, limits: QueueReader.Limits) {
+        self.rows = rows
+        self.after = after
+        // A filter that found nothing tells only how far it looked.
+        count = rows.count > 0 && rows.isNull(0, 0) ? 0 : rows.count
+        isCut = QueueRows.isCut(rows, count, limits)
+        let last = count > 0 ? EventID(rows.binaryInt8(count - 1, 0)) : after
+        let reached = rows.columnCount > 5 && rows.count > 0 ? EventID(rows.binaryInt8(0, 5)) : bound
+        through = isCut ? last : reached
+    }
+
+    private static func isCut(_ rows: Rows, _ count: Int, _ limits: QueueReader.Limits) -> Bool {
+        guard count < limits.rows else { return true }
+        var bytes = 0
+        for row in 0..<count {
+            bytes += EventPage.overhead + Int(Int32(bigEndian: rows.bytes(row, 4).loadUnaligned(as: Int32.self)))
+        }
+        return bytes >= limits.bytes
+    }
+
+    /// The rows as they are remembered.
+    package func traces(first count: Int) -> [StreamMemory.Trace] {
+        (0..<count).map { .init(id: EventID(rows.binaryInt8($0, 0)), time: rows.binaryInt8($0, 3)) }
+    }
+
+    package var ids: [EventID] { (0..<count).map { EventID(rows.binaryInt8($0, 0)) } }
+
+    /// All of them as a page.
+    package func page() -> EventPage { encode(count).build(through: through) }
+
+    /// The first `count` of them as a page that ends there; at least one.
+    package func page(first count: Int) -> EventPage { encode(count).build(through: EventID(rows.binaryInt8(count - 1, 0))) }
+
+    private func encode(_ count: Int) -> EventPageBuilder {
+        var page = EventPageBuilder(after: after, capacity: count)
+        for row in 0..<count {
+            page.append(
+                id: EventID(rows.binaryInt8(row, 0)), type: rows.bytes(row, 1), data: rows.bytes(row, 2),
+                timestamp: EventTimestamp(postgres: rows.binaryInt8(row, 3)))
+        }
+        return page
+    }
+}

@@ -1,0 +1,185 @@
+import EventStreamServer
+
+/// Decides when the reader of the stream reads, pauses and sleeps, so that writers need to NOTIFY only while it sleeps.
+///
+/// Writers hold a shared advisory lock, the latch, from their first event to the end of their transaction, and NOTIFY
+/// only if they cannot get it. The reader takes the latch exclusively before it sleeps. Getting it proves that no
+/// writer in flight has missed it; one more read after that, and every later writer will notify.
+///
+/// Of several readers of one stream, one has the waking role and the latch; the others sleep until it, or a writer,
+/// notifies them. One that finds events nobody told it of takes the waker for frozen, and polls until it is told again.
+package struct SleepLatch: Sendable {
+    package struct Configuration: Sendable {
+        /// The pause after a dry read while writers are in flight; more than zero.
+        package var shortestPause: Duration
+        /// No pause while writers are in flight is longer.
+        package var longestPause: Duration
+        /// The safety poll underneath a sleep.
+        package var longestSleep: Duration
+        /// How much longer each pause is; nil doubles it.
+        package var step: Duration?
+        /// The pause after a read that brought many events, though not all it might have: fewer and larger reads cost writers
+        /// and readers less. Zero for none.
+        package var busyPause = Duration.milliseconds(2)
+
+        package init(
+            shortestPause: Duration = Settings.all.sleepMin.standard, longestPause: Duration = .milliseconds(20),
+            longestSleep: Duration = Settings.all.sleepMax.standard, step: Duration? = Settings.all.sleepStep.standard
+        ) {
+            self.shortestPause = shortestPause
+            self.longestPause = longestPause
+            self.longestSleep = longestSleep
+            self.step = step
+        }
+    }
+
+    /// How a reader learns of new events.
+    package enum Role: Sendable {
+        /// It has the latch, or tries to get it.
+        case waker
+        /// Another reader has; notifications are passed on.
+        case listener
+        /// Writers must not notify (prepared transactions forbid it): short polls.
+        case poller
+    }
+
+    /// What to do with the latch, in the same round trip and just before a read.
+    package enum LatchOperation: Sendable { case leave, take, release }
+
+    package enum Action: Hashable, Sendable {
+        case read(LatchOperation)
+        /// Read after the pause, unless woken before.
+        case pause(Duration)
+        /// Nothing is missed: wait for a notification, and read after this long all the same.
+        case sleep(Duration)
+    }
+
+    private enum State: Sendable { case reading, pausing, sleeping }
+
+    package let configuration: Configuration
+    package private(set) var role: Role
+    /// Whether the latch is ours.
+    package private(set) var holdsLatch = false
+    private var state = State.sleeping
+    private var nextPause: Duration
+    private var wokenWhileReading = false
+    private var isBlocked = false
+    /// Whether the present pause is for company: there is no thought of sleep, and writers need not be made to notify.
+    private var isBusy = false
+    /// Whether the present read is the safety poll underneath a sleep.
+    private var isSafetyPoll = false
+    /// Whether the reader with the waking role has failed to pass a wake-up on.
+    private var wakerIsSilent = false
+
+    package init(_ configuration: Configuration, role: Role) {
+        self.configuration = configuration
+        self.role = role
+        nextPause = configuration.shortestPause
+    }
+
+    /// The first action on a new connection, which holds no locks.
+    package mutating func started(as role: Role) -> Action {
+        self.role = role
+        holdsLatch = false
+        wokenWhileReading = false
+        isBlocked = false
+        wakerIsSilent = false
+        return read(.leave)
+    }
+
+    /// The role was won or lost while running.
+    package mutating func roleChanged(to role: Role) {
+        self.role = role
+        wakerIsSilent = false
+    }
+
+    /// A read came back.
+    ///
+    /// - Parameters:
+    ///   - foundRows: whether it brought events that could be delivered.
+    ///   - many: whether these were so many that the next ones can wait for company.
+    ///   - more: whether there is probably more to read at once.
+    ///   - latched: what became of the attempt to take the latch, if one was made before this read.
+    ///   - blocked: whether rows wait behind a gap, whose end nobody will announce.
+    package mutating func didRead(
+        foundRows: Bool, many: Bool = false, more: Bool, latched: Bool?, blocked: Bool
+    ) -> Action {
+        if latched == true { holdsLatch = true }
+        if isSafetyPoll, foundRows, role == .listener, !wokenWhileReading { wakerIsSilent = true }
+        // A gap that has just opened mostly closes at once.
+        if blocked, !isBlocked { nextPause = configuration.shortestPause }
+        isBlocked = blocked
+        if foundRows || wokenWhileReading {
+            let isAsked = wokenWhileReading
+            wokenWhileReading = false
+            nextPause = configuration.shortestPause
+            if holdsLatch { return read(.release) }
+            if many, !more, !isAsked, configuration.busyPause > .zero {
+                state = .pausing
+                isBusy = true
+                return .pause(configuration.busyPause)
+            }
+            return read(role == .waker && !more && !blocked ? .take : .leave)
+        }
+        if blocked { return pause() }
+        switch role {
+        case .listener: return wakerIsSilent ? pause() : sleep()
+        case .poller: return pause()
+        case .waker:
+            if holdsLatch { return sleep() }
+            return latched == nil ? read(.take) : pause()
+        }
+    }
+
+    /// The pause or the sleep is over.
+    package mutating func timerFired() -> Action? {
+        switch state {
+        case .reading: nil
+        // While events wait behind a gap there is no sleep, and writers need not be made to notify.
+        case .pausing:
+            if holdsLatch {
+                read(isBlocked ? .release : .leave)
+            } else {
+                read(role == .waker && !isBlocked && !isBusy ? .take : .leave)
+            }
+        // The safety poll keeps the latch: finding nothing, it sleeps on at the price of one statement.
+        case .sleeping: read(.leave, isSafetyPoll: true)
+        }
+    }
+
+    /// A notification came.
+    package mutating func notified() -> Action? {
+        wakerIsSilent = false
+        return woken()
+    }
+
+    /// Someone asks for the newest state.
+    package mutating func woken() -> Action? {
+        guard state != .reading else {
+            wokenWhileReading = true
+            return nil
+        }
+        return read(holdsLatch ? .release : .leave)
+    }
+
+    private mutating func read(_ operation: LatchOperation, isSafetyPoll: Bool = false) -> Action {
+        state = .reading
+        isBusy = false
+        self.isSafetyPoll = isSafetyPoll
+        if operation == .release { holdsLatch = false }
+        return .read(operation)
+    }
+
+    private mutating func sleep() -> Action {
+        state = .sleeping
+        nextPause = configuration.shortestPause
+        return .sleep(configuration.longestSleep)
+    }
+
+    private mutating func pause() -> Action {
+        state = .pausing
+        let pause = nextPause
+        nextPause = min(configuration.longestPause, configuration.step.map { pause + $0 } ?? pause * 2)
+        return .pause(pause)
+    }
+}

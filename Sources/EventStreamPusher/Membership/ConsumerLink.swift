@@ -1,0 +1,172 @@
+import EventStream
+import EventStreamDatabase
+import EventStreamServer
+import LibPQ
+import Logging
+import PosixLoop
+
+/// What is asked over the connection for consumers.
+struct ConsumerStatements {
+    let info: StreamInfo
+    let consumers: ConsumerStore
+    let registry: PusherRegistry
+    let generations: GenerationStore
+}
+
+/// The connection to PostgreSQL for consumers, positions and signs of life.
+final class ConsumerLink: DatabaseLink<ConsumerStatements>, ConsumerPort {
+    private let configuration: DatabaseConfiguration
+    private let beatInterval: Duration
+    private let loop: EventLoop
+    private let logger: Logger
+    private let upkeep: PusherUpkeep
+    private(set) var identity: GenerationStore.Identity?
+    weak var delegate: (any ConsumerPortDelegate)?
+    /// Called with what pushers have noted of when the stream was settled.
+    var onMarks: ([SettledMark]) -> Void = { _ in }
+    /// This run's number: it names the owner of sessions, and the advisory lock that shows the pusher lives.
+    let pusher = Int64.random(in: 1...Int64.max)
+
+    init(_ configuration: DatabaseConfiguration, beatInterval: Duration, loop: EventLoop, logger: Logger) {
+        self.configuration = configuration
+        self.beatInterval = beatInterval
+        self.loop = loop
+        self.logger = logger
+        upkeep = PusherUpkeep(configuration, loop: loop, logger: logger)
+        // A row that somebody has locked must not hold up everything behind it: the call fails and is made again. What is stored
+        // survives a crash; a standby that is away holds nothing up, and where it takes over it is asked what it has.
+        super.init(
+            configuration.options(
+                application: "evt-pusher", settings: ["lock_timeout": "500ms", "synchronous_commit": "local"]), on: loop)
+    }
+
+    override func stop() {
+        upkeep.stop()
+        super.stop()
+    }
+
+    func claim(
+        _ consumer: ConsumerIdentity, want: EventFilter, knowing known: PositionBook.Entry?, of generation: StreamGeneration,
+        dead: [Int64], _ completion: @escaping (Result<ConsumerStore.Claim, PostgresError>) -> Void
+    ) {
+        submit(completion) {
+            $0.consumers.claim(
+                consumer, want: want, knowing: known, of: generation, for: pusher, dead: dead, on: $1, completion: completion)
+        }
+    }
+
+    func release(_ consumer: ConsumerIdentity, epoch: Int64, _ completion: @escaping (Result<Void, PostgresError>) -> Void) {
+        submit(completion) { $0.consumers.release(consumer, of: pusher, epoch: epoch, on: $1, completion: completion) }
+    }
+
+    func resume(_ consumer: ConsumerIdentity, epoch: Int64, _ completion: @escaping (Result<Bool, PostgresError>) -> Void) {
+        submit(completion) { $0.consumers.resume(consumer, for: pusher, epoch: epoch, on: $1, completion: completion) }
+    }
+
+    func store(
+        _ entries: [PositionBook.Entry], of generation: StreamGeneration,
+        _ completion: @escaping (Result<[ConsumerIdentity: ConsumerStore.Stored], PostgresError>) -> Void
+    ) {
+        submit(completion) { statements, connection in
+            statements.consumers.store(entries, of: generation, on: connection) { [upkeep] result in
+                upkeep.wrote(result, statements.info, on: connection)
+                completion(result)
+            }
+        }
+    }
+
+    func confirm(
+        _ consumer: ConsumerIdentity, through position: EventID, want: EventFilter, of generation: StreamGeneration,
+        _ completion: @escaping (Result<EventID?, PostgresError>) -> Void
+    ) {
+        submit(completion) { statements, connection in
+            statements.consumers.confirm(consumer, through: position, want: want, of: generation, on: connection) {
+                [upkeep] result in
+                upkeep.wrote(result, statements.info, on: connection)
+                completion(result)
+            }
+        }
+    }
+
+    func newest(after id: EventID, _ completion: @escaping (Result<EventID?, PostgresError>) -> Void) {
+        submit(completion) { $0.consumers.newest(after: id, on: $1, completion: completion) }
+    }
+
+    func beat(
+        settled: EventID, stored: EventID, looked: Duration?, generation: StreamGeneration,
+        _ completion: @escaping (Result<PusherRegistry.Pulse, PostgresError>) -> Void
+    ) {
+        submit(completion) { statements, connection in
+            statements.registry.beat(
+                pusher, settled: settled, stored: stored, looked: looked, generation: generation, on: connection
+            ) { [upkeep] result in
+                upkeep.beat(result, settled: settled, statements, on: connection)
+                completion(result)
+            }
+        }
+    }
+
+    func leave(_ completion: @escaping () -> Void) {
+        guard let (statements, connection) = present else { return completion() }
+        // A database that does not answer must not keep the process: closing fails the statement.
+        let deadline = loop.schedule(after: .seconds(1)) { connection.close() }
+        statements.registry.leave(pusher, on: connection) {
+            deadline.cancel()
+            completion()
+        }
+    }
+
+    func register(
+        _ consumer: ConsumerIdentity, want: EventFilter, limit: Int, _ completion: @escaping (Result<Bool, PostgresError>) -> Void
+    ) {
+        Registering(consumer, want: want, limit: limit, on: self, completion).attempt()
+    }
+
+    func schedule(after delay: Duration, _ body: @escaping () -> Void) { loop.schedule(after: delay, body) }
+
+    /// The error, with who keeps consumers from registering.
+    func blaming(_ error: PostgresError, _ completion: @escaping (PostgresError) -> Void) {
+        guard let present else { return completion(error) }
+        loop.begin(with: Blame(link: self, connection: present.connection, completion: completion)) { blame in
+            var blamed = error
+            do {
+                let who = try await Hindrance.registering(blame.link.configuration.tables, from: blame.connection)
+                if let text = who.text { blamed.message += ": \(text)" }
+            } catch {
+                blame.link.logger.debug(
+                    "it could not be seen who keeps consumers from registering", metadata: [.error: "\(error)"])
+            }
+            blame.completion(blamed)
+        }
+    }
+
+    override func prepare(_ connection: Connection) async throws -> ConsumerStatements {
+        let info = try await StreamInfo.load(configuration.tables, from: connection, writing: true)
+        do {
+            let generations = GenerationStore(info)
+            let found = try await generations.identity(on: connection)
+            let registry = PusherRegistry(info)
+            guard try await registry.enter(pusher, application: "evt-pusher", interval: beatInterval, on: connection) else {
+                throw StoreError("this pusher's earlier connection has not ended yet")
+            }
+            identity = found
+            upkeep.opened(info)
+            onMarks(try await SettledMarks(info).load(on: connection))
+            return ConsumerStatements(
+                info: info, consumers: ConsumerStore(info), registry: registry, generations: generations)
+        } catch {
+            await upkeep.endFrozen(info, because: error, on: connection)
+            throw error
+        }
+    }
+
+    override func opened(_ connection: Connection) { delegate?.consumersOpened() }
+    override func failed(_ error: any Error) { delegate?.consumersFailed(error) }
+}
+
+/// What is needed to find out who is to blame for an error.
+private struct Blame {
+    let link: ConsumerLink
+    let connection: Connection
+    let completion: (PostgresError) -> Void
+}

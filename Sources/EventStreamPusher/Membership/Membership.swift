@@ -1,0 +1,129 @@
+import EventStream
+import EventStreamDatabase
+import EventStreamServer
+import LibPQ
+import Logging
+
+protocol MembershipDelegate: AnyObject {
+    /// A connection is ready; ``Membership/isReady`` says whether all are.
+    func databaseOpened()
+    /// A connection shows another stream than the head's reader has found, or another state of it.
+    func databaseDisagrees(_ reason: String)
+}
+
+/// What belongs together: positions of one database must not get into another, so nothing is done over a connection that leads
+/// elsewhere than the one that reads the head.
+final class Membership {
+    private let consumerPort: any ConsumerPort
+    private let historyPort: any HistoryPort
+    private let logger: Logger
+    weak var delegate: (any MembershipDelegate)?
+    /// What the head's reader has found; nil while nobody knows what the database is.
+    private(set) var trusted: GenerationStore.Identity?
+    private var errors: (consumers: String?, history: String?)
+    private var told = TroubleLog()
+    private let reconnects = Metric.reconnects.counter()
+    let heartbeat: Heartbeat
+
+    init(_ ports: PusherPorts, sessionTimeout: Duration, logger: Logger) {
+        (consumerPort, historyPort) = (ports.consumers, ports.history)
+        self.logger = logger
+        heartbeat = Heartbeat(ports.consumers, loop: ports.loop, sessionTimeout: sessionTimeout, logger: logger)
+    }
+
+    func start() {
+        consumerPort.delegate = self
+        historyPort.delegate = self
+        consumerPort.start()
+        historyPort.start()
+    }
+
+    /// Leaves the registry, closes.
+    func stop(_ completion: @escaping () -> Void) {
+        heartbeat.pause()
+        let close = {
+            self.consumerPort.stop()
+            self.historyPort.stop()
+            completion()
+        }
+        if let consumers { consumers.leave(close) } else { close() }
+    }
+
+    /// Where consumers and positions are stored, while that can be reached.
+    var consumers: (any ConsumerPort)? {
+        trusted != nil && consumerPort.identity == trusted && consumerPort.isConnected ? consumerPort : nil
+    }
+
+    var history: (any HistoryPort)? {
+        trusted != nil && historyPort.identity == trusted && historyPort.isConnected ? historyPort : nil
+    }
+
+    var isReady: Bool { consumers != nil && history != nil }
+
+    /// Why the database cannot be reached, if that is so.
+    var trouble: (consumers: String?, history: String?) { errors }
+
+    /// The head's reader has lost its connection: until it has looked again nobody knows what the database is.
+    func distrust() {
+        trusted = nil
+        heartbeat.pause()
+    }
+
+    /// The head's reader has found which stream this is.
+    func trust(_ identity: GenerationStore.Identity, isAnew: Bool) {
+        if isAnew { heartbeat.beginAnew() }
+        trusted = identity
+        let elsewhere = LookAgain(description: "this connection leads elsewhere than the one that reads the head")
+        if consumerPort.isConnected, consumerPort.identity != identity { consumerPort.restart(because: elsewhere) }
+        if historyPort.isConnected, historyPort.identity != identity { historyPort.restart(because: elsewhere) }
+        if consumers != nil { heartbeat.start(in: identity.generation) }
+        report()
+    }
+
+    private func report() {
+        guard isReady, told.isGoodNews() else { return }
+        logger.info("connected to the database", metadata: [.database: "\(consumerPort.host)"])
+    }
+
+    private func opened(_ identity: GenerationStore.Identity?) {
+        guard let trusted else { return }
+        guard identity == trusted else {
+            delegate?.databaseDisagrees("another connection leads to another database, or to another state of it")
+            return
+        }
+        report()
+        delegate?.databaseOpened()
+    }
+
+    /// - Returns: why the connection failed, if that is not of our own making.
+    private func failed(_ error: any Error) -> String? {
+        guard !(error is LookAgain) else { return nil }
+        reconnects.add()
+        // Of a database that cannot be reached the head's reader tells; one that refuses only this is told here.
+        let isRefused = (error as? PostgresError)?.code == .server || error is StoreError
+        if isRefused, told.isNews("\(error)") {
+            logger.warning("no database for consumers or history; trying again", metadata: [.error: "\(error)"])
+        }
+        return "\(error)"
+    }
+}
+
+extension Membership: ConsumerPortDelegate, HistoryPortDelegate {
+    func consumersOpened() {
+        errors.consumers = nil
+        if let trusted, consumers != nil { heartbeat.start(in: trusted.generation) }
+        opened(consumerPort.identity)
+    }
+
+    func historyOpened() {
+        errors.history = nil
+        opened(historyPort.identity)
+    }
+
+    func consumersFailed(_ error: any Error) {
+        heartbeat.lost()
+        if let text = failed(error) { errors.consumers = text }
+    }
+
+    func historyFailed(_ error: any Error) { if let text = failed(error) { errors.history = text } }
+}

@@ -1,0 +1,195 @@
+package import DequeModule
+package import EventStream
+import EventStreamServer
+
+/// One session's deliveries: sequence numbers, the window of groups in flight, answers, resends, and the position.
+///
+/// A pure machine. The driver tells what happened and does what it is told; it keeps no groups: one that must be sent
+/// again is read again by its range of ids, which gives the same events, since nothing past the position is discarded.
+package struct ConsumerDelivery: Sendable {
+    package struct Configuration: Hashable, Sendable {
+        /// Groups in flight at most; at least 1.
+        package var requestMax: Int
+        /// How long an answer may take before the group is sent again.
+        package var ackTimeout: Duration
+        /// The pause after a first error answer; it doubles with each further one.
+        package var errorPause: Duration
+        package var longestErrorPause: Duration
+
+        package init(
+            requestMax: Int = Settings.all.requestMax.standard, ackTimeout: Duration = Settings.all.ackTimeout.standard,
+            errorPause: Duration = .milliseconds(100), longestErrorPause: Duration = .seconds(5)
+        ) {
+            self.requestMax = requestMax
+            self.ackTimeout = ackTimeout
+            self.errorPause = errorPause
+            self.longestErrorPause = longestErrorPause
+        }
+    }
+
+    /// A group in flight: its number, and the range of ids it stands for.
+    package struct Group: Hashable, Sendable {
+        package let sequence: UInt64
+        /// The group's events have ids in (after, last].
+        package let after: EventID
+        package let last: EventID
+        package let count: Int
+        /// Where the position goes once this group and all before it are answered: over unwanted events, too.
+        package fileprivate(set) var through: EventID
+        /// Sends so far.
+        package fileprivate(set) var attempts = 0
+        fileprivate var state: State
+        /// Every number it was sent under: a late answer to an earlier one counts as well.
+        fileprivate var rids: [UInt64] = []
+
+        fileprivate enum State: Hashable, Sendable {
+            /// To be sent, or sent again, at this time.
+            case due(MonotonicTime)
+            case sent(MonotonicTime)
+            case answered
+        }
+    }
+
+    package enum Answer: Hashable, Sendable {
+        case processed
+        /// The receiver could not process the group: its error's name and text.
+        case failed(String)
+    }
+
+    /// What an answer changed.
+    package enum Outcome: Hashable, Sendable {
+        /// The position may move to here.
+        case confirmed(EventID)
+        /// Answered out of order; the position waits for the groups before.
+        case waiting
+        /// To be sent again after the pause.
+        case retry(Group, after: Duration)
+        /// No group in flight has this number: late, repeated or invented.
+        case unknown
+    }
+
+    package let configuration: Configuration
+    /// The last id given to a group, or passed over as unwanted.
+    package private(set) var cursor: EventID
+    /// Everything up to here is answered or unwanted.
+    package private(set) var confirmed: EventID
+    package private(set) var nextSequence: UInt64 = 0
+    package private(set) var inFlight: Deque<Group> = []
+
+    package init(after position: EventID, configuration: Configuration) {
+        cursor = position
+        confirmed = position
+        self.configuration = configuration
+    }
+
+    /// Groups answered out of order are not in flight any more, but only so many may wait for the ones before them.
+    package var canTakeGroup: Bool { room > 0 }
+    /// How many more groups may be put in flight.
+    package var room: Int {
+        // One that has not gone out yet must not be overtaken: a receiver that was not told of the session could not tell.
+        if let last = inFlight.last, last.attempts == 0 { return 0 }
+        let unanswered = inFlight.reduce(0) { $0 + ($1.state == .answered ? 0 : 1) }
+        return max(0, min(configuration.requestMax - unanswered, configuration.requestMax * 16 - inFlight.count))
+    }
+    /// The number of the first group that is in flight; of the next one if none is.
+    package var firstInFlight: UInt64 { inFlight.first?.sequence ?? nextSequence }
+    package var eventsInFlight: Int { inFlight.reduce(0) { $0 + $1.count } }
+
+    /// A group was put together out of what comes after ``cursor``.
+    ///
+    /// - Returns: it, due at once.
+    package mutating func took(last: EventID, count: Int, through: EventID, at now: MonotonicTime) -> Group {
+        let group = Group(
+            sequence: nextSequence, after: cursor, last: last, count: count, through: through, state: .due(now))
+        nextSequence += 1
+        cursor = through
+        inFlight.append(group)
+        return group
+    }
+
+    /// Nothing wanted comes before or at this id.
+    ///
+    /// - Returns: the position to store, if it moves at once; else it moves with the answers in flight.
+    package mutating func passedOver(through id: EventID) -> EventID? {
+        guard id > cursor else { return nil }
+        cursor = id
+        guard !inFlight.isEmpty else {
+            confirmed = id
+            return id
+        }
+        inFlight[inFlight.count - 1].through = id
+        return nil
+    }
+
+    /// The group went out under this number.
+    package mutating func sent(_ sequence: UInt64, rid: UInt64, at now: MonotonicTime) {
+        guard let index = index(of: sequence), inFlight[index].state != .answered else { return }
+        inFlight[index].state = .sent(now)
+        inFlight[index].attempts += 1
+        inFlight[index].rids = inFlight[index].rids.suffix(7) + [rid]
+    }
+
+    /// The group could not be sent now: the peer's queue is full, or the events could not be read.
+    package mutating func postponed(_ sequence: UInt64, until time: MonotonicTime) {
+        guard let index = index(of: sequence), inFlight[index].state != .answered else { return }
+        inFlight[index].state = .due(time)
+    }
+
+    /// The peer's connection closed: what was sent and not answered may not have arrived.
+    package mutating func connectionLost(at now: MonotonicTime) {
+        for index in inFlight.indices {
+            if case .sent = inFlight[index].state { inFlight[index].state = .due(now) }
+        }
+    }
+
+    /// The receiver answered the call with this number.
+    package mutating func answered(_ rid: UInt64, _ answer: Answer, at now: MonotonicTime) -> Outcome {
+        guard let index = inFlight.firstIndex(where: { $0.rids.contains(rid) }) else { return .unknown }
+        switch answer {
+        case .processed:
+            inFlight[index].state = .answered
+            guard index == 0 else { return .waiting }
+            while let first = inFlight.first, first.state == .answered {
+                confirmed = first.through
+                inFlight.removeFirst()
+            }
+            if inFlight.isEmpty { confirmed = cursor }
+            return .confirmed(confirmed)
+        case .failed:
+            // An error to an earlier send says nothing about the present one.
+            guard case .sent = inFlight[index].state, inFlight[index].rids.last == rid else { return .waiting }
+            let doublings = min(inFlight[index].attempts - 1, 16)
+            let pause = min(configuration.errorPause * (1 << doublings), configuration.longestErrorPause)
+            inFlight[index].state = .due(now + pause)
+            return .retry(inFlight[index], after: pause)
+        }
+    }
+
+    /// The groups to send now: new ones, those whose pause is over, and those whose answer is overdue.
+    package func due(at now: MonotonicTime) -> [Group] {
+        inFlight.filter { group in
+            switch group.state {
+            case .due(let time): time <= now
+            case .sent(let time): time + configuration.ackTimeout <= now
+            case .answered: false
+            }
+        }
+    }
+
+    /// When ``due(at:)`` is next worth asking.
+    package var nextDeadline: MonotonicTime? {
+        inFlight.compactMap { group in
+            switch group.state {
+            case .due(let time): time
+            case .sent(let time): time + configuration.ackTimeout
+            case .answered: nil
+            }
+        }.min()
+    }
+
+    private func index(of sequence: UInt64) -> Int? {
+        guard let first = inFlight.first?.sequence, sequence >= first else { return nil }
+        let index = Int(sequence - first)
+        return index < inFlight.count ? index : nil
+    }
+}

@@ -1,0 +1,181 @@
+import EventStream
+import EventStreamDatabase
+import EventStreamServer
+import LibZMQ
+import Logging
+
+/// Groups on their way to receivers, and what comes back: carries out what ``SessionMachine`` decides.
+final class DeliveryDriver {
+    private let loop: any LoopPort
+    private let stream: SharedStream
+    private let table: SessionTable
+    private let outbox: Outbox
+    private let membership: Membership
+    private let positions: PositionWriter
+    private let metrics: PusherMetrics
+    private let ticker: SessionTicker
+    private let history: HistoryReads
+    private var reports: DeliveryReports
+    /// No more groups are started.
+    var isStopping = false
+    /// The peer of a session turned out to be gone.
+    var onUnreachable: ([UInt8]) -> Void = { _ in }
+
+    init(
+        _ limits: GroupLimits, loop: any LoopPort, stream: SharedStream, table: SessionTable, outbox: Outbox,
+        membership: Membership, positions: PositionWriter, metrics: PusherMetrics, ticker: SessionTicker, logger: Logger
+    ) {
+        self.loop = loop
+        self.stream = stream
+        self.table = table
+        self.outbox = outbox
+        self.membership = membership
+        self.positions = positions
+        self.metrics = metrics
+        self.ticker = ticker
+        history = HistoryReads(
+            limits, stream: stream, table: table, membership: membership, outbox: outbox, ticker: ticker, logger: logger)
+        reports = DeliveryReports(logger: logger)
+        history.onPage = { [weak self] in self?.pump($0) }
+    }
+
+    func pumpAll() { for session in table.reliable { pump(session) } }
+
+    /// Sends what the session's window has room for.
+    func pump(_ session: ReliableSession) {
+        guard !isStopping, !session.isOver, let window = stream.window else { return }
+        while true {
+            switch session.machine.next(in: window) {
+            case .group(let group):
+                guard outbox.hasRoom(for: group.bytes, to: session) else {
+                    session.machine.foundNoRoom(for: group)
+                    return ticker.keepTime(within: .milliseconds(20))
+                }
+                send(session.machine.took(group, waitingSince: waitingSince(group), at: loop.now), group, to: session)
+            case .passed(let position): positions.note(session.consumer, epoch: session.machine.epoch, position: position)
+            case .history: return history.begin(for: session)
+            case .nothing: return
+            }
+        }
+    }
+
+    /// Since when the first event of a group could be delivered.
+    private func waitingSince(_ group: EventGroup) -> EventTimestamp? {
+        guard let id = group.first, let time = group.firstTimestamp else { return nil }
+        return stream.times.waitingSince(id, time, now: loop.wallClock)
+    }
+
+    private func send(_ group: ConsumerDelivery.Group, _ events: EventGroup, to session: ReliableSession) {
+        let (rid, now) = (outbox.nextRid(), loop.now)
+        switch outbox.peers.send(session.peer, OnEvents.encoded(sequence: group.sequence, group: events, rid: .server(rid))) {
+        case .sent: session.machine.sent(group.sequence, rid: rid, at: now)
+        case .full:
+            session.machine.postponed(group.sequence, until: now + .milliseconds(20))
+            ticker.keepTime(within: .milliseconds(20))
+        case .unreachable:
+            session.machine.postponed(group.sequence, until: now)
+            onUnreachable(session.peer.identity)
+        }
+    }
+
+    // MARK: Sending again
+
+    /// Sends again what is overdue, and what could not be sent before.
+    func sendDue(_ session: ReliableSession, at now: MonotonicTime) {
+        for group in session.machine.due(at: now) {
+            guard outbox.hasRoom(for: session.machine.roomToAskFor, to: session) else {
+                ticker.keepTime(within: .milliseconds(20))
+                break
+            }
+            session.machine.rereadBegan(group)
+            sendAgain(group, to: session)
+        }
+        pump(session)
+    }
+
+    /// The group's events are taken from the window or read again; the range of ids gives the same ones.
+    private func sendAgain(_ group: ConsumerDelivery.Group, to session: ReliableSession) {
+        if let window = stream.window, window.covers(after: group.after) {
+            return reread(group, in: window.pages(after: group.after), for: session)
+        }
+        guard let history = membership.history else { return session.machine.rereadFailed(group) }
+        history.read(
+            after: group.after, through: group.last, want: session.want, stretch: .whole,
+            limits: .init(rows: group.count, bytes: 16 << 20)
+        ) { result in
+            switch result {
+            case .success(let rows): self.reread(group, in: [rows.page()], for: session)
+            case .failure: session.machine.rereadFailed(group)
+            }
+        }
+    }
+
+    private func reread(_ group: ConsumerDelivery.Group, in pages: some Sequence<EventPage>, for session: ReliableSession) {
+        guard let events = session.machine.reread(group, in: pages, at: loop.now) else { return }
+        guard outbox.hasRoom(for: events.bytes, to: session) else {
+            session.machine.rereadFoundNoRoom(for: events.bytes)
+            return ticker.keepTime(within: .milliseconds(20))
+        }
+        send(group, events, to: session)
+    }
+
+    // MARK: Answers
+
+    /// - Returns: whether it answers something.
+    func answered(_ session: ReliableSession, _ rid: UInt64, _ outcome: Result<RawJSON, EventStreamError>) -> Bool {
+        let answer = ConsumerDelivery.Answer(outcome)
+        switch session.machine.answered(rid, answer, at: loop.now) {
+        case .confirmed(let position, let events, let times):
+            positions.note(session.consumer, epoch: session.machine.epoch, position: position)
+            measure(session, events, waitingSince: times)
+            pump(session)
+        case .retry(let group, let pause):
+            ticker.keepTime(within: pause)
+            reports.failed(group, answer, session, at: loop.now)
+        case .waiting: break
+        case .unknown: return false
+        }
+        return true
+    }
+
+    func metrics(of consumer: ConsumerIdentity) -> PusherMetrics.OfConsumer {
+        metrics.of(consumer) { self.table.reliable($0) != nil }
+    }
+
+    private func measure(_ session: ReliableSession, _ events: Int, waitingSince times: [EventTimestamp]) {
+        let figures = metrics(of: session.consumer)
+        figures.delivered.add(events)
+        let now = loop.wallClock
+        for time in times { figures.latency.record(.microseconds(max(0, now.microseconds - time.microseconds))) }
+    }
+}
+
+extension ConsumerDelivery.Answer {
+    init(_ outcome: Result<RawJSON, EventStreamError>) {
+        switch outcome {
+        case .success(let result): self = result == .true ? .processed : .failed("answered \(result), not true")
+        case .failure(let error): self = .failed(error.description)
+        }
+    }
+}
+
+/// What the log says of deliveries.
+struct DeliveryReports {
+    let logger: Logger
+    private var failures = PeerLog(each: .init(burst: 3, interval: .seconds(10)))
+
+    init(logger: Logger) { self.logger = logger }
+
+    mutating func failed(
+        _ group: ConsumerDelivery.Group, _ answer: ConsumerDelivery.Answer, _ session: Session, at now: MonotonicTime
+    ) {
+        guard case .failed(let text) = answer, let line = failures.line("cannot process", of: session.peer.account, at: now)
+        else { return }
+        logger.warning(
+            "a receiver cannot process a group; it is sent again",
+            metadata: line.metadata([
+                .consumer: "\(session.consumer)", .first: "\(group.after.next)", .last: "\(group.last)",
+                .attempts: "\(group.attempts)", .error: "\(text.prefix(500))",
+            ]))
+    }
+}

@@ -1,0 +1,270 @@
+import DequeModule
+import EventStream
+import EventStreamServer
+
+/// A reliable session's life: its lease, whether it has the consumer, and its deliveries (protocol, section 5).
+///
+///     claimed
+///        │
+///        ▼       disconnected            heard
+///     serving ─────────────▶ released ──────────▶ resuming ◀──┐
+///        ▲                      ▲                   │  │  │   │ released since, and heard
+///        │                      └── not known ──────┘  │  └───┘
+///        └────────────────────────── ours ─────────────┘
+///
+///     another's, ended: from everywhere to over
+///
+/// Each method tells what happened, and returns what is to be done about it. Claims are before a session's life: who asks for a
+/// consumer's session waits in a ``ClaimQueue``.
+struct SessionMachine {
+    enum State: Hashable {
+        /// It has the consumer, and its peer is there.
+        case serving
+        /// The connection closed: the session waits for its peer, but any pusher may have the consumer.
+        case released
+        /// The peer was heard again; the database says whether the consumer may be taken back.
+        ///
+        /// - Parameter isReleasedSince: the connection has closed again, and the consumer was offered again, after the database was asked.
+        case resuming(isReleasedSince: Bool)
+        case over
+    }
+
+    /// What became of the attempt to take the consumer back.
+    enum Resumed: Hashable {
+        case serving
+        /// It was released since: the database is to be asked again.
+        case askAgain
+        /// The peer is gone, or the answer is not known: the next message tries again.
+        case waiting
+        /// Another session has the consumer.
+        case lost
+    }
+
+    /// What an answer changed.
+    enum Answered: Hashable {
+        /// The position may move to here.
+        ///
+        /// - Parameters:
+        ///   - events: so many are not in flight any more.
+        ///   - since: since when the first events of their groups could be delivered.
+        case confirmed(EventID, events: Int, since: [EventTimestamp])
+        /// To be sent again after the pause.
+        case retry(ConsumerDelivery.Group, after: Duration)
+        /// Answered out of order; the position waits for the groups before.
+        case waiting
+        /// No group in flight has this number.
+        case unknown
+    }
+
+    /// What comes next for the receiver.
+    enum Next {
+        /// Put this on its way, if the peer has room: ``took(_:waitingSince:at:)`` or ``foundNoRoom(for:)``.
+        case group(EventGroup)
+        /// Nothing wanted comes up to here.
+        case passed(EventID)
+        /// What comes next is not in the window: ``nextRead(in:)``.
+        case history
+        case nothing
+    }
+
+    /// The fencing token of this session.
+    let epoch: Int64
+    private let want: EventFilter
+    private let precise: Bool
+    private let limits: GroupLimits
+    private(set) var state = State.serving
+    private(set) var lease: Lease
+    private(set) var delivery: ConsumerDelivery
+    /// History read for this session alone, while it is behind the shared window.
+    private var feed = ConsumerFeed()
+    /// What the last group needed that found no room; less is not worth reading again.
+    private var neededRoom = 0
+    /// Groups whose events are being read again.
+    private var rereading: Set<UInt64> = []
+    /// Since when the first event of each group in flight could be delivered, by the group's number.
+    private var waiting: Deque<(sequence: UInt64, since: EventTimestamp)> = []
+
+    init(
+        epoch: Int64, want: EventFilter, precise: Bool, limits: GroupLimits, lease: Lease, delivery: ConsumerDelivery
+    ) {
+        self.epoch = epoch
+        self.want = want
+        self.precise = precise
+        self.limits = limits
+        self.lease = lease
+        self.delivery = delivery
+    }
+
+    var isOver: Bool { state == .over }
+    /// Whether any pusher may have its consumer.
+    var isReleased: Bool { state != .serving }
+    /// Everything up to here is answered or unwanted.
+    var position: EventID { delivery.confirmed }
+    /// Nothing is to be waited for: no group is in flight, or nobody is there to answer.
+    var isIdle: Bool { delivery.inFlight.isEmpty || lease.isDisconnected }
+    /// When something is to be sent, or sent again; nil while its peer is away.
+    var nextDeadline: MonotonicTime? { state == .serving ? delivery.nextDeadline : nil }
+
+    // MARK: The life cycle
+
+    /// A message came from its peer.
+    ///
+    /// - Returns: whether the consumer must be taken back first: ``resumed(_:)``.
+    mutating func heard(at now: MonotonicTime) -> Bool {
+        lease.heard(at: now)
+        switch state {
+        case .serving, .resuming, .over: return false
+        case .released:
+            state = .resuming(isReleasedSince: false)
+            return true
+        }
+    }
+
+    /// The connection of its peer closed.
+    ///
+    /// - Returns: the position with which the consumer is to be offered to every pusher.
+    mutating func disconnected(at now: MonotonicTime) -> EventID? {
+        guard !isOver else { return nil }
+        lease.disconnected()
+        delivery.connectionLost(at: now)
+        feed.clear()
+        if case .resuming = state { state = .resuming(isReleasedSince: true) } else { state = .released }
+        return delivery.confirmed
+    }
+
+    /// The database was asked whether the consumer may be taken back.
+    ///
+    /// - Parameter isOurs: nil if the answer is not known.
+    mutating func resumed(_ isOurs: Bool?) -> Resumed {
+        guard case .resuming(let isReleasedSince) = state else { return .waiting }
+        if isOurs == false {
+            state = .over
+            return .lost
+        }
+        if isReleasedSince, !lease.isDisconnected {
+            state = .resuming(isReleasedSince: false)
+            return .askAgain
+        }
+        state = isOurs == true && !isReleasedSince ? .serving : .released
+        return state == .serving ? .serving : .waiting
+    }
+
+    /// It is over, for whatever reason.
+    ///
+    /// - Returns: the position with which the consumer is to be given up; nil if the session was over before.
+    mutating func ended() -> EventID? {
+        guard !isOver else { return nil }
+        state = .over
+        return delivery.confirmed
+    }
+
+    // MARK: What comes next
+
+    mutating func next(in window: EventWindow) -> Next {
+        while state == .serving, delivery.canTakeGroup {
+            let cursor = delivery.cursor
+            let group: EventGroup
+            if let page = feed.page(after: cursor) {
+                group = cut([page], after: cursor, limits: limits)
+            } else if window.covers(after: cursor) {
+                group = cut(window.pages(after: cursor), after: cursor, limits: limits)
+            } else {
+                return .history
+            }
+            if group.last != nil { return .group(group) }
+            guard group.through > cursor else { return .nothing }
+            if let position = delivery.passedOver(through: group.through) { return .passed(position) }
+        }
+        return state == .serving ? .history : .nothing
+    }
+
+    private func cut(
+        _ pages: some Sequence<EventPage>, after: EventID, through end: EventID = EventID(.max), limits: GroupLimits
+    ) -> EventGroup {
+        EventGroup(from: pages, after: after, through: end, want: want, precise: precise, limits: limits)
+    }
+
+    /// The group finds no room at the peer. It is read again when there is: what waits must not also fill the memory here.
+    mutating func foundNoRoom(for group: EventGroup) {
+        feed.clear()
+        neededRoom = group.bytes
+    }
+
+    /// The group is on its way.
+    mutating func took(_ group: EventGroup, waitingSince time: EventTimestamp?, at now: MonotonicTime) -> ConsumerDelivery.Group {
+        neededRoom = 0
+        let taken = delivery.took(last: group.last ?? delivery.cursor, count: group.count, through: group.through, at: now)
+        if let time { waiting.append((taken.sequence, time)) }
+        return taken
+    }
+
+    // MARK: History
+
+    /// The read of history to begin now, if any, and the bytes of room it needs at the peer.
+    func nextRead(in window: EventWindow) -> (read: ConsumerFeed.Read, room: Int)? {
+        guard state == .serving, let read = feed.nextRead(after: delivery.cursor, window: window, room: delivery.room)
+        else { return nil }
+        return (read, max(neededRoom, limits.bytes))
+    }
+
+    mutating func readBegan(_ read: ConsumerFeed.Read) { feed.began(read) }
+    mutating func readReturned(_ read: ConsumerFeed.Read, through: EventID) { feed.returned(read, through: through) }
+    mutating func readFailed(_ read: ConsumerFeed.Read) { feed.failed(read) }
+    mutating func add(_ page: EventPage) { feed.add(page) }
+
+    // MARK: Sending
+
+    mutating func sent(_ sequence: UInt64, rid: UInt64, at now: MonotonicTime) { delivery.sent(sequence, rid: rid, at: now) }
+    mutating func postponed(_ sequence: UInt64, until time: MonotonicTime) { delivery.postponed(sequence, until: time) }
+
+    /// The groups to send again now, or for the first time; their events are read again.
+    func due(at now: MonotonicTime) -> [ConsumerDelivery.Group] {
+        guard state == .serving else { return [] }
+        return delivery.due(at: now).filter { !rereading.contains($0.sequence) }
+    }
+
+    /// Bytes the next group needs at the peer, as far as is known.
+    var roomToAskFor: Int { neededRoom }
+
+    mutating func rereadBegan(_ group: ConsumerDelivery.Group) { rereading.insert(group.sequence) }
+
+    /// The group's events are there again.
+    ///
+    /// - Returns: them, if the group still waits to be sent.
+    mutating func reread(
+        _ group: ConsumerDelivery.Group, in pages: some Sequence<EventPage>, at now: MonotonicTime
+    ) -> EventGroup? {
+        rereading.remove(group.sequence)
+        guard due(at: now).contains(where: { $0.sequence == group.sequence }) else { return nil }
+        neededRoom = 0
+        return cut(pages, after: group.after, through: group.last, limits: .init(events: group.count, bytes: .max))
+    }
+
+    mutating func rereadFailed(_ group: ConsumerDelivery.Group) { rereading.remove(group.sequence) }
+
+    /// The group that was read again finds no room.
+    mutating func rereadFoundNoRoom(for bytes: Int) { neededRoom = bytes }
+
+    // MARK: Answers
+
+    mutating func answered(_ rid: UInt64, _ answer: ConsumerDelivery.Answer, at now: MonotonicTime) -> Answered {
+        let before = delivery.eventsInFlight
+        switch delivery.answered(rid, answer, at: now) {
+        case .confirmed(let position):
+            return .confirmed(position, events: before - delivery.eventsInFlight, since: waitedFor())
+        case .retry(let group, let pause): return .retry(group, after: pause)
+        case .waiting: return .waiting
+        case .unknown: return .unknown
+        }
+    }
+
+    /// Since when the first events could be delivered of the groups that are not in flight any more.
+    private mutating func waitedFor() -> [EventTimestamp] {
+        var times: [EventTimestamp] = []
+        while let first = waiting.first, first.sequence < delivery.firstInFlight {
+            times.append(first.since)
+            waiting.removeFirst()
+        }
+        return times
+    }
+}
