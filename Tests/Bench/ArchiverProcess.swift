@@ -1,5 +1,3 @@
-import EventStreamPusher
-
 /// The built archiver, behind a pusher of its own.
 struct ArchiverProcess: Sendable {
     private let processes: [BuiltProcess]

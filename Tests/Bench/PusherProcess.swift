@@ -1,5 +1,3 @@
-import EventStreamPusher
-
 /// The built pusher, on a port of its own.
 struct PusherProcess: Sendable {
     let process: BuiltProcess

@@ -14,6 +14,13 @@ package struct SplitMix: RandomNumberGenerator, Sendable {
         return z ^ (z >> 31)
     }
 
+    // Not `Int.random(in:using:)`: simulations draw several numbers a step, and for small bounds this is as even.
+    package mutating func below(_ bound: Int) -> Int { Int(truncatingIfNeeded: ((next() >> 32) &* UInt64(bound)) >> 32) }
+    package mutating func pick(_ range: ClosedRange<Int>) -> Int {
+        range.lowerBound + below(range.upperBound - range.lowerBound + 1)
+    }
+    package mutating func chance(_ percent: Int) -> Bool { below(100) < percent }
+
     /// One in `times`, on average.
     package mutating func oneIn(_ times: UInt64) -> Bool { next() % times == 0 }
 

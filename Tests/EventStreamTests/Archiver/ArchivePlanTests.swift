@@ -1,4 +1,5 @@
 import EventStream
+import TestSupport
 import Testing
 
 @testable import EventStreamArchiver
@@ -72,7 +73,7 @@ import Testing
 
     @Test func aWarehouseThatIsRestoredAgainAndAgainIsCompletedWithTheNextBatch() {
         for seed in 0..<400 as Range<UInt64> {
-            var random = SeededGenerator(seed: seed)
+            var random = SplitMix(seed: seed)
             let rows = World.rows(1...40)
             let batches = stride(from: 0, to: 40, by: 4).map { World.append(Array(rows[$0..<($0 + 4)]), session: $0 / 10) }
             var world = World(rows, batches.flatMap { random.chance(20) ? [.work(.look(session: nil)), $0] : [$0] })

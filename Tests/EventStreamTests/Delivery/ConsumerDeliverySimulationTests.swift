@@ -1,11 +1,12 @@
 import EventStream
 import EventStreamPusher
+import TestSupport
 import Testing
 
 /// A pusher's session with a receiver that loses, delays, repeats, refuses and invents.
 @Suite struct ConsumerDeliverySimulationTests {
     private struct World {
-        var random: SeededGenerator
+        var random: SplitMix
         var delivery: ConsumerDelivery
         var now = start
         var nextRid: UInt64 = 1
@@ -18,7 +19,7 @@ import Testing
         var confirmed: EventID = 0
 
         init(seed: UInt64) {
-            random = SeededGenerator(seed: seed)
+            random = SplitMix(seed: seed)
             let configuration = ConsumerDelivery.Configuration(requestMax: random.pick(1...6), ackTimeout: .seconds(30))
             delivery = ConsumerDelivery(after: 0, configuration: configuration)
         }

@@ -1,5 +1,6 @@
 import EventStream
 import EventStreamPusher
+import TestSupport
 import Testing
 
 @Suite struct ConsumerFeedTests {
@@ -85,7 +86,7 @@ import Testing
     /// Reads of random sizes, failures and pages given up, against a window that moves on.
     @Test func everyEventIsFedOnceAndInOrder() async {
         await Simulation.check(stepsEach: 400) { seed in
-            var random = SeededGenerator(seed: seed)
+            var random = SplitMix(seed: seed)
             var feed = ConsumerFeed()
             var window = EventWindow(after: 0, byteLimit: random.pick(200...3000))
             var cursor: Int64 = 0

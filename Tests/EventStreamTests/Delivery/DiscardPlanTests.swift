@@ -1,5 +1,6 @@
 import EventStream
 import EventStreamDiscarder
+import TestSupport
 import Testing
 
 @Suite struct DiscardPlanTests {
@@ -166,7 +167,7 @@ import Testing
     }
 
     @Test func repeatedStepsDiscardAllThatIsConfirmedAndNothingElse() {
-        var random = SeededGenerator(seed: 3)
+        var random = SplitMix(seed: 3)
         for _ in 0..<200 {
             var left = Set((0..<200).map { _ in Int64(random.pick(1...Int(20 * segment))) })
             let newest = left.max()!

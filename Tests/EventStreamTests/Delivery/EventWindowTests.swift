@@ -1,5 +1,6 @@
 import EventStream
 import EventStreamPusher
+import TestSupport
 import Testing
 
 @Suite struct EventWindowTests {
@@ -41,7 +42,7 @@ import Testing
     }
 
     @Test func whatTheWindowCoversIsComplete() throws {
-        var random = SeededGenerator(seed: 23)
+        var random = SplitMix(seed: 23)
         for _ in 0..<50 {
             var window = EventWindow(after: 0, byteLimit: random.pick(1...3000))
             var all: [Int64] = []

@@ -1,5 +1,6 @@
 import EventStream
 import EventStreamPusher
+import TestSupport
 import Testing
 
 @Suite struct LiveDeliveryTests {
@@ -86,7 +87,7 @@ import Testing
 
     @Test func everyEventIsEitherSentOrCountedAsDropped() async {
         await Simulation.check(stepsEach: 300) { seed in
-            var random = SeededGenerator(seed: seed)
+            var random = SplitMix(seed: seed)
             let queueMax = random.pick(1...40)
             var live = delivery(requestMax: random.pick(1...4), queueMax: queueMax)
             var (now, end, rid) = (start, Int64(10), UInt64(0))

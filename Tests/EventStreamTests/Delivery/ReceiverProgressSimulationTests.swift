@@ -1,5 +1,6 @@
 import EventStream
 import EventStreamClient
+import TestSupport
 import Testing
 
 /// A receiver and a server that sends again, reorders, and begins new sessions at older positions.
@@ -17,7 +18,7 @@ import Testing
     }
 
     private struct World {
-        var random: SeededGenerator
+        var random: SplitMix
         let stream: [Int64]
         let announces: Bool
         var progress = ReceiverProgress()
@@ -35,7 +36,7 @@ import Testing
         var processed = 0
 
         init(seed: UInt64, announces: Bool) {
-            random = SeededGenerator(seed: seed)
+            random = SplitMix(seed: seed)
             self.announces = announces
             var id: Int64 = 0
             var ids: [Int64] = []
@@ -181,7 +182,7 @@ import Testing
 
     @Test func aLiveSessionWithGapsNeverGoesBack() async {
         await Simulation.check(stepsEach: 100) { seed in
-            var random = SeededGenerator(seed: seed)
+            var random = SplitMix(seed: seed)
             var progress = ReceiverProgress(mayHaveGaps: true)
             var (sequence, id, newest): (UInt64, Int64, Int64) = (0, 0, 0)
             var (expected, answered): (Int, Int) = (0, 0)

@@ -1,5 +1,6 @@
 import EventStream
 import EventStreamServer
+import TestSupport
 import Testing
 
 @Suite struct SendBudgetTests {
@@ -29,7 +30,7 @@ import Testing
     }
 
     @Test func whateverPeersDoTheBytesThatWaitAreBounded() {
-        var random = SeededGenerator(seed: 3)
+        var random = SplitMix(seed: 3)
         for _ in 0..<200 {
             var waiting = [Int](repeating: 0, count: random.pick(1...40))
             // Some never take anything; the others take all they have now and then.

@@ -1,5 +1,6 @@
 import EventStream
 import EventStreamPusher
+import TestSupport
 import Testing
 
 /// The reader at the head of the stream, turn by turn, while writers do as they like.
@@ -12,7 +13,7 @@ import Testing
     }
 
     private struct World {
-        var random: SeededGenerator
+        var random: SplitMix
         var queue: SimulatedQueue
         var horizon = SettledHorizon(settled: .none)
         var delivered = 0
@@ -22,7 +23,7 @@ import Testing
         let looksInHundred: Int
 
         init(seed: UInt64, order: Order) {
-            random = SeededGenerator(seed: seed)
+            random = SplitMix(seed: seed)
             self.order = order
             pageLimit = random.pick(1...12)
             looksInHundred = random.pick(20...100)

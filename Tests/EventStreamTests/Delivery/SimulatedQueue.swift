@@ -1,5 +1,6 @@
 import EventStream
 import EventStreamDatabase
+import TestSupport
 
 /// PostgreSQL as far as the event table is concerned: the sequence, the lock table, what is visible, the latch.
 ///
@@ -115,7 +116,7 @@ struct SimulatedQueue {
     // MARK: What writers do
 
     /// Something happens.
-    mutating func step(_ random: inout SeededGenerator) {
+    mutating func step(_ random: inout SplitMix) {
         if writers.count < habits.writers, writers.isEmpty || random.chance(30) { return begin() }
         let writer = random.below(writers.count)
         guard !writers[writer].isVisible else { return end(writer) }
@@ -133,7 +134,7 @@ struct SimulatedQueue {
     }
 
     /// Nobody begins anything new; those at work come to an end.
-    mutating func windDown(_ random: inout SeededGenerator) {
+    mutating func windDown(_ random: inout SplitMix) {
         guard !writers.isEmpty else { return }
         let writer = random.below(writers.count)
         if writers[writer].isVisible {
@@ -146,13 +147,13 @@ struct SimulatedQueue {
     }
 
     /// The server crashes: what is not prepared is gone, and with it some ids.
-    mutating func crash(_ random: inout SeededGenerator) {
+    mutating func crash(_ random: inout SplitMix) {
         writers.removeAll { !$0.isPrepared || $0.isVisible }
         sequence += Int64(random.below(32))
     }
 
     /// A standby that has received this much takes over.
-    mutating func takeOver(in era: Int, _ random: inout SeededGenerator) {
+    mutating func takeOver(in era: Int, _ random: inout SplitMix) {
         crash(&random)
         (self.era, isLatched, news, notifications) = (era, false, [], 0)
     }
@@ -173,7 +174,7 @@ struct SimulatedQueue {
     }
 
     /// The lock first, the ids afterwards, one by one, the trigger last: each a step.
-    private mutating func insert(_ writer: Int, _ random: inout SeededGenerator) {
+    private mutating func insert(_ writer: Int, _ random: inout SplitMix) {
         let top = writers[writer].levels.count - 1
         guard writers[writer].holdsLock else { return writers[writer].levels[top].tookLock = true }
         guard !writers[writer].isTriggerDue else { return trigger(writer) }
@@ -189,7 +190,7 @@ struct SimulatedQueue {
         writers[writer].isTriggerDue = habits.triesLatch && writers[writer].rowsToCome == 0
     }
 
-    private func type(_ random: inout SeededGenerator) -> Int {
+    private func type(_ random: inout SplitMix) -> Int {
         guard habits.types.count > 1 else { return 0 }
         var rest = random.below(100)
         for (type, share) in habits.types.enumerated() {
@@ -223,7 +224,7 @@ struct SimulatedQueue {
         if level.notifies { writers[writer].levels[top].notifies = true }
     }
 
-    private mutating func finish(_ writer: Int, _ random: inout SeededGenerator) {
+    private mutating func finish(_ writer: Int, _ random: inout SplitMix) {
         if random.chance(habits.rollbacksInHundred) { return end(writer) }
         if !writers[writer].isPrepared, random.chance(habits.preparesInHundred) {
             // PREPARE TRANSACTION is refused after a NOTIFY.
@@ -239,7 +240,7 @@ struct SimulatedQueue {
         makeVisible(writer, &random)
     }
 
-    private mutating func makeVisible(_ writer: Int, _ random: inout SeededGenerator) {
+    private mutating func makeVisible(_ writer: Int, _ random: inout SplitMix) {
         writers[writer].isVisible = true
         for level in writers[writer].levels {
             for row in level.rows {

@@ -1,5 +1,6 @@
 import EventStream
 import EventStreamPusher
+import TestSupport
 import Testing
 
 /// Writers and readers around one latch: nobody may sleep on an event that is there to be read.
@@ -31,7 +32,7 @@ import Testing
     }
 
     private struct World {
-        var random: SeededGenerator
+        var random: SplitMix
         var writers: [Writer] = []
         var readers: [Reader]
         var committed: [Int64] = []
@@ -44,7 +45,7 @@ import Testing
         var notified = 0
 
         init(seed: UInt64, readsFirst: Bool = false) {
-            random = SeededGenerator(seed: seed)
+            random = SplitMix(seed: seed)
             self.readsFirst = readsFirst
             let listeners = readsFirst ? 0 : random.below(3)
             safetyPolls = random.chance(50)

@@ -1,4 +1,5 @@
 import EventStream
+import TestSupport
 import Testing
 
 @Suite struct EventGroupTests {
@@ -82,7 +83,7 @@ import Testing
     }
 
     @Test func successiveGroupsGiveEveryWantedEventOnce() throws {
-        var random = SeededGenerator(seed: 11)
+        var random = SplitMix(seed: 11)
         for _ in 0..<100 {
             var pages: [EventPage] = []
             var position: Int64 = 0

@@ -1,4 +1,5 @@
 import EventStream
+import TestSupport
 import Testing
 
 @Suite struct EventTimestampTests {
@@ -45,7 +46,7 @@ import Testing
 
     @Test func randomDatesAreWrittenAndRead() {
         let calendar = Calendar()
-        var random = SeededGenerator(seed: 17)
+        var random = SplitMix(seed: 17)
         for _ in 0..<5000 {
             let (year, month) = (random.pick(1...9999), random.pick(1...12))
             let day = random.pick(1...Calendar.days(in: month, of: year))

@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 @testable import EventStream
@@ -23,7 +24,7 @@ import Testing
         Array("99999999999999999999".utf8), Array(",".utf8), Array("\"rid\":\"x\",".utf8), Array("null".utf8), Array("CBOR".utf8),
     ]
 
-    private func mutate(_ bytes: inout [UInt8], _ random: inout SeededGenerator) {
+    private func mutate(_ bytes: inout [UInt8], _ random: inout SplitMix) {
         guard !bytes.isEmpty else { return bytes = Self.fragments.randomElement(using: &random)! }
         let position = random.below(bytes.count)
         switch random.below(8) {
@@ -68,7 +69,7 @@ import Testing
 
     @Test func mutatedMessagesGiveAMessageOrAnError() async {
         await Simulation.check(stepsEach: 10) { seed in
-            var random = SeededGenerator(seed: seed)
+            var random = SplitMix(seed: seed)
             var bytes = Array(Self.valid.randomElement(using: &random)!.utf8)
             for _ in 0..<10 {
                 mutate(&bytes, &random)
@@ -88,7 +89,7 @@ import Testing
     }
 
     @Test func randomBytesGiveAMessageOrAnError() {
-        var random = SeededGenerator(seed: 1)
+        var random = SplitMix(seed: 1)
         for length in 0..<300 {
             _ = read((0..<length).map { _ in UInt8(random.below(256)) })
             _ = read(Array("{\"f\":\"".utf8) + (0..<length).map { _ in UInt8(random.below(256)) })

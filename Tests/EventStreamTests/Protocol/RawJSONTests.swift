@@ -98,7 +98,7 @@ import Testing
 extension Array {
     /// A sample that is the same in every run.
     fileprivate func shuffledPrefix(_ count: Int) -> [Element] {
-        var random = SeededGenerator(seed: UInt64(self.count))
+        var random = SplitMix(seed: UInt64(self.count))
         return Array(shuffled(using: &random).prefix(count))
     }
 }

@@ -1,5 +1,6 @@
 import EventStream
 import EventStreamPusher
+import TestSupport
 
 /// A whole stream in one thread: a database and its writers, pushers, receivers, an archiver, a discarder; all of it out of one
 /// seed.
@@ -69,7 +70,7 @@ final class DeliveryWorld {
         }
     }
 
-    private static func habits(isStrict: Bool, _ random: inout SeededGenerator) -> SimulatedQueue.Habits {
+    private static func habits(isStrict: Bool, _ random: inout SplitMix) -> SimulatedQueue.Habits {
         var habits = SimulatedQueue.Habits()
         habits.writers = random.pick(1...6)
         habits.rollbacksInHundred = random.pick(0...40)
@@ -84,7 +85,7 @@ final class DeliveryWorld {
         return habits
     }
 
-    private static func configuration(isStrict: Bool, _ random: inout SeededGenerator) -> SimulatedProcess.Configuration {
+    private static func configuration(isStrict: Bool, _ random: inout SplitMix) -> SimulatedProcess.Configuration {
         var configuration = SimulatedProcess.Configuration()
         configuration.pusher.sessionTimeout = .milliseconds(1500)
         configuration.pusher.drainTimeout = .milliseconds(200)

@@ -1,4 +1,5 @@
 import EventStream
+import TestSupport
 
 /// A process with a connection to a pusher, this one or whichever comes after it: opens it, calls, and gives it up.
 class SimulatedClient {

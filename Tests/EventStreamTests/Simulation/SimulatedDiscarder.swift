@@ -1,5 +1,6 @@
 import EventStream
 import EventStreamDiscarder
+import TestSupport
 
 /// The discarder: `DiscardStore.delete` of the real one, statement by statement, on a connection that may freeze or go.
 final class SimulatedDiscarder {

@@ -1,5 +1,6 @@
 import EventStream
 import EventStreamClient
+import TestSupport
 
 /// A receiver's process, life after life: keeps a session as `ReceiverEngine` does, and processes what it gets.
 class SimulatedReceiver: SimulatedClient {

@@ -1,5 +1,6 @@
 import EventStream
 import EventStreamDatabase
+import TestSupport
 
 @testable import EventStreamArchiver
 

@@ -1,6 +1,7 @@
 import EventStream
 import Logging
 import PosixLoop
+import TestSupport
 
 /// A mistake planted in what pushers and archivers stand on, to see that the simulation would notice it.
 enum PlantedFault: CaseIterable {
@@ -35,7 +36,7 @@ enum PlantedFault: CaseIterable {
 /// What everyone in a simulated world shares: the time, chance, and what was broken first.
 final class Surroundings {
     var now = start
-    var random: SeededGenerator
+    var random: SplitMix
     let fault: PlantedFault?
     /// Whether statements fail, queues are full, receivers refuse.
     var hasTrouble = true
@@ -53,7 +54,8 @@ final class Surroundings {
     var archivers = 0
 
     init(seed: UInt64, fault: PlantedFault?, isTracing: Bool) {
-        random = SeededGenerator(seed: seed)
+        // A seed names the same world as in earlier runs.
+        random = SplitMix(seed: seed &* 0x9E37_79B9_7F4A_7C15 &+ 0xD1B5_4A32_D192_ED03)
         fullQueuesInHundred = random.chance(20) ? 20 : 1
         self.fault = fault
         trace = isTracing ? [] : nil

@@ -1,10 +1,11 @@
 import EventStream
 import EventStreamDatabase
 import EventStreamGenerator
+import TestSupport
 
 /// Chooses a writer's transactions at random; the same seed chooses the same ones.
 struct MixPlan {
-    private var random: SeededGenerator
+    private var random: SplitMix
     private let writer: Int
     private let weights: [(kind: MixTransaction.Kind, weight: Int)]
     /// Every kind comes once before chance decides, so that even a short run has the rare ones.
@@ -14,7 +15,7 @@ struct MixPlan {
     /// - Parameter kinds: what may be chosen; not empty.
     init(seed: UInt64, writer: Int, kinds: Set<MixTransaction.Kind>) {
         self.writer = writer
-        random = SeededGenerator(seed: seed &* 1_000_003 &+ UInt64(writer))
+        random = SplitMix(seed: seed &* 1_000_003 &+ UInt64(writer))
         weights = MixTransaction.Kind.allCases.filter(kinds.contains).map { ($0, MixPlan.weight(of: $0)) }
         first = weights.map(\.kind).shuffled(using: &random)
     }
@@ -107,19 +108,4 @@ struct MixPlan {
 
     private mutating func chance(_ percent: Int) -> Bool { within(0...99) < percent }
     private mutating func within(_ range: ClosedRange<Int>) -> Int { Int.random(in: range, using: &random) }
-}
-
-/// SplitMix64: a seed gives the same run everywhere.
-private struct SeededGenerator: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var word = state
-        word = (word ^ (word >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        word = (word ^ (word >> 27)) &* 0x94D0_49BB_1331_11EB
-        return word ^ (word >> 31)
-    }
 }
