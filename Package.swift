@@ -101,21 +101,24 @@ let package = Package(
         + [
             // What loads and measures a pipeline.
             .executableTarget(
-                name: "evt-bench", dependencies: everything + [argumentParser], path: "Tests/Bench", swiftSettings: strict),
+                name: "evt-bench", dependencies: everything + ["TestSupport", argumentParser], path: "Tests/Bench",
+                swiftSettings: strict),
             .executableTarget(
                 name: "evt-load",
                 dependencies: everything + [
-                    argumentParser, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+                    "TestSupport", argumentParser, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
                 ], path: "Tests/Load", swiftSettings: strict),
             // Tests: without I/O, against PostgreSQL and sockets, and of the built binaries.
-            .target(name: "TestSupport", dependencies: layers, path: "Tests/Support", swiftSettings: strict),
+            .target(
+                name: "TestSupport", dependencies: layers + ["CommandLineSupport"], path: "Tests/Support", exclude: ["Faults"],
+                swiftSettings: strict),
             .testTarget(
                 name: "EventStreamTests",
                 dependencies: everything + [
                     "Prometheus", "TestSupport", deque, .product(name: "CoreMetrics", package: "swift-metrics"),
                 ], swiftSettings: strict),
-            .testTarget(name: "LibPQTests", dependencies: ["PosixLoop", "LibPQ", "TestSupport"], swiftSettings: strict),
-            .testTarget(name: "LibZMQTests", dependencies: ["PosixLoop", "LibZMQ"], swiftSettings: strict),
+            .testTarget(name: "LibPQTests", dependencies: ["LibPQ", "PosixLoop", "TestSupport"], swiftSettings: strict),
+            .testTarget(name: "LibZMQTests", dependencies: ["LibZMQ", "PosixLoop", "TestSupport"], swiftSettings: strict),
             .testTarget(
                 name: "IntegrationTests",
                 dependencies: everything + [
@@ -126,6 +129,6 @@ let package = Package(
                 name: "ProcessTests",
                 dependencies: everything + ["TestSupport"]
                     + (roles.map(\.command) + ["evt", "evt-load"]).map { .byName(name: $0) },
-                exclude: ["Faults"], swiftSettings: strict),
+                swiftSettings: strict),
         ]
 )

@@ -1,3 +1,5 @@
+import TestSupport
+
 /// Stored events to a warehouse on the same server.
 enum ArchiveMeasure {
     private static let events = 300_000

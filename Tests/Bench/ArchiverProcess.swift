@@ -1,6 +1,9 @@
+import EventStreamPusher
+import TestSupport
+
 /// The built archiver, behind a pusher of its own.
 struct ArchiverProcess: Sendable {
-    private let processes: [BuiltProcess]
+    private let processes: [ChildProcess]
     private let component: String
     private let warehouse: Database
 
@@ -13,7 +16,7 @@ struct ArchiverProcess: Sendable {
             let settings = [
                 "EVT_ARCHIVE_URL": warehouse.url, "EVT_PUSHER_CONNECT": pusher.endpoint, "EVT_ARCHIVER_COMPONENT": component,
             ]
-            return try await BuiltProcess.with("evt-archiver", settings) { process in
+            return try await ChildProcess.quietly("evt-archiver", settings) { process in
                 let processes = [pusher.process, process]
                 try await database.wait(
                     until: "session_owner IS NOT NULL FROM evt_consumers WHERE ident = 'local:\(component)'",

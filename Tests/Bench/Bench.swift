@@ -112,7 +112,7 @@ enum Machine {
     }
 
     static func server(_ url: String) async throws -> String {
-        try await Database.connected(to: "\(url) dbname=postgres") { connection in
+        try await withConnection(to: "\(url) dbname=postgres") { connection in
             let rows = try await connection.query(
                 """
                 SELECT current_setting('server_version'), current_setting('fsync'), current_setting('synchronous_commit'),

@@ -2,6 +2,7 @@ import EventStream
 import EventStreamClient
 import Foundation
 import LibZMQ
+import TestSupport
 
 /// Keys of a server and of one user, in files of a directory of their own.
 struct BenchKeys: Sendable {
@@ -10,20 +11,18 @@ struct BenchKeys: Sendable {
 
     /// The files are there while `body` runs.
     static func with<Value>(_ body: (BenchKeys) async throws -> Value) async throws -> Value {
-        let directory = FileManager.default.temporaryDirectory.appending(path: "evt-bench-\(UUID())")
-        try FileManager.default.createDirectory(
-            at: directory, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o700])
-        defer { try? FileManager.default.removeItem(at: directory) }
-        let (server, user) = (try certificate(), try certificate())
-        let (key, authorized) = (directory.appending(path: "server.key_secret"), directory.appending(path: "authorized_keys"))
-        try Data(server.encoded(withSecret: true, comment: "Of a benchmark").utf8).write(to: key)
-        try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: key.path())
-        // The user has the name that consumers have without keys, so that both are registered in the same way.
-        try Data("local \(user.publicKey.z85) push\n".utf8).write(to: authorized)
-        return try await body(
-            BenchKeys(
-                settings: ["EVT_CURVE_KEY": key.path(), "EVT_AUTHORIZED_KEYS": authorized.path()],
-                client: try ClientKeys(certificate: user, serverKey: server.publicKey)))
+        try await ScratchDirectory.with { directory in
+            let (server, user) = (try certificate(), try certificate())
+            let (key, authorized) = ("\(directory)/server.key_secret", "\(directory)/authorized_keys")
+            try Data(server.encoded(withSecret: true, comment: "Of a benchmark").utf8).write(to: URL(filePath: key))
+            try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: key)
+            // The user has the name that consumers have without keys, so that both are registered in the same way.
+            try Data("local \(user.publicKey.z85) push\n".utf8).write(to: URL(filePath: authorized))
+            return try await body(
+                BenchKeys(
+                    settings: ["EVT_CURVE_KEY": key, "EVT_AUTHORIZED_KEYS": authorized],
+                    client: try ClientKeys(certificate: user, serverKey: server.publicKey)))
+        }
     }
 
     private static func certificate() throws -> CurveCertificate {

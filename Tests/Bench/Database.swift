@@ -3,6 +3,7 @@ import EventStream
 import EventStreamDatabase
 import LibPQ
 import PosixLoop
+import TestSupport
 
 /// A database of the benchmark's own.
 struct Database: Sendable {
@@ -26,28 +27,22 @@ struct Database: Sendable {
     ) async throws -> Value {
         let name = "evt_bench_\(UInt32.random(in: 0...UInt32.max))"
         let admin = "\(server) dbname=postgres"
-        try await connected(to: admin) { _ = try await $0.script("CREATE DATABASE \(name)") }
+        try await withConnection(to: admin) { _ = try await $0.script("CREATE DATABASE \(name)") }
         let database = Database(url: "\(server) dbname=\(name)")
         let outcome: Result<Value, any Error>
         do {
-            try await connected(to: database.url, migrate)
+            try await withConnection(to: database.url, migrate)
             outcome = .success(try await body(database))
         } catch {
             outcome = .failure(error)
         }
-        try await connected(to: admin) { _ = try await $0.script("DROP DATABASE \(name) WITH (FORCE)") }
+        try await withConnection(to: admin) { _ = try await $0.script("DROP DATABASE \(name) WITH (FORCE)") }
         return try outcome.get()
-    }
-
-    static func connected<Value: Sendable>(
-        to url: String, _ body: nonisolated(nonsending) @Sendable (Connection) async throws -> Value
-    ) async throws -> Value {
-        try await withConnection(to: url, body)
     }
 
     func connected<Value: Sendable>(
         _ body: nonisolated(nonsending) @Sendable (Connection) async throws -> Value
-    ) async throws -> Value { try await Database.connected(to: url, body) }
+    ) async throws -> Value { try await withConnection(to: url, body) }
 
     func execute(_ sql: String) async throws { try await connected { _ = try await $0.script(sql) } }
 
@@ -59,12 +54,12 @@ struct Database: Sendable {
     ///
     /// - Parameter processes: what is at work meanwhile; if one of them ends there is nothing to wait for.
     func wait(
-        until question: String, every pause: Duration = .milliseconds(5), while processes: [BuiltProcess]
+        until question: String, every pause: Duration = .milliseconds(5), while processes: [ChildProcess]
     ) async throws {
         let deadline = ContinuousClock.now + .seconds(300)
         try await connected { connection in
             while try await connection.query(Statement("SELECT \(question)", name: "bench_wait")).bool(0, 0) != true {
-                for process in processes { try process.check() }
+                for process in processes { try process.checkRunning() }
                 guard ContinuousClock.now < deadline else { throw Failure("waited in vain until \(question)") }
                 try await Task.sleep(for: pause)
             }

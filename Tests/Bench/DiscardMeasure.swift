@@ -1,4 +1,5 @@
 import LibPQ
+import TestSupport
 
 /// Confirmed events, discarded and simply deleted.
 enum DiscardMeasure {
@@ -41,7 +42,7 @@ enum DiscardMeasure {
         let last = try await database.number("SELECT max(id) FROM evt_queue")
         var settings = ["EVT_DATABASE_URL": database.url, "EVT_DISCARD_POLL_PERIOD": "100ms"]
         if let warehouse { settings.merge(["EVT_DISCARD_REQUIRE": "ARCHIVER", "EVT_ARCHIVE_URL": warehouse.url]) { $1 } }
-        return try await BuiltProcess.with("evt-discarder", settings) { process in
+        return try await ChildProcess.quietly("evt-discarder", settings) { process in
             try await database.waitForDiscarder(process)
             let start = ContinuousClock.now
             // The newest goes last. To look for any at all each time would be to read over and over what was deleted.
@@ -67,7 +68,7 @@ enum DiscardMeasure {
 
 extension Database {
     /// Waits until the discarder has its connection.
-    func waitForDiscarder(_ process: BuiltProcess) async throws {
+    func waitForDiscarder(_ process: ChildProcess) async throws {
         try await wait(
             until: """
                 EXISTS (SELECT FROM pg_stat_activity

@@ -1,4 +1,5 @@
 import LibPQ
+import TestSupport
 
 /// Transactions of one event each, with and without a discarder at work.
 enum InsertingMeasure {
@@ -31,14 +32,14 @@ enum InsertingMeasure {
         for turn in 1...turns {
             times.alone.append(try await insertOneByOne(database).percentile(0.99))
             times.together.append(
-                try await BuiltProcess.with("evt-discarder", settings) { process in
+                try await ChildProcess.quietly("evt-discarder", settings) { process in
                     // What its start costs is no discarding.
                     try await database.waitForDiscarder(process)
                     try await Task.sleep(for: .milliseconds(500))
                     try await database.execute(
                         "UPDATE evt_consumers SET last_evt_id = \(backlog / turns * turn) WHERE ident = 'local:INSERTING'")
                     let times = try await insertOneByOne(database)
-                    try process.check()
+                    try process.checkRunning()
                     return times.percentile(0.99)
                 })
         }

@@ -2,6 +2,7 @@ import EventStream
 import EventStreamDatabase
 import EventStreamPusher
 import LibPQ
+import TestSupport
 
 /// Storing the positions of many consumers, beside a snapshot that is as old as an hour of that.
 enum PositionsMeasure {
@@ -29,7 +30,7 @@ enum PositionsMeasure {
         let settings = [
             "EVT_DATABASE_URL": database.url, "EVT_SESSION_TIMEOUT": "2500ms", "EVT_PUSHER_BIND": "", "EVT_LIVE_BIND": "",
         ]
-        return try await BuiltProcess.with("evt-pusher", settings) { process in
+        return try await ChildProcess.quietly("evt-pusher", settings) { process in
             let fresh = try await store(0..<counted, in: database, pausing: pause)
             let late = try await database.connected { old in
                 try await old.query("BEGIN ISOLATION LEVEL REPEATABLE READ")
@@ -37,7 +38,7 @@ enum PositionsMeasure {
                 _ = try await store(counted..<stores, in: database, pausing: .zero)
                 return try await store(stores..<stores + counted, in: database, pausing: pause)
             }
-            try process.check()
+            try process.checkRunning()
             return (fresh, late)
         }
     }

@@ -1,6 +1,9 @@
+import EventStreamPusher
+import TestSupport
+
 /// The built pusher, on a port of its own.
 struct PusherProcess: Sendable {
-    let process: BuiltProcess
+    let process: ChildProcess
     let endpoint: String
 
     /// Runs one while `body` runs.
@@ -10,7 +13,7 @@ struct PusherProcess: Sendable {
         let endpoint = "tcp://127.0.0.1:\(Int.random(in: 20_000..<32_000))"
         let settings = ["EVT_DATABASE_URL": database.url, "EVT_PUSHER_BIND": endpoint, "EVT_LIVE_BIND": ""]
             .merging(keys?.settings ?? [:]) { $1 }
-        return try await BuiltProcess.with("evt-pusher", settings) { process in
+        return try await ChildProcess.quietly("evt-pusher", settings) { process in
             try await body(PusherProcess(process: process, endpoint: endpoint))
         }
     }

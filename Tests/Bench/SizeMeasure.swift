@@ -1,5 +1,6 @@
 import LibPQ
 import Synchronization
+import TestSupport
 
 /// What the table takes at the most while events pass through it.
 enum SizeMeasure {
@@ -45,7 +46,7 @@ enum SizeMeasure {
         try await database.register("SIZE")
         let (largest, settled) = (Largest(), Settled(writers: writers))
         let settings = ["EVT_DATABASE_URL": database.url, "EVT_DISCARD_POLL_PERIOD": "100ms"]
-        try await BuiltProcess.with("evt-discarder", settings) { process in
+        try await ChildProcess.quietly("evt-discarder", settings) { process in
             try await Confirmer.with("SIZE", in: database, behind: settled, by: live) {
                 try await alongside {
                     try await sample(database, largest)
@@ -53,7 +54,7 @@ enum SizeMeasure {
                     _ = try await Writers.write(events, connections: writers, to: database, settled)
                 }
             }
-            try process.check()
+            try process.checkRunning()
         }
         return Double(largest.value) / 1e6
     }

@@ -14,7 +14,7 @@ import TestSupport
 
 /// A stream with databases of its own, and the roles that serve it, in this process, over unix sockets. Each logs in as a role
 /// that may do no more than it needs.
-struct Pipeline: Sendable {
+struct Pipeline: TestStream {
     let active: String
     let warehouse: String
     let directory: String
@@ -108,10 +108,6 @@ struct Pipeline: Sendable {
         }
     }
 
-    func position(of component: String) async throws -> Int {
-        try await TestDatabase.number("SELECT last_evt_id FROM evt_consumers WHERE ident = 'local:\(component)'", on: active)
-    }
-
     /// The archive of a component that must hold events before they go.
     func required(_ component: String = "ARCHIVER") -> RequiredArchive {
         RequiredArchive(
@@ -140,9 +136,6 @@ struct Pipeline: Sendable {
     func refusal() async throws -> String? {
         try await TestDatabase.rows("SELECT refusal FROM evt_queue_state", on: active)[0][0]
     }
-
-    func archived() async throws -> Int { try await TestDatabase.number("SELECT count(*) FROM evt_history", on: warehouse) }
-    func backlog() async throws -> Int { try await TestDatabase.number("SELECT count(*) FROM evt_queue", on: active) }
 }
 
 /// Collects what a receiver gets.

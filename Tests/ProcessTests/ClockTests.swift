@@ -14,7 +14,7 @@ extension FaultTests {
                     try await deployment.migrate()
                     var faults: [Faults] = []
                     var processes: [String: ChildProcess] = [:]
-                    for role in PipelineTests.roles + ["evt-pusher, the second"] {
+                    for role in Deployment.roles + ["evt-pusher, the second"] {
                         let fault = try await Faults(in: directory)
                         faults.append(fault)
                         var settings = ["EVT_DISCARD_REQUIRE": "ARCHIVER", "EVT_SESSION_TIMEOUT": "15s"]

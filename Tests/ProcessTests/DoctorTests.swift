@@ -28,7 +28,7 @@ import Testing
     private static func doctor(_ deployment: Deployment, _ surfaces: [String: Surface]) async throws -> Report {
         let output = try await deployment.evt("doctor", "--json", "--metrics-connect", surfaces.endpoints)
         guard let findings = try? JSONDecoder().decode([Finding].self, from: Data(output.text.utf8)) else {
-            throw Deployment.Refused(description: "no findings: \(output.text)")
+            throw Failure("no findings: \(output.text)")
         }
         // What a test cluster is made with would be grave elsewhere.
         return Report(
@@ -54,7 +54,7 @@ import Testing
                 return report.of(subject).first { $0.text.contains(what) }.map { (report, $0) }
             }
         } catch {
-            throw Deployment.Refused(description: "\(error): \(last?.besides().description ?? "no report")")
+            throw Failure("\(error): \(last?.besides().description ?? "no report")")
         }
     }
 

@@ -43,7 +43,7 @@ extension FaultTests {
                     try await deployment.goesOn(receiver, "in round \(round)")
                     try await Task.sleep(for: .milliseconds(random.next() % 200))
                     // All of them in every fourth round; else one or several.
-                    var victims = PipelineTests.roles.shuffled(using: &random)
+                    var victims = Deployment.roles.shuffled(using: &random)
                     if round % 4 != 3 { victims.removeLast(Int(random.next() % 3) + 1) }
                     for name in victims { processes[name]!.signal(SIGKILL) }
                     for name in victims { _ = try await processes[name]!.ended() }

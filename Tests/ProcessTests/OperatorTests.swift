@@ -182,7 +182,7 @@ import Testing
             let help = try await ChildProcess.run("evt", arguments + ["--help"])
             #expect(help.status == 0 && help.text.contains("USAGE"))
         }
-        for role in PipelineTests.roles {
+        for role in Deployment.roles {
             let help = try await ChildProcess.run(role, ["--help"])
             #expect(help.status == 0 && help.text.contains("EVT_"))
         }

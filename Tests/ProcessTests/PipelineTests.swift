@@ -4,11 +4,9 @@ import Testing
 
 /// The built binaries, together.
 @Suite(.serialized) struct PipelineTests {
-    static let roles = ["evt-generator", "evt-pusher", "evt-archiver", "evt-discarder"]
-
     @Test func anEventGoesThroughAllFourProcessesAndEachStopsCleanly() async throws {
         try await Deployment.with { deployment in
-            let processes = try Self.roles.map { try deployment.start($0) }
+            let processes = try Deployment.roles.map { try deployment.start($0) }
             try await processes[0].serves()
             #expect(try await deployment.evt("add", "HELLO", "{\"to\": \"the archive\"}").text == "1\n")
             try await deployment.record("HELLO", "2")
@@ -61,12 +59,12 @@ import Testing
         try await Deployment.with { deployment in
             var recorded = 0
             for _ in 0..<4 {
-                let processes = try Self.roles.dropFirst().map { try deployment.start($0) }
+                let processes = try Deployment.roles.dropFirst().map { try deployment.start($0) }
                 for _ in 0..<100 { recorded = try await deployment.record("KILLED") }
                 for process in processes { process.signal(SIGKILL) }
                 for process in processes { _ = try await process.ended() }
             }
-            let processes = try Self.roles.map { try deployment.start($0) }
+            let processes = try Deployment.roles.map { try deployment.start($0) }
             try await eventually("the archive") { try await deployment.archived() == recorded }
             try await eventually("the discard") { try await deployment.backlog() == 0 }
             #expect(
@@ -103,7 +101,7 @@ import Testing
         }
     }
 
-    @Test(arguments: roles) func aMissingSettingIsNamed(role: String) async throws {
+    @Test(arguments: Deployment.roles) func aMissingSettingIsNamed(role: String) async throws {
         let end = try await ChildProcess.run(role)
         #expect(end.status != 0)
         #expect(end.text.contains("is not set"), "\(end.text)")

@@ -33,7 +33,7 @@ import Testing
                 }
                 environment["EVT_DISCARD_REQUIRE"] = "ARCHIVER"
                 environment["EVT_LOG_LEVEL"] = "trace"
-                let processes = try PipelineTests.roles.reduce(into: [String: ChildProcess]()) {
+                let processes = try Deployment.roles.reduce(into: [String: ChildProcess]()) {
                     $0[$1] = try ChildProcess($1, environment: environment)
                 }
                 func works(_ when: String) async throws {

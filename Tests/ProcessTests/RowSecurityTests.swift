@@ -19,7 +19,7 @@ import Testing
                 return answer.status == 503 && answer.body.contains(words)
             }
         } catch {
-            throw Deployment.Refused(description: "\(words): \(error): \(last)")
+            throw Failure("\(words): \(error): \(last)")
         }
     }
 

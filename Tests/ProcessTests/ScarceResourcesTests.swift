@@ -8,7 +8,7 @@ import Testing
 extension FaultTests {
     /// A process may open few files, or has little memory.
     @Suite struct ScarceResourcesTests {
-        @Test(arguments: PipelineTests.roles, [63, 12])
+        @Test(arguments: Deployment.roles, [63, 12])
         func aProcessThatMayOpenTooFewFilesSaysSo(role: String, limit: Int) async throws {
             try await Deployment.with { deployment in
                 let end = try await deployment.limited("ulimit -n \(limit)", role).ended()

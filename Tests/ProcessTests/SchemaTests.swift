@@ -10,7 +10,7 @@ import Testing
         let bin = try await ChildProcess.run("/usr/bin/env", ["pg_config", "--bindir"]).text
         let path = "\(bin.trimmingCharacters(in: .whitespacesAndNewlines))/\(program)"
         let output = try await ChildProcess.run(path, arguments, input: input)
-        guard output.status == 0 else { throw Deployment.Refused(description: "\(program): \(output.text)") }
+        guard output.status == 0 else { throw Failure("\(program): \(output.text)") }
         return output.text
     }
 

@@ -114,7 +114,7 @@ import Testing
         for part in Self.parts { #expect(!text.contains(part), "\(`where`): \(text.prefix(2000))") }
     }
 
-    private static let services = PipelineTests.roles.map { ($0, []) } + [("evt", ["serve"])]
+    private static let services = Deployment.roles.map { ($0, []) } + [("evt", ["serve"])]
     private static let commands = [
         ["status"], ["consumers"], ["consumers", "register", "LATE"], ["generation"], ["history"], ["archive", "verify"],
         ["archive", "rewind", "0"], ["migrate"], ["migrate", "--roles"], ["migrate", "--print"],

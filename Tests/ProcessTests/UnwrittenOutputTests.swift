@@ -55,7 +55,7 @@ import Testing
             "INSERT INTO evt_history (id, type, data, ts) VALUES (1, 'SOME', 'null', '2026-01-01')", on: deployment.warehouse)
     }
 
-    @Test(arguments: PipelineTests.roles + ["evt"])
+    @Test(arguments: Deployment.roles + ["evt"])
     func aStopThatComesBeforeTheWorkHasBegunEndsAProcessCleanly(_ program: String) async throws {
         try await Deployment.with { deployment in
             for (index, number) in [SIGTERM, SIGINT].enumerated() {

@@ -5,6 +5,7 @@ import EventStreamDatabase
 import EventStreamServer
 import Foundation
 import LibPQ
+import TestSupport
 import UnixSignals
 
 /// pgbench's bank in the active database, and what its tables say at the end.
@@ -156,29 +157,19 @@ struct Bank: Sendable {
     }
 
     private func run(_ arguments: [String], interruptible: Bool = false) async throws {
-        let pgbench = Process()
-        pgbench.executableURL = URL(filePath: "/usr/bin/env")
-        pgbench.arguments = ["pgbench"] + arguments
-        pgbench.standardOutput = FileHandle.nullDevice
-        let (ended, end) = AsyncStream.makeStream(of: Void.self)
-        pgbench.terminationHandler = { _ in end.finish() }
-        do {
-            try withSignalsUnblocked { try pgbench.run() }
-        } catch {
-            throw CommandFailure("pgbench cannot be run: \(error)")
-        }
+        let pgbench = try ChildProcess("/usr/bin/env", ["pgbench"] + arguments)
         let interrupted = Task {
             guard interruptible else { return false }
             for await _ in await UnixSignalsSequence(trapping: .sigint, .sigterm) {
-                kill(pgbench.processIdentifier, SIGTERM)
+                pgbench.signal(SIGTERM)
                 return true
             }
             return false
         }
-        for await _ in ended {}
+        let end = try await pgbench.ended(within: .seconds(31 * 86_400))
         interrupted.cancel()
-        guard await interrupted.value || pgbench.terminationStatus == 0 else {
-            throw CommandFailure("pgbench ended with status \(pgbench.terminationStatus); is it in the PATH?")
+        guard await interrupted.value || end.status == 0 else {
+            throw CommandFailure("pgbench ended with status \(end.status); is it in the PATH? \(end.text.suffix(1000))")
         }
     }
 }

@@ -1,12 +1,10 @@
-import EventStreamServer
 import Foundation
 import Glibc
 import Synchronization
-import Testing
 
 /// A TCP connection's way through a network that fails: passes bytes on to a port of this machine, until told otherwise.
-final class Proxy: Sendable {
-    enum Mode: Sendable, CaseIterable {
+package final class Proxy: Sendable {
+    package enum Mode: Sendable, CaseIterable {
         case passing
         /// Packets vanish: nothing is received, acknowledged or refused, as when a cable is cut or a machine loses power.
         case silent
@@ -16,7 +14,7 @@ final class Proxy: Sendable {
         case refusing
     }
 
-    let port: UInt16
+    package let port: UInt16
     private let target: UInt16
 
     private struct State {
@@ -33,7 +31,7 @@ final class Proxy: Sendable {
     private let records: Bool
 
     /// - Parameter records: whether ``sent`` is of interest.
-    init(to target: UInt16, records: Bool = false) throws {
+    package init(to target: UInt16, records: Bool = false) throws {
         self.target = target
         self.records = records
         port = PrivateCluster.freePort()
@@ -46,11 +44,11 @@ final class Proxy: Sendable {
         reset()
     }
 
-    var mode: Mode { state.withLock { $0.mode } }
+    package var mode: Mode { state.withLock { $0.mode } }
     /// What the clients have sent, one connection each.
-    var sent: [[UInt8]] { state.withLock { Array($0.sent.values) } }
+    package var sent: [[UInt8]] { state.withLock { Array($0.sent.values) } }
 
-    func set(_ mode: Mode) throws {
+    package func set(_ mode: Mode) throws {
         let before = state.withLock { state in
             defer { state.mode = mode }
             for socket in state.sockets { Proxy.drop(mode == .silent, at: socket) }
@@ -103,7 +101,9 @@ final class Proxy: Sendable {
         var yes: Int32 = 1
         setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &yes, socklen_t(MemoryLayout<Int32>.size))
         let bound = Proxy.withAddress(of: port) { bind(listener, $0, $1) }
-        try #require(bound == 0 && Glibc.listen(listener, 100) == 0, "port \(port): \(String(cString: strerror(errno)))")
+        guard bound == 0 && Glibc.listen(listener, 100) == 0 else {
+            throw Failure("port \(port): \(String(cString: strerror(errno)))")
+        }
         state.withLock { $0.listener = listener }
         Thread.detachNewThread { [weak self] in
             while case let socket = accept(listener, nil, nil), socket >= 0 { self?.link(socket) }
@@ -156,7 +156,7 @@ final class Proxy: Sendable {
     }
 
     /// A new connection to a port of this machine.
-    static func connected(to port: UInt16) -> Int32? {
+    package static func connected(to port: UInt16) -> Int32? {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         if withAddress(of: port, { connect(descriptor, $0, $1) }) == 0 { return descriptor }
         close(descriptor)

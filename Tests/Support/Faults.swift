@@ -1,15 +1,14 @@
 import Foundation
-import Testing
 
 /// What is wrong with the disk and the clock of the processes that are started with this environment; may change meanwhile.
-final class Faults: Sendable {
+package final class Faults: Sendable {
     private let library: String
     private let file: String
     /// Where there may be no room, with everything below.
     private let directory: String
 
     /// - Parameter scratch: a directory for a library and a file.
-    init(in scratch: String, fillingUp directory: String = "/") async throws {
+    package init(in scratch: String, fillingUp directory: String = "/") async throws {
         self.directory = directory
         library = "\(scratch)/faults.so"
         file = "\(scratch)/faults-\(UInt32.random(in: 0...UInt32.max))"
@@ -18,14 +17,14 @@ final class Faults: Sendable {
         let source = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "Faults/faults.c").path
         let compiled = try await ChildProcess.run(
             "/usr/bin/env", ["clang", "-std=gnu11", "-shared", "-fPIC", "-O1", "-o", library, source])
-        try #require(compiled.status == 0, "\(compiled.text)")
+        guard compiled.status == 0 else { throw Failure(compiled.text) }
     }
 
-    var environment: [String: String] { ["LD_PRELOAD": library, "FAULTS_FILE": file, "FAULTS_DIRECTORY": directory] }
+    package var environment: [String: String] { ["LD_PRELOAD": library, "FAULTS_FILE": file, "FAULTS_DIRECTORY": directory] }
 
     /// How far the clock is ahead of what it should be.
-    func setClock(ahead seconds: Int64) throws { try write(withUnsafeBytes(of: seconds) { Data($0) }, at: 0) }
-    func setFull(_ isFull: Bool) throws { try write(Data([isFull ? 1 : 0]), at: 8) }
+    package func setClock(ahead seconds: Int64) throws { try write(withUnsafeBytes(of: seconds) { Data($0) }, at: 0) }
+    package func setFull(_ isFull: Bool) throws { try write(Data([isFull ? 1 : 0]), at: 8) }
 
     private func write(_ data: Data, at offset: UInt64) throws {
         let handle = try FileHandle(forWritingTo: URL(filePath: file))

@@ -1,17 +1,18 @@
 import Foundation
-import Testing
 
 /// Certificates for tests, made with the openssl program.
-struct Certificates {
-    struct Pair {
-        let certificate: String
-        let key: String
+package struct Certificates {
+    package struct Pair: Sendable {
+        package let certificate: String
+        package let key: String
     }
 
-    let directory: String
+    package let directory: String
+
+    package init(directory: String) { self.directory = directory }
 
     /// A certificate authority of its own.
-    func authority(_ name: String) async throws -> Pair {
+    package func authority(_ name: String) async throws -> Pair {
         let pair = pair(name)
         try await openssl(
             "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
@@ -20,7 +21,7 @@ struct Certificates {
     }
 
     /// A server's, signed by an authority.
-    func server(at host: String, by authority: Pair) async throws -> Pair {
+    package func server(at host: String, by authority: Pair) async throws -> Pair {
         let pair = pair("server-\(host)")
         let (request, names) = ("\(directory)/\(host).csr", "\(directory)/\(host).ext")
         try Data("subjectAltName=DNS:\(host)\n".utf8).write(to: URL(filePath: names))
@@ -38,6 +39,6 @@ struct Certificates {
 
     private func openssl(_ arguments: String...) async throws {
         let end = try await ChildProcess.run("/usr/bin/env", ["openssl"] + arguments)
-        try #require(end.status == 0, "openssl \(arguments): \(end.text)")
+        guard end.status == 0 else { throw Failure("openssl \(arguments): \(end.text)") }
     }
 }

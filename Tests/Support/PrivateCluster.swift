@@ -1,30 +1,24 @@
 import Foundation
 import Glibc
-import TestSupport
 
 /// A PostgreSQL cluster of a test's own, whose server may be killed and started again.
-actor PrivateCluster {
-    /// A server that ended instead of starting.
-    struct NotStarted: Error, CustomStringConvertible {
-        let description: String
-    }
-
+package actor PrivateCluster {
     /// A connection string, for a superuser.
-    nonisolated let url: String
+    package nonisolated let url: String
     /// The directory of the data.
-    nonisolated let data: String
+    package nonisolated let data: String
     private nonisolated let faults: Faults?
-    nonisolated let port: UInt16
-    nonisolated let programs: String
+    package nonisolated let port: UInt16
+    package nonisolated let programs: String
     private var server: ChildProcess?
 
     /// Of a database in the cluster.
-    nonisolated func url(of database: String) -> String { "\(url) dbname=\(database)" }
+    package nonisolated func url(of database: String) -> String { "\(url) dbname=\(database)" }
 
     /// Makes a cluster and starts it, runs `body`, and removes it.
     ///
     /// - Parameter scratch: a directory, if the server is to have faults.
-    static func with(faultsIn scratch: String? = nil, _ body: (PrivateCluster) async throws -> Void) async throws {
+    package static func with(faultsIn scratch: String? = nil, _ body: (PrivateCluster) async throws -> Void) async throws {
         let programs = try await ChildProcess.run("/usr/bin/env", ["pg_config", "--bindir"]).text
         let data = "/tmp/evt-cluster-\(UInt64.random(in: 0...UInt64.max))"
         var faults: Faults?
@@ -57,7 +51,7 @@ actor PrivateCluster {
         let made = try await run(
             "initdb", "--no-sync", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"
         ).ended()
-        guard made.status == 0 else { throw NotStarted(description: made.text) }
+        guard made.status == 0 else { throw Failure(made.text) }
     }
 
     private func makeDirectory() throws {
@@ -69,7 +63,7 @@ actor PrivateCluster {
     // MARK: TLS
 
     /// From now on takes connections only over TLS, with this certificate.
-    func requireTLS(_ certificate: Certificates.Pair) async throws {
+    package func requireTLS(_ certificate: Certificates.Pair) async throws {
         for (name, path) in [("server.crt", certificate.certificate), ("server.key", certificate.key)] {
             let place = "\(data)/\(name)"
             try Data(contentsOf: URL(filePath: path)).write(to: URL(filePath: place))
@@ -87,14 +81,14 @@ actor PrivateCluster {
         }
     }
 
-    var log: String { server?.output ?? "" }
+    package var log: String { server?.output ?? "" }
 
     // MARK: A standby
 
     /// Makes a cluster and a streaming standby of it, runs `body`, and removes both.
     ///
     /// - Parameter synchronous: whether a commit waits until the standby has it on its disk.
-    static func withStandby(
+    package static func withStandby(
         synchronous: Bool, _ body: (_ primary: PrivateCluster, _ standby: PrivateCluster) async throws -> Void
     ) async throws {
         try await with { primary in
@@ -119,11 +113,11 @@ actor PrivateCluster {
     }
 
     /// Runs `body` with a cluster that differs in nothing: a copy of the data, made while the server stands still.
-    func withClone(_ body: (PrivateCluster) async throws -> Void) async throws {
+    package func withClone(_ body: (PrivateCluster) async throws -> Void) async throws {
         let clone = PrivateCluster(programs: programs, data: "\(data)-clone", faults: nil)
         try await kill()
         let copied = try await ChildProcess.run("/bin/cp", ["-a", data, clone.data])
-        guard copied.status == 0 else { throw NotStarted(description: copied.text) }
+        guard copied.status == 0 else { throw Failure(copied.text) }
         let outcome: Result<Void, any Error>
         do {
             try await start()
@@ -142,12 +136,12 @@ actor PrivateCluster {
             "pg_basebackup", "--no-sync", "-R", "-X", "stream", "-c", "fast", "-D", data, "-h", "127.0.0.1", "-p", "\(port)",
             "-U", "postgres"
         ).ended()
-        guard copied.status == 0 else { throw NotStarted(description: copied.text) }
+        guard copied.status == 0 else { throw Failure(copied.text) }
         try await start()
     }
 
     /// The standby gets nothing more; what it has, it keeps.
-    func stopFollowing() async throws {
+    package func stopFollowing() async throws {
         try await TestDatabase.execute("ALTER SYSTEM SET primary_conninfo = ''", on: url)
         try await TestDatabase.execute("SELECT pg_reload_conf()", on: url)
         try await eventually("the end of the stream to the standby") {
@@ -156,17 +150,17 @@ actor PrivateCluster {
     }
 
     /// Makes the standby a primary.
-    func promote() async throws { try await TestDatabase.execute("SELECT pg_promote()", on: url) }
+    package func promote() async throws { try await TestDatabase.execute("SELECT pg_promote()", on: url) }
 
     /// What a client gives to find whichever of the two is the primary.
-    static func url(of clusters: PrivateCluster...) -> String {
+    package static func url(of clusters: PrivateCluster...) -> String {
         let ports = clusters.map { "\($0.port)" }.joined(separator: ",")
         let hosts = clusters.map { _ in "127.0.0.1" }.joined(separator: ",")
         return "host=\(hosts) port=\(ports) user=postgres dbname=postgres target_session_attrs=read-write"
     }
 
     /// Starts the server, and waits until it serves; what a killed one has left behind does not matter.
-    func start() async throws {
+    package func start() async throws {
         // What was written survives the end of any process; half a page that was being written does not.
         let server = try run(
             "postgres", "-D", data, "-c", "listen_addresses=127.0.0.1", "-c", "port=\(port)", "-c", "unix_socket_directories=",
@@ -174,16 +168,16 @@ actor PrivateCluster {
             "max_connections=50")
         self.server = server
         try await eventually("the start of PostgreSQL") {
-            guard server.isRunning else { throw NotStarted(description: server.output) }
+            guard server.isRunning else { throw Failure(server.output) }
             return (try? await TestDatabase.number("SELECT 1", on: url)) == 1
         }
     }
 
-    nonisolated func setFull(_ isFull: Bool) throws { try faults?.setFull(isFull) }
-    nonisolated func setClock(ahead seconds: Int64) throws { try faults?.setClock(ahead: seconds) }
+    package nonisolated func setFull(_ isFull: Bool) throws { try faults?.setFull(isFull) }
+    package nonisolated func setClock(ahead seconds: Int64) throws { try faults?.setClock(ahead: seconds) }
 
     /// kill -9. The server's own children end by themselves then, each as soon as it waits for something.
-    func kill() async throws {
+    package func kill() async throws {
         server?.signal(SIGKILL)
         _ = try await server?.ended()
         server = nil
@@ -211,7 +205,7 @@ actor PrivateCluster {
 
     /// A free port that nobody gets by chance: below those the kernel gives to whoever connects. One of these may be taken
     /// while the server is down, even by a client that tries to connect to it.
-    static func freePort() -> UInt16 {
+    package static func freePort() -> UInt16 {
         while true {
             let port = UInt16.random(in: 10_000..<32_000)
             let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)

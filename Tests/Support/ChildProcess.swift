@@ -1,24 +1,24 @@
 import CommandLineSupport
 import Foundation
-import TestSupport
 
 /// A built binary, run as users run it.
-final class ChildProcess: Sendable {
-    struct Output: Sendable {
-        let status: Int32
-        let text: String
+package final class ChildProcess: Sendable {
+    package struct Output: Sendable {
+        package let status: Int32
+        package let text: String
     }
 
     private let process: Process
     private let outputPath: String
 
-    static var binaries: String {
-        ProcessInfo.processInfo.environment["EVT_TEST_BIN"] ?? Bundle.main.bundleURL.deletingLastPathComponent().path
+    package static var binaries: String {
+        ProcessInfo.processInfo.environment["EVT_TEST_BIN"] ?? Bundle.main.executableURL!.deletingLastPathComponent().path
     }
-    static var python: String { ProcessInfo.processInfo.environment["EVT_TEST_PYTHON"] ?? "python3" }
+    package static var python: String { ProcessInfo.processInfo.environment["EVT_TEST_PYTHON"] ?? "python3" }
 
     /// Starts a program; a name without a slash is one of the built binaries.
-    init(_ program: String, _ arguments: [String] = [], environment: [String: String] = [:], input: String? = nil) throws {
+    package init(_ program: String, _ arguments: [String] = [], environment: [String: String] = [:], input: String? = nil) throws
+    {
         process = Process()
         outputPath = "/tmp/evt-output-\(UInt64.random(in: 0...UInt64.max))"
         process.executableURL = URL(filePath: program.contains("/") ? program : "\(Self.binaries)/\(program)")
@@ -49,14 +49,14 @@ final class ChildProcess: Sendable {
         try? FileManager.default.removeItem(atPath: outputPath)
     }
 
-    var output: String { (try? String(contentsOfFile: outputPath, encoding: .utf8)) ?? "" }
-    var isRunning: Bool { process.isRunning }
-    var id: Int32 { process.processIdentifier }
+    package var output: String { (try? String(contentsOfFile: outputPath, encoding: .utf8)) ?? "" }
+    package var isRunning: Bool { process.isRunning }
+    package var id: Int32 { process.processIdentifier }
 
-    func signal(_ number: Int32) { kill(process.processIdentifier, number) }
+    package func signal(_ number: Int32) { kill(process.processIdentifier, number) }
 
     /// Waits for the end.
-    func ended(within deadline: Duration = .seconds(240)) async throws -> Output {
+    package func ended(within deadline: Duration = .seconds(240)) async throws -> Output {
         try await eventually("the end of \(process.executableURL!.lastPathComponent)", within: deadline) {
             !self.process.isRunning
         }
@@ -64,13 +64,35 @@ final class ChildProcess: Sendable {
     }
 
     /// Asks for a clean stop, and waits for it.
-    func terminate() async throws -> Output {
+    package func terminate() async throws -> Output {
         signal(SIGTERM)
         return try await ended()
     }
 
+    /// Runs a program while `body` runs, and stops it cleanly.
+    package static func with<Value>(
+        _ program: String, environment: [String: String], _ body: (ChildProcess) async throws -> Value
+    ) async throws -> Value {
+        let process = try ChildProcess(program, environment: environment)
+        let outcome: Result<Value, any Error>
+        do {
+            outcome = .success(try await body(process))
+        } catch {
+            outcome = .failure(error)
+        }
+        _ = try await process.terminate()
+        return try outcome.get()
+    }
+
+    /// Fails if the process has ended by itself: what is waited for would never come.
+    package func checkRunning() throws {
+        guard process.isRunning else {
+            throw Failure("\(process.executableURL!.lastPathComponent) ended with status \(process.terminationStatus): \(output)")
+        }
+    }
+
     /// Runs a program to its end.
-    static func run(
+    package static func run(
         _ program: String, _ arguments: [String] = [], environment: [String: String] = [:], input: String? = nil
     ) async throws -> Output {
         try await ChildProcess(program, arguments, environment: environment, input: input).ended()
