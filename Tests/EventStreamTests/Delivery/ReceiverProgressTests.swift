@@ -1,5 +1,6 @@
 import EventStream
 import EventStreamClient
+import TestSupport
 import Testing
 
 @Suite struct ReceiverProgressTests {
@@ -191,5 +192,40 @@ import Testing
         #expect(failure() == [11])
         #expect(batch() == [20, 21])
         #expect(success() == [12])
+    }
+
+    @Test func `a live session with gaps never goes back`() async {
+        await Simulation.check(stepsEach: 100) { seed in
+            var random = SplitMix(seed: seed)
+            var progress = ReceiverProgress(mayHaveGaps: true)
+            var (sequence, id, newest): (UInt64, Int64, Int64) = (0, 0, 0)
+            var (expected, answered): (Int, Int) = (0, 0)
+            for _ in 0..<100 {
+                if random.chance(50) {
+                    let group = events((id + 1)...(id + Int64(random.pick(1...4))))
+                    id += Int64(group.count)
+                    if random.chance(70) {
+                        guard progress.arrived(sequence: sequence, events: group, rid: .server(sequence)) == .kept else {
+                            return "refused"
+                        }
+                        expected += 1
+                    }
+                    sequence += 1
+                }
+                if random.chance(5) {
+                    answered += progress.succeeded().count
+                    progress.sessionStarted()
+                    (sequence, expected, answered) = (0, 0, 0)
+                }
+                guard let batch = progress.nextBatch(limit: random.pick(1...10)) else { continue }
+                for event in batch.events {
+                    if event.id.rawValue <= newest { return "\(event.id) came after \(newest)" }
+                    newest = event.id.rawValue
+                }
+                answered += (random.chance(80) ? progress.succeeded() : progress.failed()).count
+                if answered > expected { return "more answers than calls" }
+            }
+            return nil
+        }
     }
 }

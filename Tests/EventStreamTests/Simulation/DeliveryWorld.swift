@@ -80,7 +80,6 @@ final class DeliveryWorld {
         habits.jumpsInHundred = random.chance(50) ? random.pick(1...10) : 0
         habits.leaps = random.chance(30)
         habits.types = [70, 25, 5]
-        habits.triesLatch = true
         habits.notifies = isStrict || habits.preparesInHundred == 0 || random.chance(50)
         return habits
     }

@@ -47,8 +47,7 @@ struct SimulatedQueue {
         var leaps = false
         /// How often each type comes up, in hundred.
         var types = [100]
-        /// Whether there is the trigger that tries the latch, and whether it may notify.
-        var triesLatch = false
+        /// Whether the trigger that tries the latch may notify.
         var notifies = true
     }
 
@@ -94,13 +93,6 @@ struct SimulatedQueue {
 
     func hasRowsInFlight(_ isMeant: (Int64) -> Bool) -> Bool {
         writers.contains { writer in !writer.isVisible && writer.levels.contains { $0.rows.contains { isMeant($0.id) } } }
-    }
-
-    func countCommitted(through id: EventID) -> Int { index(after: id.rawValue) }
-
-    /// A snapshot of the table.
-    func rows(after id: EventID, limit: Int) -> [EventID] {
-        committed[index(after: id.rawValue)...].prefix(limit).map { EventID($0.id) }
     }
 
     func index(after id: Int64) -> Int {
@@ -187,7 +179,7 @@ struct SimulatedQueue {
         }
         writers[writer].levels[top].rows.append(Row(id: sequence, type: type(&random), era: era))
         writers[writer].rowsToCome -= 1
-        writers[writer].isTriggerDue = habits.triesLatch && writers[writer].rowsToCome == 0
+        writers[writer].isTriggerDue = writers[writer].rowsToCome == 0
     }
 
     private func type(_ random: inout SplitMix) -> Int {
@@ -245,7 +237,7 @@ struct SimulatedQueue {
         for level in writers[writer].levels {
             for row in level.rows {
                 committed.insert(row, at: index(after: row.id))
-                if habits.triesLatch { news.append(row) }
+                news.append(row)
             }
         }
         // Listeners hear of it at some time after the commit is visible: with the locks still held, or later.
