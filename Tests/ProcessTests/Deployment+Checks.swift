@@ -5,7 +5,7 @@ import Testing
 extension Deployment {
     /// Waits until an event that is recorded now has been received, and all before it.
     func goesOn(_ receiver: PersistentReceiver, _ when: String) async throws {
-        let id = try await record(receiver.want ?? "AFTER")
+        let id = try await record("AFTER")
         try await eventually("events for \(receiver.name) \(when)") { await receiver.log.newest >= id }
     }
 

@@ -3,10 +3,9 @@ import EventStreamClient
 import TestSupport
 import Testing
 
-/// A consumer's receiver, which may crash and begin anew without a memory of its own.
+/// A consumer's receiver, which may begin anew without a memory of its own.
 actor PersistentReceiver {
     nonisolated let name: String
-    nonisolated let want: String?
     nonisolated let log = ReceivedLog()
     private let endpoints: [String]
     private let patience: Duration
@@ -14,10 +13,9 @@ actor PersistentReceiver {
     private var reading: Task<Void, Never>?
 
     /// - Parameter patience: a pusher that does not answer for so long is given up.
-    init(_ name: String, at endpoints: [String], want: String? = nil, patience: Duration = .seconds(5)) {
+    init(_ name: String, at endpoints: [String], patience: Duration = .seconds(5)) {
         self.name = name
         self.patience = patience
-        self.want = want
         self.endpoints = endpoints
     }
 
@@ -44,28 +42,20 @@ actor PersistentReceiver {
         try outcome.get()
     }
 
-    /// - Parameter stored: what comes at or before this id should not have come.
-    func start(after stored: Int = 0) async throws {
-        var configuration = ReceiverConfiguration(endpoints: endpoints, want: try EventFilter(types: want.map { [$0] }))
+    func start() async throws {
+        var configuration = ReceiverConfiguration(endpoints: endpoints)
         configuration.keepAlive = .milliseconds(300)
         configuration.sessionTimeout = patience
         let receiver = try ReliableReceiver(name, configuration)
         let log = log
-        await log.begin(after: stored)
+        await log.begin()
         reading = Task {
             for await batch in receiver.batches {
-                guard await log.received(batch.events.map { Int($0.id.rawValue) }) else { return }
+                await log.received(batch.events.map { Int($0.id.rawValue) })
                 await batch.confirm()
             }
         }
         self.receiver = receiver
-    }
-
-    /// The connection closes with a batch out that was not confirmed, and may have been processed.
-    func crash() async {
-        await log.crash()
-        await reading?.value
-        receiver = nil
     }
 
     func stop() async {
@@ -74,39 +64,35 @@ actor PersistentReceiver {
     }
 
     /// Waits for what is in a table, and compares.
-    func check(_ deployment: Deployment, against table: String = "evt_queue", comment: String = "") async throws {
-        let filter = want.map { "WHERE type = '\($0)'" } ?? ""
-        let committed = try await TestDatabase.rows("SELECT id FROM \(table) \(filter) ORDER BY id", on: deployment.active)
+    func check(_ deployment: Deployment, against table: String = "evt_queue") async throws {
+        let committed = try await TestDatabase.rows("SELECT id FROM \(table) ORDER BY id", on: deployment.active)
             .map { Int($0[0]!)! }
         try await eventually("the last event for \(name)") { await log.newest == committed.last ?? 0 }
         let (received, wentBack) = (await log.firstOccurrences, await log.wentBack)
         // Not as a whole: a difference of lists this long says nothing.
         let different = zip(received, committed).first { $0 != $1 }
         let place = "\(name) differs from the committed at \(String(describing: different))"
-        #expect(received.count == committed.count && different == nil, "\(place); \(comment)")
-        #expect(wentBack == [], "\(name); \(comment)")
+        #expect(received.count == committed.count && different == nil, "\(place)")
+        #expect(wentBack == [], "\(name)")
     }
 }
 
 /// What a consumer has got in all its lives.
 actor ReceivedLog {
     private(set) var firstOccurrences: [Int] = []
-    /// What came although something later had been confirmed in the same life, or stored before it.
+    /// What came although something later had been confirmed in the same life.
     private(set) var wentBack: [Int] = []
     /// The longest time between two batches of a life.
     private(set) var longestGap = Duration.zero
     private var lastAt: ContinuousClock.Instant?
     private var known: Set<Int> = []
     private var confirmed = 0
-    private var crashes = false
 
     var newest: Int { firstOccurrences.last ?? 0 }
 
-    func begin(after stored: Int) { (confirmed, crashes, lastAt) = (stored, false, nil) }
-    func crash() { crashes = true }
+    func begin() { (confirmed, lastAt) = (0, nil) }
 
-    /// False if the receiver crashes now.
-    func received(_ ids: [Int]) -> Bool {
+    func received(_ ids: [Int]) {
         if let lastAt { longestGap = max(longestGap, .now - lastAt) }
         lastAt = .now
         for id in ids {
@@ -114,6 +100,5 @@ actor ReceivedLog {
             if known.insert(id).inserted { firstOccurrences.append(id) }
         }
         confirmed = max(confirmed, ids.last ?? 0)
-        return !crashes
     }
 }

@@ -86,10 +86,8 @@ package actor PrivateCluster {
     // MARK: A standby
 
     /// Makes a cluster and a streaming standby of it, runs `body`, and removes both.
-    ///
-    /// - Parameter synchronous: whether a commit waits until the standby has it on its disk.
     package static func withStandby(
-        synchronous: Bool, _ body: (_ primary: PrivateCluster, _ standby: PrivateCluster) async throws -> Void
+        _ body: (_ primary: PrivateCluster, _ standby: PrivateCluster) async throws -> Void
     ) async throws {
         try await with { primary in
             let standby = PrivateCluster(programs: primary.programs, data: "\(primary.data)-standby", faults: nil)
@@ -98,10 +96,6 @@ package actor PrivateCluster {
                 try await standby.follow(primary.port)
                 try await eventually("the standby's connection") {
                     try await TestDatabase.number("SELECT count(*) FROM pg_stat_replication", on: primary.url) == 1
-                }
-                if synchronous {
-                    try await TestDatabase.execute("ALTER SYSTEM SET synchronous_standby_names = '*'", on: primary.url)
-                    try await TestDatabase.execute("SELECT pg_reload_conf()", on: primary.url)
                 }
                 outcome = .success(try await body(primary, standby))
             } catch {

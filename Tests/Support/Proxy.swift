@@ -10,8 +10,6 @@ package final class Proxy: Sendable {
         case silent
         /// Bytes are taken and acknowledged, and go no further, as when a machine between the two hangs.
         case stuck
-        /// Connections are reset, and refused.
-        case refusing
     }
 
     package let port: UInt16
@@ -48,20 +46,10 @@ package final class Proxy: Sendable {
     /// What the clients have sent, one connection each.
     package var sent: [[UInt8]] { state.withLock { Array($0.sent.values) } }
 
-    package func set(_ mode: Mode) throws {
-        let before = state.withLock { state in
-            defer { state.mode = mode }
+    package func set(_ mode: Mode) {
+        state.withLock { state in
+            state.mode = mode
             for socket in state.sockets { Proxy.drop(mode == .silent, at: socket) }
-            return state.mode
-        }
-        if mode == .refusing {
-            state.withLock { state in
-                shutdown(state.listener, Int32(SHUT_RDWR))
-                state.listener = -1
-            }
-            reset()
-        } else if before == .refusing {
-            try listen()
         }
     }
 
