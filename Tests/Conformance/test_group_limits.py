@@ -81,13 +81,16 @@ def test_many_events_of_middle_size_are_cut_by_bytes_too(stream, peer, consumer,
     assert receive_groups(peer, ids) == ids
 
 
-def test_an_event_of_7_mib_is_recorded_and_travels(source, peer, consumer, event_type):
-    event_id = int(source.add_event(event_type, "y" * (7 * MIB)))
+def test_an_event_of_the_largest_size_travels_on_every_way(stream, source, subscribe, peer, rival, consumer, event_type):
+    subscriber = subscribe(stream, source, event_type)
     peer.ready(consumer, [event_type])
+    rival.ready("LIVE", [event_type])
+    data = "y" * (LARGEST_MESSAGE - 4096 - 2)
+    source.add_event(event_type, data)
     group = peer.next_group()
-    assert group.ids == [event_id]
-    assert len(group.events[0]["data"]) == 7 * MIB
     assert len(group.message.text.encode()) <= LARGEST_MESSAGE
+    for events in (group.events, rival.receive_events(1), [subscriber.next_event()], rival.poll("LIVE", want=[event_type])):
+        assert [event["data"] for event in events] == [data]
 
 
 def test_an_event_that_could_never_travel_is_refused_by_the_generator(stream, source, event_type):

@@ -7,56 +7,6 @@ import Testing
 
 /// Order without loss, whatever order transactions commit in.
 @Suite(.serialized) struct OrderTests {
-    /// Eight writers, random pauses, one transaction in ten rolled back, until 30 000 events are committed.
-    @Test func concurrentWritersLoseNothingOnAnyPath() async throws {
-        let target = 30_000
-        try await Pipeline.with { pipeline in
-            let pushed = Collector()
-            let polled = Collector()
-            let broadcast = Subscriber(pipeline.liveEndpoint)
-            let receiver = try pipeline.receiver("PUSHED")
-            let poller = try await pipeline.poller()
-            try await poller.registerConsumer("POLLED")
-            try await broadcast.waitUntilSubscribed { try await pipeline.record("PROBE") }
-
-            let pushing = Task {
-                for await batch in receiver.batches {
-                    await pushed.add(batch.events)
-                    await batch.confirm()
-                }
-            }
-            let polling = Task {
-                var last: EventID?
-                while !Task.isCancelled {
-                    let events = try await poller.pollEvents("POLLED", after: last)
-                    await polled.add(events)
-                    last = events.last?.id ?? last
-                }
-            }
-            try await withThrowingTaskGroup { group in
-                for writer in 0..<8 {
-                    group.addTask { try await write(target / 8, seed: UInt64(writer), to: pipeline.active) }
-                }
-                try await group.waitForAll()
-            }
-            let committed = try await TestDatabase.rows("SELECT id FROM evt_queue ORDER BY id", on: pipeline.active)
-                .map { EventID($0[0]!)! }
-            #expect(committed.count >= target)
-            for (path, seen) in [("push", pushed), ("poll", polled)] {
-                try await eventually("everything on \(path)") { await seen.count >= committed.count }
-                #expect(await seen.ids == committed, "\(path)")
-            }
-            let broadcastStart = await broadcast.first
-            let expected = committed.filter { $0 >= broadcastStart }
-            try await eventually("everything on the broadcast") { await broadcast.count >= expected.count }
-            #expect(await broadcast.ids == expected, "broadcast")
-            polling.cancel()
-            await receiver.stop()
-            await broadcast.close()
-            _ = await pushing.result
-        }
-    }
-
     @Test func anOpenTransactionDelaysOnlyTheEventsAfterItsOwn() async throws {
         try await Pipeline.with { pipeline in
             let receiver = try pipeline.receiver("WAITING")
@@ -195,26 +145,6 @@ import Testing
                     await receiver.stop()
                 }
             }
-        }
-    }
-}
-
-private func write(_ count: Int, seed: UInt64, to url: String) async throws {
-    try await TestDatabase.connected(to: url) { connection in
-        var random = SplitMix(seed: seed)
-        var left = count
-        while left > 0 {
-            let events = Int(random.next() % 5) + 1
-            let rollsBack = random.next() % 10 == 0
-            try await connection.query("BEGIN")
-            for _ in 0..<events { try await connection.query(.init("SELECT evt_add('ORDER', '1')", name: "add")) }
-            if random.next() % 4 == 0 {
-                // The database pauses: the ids are drawn, and others commit meanwhile.
-                try await connection.query(
-                    .init("SELECT pg_sleep($1::bigint / 1000.0)", name: "pause"), [.int8(Int64(random.next() % 4))])
-            }
-            try await connection.query(rollsBack ? "ROLLBACK" : "COMMIT")
-            if !rollsBack { left -= events }
         }
     }
 }

@@ -7,59 +7,8 @@ import LibZMQ
 import TestSupport
 import Testing
 
-/// What stopped the seed: a row that is locked, a database that goes away or answers with errors, a receiver that does.
+/// What stopped the seed: a database that answers with errors, a receiver that does, a server that is lost.
 @Suite(.serialized) struct SeedFaultOutageTests {
-    /// The seed's consumer stops for ever when its position cannot be stored after a delivery.
-    @Test func aConsumerWhosePositionCannotBeStoredGoesOnReceiving() async throws {
-        try await Pipeline.with { pipeline in
-            try await pipeline.receiving("LOCKED") { locked in
-                try await pipeline.receiving("FREE") { free in
-                    let first = try await pipeline.record("ROW")
-                    for component in ["LOCKED", "FREE"] { try await pipeline.stored(first, for: component) }
-                    var recorded = first
-                    try await TestDatabase.connected(to: pipeline.active) { connection in
-                        try await connection.query("BEGIN")
-                        try await connection.query("SELECT FROM evt_consumers WHERE ident = 'local:LOCKED' FOR UPDATE")
-                        // More groups than may be in flight, each after positions were stored for the one before.
-                        for _ in 0..<20 {
-                            let count = try await pipeline.backlog() + 1
-                            let event = try await pipeline.record("ROW")
-                            try await eventually("the locked one's event") { await locked.count >= count }
-                            try await eventually("the free one's event") { await free.count >= count }
-                            try await pipeline.stored(event, for: "FREE")
-                        }
-                        #expect(try await pipeline.position(of: "LOCKED") == Int(first[0].rawValue))
-                        try await connection.query("COMMIT")
-                    }
-                    recorded = try await pipeline.recorded()
-                    try await pipeline.stored(recorded, for: "LOCKED")
-                    #expect(await locked.ids == recorded)
-                    #expect(await free.ids == recorded)
-                }
-            }
-        }
-    }
-
-    /// A restart of the database ends the seed's process.
-    @Test func deliveriesGoOnWhenTheDatabaseHasClosedEveryConnection() async throws {
-        try await Pipeline.with { pipeline in
-            try await Followers.with(pipeline, outages: true) { followers in
-                var recorded: [EventID] = []
-                for _ in 0..<10 {
-                    recorded += try await pipeline.record("BEFORE", ["1", "2"])
-                    let closed = try await TestDatabase.number(
-                        """
-                        SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity
-                        WHERE application_name LIKE 'evt-pusher%' AND datname = current_database()
-                        """, on: pipeline.active)
-                    #expect(closed > 0)
-                    recorded += try await pipeline.record("AFTER", ["3", "4"])
-                    try await followers.get(recorded)
-                }
-            }
-        }
-    }
-
     /// The seed sends an event that cannot be processed again 5,800 times a second, and nothing else gets through.
     @Test func aReceiverThatAnswersWithErrorsIsSentItsGroupAgainOnlyAfterAPauseAndHoldsUpNobody() async throws {
         // The first pause is longer than the test: whoever sees a second send saw one without a pause.
