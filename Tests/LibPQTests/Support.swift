@@ -12,15 +12,6 @@ func withConnection<Value: Sendable>(
     }
 }
 
-/// Runs `body` on the thread of an event loop of its own.
-func onLoop<Value: Sendable>(
-    _ body: nonisolated(nonsending) @Sendable (EventLoop) async throws -> Value
-) async throws -> Value {
-    let home = LoopActor()
-    defer { home.loop.stop() }
-    return try await home.run(body)
-}
-
 /// The error `body` ends with; nil if it succeeds.
 func failure<Value>(of body: () async throws -> Value) async -> PostgresError? {
     do {
@@ -31,13 +22,6 @@ func failure<Value>(of body: () async throws -> Value) async -> PostgresError? {
         Issue.record("not a PostgresError: \(error)")
         return nil
     }
-}
-
-/// What callbacks report, in order.
-final class Log<Entry> {
-    private(set) var entries: [Entry] = []
-    var count: Int { entries.count }
-    func add(_ entry: Entry) { entries.append(entry) }
 }
 
 extension Result<Rows, PostgresError> {

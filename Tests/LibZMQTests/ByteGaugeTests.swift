@@ -1,5 +1,6 @@
 import LibZMQ
 import PosixLoop
+import TestSupport
 import Testing
 
 struct ByteGaugeTests {
@@ -12,7 +13,7 @@ struct ByteGaugeTests {
             #expect(try couple.router.send([bytes("dealer"), megabyte], gauges: [total, part]) == .sent)
             let message = try await couple.dealer.next()
             #expect(message.frames == [megabyte])
-            try await waiting(until: "it is counted no more") { total.bytes == 0 && part.bytes == 0 }
+            try await eventually("it is counted no more") { total.bytes == 0 && part.bytes == 0 }
         }
     }
 
@@ -24,7 +25,7 @@ struct ByteGaugeTests {
             #expect(total.bytes > 16 << 20)
             #expect(part.bytes > 0)
             for _ in 0..<64 { _ = try await couple.dealer.next() }
-            try await waiting(until: "nothing is counted any more") { total.bytes == 0 && part.bytes == 0 }
+            try await eventually("nothing is counted any more") { total.bytes == 0 && part.bytes == 0 }
         }
     }
 
@@ -48,7 +49,7 @@ struct ByteGaugeTests {
                 return subscriber
             }
             for subscriber in subscribers {
-                try await waiting(until: "a subscription") {
+                try await eventually("a subscription") {
                     _ = try publisher.send([bytes("T"), bytes("probe")])
                     return try subscriber.receive() != nil
                 }
@@ -60,7 +61,7 @@ struct ByteGaugeTests {
                 var large = 0
                 while large < 32 { if try await subscriber.next().frames[1].count > 5 { large += 1 } }
             }
-            try await waiting(until: "nothing is counted any more") { gauge.bytes == 0 }
+            try await eventually("nothing is counted any more") { gauge.bytes == 0 }
         }
     }
 
@@ -84,15 +85,15 @@ struct ByteGaugeTests {
             let connection = PeerConnection(descriptor)
             let gauge = ByteGauge()
             for _ in 0..<64 { _ = try publisher.send([bytes("T"), megabyte], gauges: [gauge]) }
-            try await waiting(until: "the system's queue is full") { (connection.unsentBytes ?? 0) > 0 }
+            try await eventually("the system's queue is full") { (connection.unsentBytes ?? 0) > 0 }
             #expect(gauge.bytes > 0)
             connection.cut()
-            try await waiting(until: "the connection has ended") {
+            try await eventually("the connection has ended") {
                 monitor.dispatch()
                 return log.entries.contains(.disconnected(descriptor))
             }
             // libzmq cleans up when the socket is next used.
-            try await waiting(until: "nothing is counted any more") {
+            try await eventually("nothing is counted any more") {
                 _ = publisher.events()
                 return gauge.bytes == 0
             }

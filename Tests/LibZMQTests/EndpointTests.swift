@@ -1,5 +1,6 @@
 import Glibc
 import LibZMQ
+import TestSupport
 import Testing
 
 struct EndpointTests {
@@ -74,7 +75,7 @@ struct EndpointTests {
             let endpoint = try router.bind("tcp://127.0.0.1:*")
             try router.unbind(endpoint)
             let second = try Socket(.router, in: context)
-            try await waiting(until: "the endpoint is free") { (try? second.bind(endpoint)) != nil }
+            try await eventually("the endpoint is free") { (try? second.bind(endpoint)) != nil }
             let error = #expect(throws: ZeroMQError.self) { try router.unbind(endpoint) }
             #expect(error?.number == ENOENT)
         }

@@ -1,11 +1,12 @@
 import Glibc
 import LibZMQ
 import PosixLoop
+import TestSupport
 import Testing
 
 struct MonitorTests {
     @Test(arguments: ["tcp://127.0.0.1:*", "ipc"])
-    func connectionsAreReportedUnderTheDescriptorTheirMessagesCarry(transport: String) async throws {
+    func `connections are reported under the descriptor their messages carry`(transport: String) async throws {
         try await onLoop { loop in
             let context = Context()
             let router = try Socket(.router, in: context)
@@ -24,7 +25,7 @@ struct MonitorTests {
                 dealers.append(dealer)
                 connections.append(message.connection)
             }
-            try await waiting(until: "all connections are reported") { events.count == 10 }
+            try await eventually("all connections are reported") { events.count == 10 }
             #expect(Set(connections).count == 10)
             #expect(events.entries == connections.map { .connected($0) })
             while let dealer = dealers.popLast(), let connection = connections.popLast() {
@@ -33,7 +34,7 @@ struct MonitorTests {
                 let again = try await router.next()
                 #expect(again.connection == connection)
                 _ = consume dealer
-                try await waiting(until: "the end of the connection is reported") {
+                try await eventually("the end of the connection is reported") {
                     events.entries.last == .disconnected(connection)
                 }
             }
@@ -77,9 +78,9 @@ struct MonitorTests {
             do {
                 let router = try Socket(.router, in: context)
                 try router.bind(endpoint)
-                try await waiting(until: "the connection is reported") { events.count == 1 }
+                try await eventually("the connection is reported") { events.count == 1 }
             }
-            try await waiting(until: "its end is reported") { events.count == 2 }
+            try await eventually("its end is reported") { events.count == 2 }
             guard case .connected(let descriptor) = events.entries[0] else {
                 Issue.record("first of all: \(events.entries)")
                 return
@@ -104,7 +105,7 @@ struct MonitorTests {
                 [0xFF] + [UInt8](repeating: 0, count: 8) + [0x7F, 3, 0] + mechanism + [UInt8](repeating: 0, count: 32)
             let peer = try #require(RawPeer(port: port))
             peer.send(greeting)
-            try await waiting(until: "the failure is reported") {
+            try await eventually("the failure is reported") {
                 events.entries.contains { if case .handshakeFailed = $0 { true } else { false } }
             }
             loop.remove(monitor)
@@ -123,12 +124,12 @@ struct MonitorTests {
         }
     }
 
-    @Test func aMonitorThatIsLetGoLeavesTheSocketWorkingAndItsNameFree() async throws {
+    @Test func `a monitor that is let go leaves the socket working and its name free`() async throws {
         try await onLoop { _ in
             let couple = try await Couple()
             for _ in 0..<5 {
                 // ZeroMQ frees the name in the background.
-                let monitor = try await waiting(for: "the name is free") {
+                let monitor = try await eventually("the name is free") {
                     try? Monitor(couple.router, name: "again") { _ in }
                 }
                 monitor.dispatch()

@@ -1,5 +1,6 @@
 import Glibc
 import LibZMQ
+import TestSupport
 import Testing
 
 struct OptionTests {
@@ -45,7 +46,7 @@ struct OptionTests {
             let error = #expect(throws: ZeroMQError.self) { try Socket(.dealer, in: context) }
             #expect(error?.number == EMFILE)
             sockets.removeAll()
-            try await waiting(for: "a closed socket makes room") { try? Socket(.dealer, in: context) }
+            try await eventually("a closed socket makes room") { try? Socket(.dealer, in: context) }
         }
     }
 
@@ -54,7 +55,7 @@ struct OptionTests {
         try await onLoop { _ in
             let context = Context(maxSockets: 3)
             for _ in 0..<20 {
-                try await waiting(until: "there is room for a socket") {
+                try await eventually("there is room for a socket") {
                     do {
                         _ = try Socket(.dealer, in: context, options: [.routingID([])])
                         return false

@@ -1,10 +1,11 @@
 import LibZMQ
+import TestSupport
 import Testing
 
 struct PublishTests {
     /// Sends until the subscriber gets it: a PUB socket does not tell when a subscription has arrived.
     private static func awaitSubscription(_ publisher: Socket, _ subscriber: Socket, topic: String) async throws {
-        try await waiting(for: "the subscription works") {
+        try await eventually("the subscription works") {
             _ = try publisher.send([bytes(topic), bytes("probe")])
             return try subscriber.receive()
         }

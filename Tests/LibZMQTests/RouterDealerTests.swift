@@ -1,4 +1,5 @@
 import LibZMQ
+import TestSupport
 import Testing
 
 struct RouterDealerTests {
@@ -41,12 +42,12 @@ struct RouterDealerTests {
         }
     }
 
-    @Test func framesBeyondTheLimitAreDroppedAndTheNextMessageIsWhole() async throws {
+    @Test func `frames beyond the limit are dropped and the next message is whole`() async throws {
         try await onLoop { _ in
             let couple = try await Couple()
             try await couple.dealer.deliver((0..<100).map { bytes("\($0)") })
             try await couple.dealer.deliver([bytes("next")])
-            let first = try await waiting(for: "a message") { try couple.router.receive(maxFrames: 3) }
+            let first = try await eventually("a message") { try couple.router.receive(maxFrames: 3) }
             #expect(first.frames.map(text) == ["dealer", "0", "1"])
             let second = try await couple.router.next()
             #expect(second.frames.map(text) == ["dealer", "next"])
@@ -147,8 +148,8 @@ struct RouterDealerTests {
             for round in 0..<3 {
                 let router = try Socket(.router, in: context)
                 // The name is free once the router before has been closed in the background.
-                try await waiting(until: "the router is bound") { (try? router.bind(endpoint)) != nil }
-                let request = try await waiting(for: "a request") {
+                try await eventually("the router is bound") { (try? router.bind(endpoint)) != nil }
+                let request = try await eventually("a request") {
                     _ = try dealer.send([bytes("round \(round)")])
                     return try router.receive()
                 }

@@ -1,5 +1,6 @@
 import LibZMQ
 import PosixLoop
+import TestSupport
 import Testing
 
 struct SendOutcomeTests {
@@ -35,7 +36,7 @@ struct SendOutcomeTests {
                 try await dealer.deliver([bytes("hello")])
                 _ = try await router.next()
             }
-            try await waiting(until: "the peer is gone") {
+            try await eventually("the peer is gone") {
                 try router.send([bytes("dealer"), bytes("still there?")]) == .unreachable
             }
         }
@@ -66,7 +67,7 @@ struct SendOutcomeTests {
         }
     }
 
-    @Test func aMandatoryRouterIsFullForOnePeerAndNotForAnother() async throws {
+    @Test func `a mandatory router is full for one peer and not for another`() async throws {
         try await onLoop { _ in
             let couple = try await Couple(
                 router: [.sendHighWaterMark(2)], dealer: [.receiveHighWaterMark(2)])
@@ -77,7 +78,7 @@ struct SendOutcomeTests {
 
             let block = [UInt8](repeating: 7, count: 1 << 18)
             var sent = 0
-            try await waiting(until: "the queue is full") {
+            try await eventually("the queue is full") {
                 guard try couple.router.send([bytes("dealer"), bytes("\(sent)"), block]) == .sent else { return true }
                 sent += 1
                 return false
@@ -137,14 +138,14 @@ struct SendOutcomeTests {
             let fits = try await couple.router.next()
             #expect(fits.frames.last?.count == 1000)
             try await couple.dealer.deliver([[UInt8](repeating: 1, count: 1001)])
-            try await waiting(until: "the connection is ended") {
+            try await eventually("the connection is ended") {
                 ended.entries.contains(.disconnected(fits.connection))
             }
             let nothing = try couple.router.receive()
             #expect(nothing == nil)
             // The dealer comes back by itself, without the message. It may do so before the router has let its old
             // connection go, hence the handover.
-            try await waiting(for: "a message of the new connection") {
+            try await eventually("a message of the new connection") {
                 _ = try couple.dealer.send([bytes("small")])
                 return try couple.router.receive().flatMap { $0.frames.last == bytes("small") ? $0 : nil }
             }

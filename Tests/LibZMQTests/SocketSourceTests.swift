@@ -1,6 +1,7 @@
 import LibZMQ
 import PosixLoop
 import Synchronization
+import TestSupport
 import Testing
 
 struct SocketSourceTests {
@@ -30,14 +31,14 @@ struct SocketSourceTests {
                     sent += 1
                 }
                 // Silence follows each burst, so whatever is left now would stay.
-                try await waiting(until: "burst \(burst) has arrived") { received.withLock { $0.count } == sent }
+                try await eventually("burst \(burst) has arrived") { received.withLock { $0.count } == sent }
             }
             #expect(received.withLock { $0 } == Array(0..<sent))
         }
     }
 
     /// Sending looks at the socket's state too, and so takes the edges away from whoever waits for messages.
-    @Test func sendingFromTheHandlerAndFromTimersLosesNoMessage() async throws {
+    @Test func `sending from the handler and from timers loses no message`() async throws {
         let context = Context()
         let endpoint = freshEndpoint()
         let server = LoopActor()
@@ -72,7 +73,7 @@ struct SocketSourceTests {
                     sent.append("\(sent.count)")
                     try await dealer.deliver([bytes(sent[sent.count - 1])])
                 }
-                try await waiting(until: "all echoes of burst \(burst) are back") { echoes.count == sent.count }
+                try await eventually("all echoes of burst \(burst) are back") { echoes.count == sent.count }
             }
             #expect(echoes.entries == sent)
             loop.remove(source)
@@ -89,7 +90,7 @@ struct SocketSourceTests {
                 order.add(message.frames.last.map(text) ?? "")
             }
             loop.add(source)
-            try await waiting(until: "all are received") { order.count == 501 }
+            try await eventually("all are received") { order.count == 501 }
             #expect(order.entries.last != "timer")
             #expect(order.entries.filter { $0 != "timer" } == (0..<500).map { "\($0)" })
             loop.remove(source)
@@ -116,7 +117,7 @@ struct SocketSourceTests {
             for round in 0..<50 {
                 for dealer in dealers { try await dealer.deliver([bytes("\(round)")]) }
             }
-            try await waiting(until: "all have arrived") { arrivals.count == 1000 }
+            try await eventually("all have arrived") { arrivals.count == 1000 }
             #expect(Set(arrivals.entries).count == 1000)
             for source in sources { loop.remove(source) }
         }

@@ -1,5 +1,6 @@
 import LibZMQ
 import PosixLoop
+import TestSupport
 import Testing
 
 /// The time limits only end a test that hangs.
@@ -51,7 +52,7 @@ import Testing
         }
     }
 
-    @Test func socketsMonitorsAndSourcesOfAStoppedLoopAreLetGo() async throws {
+    @Test func `sockets monitors and sources of a stopped loop are let go`() async throws {
         let observed = try await onLoop { loop in
             let context = Context()
             let router = try Socket(.router, in: context)
@@ -64,7 +65,7 @@ import Testing
             for _ in 0..<100 { _ = try dealer.send([bytes("x")]) }
             return Observed(context: context)
         }
-        try await waiting(until: "the context is gone") { observed.context == nil }
+        try await eventually("the context is gone") { observed.context == nil }
     }
 
     @Test func contextsComeAndGoManyTimes() async throws {

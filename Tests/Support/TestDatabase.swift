@@ -54,9 +54,7 @@ package enum TestDatabase {
     package static func connected<Value: Sendable>(
         to url: String, _ body: nonisolated(nonsending) @Sendable (Connection) async throws -> Value
     ) async throws -> Value {
-        let home = LoopActor()
-        defer { home.loop.stop() }
-        return try await home.run { loop in
+        try await onLoop { loop in
             let connection = try await Connection.open(url, on: loop)
             defer { connection.close() }
             return try await body(connection)
