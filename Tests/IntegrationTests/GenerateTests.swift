@@ -6,20 +6,6 @@ import Testing
 
 /// Recording events: the seed's DBGenService suite, and what surrounds it.
 @Suite(.serialized) struct GenerateTests {
-    @Test func generatesEventsOfEveryKindOfData() async throws {
-        try await Pipeline.with([.generator]) { pipeline in
-            let generator = try await pipeline.generator()
-            let drafts = [
-                ("AB_C", "null"), ("AB_C", "false"), ("AB_C", "\"dt\""), ("X", "1"), ("ABCDEFHIJ_KLMN_O", "{}"),
-                ("ABCDEFHIJ_KLMN_O", "{\"some\": \"data\"}"),
-            ]
-            for (index, draft) in drafts.enumerated() {
-                #expect(try await generator.addEvent(draft.0, RawJSON(draft.1)) == EventID(Int64(index + 1)))
-            }
-            let rows = try await TestDatabase.rows("SELECT type, data FROM evt_queue ORDER BY id", on: pipeline.active)
-            #expect(rows.map { "\($0[0]!) \($0[1]!)" } == drafts.map { "\($0.0) \($0.1)" })
-        }
-    }
 
     @Test func encodesValuesOfTheApplication() async throws {
         struct Login: Encodable { let user: Int }
@@ -40,27 +26,6 @@ import Testing
             #expect(ids == ids.sorted())
             let data = try await TestDatabase.rows("SELECT data FROM evt_queue ORDER BY id", on: pipeline.active)
             #expect(data.map { $0[0]! } == (0..<2000).map(String.init))
-        }
-    }
-
-    @Test func oneImpossibleEventFailsAloneAmongThoseCommittedWithIt() async throws {
-        try await Pipeline.with([.generator]) { pipeline in
-            let generator = try await pipeline.generator()
-            // Nesting that PostgreSQL's own limit refuses, and that no check of ours does.
-            let deep = String(repeating: "[", count: 30_000) + String(repeating: "]", count: 30_000)
-            let calls = try (0..<200).map { number in
-                let data = try RawJSON(number == 77 ? deep : "\(number)")
-                return Task.immediate { try await generator.addEvent("MIXED", data) }
-            }
-            for (number, call) in calls.enumerated() {
-                if number == 77 {
-                    let error = await #expect(throws: EventStreamError.self) { try await call.value }
-                    #expect(error?.name == "InvalidRequest")
-                } else {
-                    _ = try await call.value
-                }
-            }
-            #expect(try await pipeline.backlog() == 199)
         }
     }
 

@@ -53,24 +53,6 @@ import Testing
         }
     }
 
-    @Test func anIdIsThereOnceEvenAcrossPartitions() async throws {
-        try await Pipeline.with([]) { pipeline in
-            try await pipeline.record("MINE", ["1", "2"])
-            // The same id, of another month: another stream's.
-            try await TestDatabase.execute(
-                "INSERT INTO evt_history VALUES (2, 'MINE', '2', '2001-01-01')", on: pipeline.warehouse)
-            try await pipeline.run([.pusher, .archiver]) {
-                try await eventually("a session") {
-                    try await TestDatabase.number(
-                        "SELECT count(*) FROM evt_consumers WHERE session_owner IS NOT NULL", on: pipeline.active) == 1
-                }
-                #expect(try await pipeline.archived() == 1)
-                try await TestDatabase.execute("DELETE FROM evt_history", on: pipeline.warehouse)
-                try await eventually("the archive") { try await pipeline.archived() == 2 }
-            }
-        }
-    }
-
     @Test func aPlainTableOfTheSeedIsUsedAsItIsAndItsRowsMadeExact() async throws {
         try await TestDatabase.with(.active) { active in
             try await TestDatabase.with(.empty) { warehouse in

@@ -7,24 +7,6 @@ import Testing
 
 /// Order without loss, whatever order transactions commit in.
 @Suite(.serialized) struct OrderTests {
-    @Test func anOpenTransactionDelaysOnlyTheEventsAfterItsOwn() async throws {
-        try await Pipeline.with { pipeline in
-            let receiver = try pipeline.receiver("WAITING")
-            let before = try await pipeline.record("BEFORE")
-            try await TestDatabase.connected(to: pipeline.active) { connection in
-                try await connection.query("BEGIN")
-                let open = EventID(try await connection.query("SELECT evt_add('OPEN', '1')").int(0, 0) ?? 0)
-                let after = try await pipeline.record("AFTER")
-                #expect(await Collector.collect(1, from: receiver).map(\.id) == before)
-                // Not yet: the poll is fresh, and still does not show what comes after the open one.
-                let poller = try await pipeline.poller()
-                #expect(try await poller.pollEvents("LIVE", after: before[0]).isEmpty)
-                try await connection.query("COMMIT")
-                #expect(await Collector.collect(2, from: receiver).map(\.id) == [open] + after)
-            }
-            await receiver.stop()
-        }
-    }
 
     @Test func anUnrelatedOpenTransactionDelaysNothing() async throws {
         try await Pipeline.with { pipeline in

@@ -35,63 +35,6 @@ import Testing
         }
     }
 
-    @Test func liveDoesNotRegister() async throws {
-        try await Pipeline.with { pipeline in
-            let poller = try await pipeline.poller()
-            let error = await #expect(throws: EventStreamError.self) { try await poller.registerConsumer("LIVE") }
-            #expect(error?.name == "LiveNotAllowed")
-        }
-    }
-
-    @Test func skippingUnwantedEventsIsCancelledByANewWantedOne() async throws {
-        try await Pipeline.with { pipeline in
-            let poller = try await pipeline.poller()
-            try await poller.registerConsumer("T1")
-            try await pipeline.record("OTHER", Array(repeating: "0", count: 50))
-            #expect(try await poller.pollEvents("T1", after: nil, want: ["EVT_MIDDLE"]).isEmpty)
-            // The position has moved over the unwanted events, and stops before the wanted one.
-            try await eventually("the skip") { try await pipeline.position(of: "T1") == 50 }
-            try await pipeline.record("EVT_MIDDLE")
-            #expect(try await poller.pollEvents("T1", after: nil, want: ["EVT_MIDDLE"]).count == 1)
-            #expect(try await poller.pollEvents("T1", after: nil, want: ["EVT_MIDDLE"]).count == 1)
-        }
-    }
-
-    @Test func livePollingStoresNothing() async throws {
-        try await Pipeline.with { pipeline in
-            let id = try await pipeline.record("EVT_LV", ["\"lv\""])[0]
-            let poller = try await pipeline.poller()
-            #expect(try await poller.pollEvents("LIVE", after: nil, want: ["EVT_LV"]).count == 1)
-            #expect(try await poller.pollEvents("LIVE", after: id, want: ["EVT_LV"]).isEmpty)
-            #expect(try await poller.pollEvents("LIVE", after: nil, want: ["EVT_LV"]).count == 1)
-            #expect(try await TestDatabase.number("SELECT count(*) FROM evt_consumers", on: pipeline.active) == 0)
-        }
-    }
-
-    @Test func onlyLiveIfConfigured() async throws {
-        try await Pipeline.with(configure: { $0.allowReliable = false }) { pipeline in
-            let poller = try await pipeline.poller()
-            for call in [
-                { try await poller.registerConsumer("T1") }, { _ = try await poller.pollEvents("T1", after: nil) },
-            ] as [@Sendable () async throws -> Void] {
-                let error = await #expect(throws: EventStreamError.self) { try await call() }
-                #expect(error?.name == "SecurityError")
-            }
-            #expect(try await poller.pollEvents("LIVE", after: nil).isEmpty)
-        }
-    }
-
-    @Test func pollingIsForbiddenIfConfigured() async throws {
-        try await Pipeline.with(configure: { $0.allowPolling = false }) { pipeline in
-            let poller = try await pipeline.poller()
-            try await poller.registerConsumer("T1")
-            for component in ["T1", "LIVE"] {
-                let error = await #expect(throws: EventStreamError.self) { try await poller.pollEvents(component, after: nil) }
-                #expect(error?.name == "SecurityError")
-            }
-        }
-    }
-
     @Test func aPollSeesWhatWasCommittedBeforeIt() async throws {
         try await Pipeline.with { pipeline in
             let poller = try await pipeline.poller()

@@ -95,7 +95,7 @@ import Testing
     }
 
     /// A pusher whose signs of life end loses its sessions to others, and cannot keep any of its own.
-    @Test func aSignOfLifeThatCouldNotBeGivenIsFollowedByOthers() async throws {
+    @Test func `a sign of life that could not be given is followed by others`() async throws {
         try await Pipeline.with(configure: { $0.sessionTimeout = .milliseconds(500) }) { pipeline in
             let beats = { @Sendable in
                 try await TestDatabase.number("SELECT max(beat) FROM evt_queue_pushers", on: pipeline.active)
@@ -148,7 +148,7 @@ import Testing
     }
 
     @Test(arguments: FirstEndpoint.allCases)
-    func aReceiverGoesToTheNextEndpointWhenTheFirstDoesNotAnswer(_ first: FirstEndpoint) async throws {
+    func `a receiver goes to the next endpoint when the first does not answer`(_ first: FirstEndpoint) async throws {
         try await Pipeline.with { pipeline in
             let recorded = try await pipeline.record("NEXT")
             let path = "\(pipeline.directory)/first"
