@@ -182,7 +182,7 @@ import Testing
         }
     }
 
-    @Test func aRequiredArchiverThatThereIsNotIsNamedWithTheOneThereIs() async throws {
+    @Test func `a required archiver that there is not is named with the one there is`() async throws {
         try await Deployment.with { deployment in
             let misspelt = ["EVT_DISCARD_REQUIRE": "ARCHVIER"]
             let (processes, surfaces) = try await deployment.startObserved(misspelt)
@@ -224,7 +224,7 @@ import Testing
         }
     }
 
-    @Test func whatKeepsAPusherFromItsWorkIsNamedFromTheTablesAlone() async throws {
+    @Test func `what keeps a pusher from its work is named from the tables alone`() async throws {
         try await Deployment.with { deployment in
             let report = try await Self.doctor(deployment, [:])
             #expect(report.status == 2)

@@ -164,7 +164,7 @@ import Testing
         }
     }
 
-    @Test func statusNamesTheTransactionThatHoldsTheStreamBack() async throws {
+    @Test func `status names the transaction that holds the stream back`() async throws {
         try await Deployment.with { deployment in
             try await TestDatabase.connected(to: deployment.active + " application_name=slowpoke") { connection in
                 try await connection.query("BEGIN")

@@ -4,7 +4,7 @@ import Testing
 
 /// The built binaries, together.
 @Suite(.serialized) struct PipelineTests {
-    @Test func anEventGoesThroughAllFourProcessesAndEachStopsCleanly() async throws {
+    @Test func `an event goes through all four processes and each stops cleanly`() async throws {
         try await Deployment.with { deployment in
             let processes = try Deployment.roles.map { try deployment.start($0) }
             try await processes[0].serves()
@@ -119,7 +119,7 @@ import Testing
         }
     }
 
-    @Test func passwordsAreNotTakenFromTheCommandLineNorShown() async throws {
+    @Test func `passwords are not taken from the command line nor shown`() async throws {
         let secret = "s3cret"
         for url in ["postgresql://user:\(secret)@localhost/x", "host=localhost password=\(secret)"] {
             let end = try await ChildProcess.run("evt-pusher", ["--database-url", url])

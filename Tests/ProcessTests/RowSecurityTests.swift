@@ -69,7 +69,7 @@ import Testing
         }
     }
 
-    @Test func hiddenEventsAreDeliveredWhenTheyAreNotHiddenAnyMore() async throws {
+    @Test func `hidden events are delivered when they are not hidden any more`() async throws {
         try await Deployment.with { deployment in
             let (processes, surfaces) = try await deployment.startObserved()
             try await deployment.record("SEEN")

@@ -89,7 +89,7 @@ import Testing
         }
     }
 
-    @Test func aDumpThatTellsNothingOfItsStepsIsRefusedInWords() async throws {
+    @Test func `a dump that tells nothing of its steps is refused in words`() async throws {
         try await Deployment.with { original in
             try await TestDatabase.with(.empty) { active in
                 try await Self.copySchema(from: original.active, to: active, "--no-comments")
@@ -136,7 +136,7 @@ import Testing
         }
     }
 
-    @Test func aStateWithoutItsRowIsNamedAndNothingIsDiscarded() async throws {
+    @Test func `a state without its row is named and nothing is discarded`() async throws {
         try await Deployment.with { deployment in
             try await TestDatabase.execute("DELETE FROM evt_queue_state", on: deployment.active)
             let words = "public.evt_queue_state has no row"

@@ -56,7 +56,7 @@ import Testing
     }
 
     @Test(arguments: Deployment.roles + ["evt"])
-    func aStopThatComesBeforeTheWorkHasBegunEndsAProcessCleanly(_ program: String) async throws {
+    func `a stop that comes before the work has begun ends a process cleanly`(_ program: String) async throws {
         try await Deployment.with { deployment in
             for (index, number) in [SIGTERM, SIGINT].enumerated() {
                 // It reads where its database is, and is not told.

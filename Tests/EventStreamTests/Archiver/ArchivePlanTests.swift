@@ -65,13 +65,13 @@ import Testing
         #expect(count > 1000)
     }
 
-    @Test func whicheverTwoStepsFailWhatAFailOverLostIsSetAside() {
+    @Test func `whichever two steps fail what a fail-over lost is set aside`() {
         var count = 0
         explore(ArchivePlanTests.failedOver, nil, faults: 2, &count)
         #expect(count > 1000)
     }
 
-    @Test func aWarehouseThatIsRestoredAgainAndAgainIsCompletedWithTheNextBatch() {
+    @Test func `a warehouse that is restored again and again is completed with the next batch`() {
         for seed in 0..<400 as Range<UInt64> {
             var random = SplitMix(seed: seed)
             let rows = World.rows(1...40)
@@ -97,7 +97,7 @@ import Testing
         }
     }
 
-    @Test func whatARestoredWarehouseHasOfAnEarlierGenerationIsComparedWithThePresentOne() {
+    @Test func `what a restored warehouse has of an earlier generation is compared with the present one`() {
         let left = World.rows(1...4) + World.rows(101...104, era: 1)
         let next = World.origin(1, start: 100, after: 2, common: 2)
         let later = World.origin(1, start: 100, after: 103, common: 2)
@@ -152,7 +152,7 @@ import Testing
 
     private func isCopy(_ action: ArchivePlan.Action) -> Bool { if case .copy = action { true } else { false } }
 
-    @Test func whoseTokenIsNotTheOneInTheWarehouseHasLostThePosition() throws {
+    @Test func `whose token is not the one in the warehouse has lost the position`() throws {
         var world = try world([World.append(World.rows(1...2))], until: isCopy)
         var now = world.history.standing
         now.token = "another's"
@@ -213,7 +213,7 @@ import Testing
         #expect(!world.plan.isComplete)
     }
 
-    @Test func wherePollsAreForbiddenNothingIsKnownToBeMissing() throws {
+    @Test func `where polls are forbidden nothing is known to be missing`() throws {
         var world = try world([World.append(World.rows(5...6))], until: isPoll)
         #expect(isCopy(world.plan.pollFailed(isForbidden: true)))
         #expect(world.plan.isComplete)

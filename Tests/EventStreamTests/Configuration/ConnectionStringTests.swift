@@ -1,10 +1,10 @@
-import EventStreamArchiver
-import EventStreamDiscarder
-import EventStreamGenerator
-import EventStreamPusher
 import FoundationEssentials
 import Testing
 
+@testable import EventStreamArchiver
+@testable import EventStreamDiscarder
+@testable import EventStreamGenerator
+@testable import EventStreamPusher
 @testable import EventStreamServer
 
 /// Connection strings in files of their own.

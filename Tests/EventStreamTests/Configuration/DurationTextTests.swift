@@ -1,5 +1,6 @@
-import EventStreamServer
 import Testing
+
+@testable import EventStreamServer
 
 @Suite struct DurationTextTests {
     @Test(

@@ -1,8 +1,8 @@
-import EventStreamArchiver
-import EventStreamGenerator
-import EventStreamPusher
 import Testing
 
+@testable import EventStreamArchiver
+@testable import EventStreamGenerator
+@testable import EventStreamPusher
 @testable import EventStreamServer
 
 @Suite struct EndpointsTests {

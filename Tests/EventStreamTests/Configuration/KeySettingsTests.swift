@@ -1,12 +1,12 @@
 import EventStream
-import EventStreamArchiver
 import EventStreamClient
-import EventStreamGenerator
-import EventStreamPusher
 import Foundation
 import TestSupport
 import Testing
 
+@testable import EventStreamArchiver
+@testable import EventStreamGenerator
+@testable import EventStreamPusher
 @testable import EventStreamServer
 
 @Suite struct KeySettingsTests {

@@ -1,8 +1,8 @@
 import EventStream
-import EventStreamGenerator
 import Testing
 
 @testable import EventStreamDiscarder
+@testable import EventStreamGenerator
 @testable import EventStreamServer
 
 /// Which values fit, for each kind of setting.

@@ -1,13 +1,13 @@
 import EventStream
-import EventStreamArchiver
 import EventStreamDatabase
-import EventStreamDiscarder
-import EventStreamGenerator
-import EventStreamPusher
 import Foundation
 import TestSupport
 import Testing
 
+@testable import EventStreamArchiver
+@testable import EventStreamDiscarder
+@testable import EventStreamGenerator
+@testable import EventStreamPusher
 @testable import EventStreamServer
 
 @Suite struct SettingsTests {

@@ -19,7 +19,7 @@ import Testing
         #expect(feed.nextRead(after: 150, window: window(from: 100, to: 200), room: 4) == nil)
     }
 
-    @Test func aConsumerBehindReadsUpToTheWindowsEndAsItWasBefore() {
+    @Test func `a consumer behind reads up to the window's end as it was before`() {
         let feed = ConsumerFeed()
         let read = feed.nextRead(after: 99, window: window(from: 100, to: 200), room: 4)
         #expect(read?.after == 99)
@@ -66,7 +66,7 @@ import Testing
         #expect(feed.nextRead(after: 5, window: window(from: 100, to: 200), room: 4) == read)
     }
 
-    @Test func whatArrivesAfterItWasGivenUpIsNotTakenForWhatFollows() throws {
+    @Test func `what arrives after it was given up is not taken for what follows`() throws {
         var feed = ConsumerFeed()
         let window = window(from: 100, to: 200)
         let first = try #require(feed.nextRead(after: 0, window: window, room: 4))

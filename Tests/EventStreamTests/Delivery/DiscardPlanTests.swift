@@ -49,14 +49,14 @@ import Testing
                 == .empty(segment: 1, through: EventID(10 * segment - 1)))
     }
 
-    @Test func aSegmentInWhichAnotherRunIsBeingWrittenLosesRows() {
+    @Test func `a segment in which another run is being written loses rows`() {
         var plan = plan(limit: 10)
         #expect(
             plan.next(stream(3, confirmed: 5 * segment, newest: 8 * segment + 5), now: start)
                 == .delete(segment: 0, from: 3, through: EventID(segment - 1), limit: 10))
     }
 
-    @Test func aSegmentThatHoldsUnconfirmedEventsTooLosesRowsAtOnce() {
+    @Test func `a segment that holds unconfirmed events too loses rows at once`() {
         var plan = plan()
         let stream = stream(3, confirmed: 2 * segment, newest: 9 * segment)
         #expect(plan.next(stream, now: start) == .empty(segment: 0, through: EventID(segment - 1)))
@@ -65,7 +65,7 @@ import Testing
             plan.next(stream, now: start) == .delete(segment: 0, from: 3, through: EventID(segment - 1), limit: 100))
     }
 
-    @Test func aSegmentBeingReadIsTriedAgainEverMoreSeldomAndThenLosesRows() {
+    @Test func `a segment being read is tried again ever more seldom and then loses rows`() {
         var plan = plan(period: .seconds(20))
         let stream = stream(3, confirmed: 2 * segment, newest: 2 * segment)
         let empty = DiscardPlan.Step.empty(segment: 0, through: EventID(segment - 1))
@@ -142,7 +142,7 @@ import Testing
         #expect(busy > .milliseconds(250) && busy < .milliseconds(450))
     }
 
-    @Test func aSegmentIsEmptiedWhileNobodyWritesIfMuchIsConfirmed() {
+    @Test func `a segment is emptied while nobody writes if much is confirmed`() {
         var plan = plan(limit: 10)
         let much = stream(1, confirmed: 1000, newest: 1000)
         #expect(plan.next(much, now: start) == .delete(segment: 0, from: 1, through: 1000, limit: 10))
@@ -166,7 +166,7 @@ import Testing
         #expect(plan.next(stream(1, confirmed: 1, newest: 1), now: start) == .delete(segment: 0, from: 1, through: 1, limit: 1))
     }
 
-    @Test func repeatedStepsDiscardAllThatIsConfirmedAndNothingElse() {
+    @Test func `repeated steps discard all that is confirmed and nothing else`() {
         var random = SplitMix(seed: 3)
         for _ in 0..<200 {
             var left = Set((0..<200).map { _ in Int64(random.pick(1...Int(20 * segment))) })

@@ -49,7 +49,7 @@ import Testing
         #expect(live.next(rid: 3, at: start)?.sequence == 2)
     }
 
-    @Test func aMissingAnswerFreesItsPlaceAndNothingIsSentAgain() {
+    @Test func `a missing answer frees its place and nothing is sent again`() {
         var live = delivery(requestMax: 1)
         for id in 11...12 {
             _ = live.arrived(through: EventID(Int64(id)), count: 1, bytes: 0, limits: GroupLimits(events: 1, bytes: 1000))
@@ -63,7 +63,7 @@ import Testing
         #expect(live.nextDeadline == nil)
     }
 
-    @Test func theOldestWaitingGroupsAreDroppedAndTheirNumbersSkipped() {
+    @Test func `the oldest waiting groups are dropped and their numbers skipped`() {
         var live = delivery(queueMax: 3)
         var dropped = 0
         for id in 11...16 {
@@ -74,7 +74,7 @@ import Testing
         #expect((group?.sequence, group?.after, group?.through) == (3, 13, 14))
     }
 
-    @Test func aGroupThatIsLostCountsAsDroppedAndFreesItsPlace() {
+    @Test func `a group that is lost counts as dropped and frees its place`() {
         var live = delivery(requestMax: 1)
         for id in 11...12 {
             _ = live.arrived(through: EventID(Int64(id)), count: 1, bytes: 0, limits: GroupLimits(events: 1, bytes: 1000))

@@ -16,7 +16,7 @@ import Testing
     private func decoded(_ group: EventGroup) throws -> [Event] { try Event.list(decoding: RawJSON(validating: group.list)) }
     private func ids(_ group: EventGroup) throws -> [Int64] { try decoded(group).map(\.id.rawValue) }
 
-    @Test func aGroupTakesWhatComesAfterThePositionOutOfSeveralPages() throws {
+    @Test func `a group takes what comes after the position out of several pages`() throws {
         let pages = [page(after: 0, events(1...3)), page(after: 3, events([5, 6]), through: 8), page(after: 8, events([9]))]
         let all = group(pages, after: 2)
         #expect(try ids(all) == [3, 5, 6, 9])

@@ -1,6 +1,7 @@
 import EventStream
-import EventStreamPusher
 import TestSupport
+
+@testable import EventStreamPusher
 
 /// A whole stream in one thread: a database and its writers, pushers, receivers, an archiver, a discarder; all of it out of one
 /// seed.

@@ -1,5 +1,6 @@
 import EventStream
 
+@testable import EventStreamArchiver
 @testable import EventStreamDatabase
 
 /// What a warehouse holds, and what each statement of `HistoryStore` does to it, at once.
