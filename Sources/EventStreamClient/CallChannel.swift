@@ -19,7 +19,7 @@ final class CallChannel {
     private let context: Context
     private let endpoints: [String]
     private let keys: ClientKeys?
-    private let patience: Duration
+    private let timeout: Duration
     private var endpointIndex = 0
     private var socket: Socket?
     private var source: SocketSource?
@@ -48,10 +48,10 @@ final class CallChannel {
     /// - Parameters:
     ///   - endpoints: where the server is, one or several alternatives; not empty.
     ///   - keys: nil for a server without keys.
-    ///   - patience: a server not heard of for two thirds of it is given up.
-    init(_ endpoints: [String], keys: ClientKeys?, patience: Duration = standardSessionTimeout, loop: EventLoop) {
+    ///   - timeout: a server not heard of for two thirds of it is given up.
+    init(_ endpoints: [String], keys: ClientKeys?, timeout: Duration = standardSessionTimeout, loop: EventLoop) {
         self.keys = keys
-        self.patience = patience
+        self.timeout = timeout
         self.endpoints = endpoints.isEmpty ? [""] : endpoints
         self.loop = loop
         context = Context()
@@ -84,7 +84,7 @@ final class CallChannel {
                 // What may wait is bounded by the server's window; libzmq's own limit is a danger (``InboundBacklog``).
                 .immediate(true), .receiveHighWaterMark(0), .linger(.milliseconds(200)),
                 .reconnect(first: .milliseconds(50), longest: .seconds(1)),
-                .heartbeat(interval: patience / 5, timeout: patience * 2 / 3), .maxMessageSize(32 << 20), .ipv6(true),
+                .heartbeat(interval: timeout / 5, timeout: timeout * 2 / 3), .maxMessageSize(32 << 20), .ipv6(true),
             ] + (keys?.options ?? []))
         let monitor = try Monitor(socket, name: "channel-\(UInt64.random(in: 0...UInt64.max))") { [weak self] event in
             // After a loss the same turn may bring what libzmq has done since; it counts no more.

@@ -47,7 +47,7 @@ final class ReceiverEngine {
         self.loop = loop
         self.emit = emit
         channel = CallChannel(
-            configuration.endpoints, keys: configuration.keys, patience: configuration.sessionTimeout, loop: loop)
+            configuration.endpoints, keys: configuration.keys, timeout: configuration.sessionTimeout, loop: loop)
         generation = configuration.generation
         progress = ReceiverProgress(processed: configuration.processed, mayHaveGaps: component.isLive)
     }
@@ -90,9 +90,9 @@ final class ReceiverEngine {
     }
 
     /// Without a connection nothing else would tell why nothing comes.
-    private func expectContact(within patience: Duration) {
+    private func expectContact(within timeout: Duration) {
         contact?.cancel()
-        contact = loop.schedule(after: patience) { [weak self] in
+        contact = loop.schedule(after: timeout) { [weak self] in
             guard let self, case .starting = self.state else { return }
             if !self.channel.isConnected {
                 self.emit(.workerError(.communicationError(self.channel.absence)))
@@ -123,13 +123,13 @@ final class ReceiverEngine {
             return completion()
         }
         guard progress.isProcessing else { return endSession(completion) }
-        var patience: Timer?
+        var timer: Timer?
         afterBatch = {
-            patience?.cancel()
+            timer?.cancel()
             self.afterBatch = nil
             self.endSession(completion)
         }
-        patience = loop.schedule(after: .seconds(2)) { [weak self] in self?.afterBatch?() }
+        timer = loop.schedule(after: .seconds(2)) { [weak self] in self?.afterBatch?() }
     }
 
     private func endSession(_ completion: @escaping () -> Void) {

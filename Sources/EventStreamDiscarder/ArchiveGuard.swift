@@ -13,7 +13,7 @@ final class ArchiveGuard {
     private let tokens: ArchiveTokens
     private let loop: EventLoop
     /// How long a refusal stands before the range is compared again.
-    private let patience: Duration
+    private let retryInterval: Duration
     private var connection: Connection?
     private var store: HistoryStore?
     /// Up to here the archive was equal to the active table.
@@ -30,7 +30,7 @@ final class ArchiveGuard {
         discards = DiscardStore(info)
         tokens = ArchiveTokens(info)
         self.loop = loop
-        patience = min(max(period, .seconds(1)), .seconds(60))
+        retryInterval = min(max(period, .seconds(1)), .seconds(60))
     }
 
     var consumer: ConsumerIdentity { required.consumer }
@@ -50,7 +50,7 @@ final class ArchiveGuard {
     func verify(through target: EventID, after discarded: EventID, active: Connection) async throws -> EventID {
         // What was seen over a connection that is gone was perhaps another warehouse.
         if connection?.isOpen != true { verified = nil }
-        if let refused, .now - refused.at < patience { return max(verified ?? .none, discarded) }
+        if let refused, .now - refused.at < retryInterval { return max(verified ?? .none, discarded) }
         // All of the range again, not only its beginning.
         let target = max(target, refused?.through ?? .none)
         (refusal, refused, lacksEvents) = (nil, nil, false)

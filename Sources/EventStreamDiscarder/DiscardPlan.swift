@@ -120,9 +120,9 @@ package struct DiscardPlan: Sendable {
 
     /// At a high rate the segment is left to be emptied whole.
     private func isCompleteSoon(_ end: EventID, _ stream: Stream) -> Bool {
-        let patience = max(period * 3, .seconds(5))
-        return written.reaches(end.next, from: stream.newest, within: patience)
-            && confirmed.reaches(end, from: stream.confirmed ?? .none, within: patience)
+        let delay = max(period * 3, .seconds(5))
+        return written.reaches(end.next, from: stream.newest, within: delay)
+            && confirmed.reaches(end, from: stream.confirmed ?? .none, within: delay)
     }
 
     /// Segments are emptied soon after they are full: a look every second, more often where they fill faster.

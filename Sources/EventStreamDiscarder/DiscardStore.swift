@@ -10,7 +10,7 @@ package import LibPQ
 package struct DiscardStore: Sendable {
     private let info: StreamInfo
     /// How long emptying a segment waits for its readers, while new ones wait behind it.
-    private static let patience = "10ms"
+    private static let lockTimeout = "10ms"
 
     package init(_ info: StreamInfo) { self.info = info }
 
@@ -105,7 +105,7 @@ package struct DiscardStore: Sendable {
                 DECLARE
                     confirmed bigint;
                 BEGIN
-                    PERFORM set_config('lock_timeout', '\(DiscardStore.patience)', true);
+                    PERFORM set_config('lock_timeout', '\(DiscardStore.lockTimeout)', true);
                     -- Nobody registers until the transaction ends.
                     PERFORM pg_advisory_xact_lock(\(info.key(of: .discard)));
                     SELECT min(last_evt_id) INTO confirmed FROM \(info.tables.consumers.sql);

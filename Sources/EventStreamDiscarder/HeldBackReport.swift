@@ -43,9 +43,9 @@ final class HeldBackReport {
             }
             let start = ContinuousClock.now
             let share = isStill ? 0.5 : 0.01
-            let patience = max(.microseconds(1), min(.milliseconds(200), (start - (lastAt ?? start)) * share))
+            let timeout = max(.microseconds(1), min(.milliseconds(200), (start - (lastAt ?? start)) * share))
             lastAt = start
-            while counting != nil, .now - start < patience {
+            while counting != nil, .now - start < timeout {
                 guard let held = try await counting?.step(on: connection) else { continue }
                 counting = nil
                 show(held)

@@ -32,7 +32,7 @@ final class GeneratorEngine: RoleEngine {
     /// Parts of a batch that failed: to be committed before anything newer.
     private var again: Deque<Batch> = []
     private var committing = false
-    private var patience: Timer?
+    private var holdTimer: Timer?
     private var trouble = TroubleLog()
     private var peerLog = PeerLog()
     private var progress = Progress()
@@ -144,9 +144,9 @@ final class GeneratorEngine: RoleEngine {
 
     /// A database that is back in a moment is waited for; else the requests are turned away.
     private func waitForDatabase() {
-        guard patience == nil else { return }
-        patience = loop.schedule(after: HeldCalls.timeout) { [weak self] in
-            self?.patience = nil
+        guard holdTimer == nil else { return }
+        holdTimer = loop.schedule(after: HeldCalls.timeout) { [weak self] in
+            self?.holdTimer = nil
             self?.commitNext()
         }
     }

@@ -19,17 +19,17 @@ package struct ConnectionOptions: Sendable, CustomStringConvertible {
     /// A server that owes an answer for so long, without a byte, is asked over another connection whether it is still at work
     /// on it; if not, the connection counts as lost. TCP alone does not notice a machine in between that hangs. Zero: it is
     /// waited for.
-    package var answerPatience: Duration
+    package var answerTimeout: Duration
 
     package init(
         _ connectionString: String, applicationName: String = "", settings: [String: String] = [:],
-        connectTimeout: Duration = .seconds(5), answerPatience: Duration = .seconds(15)
+        connectTimeout: Duration = .seconds(5), answerTimeout: Duration = .seconds(15)
     ) {
         self.connectionString = connectionString
         self.applicationName = applicationName
         self.settings = settings
         self.connectTimeout = connectTimeout
-        self.answerPatience = answerPatience
+        self.answerTimeout = answerTimeout
     }
 
     /// The options with the connection string of this moment.

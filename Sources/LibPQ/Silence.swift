@@ -3,16 +3,16 @@ import PosixLoop
 extension Connection {
     /// From now on, a server that owes an answer and is silent is asked over another connection whether it is at work on it.
     func doubtAfterSilence(_ options: ConnectionOptions, at host: ConnectionOptions.Host) {
-        guard options.answerPatience > .zero else { return }
+        guard options.answerTimeout > .zero else { return }
         silence = Silence(options, host: host, backend: backendProcessID)
         listenForSilence()
     }
 
     private func listenForSilence() {
         guard let silence, isOpen else { return }
-        silence.timer = loop.schedule(after: silence.options.answerPatience / 3) { [weak self] in
+        silence.timer = loop.schedule(after: silence.options.answerTimeout / 3) { [weak self] in
             guard let self, self.isOpen, let silence = self.silence else { return }
-            guard self.owesAnswer, .now - self.lastProgress >= silence.options.answerPatience else {
+            guard self.owesAnswer, .now - self.lastProgress >= silence.options.answerTimeout else {
                 return self.listenForSilence()
             }
             self.inquire(silence)
@@ -22,8 +22,8 @@ extension Connection {
     private func inquire(_ silence: Silence) {
         silence.inquire(on: loop) { [weak self] isAtWork in
             guard let self, self.isOpen else { return }
-            guard isAtWork || .now - self.lastProgress < silence.options.answerPatience else {
-                return self.giveUp("no answer for \(silence.options.answerPatience), and the server is not at work on it")
+            guard isAtWork || .now - self.lastProgress < silence.options.answerTimeout else {
+                return self.giveUp("no answer for \(silence.options.answerTimeout), and the server is not at work on it")
             }
             self.listenForSilence()
         }
@@ -51,7 +51,7 @@ final class Silence {
         inquiries += 1
         var options = options
         options.applicationName = "\(options.applicationName) inquiry"
-        options.answerPatience = .zero
+        options.answerTimeout = .zero
         guard let attempt = try? ConnectionAttempt(options, only: host, loop: loop) else { return completion(true) }
         self.attempt = attempt
         attempt.start { [weak self] result in
@@ -67,7 +67,7 @@ final class Silence {
 
     /// Waiting for its client is no work: that is what its silence is about.
     private func ask(_ connection: Connection, _ completion: @escaping (Bool) -> Void) {
-        let deadline = connection.loop.schedule(after: options.answerPatience) { connection.close() }
+        let deadline = connection.loop.schedule(after: options.answerTimeout) { connection.close() }
         connection.submit(
             Statement(
                 """

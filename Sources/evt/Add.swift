@@ -27,7 +27,7 @@ struct Add: AsyncParsableCommand, ReadsSettings {
     func run() async throws {
         let settings = try await flags.read()
         let generator = try await GeneratorClient(
-            settings.generatorConnect.list, keys: settings.clientKeys(), timeout: answers.patience())
+            settings.generatorConnect.list, keys: settings.clientKeys(), timeout: answers.answerTimeout())
         if let type {
             print(try await generator.addEvent(type, RawJSON(data)))
         } else {

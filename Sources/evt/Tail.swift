@@ -14,7 +14,7 @@ struct WantOptions: ParsableArguments {
 struct AnswerOptions: ParsableArguments {
     @Option(help: "Wait so long for an answer: 100ms to 1h.") var timeout = "10s"
 
-    func patience() throws -> Duration { try duration(timeout, of: "--timeout") }
+    func answerTimeout() throws -> Duration { try duration(timeout, of: "--timeout") }
 }
 
 struct Tail: AsyncParsableCommand, ReadsSettings {
@@ -137,7 +137,7 @@ struct Poll: AsyncParsableCommand, ReadsSettings {
         }
         let types = try wanted.filter().types.map { $0.map(\.description).sorted() }
         let client = try await PollClient(
-            settings.pusherConnect.list, keys: settings.clientKeys(), timeout: answers.patience())
+            settings.pusherConnect.list, keys: settings.clientKeys(), timeout: answers.answerTimeout())
         OutputReader.endWhenGone()
         if register { try await client.registerConsumer(component) }
         try OutputReader.show(try await client.pollEvents(component, after: last, want: types, precise: wanted.precise))

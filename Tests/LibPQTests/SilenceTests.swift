@@ -8,7 +8,7 @@ import Testing
 @Suite(.serialized) struct SilenceTests {
     private static func options(_ url: String) -> ConnectionOptions {
         // A busy server needs longer than a moment to show that it is at work.
-        ConnectionOptions(url, applicationName: "silence", answerPatience: .seconds(3))
+        ConnectionOptions(url, applicationName: "silence", answerTimeout: .seconds(3))
     }
 
     @Test func aServerThatIsNotAtWorkOnTheAnswerIsGivenUp() async throws {

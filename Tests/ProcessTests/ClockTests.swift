@@ -24,7 +24,7 @@ extension FaultTests {
                         processes[role] = try deployment.start(
                             String(role.prefix { $0 != "," }), [], fault.environment.merging(settings) { $1 })
                     }
-                    try await PersistentReceiver.following(deployment, patience: .seconds(20)) { receiver in
+                    try await PersistentReceiver.following(deployment, timeout: .seconds(20)) { receiver in
                         try await eventually("the archive") { try await deployment.isRegistered("ARCHIVER") }
                         try await deployment.goesOn(receiver, "at first")
                         let sessions = "SELECT ident, session_epoch, session_owner FROM evt_consumers ORDER BY ident"

@@ -8,27 +8,27 @@ actor PersistentReceiver {
     nonisolated let name: String
     nonisolated let log = ReceivedLog()
     private let endpoints: [String]
-    private let patience: Duration
+    private let timeout: Duration
     private var receiver: ReliableReceiver?
     private var reading: Task<Void, Never>?
 
-    /// - Parameter patience: a pusher that does not answer for so long is given up.
-    init(_ name: String, at endpoints: [String], patience: Duration = .seconds(5)) {
+    /// - Parameter timeout: a pusher that does not answer for so long is given up.
+    init(_ name: String, at endpoints: [String], timeout: Duration = .seconds(5)) {
         self.name = name
-        self.patience = patience
+        self.timeout = timeout
         self.endpoints = endpoints
     }
 
     /// Receives while `body` runs, and has received then what was recorded meanwhile, in order of the ids.
     static func following(
-        _ deployment: Deployment, at endpoints: [String]? = nil, patience: Duration = .seconds(5),
+        _ deployment: Deployment, at endpoints: [String]? = nil, timeout: Duration = .seconds(5),
         _ body: (PersistentReceiver) async throws -> Void
     ) async throws {
         try await deployment.noteTruth()
         // Before that nothing is kept for it.
         try await deployment.register("FOLLOWER")
         let receiver = PersistentReceiver(
-            "FOLLOWER", at: endpoints ?? [deployment.environment["EVT_PUSHER_CONNECT"]!], patience: patience)
+            "FOLLOWER", at: endpoints ?? [deployment.environment["EVT_PUSHER_CONNECT"]!], timeout: timeout)
         try await receiver.start()
         let outcome: Result<Void, any Error>
         do {
@@ -45,7 +45,7 @@ actor PersistentReceiver {
     func start() async throws {
         var configuration = ReceiverConfiguration(endpoints: endpoints)
         configuration.keepAlive = .milliseconds(300)
-        configuration.sessionTimeout = patience
+        configuration.sessionTimeout = timeout
         let receiver = try ReliableReceiver(name, configuration)
         let log = log
         await log.begin()

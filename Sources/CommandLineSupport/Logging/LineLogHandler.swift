@@ -83,7 +83,7 @@ package final class Log: Sendable {
     var dropped: Int { writer.dropped }
 
     /// Waits until what was logged is written, as long as somebody takes it.
-    func flush(within patience: Duration = .seconds(1)) { writer.flush(within: patience) }
+    func flush(within timeout: Duration = .seconds(1)) { writer.flush(within: timeout) }
 }
 
 /// A JSON string literal in which nothing is left that a terminal would obey.

@@ -55,10 +55,10 @@ final class LogWriter: @unchecked Sendable {
     ///
     /// - Returns: whether all is written.
     @discardableResult
-    func flush(within patience: Duration = .seconds(1)) -> Bool {
+    func flush(within timeout: Duration = .seconds(1)) -> Bool {
         var deadline = timespec()
         clock_gettime(CLOCK_MONOTONIC, &deadline)
-        let nanoseconds = deadline.tv_nsec + Int(patience / .nanoseconds(1))
+        let nanoseconds = deadline.tv_nsec + Int(timeout / .nanoseconds(1))
         deadline.tv_sec += nanoseconds / 1_000_000_000
         deadline.tv_nsec = nanoseconds % 1_000_000_000
         return locked {

@@ -18,14 +18,14 @@ package enum HTTPFetch {
     package struct Refused: Error {}
 
     /// - Throws: ``NoAnswer``, ``Refused``, or the system's error where nobody listens.
-    package static func get(_ path: String, from endpoint: MetricsEndpoint, within patience: Duration) async throws -> Answer {
+    package static func get(_ path: String, from endpoint: MetricsEndpoint, within timeout: Duration) async throws -> Answer {
         let group = MultiThreadedEventLoopGroup.singleton
-        let patience = TimeAmount.nanoseconds(Int64(patience / .nanoseconds(1)))
+        let timeout = TimeAmount.nanoseconds(Int64(timeout / .nanoseconds(1)))
         let promise = group.next().makePromise(of: Answer.self)
         let channel: any Channel
         do {
             channel = try await ClientBootstrap(group: group)
-                .connectTimeout(patience)
+                .connectTimeout(timeout)
                 .channelInitializer { channel in
                     channel.eventLoop.makeCompletedFuture {
                         try channel.pipeline.syncOperations.addHTTPClientHandlers()
@@ -38,7 +38,7 @@ package enum HTTPFetch {
             if case ChannelError.connectTimeout = error { throw NoAnswer() }
             throw error
         }
-        let alarm = channel.eventLoop.scheduleTask(in: patience) { promise.fail(NoAnswer()) }
+        let alarm = channel.eventLoop.scheduleTask(in: timeout) { promise.fail(NoAnswer()) }
         let headers: HTTPHeaders = ["Host": endpoint.description, "Connection": "close"]
         channel.write(
             HTTPClientRequestPart.head(.init(version: .http1_1, method: .GET, uri: path, headers: headers)), promise: nil)

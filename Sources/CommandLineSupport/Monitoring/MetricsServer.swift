@@ -16,7 +16,7 @@ enum MetricsServer {
     /// More are closed at once: a scraper and a few people need one each.
     private static let connectionLimit = 64
     /// A connection serves one request, and lasts no longer than this.
-    private static let patience = TimeAmount.seconds(20)
+    private static let timeout = TimeAmount.seconds(20)
 
     /// Serves until the task is cancelled.
     ///
@@ -33,7 +33,7 @@ enum MetricsServer {
                 channel.eventLoop.makeCompletedFuture {
                     guard connections.enter(limit: connectionLimit) else { throw TooMany() }
                     channel.closeFuture.whenComplete { _ in connections.leave() }
-                    let alarm = channel.eventLoop.scheduleTask(in: patience) { channel.close(promise: nil) }
+                    let alarm = channel.eventLoop.scheduleTask(in: timeout) { channel.close(promise: nil) }
                     channel.closeFuture.whenComplete { _ in alarm.cancel() }
                     // 400 for what is no request.
                     try channel.pipeline.syncOperations.configureHTTPServerPipeline()

@@ -120,7 +120,7 @@ struct Observation: Service {
         if !Task.isCancelled { await manager.notify("READY=1") }
         while !Task.isCancelled {
             guard await stuckRoles().isEmpty else {
-                // It may turn again before the manager's patience is over.
+                // It may turn again before the manager's timeout is over.
                 try? await Task.sleep(for: .milliseconds(500))
                 continue
             }

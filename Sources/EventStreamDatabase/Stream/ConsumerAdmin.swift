@@ -14,7 +14,7 @@ package struct ConsumerAdmin: Sendable {
         let known = try await connection.query(
             Statement("SELECT FROM \(consumers) WHERE ident = $1::text"), [.text(consumer.description)])
         guard known.count == 0 else { return false }
-        let deadline = ContinuousClock.now + ConsumerAdmin.patience
+        let deadline = ContinuousClock.now + ConsumerAdmin.timeout
         while true {
             do {
                 return try await insert(consumer, on: connection)
@@ -32,7 +32,7 @@ package struct ConsumerAdmin: Sendable {
     }
 
     /// For so long a registration is tried again beside a discarder that is busy.
-    private static let patience = Duration.seconds(10)
+    private static let timeout = Duration.seconds(10)
 
     /// A condition: no pusher that is alive has a session for the consumer, or `$1` of the parameters says that this does not
     /// matter. Decided by the statement that changes the row.

@@ -59,11 +59,11 @@ package struct TableRewriting: Sendable {
 
     /// - Parameters:
     ///   - connection: with ``settings``, and not in a transaction.
-    ///   - patience: how long statements that use the table are waited for; others wait behind. Transactions that have used it
+    ///   - timeout: how long statements that use the table are waited for; others wait behind. Transactions that have used it
     ///     and are open for longer than a second are not waited for at all.
-    package func carryOut(on connection: Connection, patience: Duration = .milliseconds(400)) async throws -> Outcome {
+    package func carryOut(on connection: Connection, timeout: Duration = .milliseconds(400)) async throws -> Outcome {
         do {
-            return try await attempt(patience, on: connection)
+            return try await attempt(timeout, on: connection)
         } catch let error as PostgresError where error.sqlState == .lockNotAvailable {
             return .busy
         } catch let error as PostgresError where [.insufficientPrivilege, .featureNotSupported].contains(error.sqlState) {
@@ -78,10 +78,10 @@ package struct TableRewriting: Sendable {
         let description = "its rows take more than \(TableRewriting.limit >> 20) MiB"
     }
 
-    private func attempt(_ patience: Duration, on connection: Connection) async throws -> Outcome {
+    private func attempt(_ timeout: Duration, on connection: Connection) async throws -> Outcome {
         try await connection.query("BEGIN")
         do {
-            let outcome = try await copy(patience, on: connection)
+            let outcome = try await copy(timeout, on: connection)
             if outcome != nil { try await connection.query("ROLLBACK") }
             return if let outcome { outcome } else { .done(bytes: try await size(on: connection)) }
         } catch {
@@ -91,7 +91,7 @@ package struct TableRewriting: Sendable {
     }
 
     /// - Returns: why not; nil if it was done and committed.
-    private func copy(_ patience: Duration, on connection: Connection) async throws -> Outcome? {
+    private func copy(_ timeout: Duration, on connection: Connection) async throws -> Outcome? {
         guard try await connection.query("SELECT pg_try_advisory_xact_lock($1::bigint)", [.int8(key)]).bool(0, 0) == true,
             try await !isHeldForLong(on: connection)
         else { return .busy }
@@ -99,7 +99,7 @@ package struct TableRewriting: Sendable {
         if let lockedBefore {
             try await connection.query("SELECT pg_advisory_xact_lock_shared($1::bigint)", [.int8(lockedBefore)])
         }
-        try await connection.query(Statement("SET LOCAL lock_timeout = '\(Int64(patience / .milliseconds(1)))ms'"))
+        try await connection.query(Statement("SET LOCAL lock_timeout = '\(Int64(timeout / .milliseconds(1)))ms'"))
         var bytes: [UInt8] = []
         let count = try await connection.copyOut(
             "LOCK TABLE \(table.sql) IN ACCESS EXCLUSIVE MODE; COPY \(table.sql) TO STDOUT (FORMAT binary)"

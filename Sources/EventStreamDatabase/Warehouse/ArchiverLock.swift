@@ -154,8 +154,8 @@ package struct SilenceWatch: Sendable {
     ///
     /// In the midst of a statement no time shows that anything came. So it must have been looked at, too, for so long.
     package mutating func isGone(_ holder: HistoryStore.Holder, at now: MonotonicTime = .now) -> Bool {
-        let patience = holder.keepAlive * 3
-        guard let silence = holder.silence, silence > patience else {
+        let timeout = holder.keepAlive * 3
+        guard let silence = holder.silence, silence > timeout else {
             seen = nil
             return false
         }
@@ -164,6 +164,6 @@ package struct SilenceWatch: Sendable {
             seen = (holder.processID, holder.received, now)
             return false
         }
-        return now - seen.at > patience
+        return now - seen.at > timeout
     }
 }

@@ -25,7 +25,7 @@ package struct HeadReader: Sendable {
     package struct Configuration: Sendable {
         package var latch = SleepLatch.Configuration()
         /// A younger gap is not worth a look at the locks: it mostly closes by itself.
-        package var gapPatience = Duration.milliseconds(3)
+        package var gapDelay = Duration.milliseconds(3)
         /// Looking at the locks takes at most one part in so many of the time, if many connections make it dear…
         package var lookShare = 10
         /// …but what ends meanwhile is not noticed later than this.
@@ -91,7 +91,7 @@ package struct HeadReader: Sendable {
             guard lull != nil else { return .rows(after: settled) }
             return nextLook.map { $0 <= now } ?? true ? .holders(withNewest: false) : nil
         }
-        let isOld = now - gap.openedAt >= configuration.gapPatience
+        let isOld = now - gap.openedAt >= configuration.gapDelay
         guard isOld || isAsked || gap.holders != nil else { return .rows(after: settled) }
         guard nextLook.map({ $0 <= now }) ?? true else {
             // Nothing new can be told from rows while somebody is known to be at work in the gap.

@@ -56,10 +56,10 @@ struct HeadWatch {
     /// Why events that wait do not move, in words for people.
     func trouble(isConnected: Bool, gap: SettledHorizon.Gap?, at now: MonotonicTime) -> String? {
         guard isConnected else { return lastError ?? "the database cannot be reached" }
-        if let turnBegan, now - turnBegan > Progress.patience {
+        if let turnBegan, now - turnBegan > Progress.stallTimeout {
             return "the database has not answered a read of new events for \((now - turnBegan).components.seconds) s"
         }
-        guard let gap, gap.age(at: now) > Progress.patience else { return nil }
+        guard let gap, gap.age(at: now) > Progress.stallTimeout else { return nil }
         let processes = (gap.holders ?? []).map { $0.processID.map { "pid \($0)" } ?? "prepared \($0.transaction)" }
         return "events after \(gap.after) wait for an open transaction that recorded earlier ones: "
             + processes.sorted().joined(separator: ", ")
@@ -68,6 +68,6 @@ struct HeadWatch {
     /// Whether the database owes an answer, or events wait for an open transaction, for so long that somebody may be to blame.
     func isHeldUp(gap: SettledHorizon.Gap?, at now: MonotonicTime) -> Bool {
         if let turnBegan, now - turnBegan > .seconds(1) { return true }
-        return gap.map { $0.age(at: now) > Progress.patience - .seconds(5) } ?? false
+        return gap.map { $0.age(at: now) > Progress.stallTimeout - .seconds(5) } ?? false
     }
 }

@@ -20,7 +20,7 @@ final class PositionWriter {
     /// Positions are stored at most this long after the answer; well within what the protocol promises.
     private static let delay = Duration.milliseconds(100)
     /// Whoever ends a session waits so long at most for its position to be stored.
-    private static let releasePatience = Duration.seconds(3)
+    private static let releaseTimeout = Duration.seconds(3)
 
     init(_ membership: Membership, loop: any LoopPort, logger: Logger) {
         self.membership = membership
@@ -62,7 +62,7 @@ final class PositionWriter {
             if let outcome = (try? result.get())?[consumer], outcome != .locked { self.book.forget(entry) }
         }
         port.release(consumer, epoch: epoch) { _ in
-            self.whenStored(entry, until: self.loop.now + PositionWriter.releasePatience, completion)
+            self.whenStored(entry, until: self.loop.now + PositionWriter.releaseTimeout, completion)
         }
     }
 
@@ -109,7 +109,7 @@ final class PositionWriter {
     /// Rows that somebody else has locked are tried again and again; when that lasts it is a trouble.
     private func note(locked consumers: [ConsumerIdentity]) {
         lockedSince = consumers.isEmpty ? nil : lockedSince ?? loop.now
-        guard let lockedSince, loop.now - lockedSince > Progress.patience else { return error = nil }
+        guard let lockedSince, loop.now - lockedSince > Progress.stallTimeout else { return error = nil }
         error =
             "positions cannot be stored: somebody has locked the rows of \(consumers.map(\.description).sorted().joined(separator: ", "))"
     }

@@ -29,7 +29,7 @@ package final class HindranceWatch {
     package private(set) var found: String?
 
     /// Most waits are over before anything could be found out.
-    private static let patience = Duration.seconds(2)
+    private static let delay = Duration.seconds(2)
     private static let pauseWhileWaiting = Duration.seconds(3)
     private static let pauseInDoubt = Duration.seconds(10)
 
@@ -62,7 +62,7 @@ package final class HindranceWatch {
         let since = waitingSince ?? now
         waitingSince = since
         let pause = need == .waiting ? Self.pauseWhileWaiting : Self.pauseInDoubt
-        guard !isLooking, now - since >= Self.patience, lookedAt.map({ now - $0 >= pause }) ?? true else { return }
+        guard !isLooking, now - since >= Self.delay, lookedAt.map({ now - $0 >= pause }) ?? true else { return }
         isLooking = true
         loop.begin(with: self) { await $0.look() }
     }

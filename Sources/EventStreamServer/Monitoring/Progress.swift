@@ -6,7 +6,7 @@ package struct Progress {
     private var problem: (text: String, at: MonotonicTime)?
 
     /// How long something may wait without anything being done, before that is a problem.
-    package static let patience = Duration.seconds(15)
+    package static let stallTimeout = Duration.seconds(15)
     /// For how long a failure counts after which nothing was tried any more.
     package static let memory = Duration.seconds(60)
 
@@ -31,7 +31,7 @@ package struct Progress {
     /// - Parameter what: what waits, as in `12 events wait`.
     package func trouble(_ what: @autoclosure () -> String, at now: MonotonicTime = .now) -> String? {
         if let problem, waitingSince != nil || now - problem.at < Progress.memory { return problem.text }
-        guard let waitingSince, now - waitingSince > Progress.patience else { return nil }
+        guard let waitingSince, now - waitingSince > Progress.stallTimeout else { return nil }
         return "\(what()), and nothing has moved for \((now - waitingSince).components.seconds) s"
     }
 }

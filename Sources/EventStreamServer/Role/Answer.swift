@@ -1,13 +1,13 @@
 /// The first answer that comes, or another one when it is too late.
 package struct Answer<Value: Sendable>: Sendable {
-    private let patience: Duration
+    private let timeout: Duration
     private let otherwise: Value
     private let ask: @Sendable (@escaping @Sendable (Value) -> Void) -> Void
 
     package init(
-        _ patience: Duration, otherwise: Value, ask: @escaping @Sendable (@escaping @Sendable (Value) -> Void) -> Void
+        _ timeout: Duration, otherwise: Value, ask: @escaping @Sendable (@escaping @Sendable (Value) -> Void) -> Void
     ) {
-        self.patience = patience
+        self.timeout = timeout
         self.otherwise = otherwise
         self.ask = ask
     }
@@ -15,9 +15,9 @@ package struct Answer<Value: Sendable>: Sendable {
     package var value: Value {
         get async {
             let (answers, continuation) = AsyncStream.makeStream(of: Value.self, bufferingPolicy: .bufferingOldest(1))
-            let (patience, otherwise) = (patience, otherwise)
+            let (timeout, otherwise) = (timeout, otherwise)
             let alarm = Task {
-                try await Task.sleep(for: patience)
+                try await Task.sleep(for: timeout)
                 continuation.yield(otherwise)
             }
             defer { alarm.cancel() }

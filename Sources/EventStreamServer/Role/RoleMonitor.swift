@@ -33,33 +33,33 @@ public final class RoleMonitor: Sendable {
 
     /// Asks the role, and answers otherwise where that is too late; nil while its work is not under way.
     private func ask<Value: Sendable>(
-        within patience: Duration, otherwise: Value, _ question: @escaping @Sendable (RoleHost) async -> Value
+        within timeout: Duration, otherwise: Value, _ question: @escaping @Sendable (RoleHost) async -> Value
     ) async -> Value? {
         guard let host = host.withLock({ $0 }) else { return nil }
-        return await Answer(patience, otherwise: otherwise) { answer in Task { answer(await question(host)) } }.value
+        return await Answer(timeout, otherwise: otherwise) { answer in Task { answer(await question(host)) } }.value
     }
 
     /// Whether the role's thread turns: it has something done that is asked of it now.
-    public func turns(within patience: Duration = .seconds(5)) async -> Bool {
-        await ask(within: patience, otherwise: false) {
+    public func turns(within timeout: Duration = .seconds(5)) async -> Bool {
+        await ask(within: timeout, otherwise: false) {
             await $0.turn()
             return true
         } ?? true
     }
 
-    public func readiness(within patience: Duration = .seconds(5)) async -> Readiness {
-        await ask(within: patience, otherwise: .notReady(because: "its thread has not turned for \(patience)")) {
+    public func readiness(within timeout: Duration = .seconds(5)) async -> Readiness {
+        await ask(within: timeout, otherwise: .notReady(because: "its thread has not turned for \(timeout)")) {
             await $0.readiness
         } ?? .notReady(because: "it has not begun yet, or stops")
     }
 
     /// Which stream the role serves; nil where that is not known, or not in time.
-    package func serves(within patience: Duration = .seconds(5)) async -> ServedStream? {
-        await ask(within: patience, otherwise: nil) { await $0.served } ?? nil
+    package func serves(within timeout: Duration = .seconds(5)) async -> ServedStream? {
+        await ask(within: timeout, otherwise: nil) { await $0.served } ?? nil
     }
 
     /// Brings gauges up to date; gives up after a while.
-    public func collect(within patience: Duration = .seconds(8)) async {
-        _ = await ask(within: patience, otherwise: ()) { await $0.collect() }
+    public func collect(within timeout: Duration = .seconds(8)) async {
+        _ = await ask(within: timeout, otherwise: ()) { await $0.collect() }
     }
 }

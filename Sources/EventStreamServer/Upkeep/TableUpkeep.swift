@@ -54,7 +54,7 @@ package final class TableUpkeep {
         defer { work = [] }
         for (table, rewriting) in work where !isStopped {
             do {
-                let outcome = try await rewriting.carryOut(on: try await connected(), patience: UpkeepPlan<TableName>.patience)
+                let outcome = try await rewriting.carryOut(on: try await connected(), timeout: UpkeepPlan<TableName>.timeout)
                 report(outcome, of: table)
             } catch {
                 plan.ended(table, .busy, at: .now)

@@ -39,7 +39,7 @@ package struct UpkeepPlan<Table: Hashable & Sendable>: Sendable {
     }
 
     /// How long statements that use the table may be waited for: less than others wait for a lock, and than a deadlock takes to be found.
-    package static var patience: Duration { .milliseconds(400) }
+    package static var timeout: Duration { .milliseconds(400) }
 
     package mutating func ended(_ table: Table, _ outcome: Outcome, at now: MonotonicTime) {
         var state = states[table] ?? State(fresh: 0)

@@ -42,15 +42,15 @@ struct Doctor: AsyncParsableCommand, ReadsSettings {
 
 extension Doctor {
     /// A look takes so long at most, whatever hangs.
-    private static let patience = Duration.seconds(9)
+    private static let timeout = Duration.seconds(9)
 
     private static func within(_ subject: String, _ look: @escaping @Sendable () async -> [Finding]) async -> [Finding] {
         let late = Finding(
-            .critical, subject, "it has not answered within \(patience.components.seconds) s",
+            .critical, subject, "it has not answered within \(timeout.components.seconds) s",
             advice:
                 "is the server frozen, overloaded, or behind a firewall that says nothing? Or has somebody locked the stream's "
                 + "tables (pg_locks)?")
-        return await Answer(patience, otherwise: [late]) { answer in Task { answer(await look()) } }.value
+        return await Answer(timeout, otherwise: [late]) { answer in Task { answer(await look()) } }.value
     }
 }
 

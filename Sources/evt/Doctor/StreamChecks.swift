@@ -131,7 +131,7 @@ struct StreamChecks {
     }
 
     /// How long what a consumer lacks may be on its way.
-    private static let patience = 5.0
+    private static let graceSeconds = 5.0
 
     private func check(_ consumer: StreamStatus.Consumer, before: StreamStatus.Consumer?) -> Finding? {
         let isArchiver = archivers.contains(consumer.consumer) || consumer.verified > .none
@@ -148,7 +148,7 @@ struct StreamChecks {
         let severity: Finding.Severity = isArchiver || consumer.held.events > warnEvents ? .critical : .warning
         let moves = before.map { $0.position != consumer.position } ?? true
         // One that polls has no session; and what has just been recorded is on its way.
-        guard !moves, consumer.lag.seconds > StreamChecks.patience else { return nil }
+        guard !moves, consumer.lag.seconds > StreamChecks.graceSeconds else { return nil }
         if !consumer.isServed {
             return isArchiver
                 ? Finding(
@@ -161,7 +161,7 @@ struct StreamChecks {
                     advice: "start its receiver; if it is not needed any more, evt consumers remove \(consumer.consumer)")
         }
         // What was recorded since an open transaction began waits for it, whoever wants it.
-        guard consumer.lag.seconds > (status.writers.map(\.age).max() ?? 0) + StreamChecks.patience else { return nil }
+        guard consumer.lag.seconds > (status.writers.map(\.age).max() ?? 0) + StreamChecks.graceSeconds else { return nil }
         return Finding(
             severity, isArchiver ? "archiver" : "consumer",
             "\(consumer.consumer) is served and confirms nothing: \(waits); \(holds)",

@@ -51,7 +51,7 @@ actor Ledger {
     /// Waits until so many events have arrived, or none has for a minute.
     func wait(for target: Int) async {
         guard count < target else { return }
-        let patience = Task {
+        let timeout = Task {
             var before = -1
             while before != self.count {
                 before = self.count
@@ -60,7 +60,7 @@ actor Ledger {
             self.giveUp()
         }
         await withCheckedContinuation { waiter = (target, $0) }
-        patience.cancel()
+        timeout.cancel()
     }
 
     private func giveUp() {

@@ -108,11 +108,11 @@ struct Mix: Sendable {
     private func catchUp() async throws -> Truth {
         let truth = try await Truth.read(after: stage.start, stage.info, url: stage.database.url)
         let goals = listening.map { ($0.recording, truth.last($0.wanted)) }
-        var (progress, patience) = (0, ContinuousClock.now)
+        var (progress, deadline) = (0, ContinuousClock.now)
         while goals.contains(where: { $0.newest < $1 }), !interruption.endsWaiting {
             let count = goals.reduce(0) { $0 + $1.0.count }
-            if count > progress { (progress, patience) = (count, .now + .seconds(60)) }
-            guard ContinuousClock.now < patience else { break }
+            if count > progress { (progress, deadline) = (count, .now + .seconds(60)) }
+            guard ContinuousClock.now < deadline else { break }
             try await Task.sleep(for: .milliseconds(20))
         }
         return truth

@@ -38,8 +38,8 @@ final class MixWriter {
             if pause > .zero { try? await Task.sleep(for: pause) }
         }
         // Should the server not come back, the prepared ones are left to the next run.
-        let patience = ContinuousClock.now + .seconds(10)
-        while ContinuousClock.now < patience, let pending = pool.take() { await end(pending) }
+        let deadline = ContinuousClock.now + .seconds(10)
+        while ContinuousClock.now < deadline, let pending = pool.take() { await end(pending) }
         connection?.close()
         connection = nil
     }
