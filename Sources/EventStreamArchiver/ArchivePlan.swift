@@ -182,7 +182,7 @@ struct ArchivePlan {
     private mutating func poll(_ missing: Missing) -> Action {
         guard case .append(_, let origin, _) = work else { return fail(nil) }
         state = .polling(missing)
-        return .poll(endpoint: missing.endpoint, after: missing.next, generation: origin?.generation.generation)
+        return .poll(endpoint: missing.endpoint, after: missing.next, generation: origin?.generation.id)
     }
 
     mutating func polled(_ answer: [Event]) -> Action {

@@ -196,7 +196,7 @@ final class ReceiverEngine {
     private func follow(_ origin: StreamOrigin?) {
         guard let origin else { return }
         self.origin = origin
-        let new = origin.generation.generation
+        let new = origin.generation.id
         guard generation != new else { return }
         if generation != nil {
             progress.streamWentBack()

@@ -42,7 +42,7 @@ struct Generation: AsyncParsableCommand, ReadsSettings {
             if let complaint { printError("evt generation: \(complaint)") }
             let identity = try await generations.identity(on: connection)
             print("stream      \(identity.generation.stream)")
-            print("generation  \(identity.generation.generation)")
+            print("generation  \(identity.generation.id)")
             if let doubt = try await generations.doubt(on: connection) { print("doubt       \(doubt)") }
         }
     }

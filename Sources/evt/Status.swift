@@ -133,7 +133,7 @@ extension StreamStatus {
         return jsonObject([
             ("head", "\(head)"), ("backlog", "\(backlog.events)"), ("backlog_bytes", "\(backlog.bytes)"),
             ("discarded", "\(discarded)"), ("held_by", jsonText(slowest?.consumer)), ("stream", jsonQuoted(generation.stream)),
-            ("generation", jsonQuoted(generation.generation)), ("generation_since", jsonQuoted(generationSince)),
+            ("generation", jsonQuoted(generation.id)), ("generation_since", jsonQuoted(generationSince)),
             ("generation_reason", jsonText(generationReason)), ("refusal", jsonText(refusal)),
             ("consumers", jsonList(consumers)), ("pushers", jsonList(pushers.map(\.json))),
             ("waiting_for", jsonList(writers.map(\.json))),

@@ -12,7 +12,7 @@ import Testing
     {
         let generation = "00000000-0000-0000-0000-00000000000\(number)"
         return StreamOrigin(
-            generation: StreamGeneration(stream: stream, generation: generation, start: EventID(Int64(number) * 1000)),
+            generation: StreamGeneration(stream: stream, id: generation, start: EventID(Int64(number) * 1000)),
             after: EventID(after),
             common: EventID(common ?? after))
     }

@@ -21,7 +21,7 @@ final class FailOverWorld: Sendable {
         var number = 0
 
         func add(_ batch: EventBatch) {
-            if let now = batch.origin?.generation.generation, now != generation { (generation, ids) = (now, []) }
+            if let now = batch.origin?.generation.id, now != generation { (generation, ids) = (now, []) }
             for event in batch.events { received.insert("\(event.id) \(event.data)") }
             ids += batch.events.map(\.id)
         }

@@ -7,20 +7,20 @@ public struct StreamGeneration: Hashable, Sendable, CustomStringConvertible {
     /// The stream's own name, a UUID: the same for ever, also in copies of the database.
     public let stream: String
     /// A UUID that changes with each generation.
-    public let generation: String
+    public let id: String
     /// Ids up to here may have been given in an earlier generation; greater with each that begins, 0 for the first.
     public let start: EventID
 
-    public init(stream: String, generation: String, start: EventID) {
+    public init(stream: String, id: String, start: EventID) {
         self.stream = stream
-        self.generation = generation
+        self.id = id
         self.start = start
     }
 
     /// Whether this is an earlier life of the same stream.
     public func isBefore(_ other: StreamGeneration) -> Bool { stream == other.stream && start < other.start }
 
-    public var description: String { generation }
+    public var description: String { id }
 }
 
 /// Where a stream's active table is: what a fail-over or a restore changes.

@@ -19,7 +19,7 @@ public struct StreamOrigin: Hashable, Sendable {
         var output = Array("{\"stream\":".utf8)
         JSONText.append(generation.stream, to: &output)
         output += Array(",\"generation\":".utf8)
-        JSONText.append(generation.generation, to: &output)
+        JSONText.append(generation.id, to: &output)
         for (name, id) in [("start", generation.start), ("after", after), ("common", common)] {
             output += Array(",\"\(name)\":\(id == .none ? "null" : "\"\(id)\"")".utf8)
         }
@@ -43,6 +43,6 @@ public struct StreamOrigin: Hashable, Sendable {
             let after = id("after"), let common = id("common")
         else { return nil }
         self.init(
-            generation: StreamGeneration(stream: stream, generation: generation, start: start), after: after, common: common)
+            generation: StreamGeneration(stream: stream, id: generation, start: start), after: after, common: common)
     }
 }

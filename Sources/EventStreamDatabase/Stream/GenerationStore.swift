@@ -63,7 +63,7 @@ package struct GenerationStore: Sendable {
             throw StoreError("\(info.tables.state) names no stream or no generation")
         }
         return (
-            StreamGeneration(stream: stream, generation: generation, start: EventID(rows.int(0, 2) ?? 0)),
+            StreamGeneration(stream: stream, id: generation, start: EventID(rows.int(0, 2) ?? 0)),
             rows.string(0, 3).flatMap { StreamPlace($0) }, EventID(rows.int(0, 4) ?? 0)
         )
     }
@@ -156,7 +156,7 @@ package struct GenerationStore: Sendable {
         guard seen.noted == nil else { return }
         try await connection.query(
             Statement("UPDATE \(state) SET place = $1 WHERE place IS NULL AND generation = $2::text::uuid"),
-            [.text(seen.place.description), .text(seen.generation.generation)])
+            [.text(seen.place.description), .text(seen.generation.id)])
     }
 
     /// Begins a new generation because an operator says that the database went back.
@@ -191,7 +191,7 @@ package struct GenerationStore: Sendable {
                     """
                     UPDATE \(state) SET generation = gen_random_uuid(), generation_since = now(), generation_reason = $1, place = $2
                     WHERE generation = $3::text::uuid
-                    """), [.text(reason), .text(place.description), .text(known.generation)])
+                    """), [.text(reason), .text(place.description), .text(known.id)])
             guard begun.affected == 1 else { return nil }
             if isFork {
                 try await connection.query(Statement("UPDATE \(state) SET stream = gen_random_uuid(), refusal = NULL"))

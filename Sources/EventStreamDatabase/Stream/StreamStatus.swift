@@ -142,7 +142,7 @@ package struct StreamStatus: Sendable {
         return StreamStatus(
             head: EventID(state.int(0, 0) ?? 0), backlog: backlog, discarded: EventID(state.int(0, 1) ?? 0),
             generation: StreamGeneration(
-                stream: state.string(0, 3) ?? "", generation: state.string(0, 4) ?? "", start: EventID(state.int(0, 7) ?? 0)),
+                stream: state.string(0, 3) ?? "", id: state.string(0, 4) ?? "", start: EventID(state.int(0, 7) ?? 0)),
             generationSince: state.string(0, 5) ?? "", generationReason: state.string(0, 6), refusal: state.string(0, 2),
             consumers: consumers,
             writers: try await OpenWriter.load(info.tables, from: connection, olderThan: 1), locks: locks,

@@ -36,7 +36,7 @@ package struct ArchiveTokens: Sendable {
                     """
                     SELECT FROM \(info.tables.consumers.sql) WHERE ident = $1 AND session_epoch = $2::bigint
                         AND EXISTS (SELECT FROM \(info.tables.state.sql) WHERE generation = $3::text::uuid) FOR KEY SHARE
-                    """), [.text(archiver.description), .int8(epoch), .text(generation.generation)])
+                    """), [.text(archiver.description), .int8(epoch), .text(generation.id)])
             guard session.count == 1 else { return .fenced }
             if let known, try await !knows(known, of: archiver, on: connection) { return .unknown }
             try await note(token, of: archiver, keeping: known, on: connection)

@@ -47,7 +47,7 @@ extension HistoryStore {
                 """, name: "evt_move_position"),
             [
                 .text(archiver.description), .int8(standing.position.rawValue), .int8(events.last?.id.rawValue ?? 0),
-                .types(standing.want), .optional(standing.generation?.generation), .optional(standing.token),
+                .types(standing.want), .optional(standing.generation?.id), .optional(standing.token),
             ]
         ).affected == 1
     }
@@ -121,7 +121,7 @@ extension HistoryStore {
                 """),
             [
                 .int8(standing.doubtfulAfter.rawValue), .int8(id.rawValue), .types(standing.want), .text(archiver.description),
-                .text(generation.generation),
+                .text(generation.id),
             ]
         ).affected
     }

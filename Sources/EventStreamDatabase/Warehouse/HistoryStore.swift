@@ -158,8 +158,8 @@ package struct HistoryStore: Sendable {
         let known = standing.generation
         guard known != origin.generation else { return standing }
         let parameters: [Parameter] = [
-            .text(archiver.description), .text(origin.generation.stream), .text(origin.generation.generation),
-            .optional(known?.generation), .int8(origin.generation.start.rawValue), .int8(origin.after.rawValue),
+            .text(archiver.description), .text(origin.generation.stream), .text(origin.generation.id),
+            .optional(known?.id), .int8(origin.generation.start.rawValue), .int8(origin.after.rawValue),
             .int8(origin.common.rawValue), .optional(standing.token),
         ]
         return try await connection.transaction {
@@ -232,7 +232,7 @@ package struct HistoryStore: Sendable {
         }
         var generation: StreamGeneration?
         if let stream = rows.string(0, 2), let number = rows.string(0, 3) {
-            generation = StreamGeneration(stream: stream, generation: number, start: EventID(rows.int(0, 6) ?? 0))
+            generation = StreamGeneration(stream: stream, id: number, start: EventID(rows.int(0, 6) ?? 0))
         }
         return Standing(
             position: EventID(position), want: want, generation: generation, doubtfulAfter: EventID(rows.int(0, 5) ?? 0),

@@ -91,7 +91,7 @@ package struct PusherRegistry: Sendable {
         completion: @escaping (Result<Pulse, PostgresError>) -> Void
     ) {
         let parameters: [Parameter] = [
-            .int8(pusher), .int8(settled.rawValue), .int8(stored.rawValue), .text(generation.generation),
+            .int8(pusher), .int8(settled.rawValue), .int8(stored.rawValue), .text(generation.id),
             looked.map { .int8(Int64($0 / .milliseconds(1))) } ?? .null,
         ]
         let hotTables = TableRewriting.hotTables(of: info)

@@ -53,7 +53,7 @@ struct PollMachine {
 
     /// What a poll says to be of a generation is of no other; the stream may have begun anew while it waited.
     func refusal(in stream: Stream) -> EventStreamError? {
-        guard let generation, let present = stream.generation?.generation, generation != present else { return nil }
+        guard let generation, let present = stream.generation?.id, generation != present else { return nil }
         return .invalidRequest("the generation \(generation) of the stream is over: the present one is \(present)")
     }
 

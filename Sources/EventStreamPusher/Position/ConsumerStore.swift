@@ -153,7 +153,7 @@ package struct ConsumerStore: Sendable {
     ) {
         let parameters: [Parameter] = [
             .text(consumer.description), .int8(pusher), .int8Array(dead), .int8(.random(in: 1...1 << 31)),
-            .text(generation.generation), known.map { .int8($0.epoch) } ?? .null,
+            .text(generation.id), known.map { .int8($0.epoch) } ?? .null,
             known.map { .int8($0.position.rawValue) } ?? .null, .types(want),
         ]
         connection.submit(claimStatement, parameters) { result in
@@ -193,7 +193,7 @@ package struct ConsumerStore: Sendable {
     ) {
         let parameters: [Parameter] = [
             .strings(entries.map(\.consumer.description)), .int8Array(entries.map(\.epoch)),
-            .int8Array(entries.map(\.position.rawValue)), .text(generation.generation),
+            .int8Array(entries.map(\.position.rawValue)), .text(generation.id),
         ]
         connection.submit(storeStatement, parameters) { result in
             completion(
@@ -217,7 +217,7 @@ package struct ConsumerStore: Sendable {
         on connection: Connection, completion: @escaping (Result<EventID?, PostgresError>) -> Void
     ) {
         let parameters: [Parameter] = [
-            .text(consumer.description), .int8(position.rawValue), .text(generation.generation), .types(want),
+            .text(consumer.description), .int8(position.rawValue), .text(generation.id), .types(want),
         ]
         connection.submit(confirmStatement, parameters) { result in
             completion(

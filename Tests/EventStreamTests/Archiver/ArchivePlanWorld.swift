@@ -46,7 +46,7 @@ struct ArchivePlanWorld {
 
     static func origin(_ number: Int, start: EventID = .none, after: EventID = .none, common: EventID = .none) -> StreamOrigin {
         StreamOrigin(
-            generation: StreamGeneration(stream: "S", generation: "\(number)", start: start), after: after, common: common)
+            generation: StreamGeneration(stream: "S", id: "\(number)", start: start), after: after, common: common)
     }
 
     private mutating func broken(_ text: String) { violation = violation ?? text }

@@ -3,8 +3,8 @@ import Testing
 
 /// Whether a database went back, told from what is remembered of it.
 @Suite struct StreamGenerationTests {
-    private let first = StreamGeneration(stream: "S", generation: "1", start: 0)
-    private let second = StreamGeneration(stream: "S", generation: "2", start: 7)
+    private let first = StreamGeneration(stream: "S", id: "1", start: 0)
+    private let second = StreamGeneration(stream: "S", id: "2", start: 7)
     private let here = StreamPlace(server: "74", timeline: "00000001", database: "5", table: "16384")
 
     private func sighting(stored: EventID = 100, missing: [EventID] = []) -> StreamSighting {
@@ -99,7 +99,7 @@ import Testing
     @Test func aDatabaseThatWasGivenUpIsNotFollowed() {
         #expect(sighting().verdict(remembering: memory(of: second)) == .over)
         #expect(first.isBefore(second) && !second.isBefore(first) && !first.isBefore(first))
-        #expect(!first.isBefore(StreamGeneration(stream: "OTHER", generation: "2", start: 7)))
+        #expect(!first.isBefore(StreamGeneration(stream: "OTHER", id: "2", start: 7)))
     }
 
     @Test func aMemoryIsBounded() {

@@ -2,7 +2,7 @@ import EventStream
 import Testing
 
 @Suite struct StreamOriginTests {
-    private let generation = StreamGeneration(stream: "S", generation: "1", start: 0)
+    private let generation = StreamGeneration(stream: "S", id: "1", start: 0)
 
     @Test(arguments: [EventID.none, 17]) func itIsReadAsItWasWritten(after: EventID) throws {
         let origin = StreamOrigin(generation: generation, after: after, common: after)

@@ -5,7 +5,7 @@ import Testing
 
 /// A poll, from its turn to its answer.
 @Suite struct PollMachineTests {
-    private let generation = StreamGeneration(stream: "S", generation: "2", start: 100)
+    private let generation = StreamGeneration(stream: "S", id: "2", start: 100)
     private let consumer = ConsumerIdentity(component: ConsumerComponent("A")!)
 
     private func stream(settled: EventID = 200, polledOut: EventID? = nil) -> PollMachine.Stream {
@@ -75,7 +75,7 @@ import Testing
         var poll = poll(after: 150, generation: "2")
         _ = poll.freshened(true, in: stream())
         var next = stream()
-        next.generation = StreamGeneration(stream: "S", generation: "3", start: 1000)
+        next.generation = StreamGeneration(stream: "S", id: "3", start: 1000)
         #expect(errorName(poll.stored(150, consumer: consumer, in: next)) == "InvalidRequest")
     }
 

@@ -27,7 +27,7 @@ final class SimulatedDatabase {
         var settled: Int64 = 0
         var discarded: Int64 = 0
         /// Which generation of the stream it holds, and where it was when that began.
-        var generation = StreamGeneration(stream: "S", generation: "1", start: .none)
+        var generation = StreamGeneration(stream: "S", id: "1", start: .none)
         var noted: StreamPlace?
     }
 
@@ -203,7 +203,7 @@ final class SimulatedDatabase {
         queue.leap(beyond: max(settled, consumers.map(\.position).max() ?? 0, lastLeap))
         lastLeap = queue.lastID
         generations += 1
-        generation = StreamGeneration(stream: "S", generation: "\(generations)", start: EventID(lastLeap))
+        generation = StreamGeneration(stream: "S", id: "\(generations)", start: EventID(lastLeap))
         contents.noted = place
     }
 

@@ -111,13 +111,13 @@ class SimulatedReceiver: SimulatedClient {
     /// Where the database went back, ids that were processed may come again with other events.
     private func follow(_ outcome: SimulatedLink.Outcome?) {
         guard case .done(let answer)? = outcome, let origin = StreamOrigin(answer) else { return }
-        if let generation, generation != origin.generation.generation {
+        if let generation, generation != origin.generation.id {
             surroundings.note("consumer \(consumer) hears of generation \(origin.generation)")
             progress.streamWentBack()
             (previous, isOfEarlier) = (nil, batch != nil)
             oracle.heardOfGeneration(consumer, after: origin.after)
         }
-        generation = origin.generation.generation
+        generation = origin.generation.id
         self.origin = origin
     }
 
