@@ -18,6 +18,8 @@ final class Oracle {
         var start: Int64 = 0
         /// What was discarded when it registered last, in whatever generation: it may never have come.
         var discardedBefore: Int64 = 0
+        /// Where the database that took over last had its position: an operator's step back from there may be lost with the other.
+        var kept: Int64 = 0
         /// The last event that was applied.
         var applied: Int64 = 0
         /// When an operator registered it or set its position last; and how far events have been sent in sessions since then.
@@ -91,6 +93,7 @@ final class Oracle {
             consumers[consumer].events = rows.filter { consumers[consumer].wanted[$0.type] }.map(\.id)
             consumers[consumer].processed = index(after: last, consumers[consumer].events)
             consumers[consumer].start = min(consumers[consumer].start, position)
+            consumers[consumer].kept = position
             (consumers[consumer].operatorEpoch, consumers[consumer].sent) = (epoch, max(position, discarded))
             (consumers[consumer].owner, consumers[consumer].epoch) = (stored[consumer].owner ?? 0, stored[consumer].epoch)
         }
@@ -230,7 +233,9 @@ final class Oracle {
             surroundings.broken(
                 "\(name(consumer)) processed \(id) and not \(events[consumers[consumer].processed])")
         }
-        if let previous, previous > start, has(previous, events), index == 0 || events[index - 1] != previous {
+        if let previous, previous > start, has(previous, events), index == 0 || events[index - 1] != previous,
+            index == 0 || events[index - 1] > consumers[consumer].kept
+        {
             surroundings.broken("\(name(consumer)) processed \(id) after \(previous), and not what lies between")
         }
         if consumers[consumer].isExact, id <= consumers[consumer].applied {
