@@ -5,7 +5,7 @@ package import PosixLoop
 
 /// Records events through an evt-generator (`futoin.evt.gen`), for those without a database of their own.
 ///
-///     let generator = try await GeneratorClient([StandardEndpoint.generator])
+///     let generator = try await GeneratorClient(["tcp://127.0.0.1:5570"])
 ///     let id = try await generator.addEvent("USR_LOGIN", ["user": 17])
 ///
 /// Calls may be made without waiting for each other; events get their ids in the order of the calls.

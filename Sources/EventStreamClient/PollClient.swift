@@ -4,7 +4,7 @@ package import PosixLoop
 
 /// Asks an evt-pusher for events now and then (`futoin.evt.poll`): the simple way to consume a stream.
 ///
-///     let client = try await PollClient([StandardEndpoint.pusher])
+///     let client = try await PollClient(["tcp://127.0.0.1:5571"])
 ///     try await client.registerConsumer("REPORTS")
 ///     var last: EventID?
 ///     while true {
