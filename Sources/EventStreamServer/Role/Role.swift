@@ -13,13 +13,18 @@ public enum Role: String, Hashable, CaseIterable, Sendable, CustomStringConverti
         }
     }
 
-    /// What the process can be set to.
+    /// What the process can be set to, beside what every program can.
     package var settings: [SettingFacts] {
+        let groups = SettingGroup.allCases.filter { $0 != .common && $0.readers.contains(program) }
+        return Settings.facts.filter { groups.contains($0.group) }
+    }
+
+    private var program: Program {
         switch self {
-        case .generator: Settings.facts(of: .process, .database, .generator, .keys, .sockets)
-        case .pusher: Settings.facts(of: .process, .database, .pusher, .keys, .sockets)
-        case .archiver: Settings.facts(of: .process, .archive, .archiver, .keys, .connect)
-        case .discarder: Settings.facts(of: .process, .database, .archive, .discarder)
+        case .generator: .generator
+        case .pusher: .pusher
+        case .archiver: .archiver
+        case .discarder: .discarder
         }
     }
 }
