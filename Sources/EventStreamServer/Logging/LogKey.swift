@@ -1,4 +1,3 @@
-import LibZMQ
 package import Logging
 
 /// The keys of log entries; metrics and documentation use the same words.
