@@ -98,7 +98,6 @@ class Run(Scenario):
     def calm(self) -> None:
         for thread in (*self.writers, *self.callers, *self.pingers):
             thread.stop()
-        self.scene.remove_strangers()
 
     def check(self) -> None:
         for thread in self.receivers:

@@ -81,5 +81,10 @@ class World(Scene):
         with self.active.connect("evt") as connection:
             return connection.execute(f"DELETE FROM evt_consumers WHERE ident NOT IN ({names})").rowcount
 
+    def left(self, last: int) -> list[str]:
+        # What waited in a process when the last attack ended registers consumers later.
+        self.remove_strangers()
+        return super().left(last)
+
     def stop_servers(self) -> None:
         self.active.stop()
