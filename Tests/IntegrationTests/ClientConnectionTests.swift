@@ -45,7 +45,12 @@ import Testing
             let first = try Server(endpoint, on: loop)
             try await client.ping()
             let goOn = DispatchSemaphore(value: 0)
-            clients.execute { goOn.wait() }
+            await withCheckedContinuation { standsStill in
+                clients.execute {
+                    standsStill.resume()
+                    goOn.wait()
+                }
+            }
             first.close()
             let second = try await eventually("the endpoint is free") { try? Server(endpoint, on: loop) }
             try await eventually("libzmq has connected again") { second.connections > 0 }
