@@ -49,13 +49,9 @@ final class PusherProcess: RoleEngine {
         watch = HindranceWatch(configuration.database, application: "evt-pusher", loop: loop, logger: logger) {
             [weak engine] in engine?.need ?? .none
         }
-        consumers.onMarks = { [weak engine] in engine?.marksLoaded($0) }
-        server?.onHeard = { [weak engine] in engine?.heard($0) }
-        server?.onCall = { [weak engine] in engine?.received($1, rid: $2, from: $0) }
-        server?.onResponse = { [weak engine] in engine?.answered($1, by: $0) ?? false }
-        server?.onDisconnect = { [weak engine] in engine?.disconnected($0) }
-        server?.onRevoke = { [weak engine] in engine?.revoked($0) }
-        broadcast?.onDropped = { [weak engine] in engine?.liveEventsDropped($0) }
+        consumers.onMarks = { [stream = engine.services.stream] in stream.times.loaded($0) }
+        server?.handler = engine.calls
+        broadcast?.onDropped = { [dropped = engine.services.metrics.liveDropped] in dropped.add($0) }
     }
 
     func start() {
@@ -105,7 +101,8 @@ final class PusherProcess: RoleEngine {
             return .notReady(because: found.map { trouble == $0 ? $0 : "\(trouble): \($0)" } ?? trouble)
         }
         guard engine.isReady else { return .notReady(because: "the database cannot be reached") }
-        return .ready("following the stream at \(engine.settled); sessions: \(engine.services.table.count)")
+        let services = engine.services
+        return .ready("following the stream at \(services.head.settled ?? .none); sessions: \(services.table.count)")
     }
 }
 
@@ -122,7 +119,7 @@ extension PusherEngine {
     var trouble: String? {
         // Without a connection, why there is none.
         let errors = services.membership.trouble
-        return services.head.trouble(at: .now) ?? errors.consumers ?? positions.trouble ?? errors.history
+        return services.head.trouble(at: .now) ?? errors.consumers ?? services.positions.trouble ?? errors.history
     }
 
     /// Whether it is worth a look who keeps this pusher from its work.
@@ -135,6 +132,6 @@ extension PusherEngine {
 
     private var errorsAreNone: Bool {
         let errors = services.membership.trouble
-        return errors.consumers == nil && positions.trouble == nil && errors.history == nil
+        return errors.consumers == nil && services.positions.trouble == nil && errors.history == nil
     }
 }

@@ -1,46 +1,26 @@
 import EventStream
 import EventStreamDatabase
 import EventStreamServer
-import LibPQ
 
-/// Calls from peers: each to whoever serves it (protocol, section 4).
-final class CallRouter {
+/// What comes from peers: each to whoever serves it (protocol, section 4).
+final class CallRouter: RequestHandler {
     struct Configuration {
         /// Whether consumers may register and be served reliably.
         var allowReliable: Bool
         /// Whether pollEvents may be called.
         var allowPolling: Bool
-        /// Registered consumers of one user.
-        var userConsumers: Int
-    }
-
-    /// Who serves what.
-    struct Services {
-        let head: HeadDriver
-        let membership: Membership
-        let table: SessionTable
-        let sessions: SessionDriver
-        let deliveries: DeliveryDriver
-        let claims: ClaimDriver
-        let live: LiveDriver
-        let polls: PollDriver
-        let lag: LagCalls
-        let archive: ArchiveCalls
-        let turns: CallTurns
     }
 
     private let configuration: Configuration
     private let loop: any LoopPort
     private let peers: any PeerPort
-    private let services: Services
+    private let services: PusherServices
     /// Calls that came while the database was away for a moment, or not reached yet.
     private var held = HeldCalls()
 
-    init(_ configuration: Configuration, loop: any LoopPort, peers: any PeerPort, _ services: Services) {
-        self.configuration = configuration
-        self.loop = loop
-        self.peers = peers
-        self.services = services
+    init(_ configuration: Configuration, _ services: PusherServices) {
+        (self.configuration, self.services) = (configuration, services)
+        (loop, peers) = (services.ports.loop, services.ports.peers)
         services.claims.retry = { [weak self] in self?.retry($0) }
     }
 
@@ -55,15 +35,30 @@ final class CallRouter {
     /// The database can be reached.
     func ready() { for call in held.takeAll() { call() } }
 
-    /// Whether calls that need the database can be served.
-    var isReady: Bool { services.head.isConnected && services.head.settled != nil && services.membership.isReady }
+    func heard(_ peer: Peer) { services.sessions.heard(peer) }
+    func disconnected(_ identity: [UInt8]) { services.sessions.disconnected(identity) }
+    func revoked(_ identity: [UInt8]) { services.sessions.revoked(identity) }
+
+    func answered(_ response: WireMessage.Response, by peer: Peer) -> Bool {
+        guard response.rid?.contents.first == UInt8(ascii: "S"), let rid = response.rid?.number else { return false }
+        let own = services.table.sessions(of: peer.identity).filter { $0.peer.caller.isSameUser(as: peer.caller) }
+        return own.map { session in
+            switch session {
+            case let session as ReliableSession: services.deliveries.answered(session, rid, response.outcome)
+            case let session as LiveSession: services.live.answered(session, rid)
+            default: false
+            }
+        }.contains(true)
+    }
+
+    // MARK: Calls
 
     func received(_ call: Call, rid: RequestID?, from peer: Peer) {
         if case .ping(let echo) = call {
             peers.answer(peer, rid, .object("echo", echo))
             return
         }
-        if isReady || !held.hasRoom(for: peer.account) { return serve(call, rid: rid, from: peer) }
+        if services.isReady || !held.hasRoom(for: peer.account) { return serve(call, rid: rid, from: peer) }
         held.hold({ self.serve(call, rid: rid, from: peer) }, of: peer.account, on: loop) { [weak self] in self?.ready() }
     }
 
@@ -80,7 +75,9 @@ final class CallRouter {
     private func handle(_ call: Call, rid: RequestID?, from peer: Peer) throws(EventStreamError) {
         switch call {
         case .ping, .addEvent: throw .notImplemented("not served here")
-        case .registerConsumer(let component): try register(component, rid: rid, peer: peer)
+        case .registerConsumer(let component):
+            if !component.isLive { try requireReliable() }
+            try services.registrations.register(component, rid: rid, peer: peer)
         case .pollEvents(let component, let after, let want, let precise, let generation):
             guard configuration.allowPolling else { throw .securityError("polling is switched off here") }
             if !component.isLive { try requireReliable() }
@@ -102,33 +99,6 @@ final class CallRouter {
 
     private func requireReliable() throws(EventStreamError) {
         guard configuration.allowReliable else { throw .securityError("reliable delivery is switched off here") }
-    }
-
-    // MARK: Registering
-
-    private func register(_ component: ConsumerComponent, rid: RequestID?, peer: Peer) throws(EventStreamError) {
-        guard !component.isLive else { throw .liveNotAllowed("live receivers do not register") }
-        try requireReliable()
-        let (turns, limit) = (services.turns, configuration.userConsumers)
-        try turns.inTurn(peer) {
-            guard self.peers.isCurrent(peer.caller) else { return turns.ended(peer) }
-            guard let port = self.services.membership.consumers else {
-                self.peers.answer(peer, rid, .internalError("not registered: the database cannot be reached"))
-                return turns.ended(peer)
-            }
-            let consumer = ConsumerIdentity(user: peer.user, component: component)
-            port.register(consumer, want: peer.caller.user.rights.types, limit: limit) { result in
-                switch result {
-                case .success(true): self.peers.answer(peer, rid, .true)
-                case .success(false):
-                    self.peers.answer(
-                        peer, rid,
-                        .defenseRejected("not registered: \(peer.user) has \(limit) consumers; remove those not needed any more"))
-                case .failure(let error): self.peers.answer(peer, rid, .internalError("not registered: \(error.message)"))
-                }
-                turns.ended(peer)
-            }
-        }
     }
 
     // MARK: Sessions

@@ -19,7 +19,7 @@ package struct Peer {
 }
 
 /// The peers of a server's socket: who they are, over which connection each was heard last, and what each has asked for.
-struct PeerTable {
+final class PeerTable {
     private struct AccountState {
         let waiting = ByteGauge()
         var meter: RateMeter
@@ -49,7 +49,7 @@ struct PeerTable {
     }
 
     /// Somebody is heard over a connection for the first time.
-    mutating func arrived(_ caller: Caller) {
+    func arrived(_ caller: Caller) {
         left(callers[caller.connection])
         callers[caller.connection] = caller
         accounts[caller.account, default: AccountState(meter: RateMeter(rate: rate, at: .now))].connections += 1
@@ -58,7 +58,7 @@ struct PeerTable {
     /// A connection is no more.
     ///
     /// - Returns: the routing ids of the peers that were heard over it last.
-    mutating func left(_ connection: Int32) -> [[UInt8]] {
+    func left(_ connection: Int32) -> [[UInt8]] {
         left(callers.removeValue(forKey: connection))
         let peers = (peersByConnection.removeValue(forKey: connection) ?? []).filter { connectionByPeer[$0] == connection }
         for identity in peers {
@@ -68,7 +68,7 @@ struct PeerTable {
         return Array(peers)
     }
 
-    private mutating func left(_ caller: Caller?) {
+    private func left(_ caller: Caller?) {
         guard let caller else { return }
         accounts[caller.account]?.connections -= 1
         // What a user has asked for is remembered; there are not more of them than the keys name.
@@ -80,7 +80,7 @@ struct PeerTable {
     func connection(of identity: [UInt8]) -> Int32? { connectionByPeer[identity] }
 
     /// Where a routing id has been heard now.
-    mutating func heard(_ peer: Peer) {
+    func heard(_ peer: Peer) {
         let connection = peer.caller.connection
         if let old = connectionByPeer.updateValue(connection, forKey: peer.identity), old != connection {
             peersByConnection[old]?.remove(peer.identity)
@@ -97,12 +97,12 @@ struct PeerTable {
 
     // MARK: What they ask for
 
-    mutating func verdict(on caller: Caller) -> RateMeter.Verdict {
+    func verdict(on caller: Caller) -> RateMeter.Verdict {
         accounts[caller.account]?.meter.verdict(at: .now) ?? .allowed
     }
 
     @discardableResult
-    mutating func charge(_ caller: Caller) -> RateMeter.Verdict { accounts[caller.account]?.meter.charge(at: .now) ?? .allowed }
+    func charge(_ caller: Caller) -> RateMeter.Verdict { accounts[caller.account]?.meter.charge(at: .now) ?? .allowed }
 
     func connections(of account: Account) -> Int { accounts[account]?.connections ?? 0 }
 
@@ -120,6 +120,6 @@ struct PeerTable {
 
     /// The connections to which something waits to be sent.
     var behind: some Sequence<Int32> {
-        peersByConnection.lazy.filter { $0.value.contains { (waitingByPeer[$0]?.bytes ?? 0) > 0 } }.map(\.key)
+        peersByConnection.lazy.filter { $0.value.contains { (self.waitingByPeer[$0]?.bytes ?? 0) > 0 } }.map(\.key)
     }
 }

@@ -64,7 +64,7 @@ final class SimulatedPeers: PeerPort {
         database.oracle.sent(last, to: SimulatedDatabase.consumer(session.consumer), epoch: epoch)
         if surroundings.fault == .positionBeforeAnswer {
             loop.soon { [weak engine] in
-                _ = engine?.answered(.init(outcome: .success(.true), rid: .server(call.rid)), by: peer)
+                _ = engine?.calls.answered(.init(outcome: .success(.true), rid: .server(call.rid)), by: peer)
             }
         }
         return outcome

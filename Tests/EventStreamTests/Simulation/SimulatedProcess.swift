@@ -61,7 +61,7 @@ final class SimulatedProcess {
         guard head.era == database.queue.era else { return }
         database.oracle.settled(page.through.rawValue, database.queue, "what pusher \(run) holds for settled")
         largestPage = max(largestPage, page.byteCount)
-        if let window = engine.stream.window, window.byteCount > configuration.pusher.windowBytes + largestPage {
+        if let window = engine.services.stream.window, window.byteCount > configuration.pusher.windowBytes + largestPage {
             surroundings.broken("the window of pusher \(run) has \(window.byteCount) bytes")
         }
         let limit = configuration.pusher.delivery.requestMax
@@ -84,7 +84,7 @@ final class SimulatedProcess {
         let sessions = engine.services.table.reliable.map { "\($0.consumer): \($0.machine)" }
         return """
             pusher \(run): head: \(engine.services.head.head.map { "\($0)" } ?? "none"), ready: \(engine.isReady), \
-            window: \(engine.stream.window.map { "\($0.start)...\($0.end)" } ?? "none"), sessions: \(sessions)
+            window: \(engine.services.stream.window.map { "\($0.start)...\($0.end)" } ?? "none"), sessions: \(sessions)
             """
     }
 
@@ -95,16 +95,16 @@ final class SimulatedProcess {
         // A peer heard over a new connection has left the old one.
         peers.links.removeAll { $0 !== link && $0.identity == link.identity && $0.isCut }
         let peer = link.asPeer
-        engine.heard(peer)
+        engine.calls.heard(peer)
         switch message {
         case .answer(let rid, let isGood):
             let outcome: Result<RawJSON, EventStreamError> = isGood ? .success(.true) : .failure(.internalError("no"))
-            _ = engine.answered(.init(outcome: outcome, rid: .server(rid)), by: peer)
-        case .call(let call, let rid): engine.received(call, rid: .client(UInt64(rid)), from: peer)
+            _ = engine.calls.answered(.init(outcome: outcome, rid: .server(rid)), by: peer)
+        case .call(let call, let rid): engine.calls.received(call, rid: .client(UInt64(rid)), from: peer)
         }
     }
 
-    func disconnected(_ link: SimulatedLink) { engine.disconnected(link.identity) }
+    func disconnected(_ link: SimulatedLink) { engine.calls.disconnected(link.identity) }
 
     // MARK: The end
 

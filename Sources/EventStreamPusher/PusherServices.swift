@@ -1,0 +1,70 @@
+import EventStream
+import EventStreamServer
+import Logging
+
+/// The parts of a pusher, wired together over ports.
+struct PusherServices {
+    let ports: PusherPorts
+    let stream: SharedStream
+    let metrics = PusherMetrics()
+    let head: HeadDriver
+    let membership: Membership
+    let positions: PositionWriter
+    let table = SessionTable()
+    let ticker: SessionTicker
+    let deliveries: DeliveryDriver
+    let sessions: SessionDriver
+    let claims: ClaimDriver
+    let live: LiveDriver
+    let polls: PollDriver
+    let registrations: RegisterCalls
+    let lag: LagCalls
+    let archive: ArchiveCalls
+    /// Calls that wait for others of the same user.
+    let turns: CallTurns
+
+    /// - Parameter outbox: numbers the calls to peers.
+    init(_ configuration: Pusher.Configuration, _ ports: PusherPorts, outbox: Outbox, logger: Logger) {
+        self.ports = ports
+        let (loop, timeout, groupLimits) = (ports.loop, configuration.sessionTimeout, configuration.groupLimits)
+        let (delivery, userLimits) = (configuration.delivery, configuration.limits)
+        stream = SharedStream(byteLimit: configuration.windowBytes)
+        head = HeadDriver(configuration.head, ports.head, loop: loop, logger: logger)
+        membership = Membership(ports, sessionTimeout: timeout, logger: logger)
+        positions = PositionWriter(membership, loop: loop, logger: logger)
+        turns = CallTurns(loop: loop)
+        ticker = SessionTicker(table, loop: loop, longest: min(.seconds(1), timeout / 20, delivery.ackTimeout / 5))
+        deliveries = DeliveryDriver(
+            groupLimits, loop: loop, stream: stream, table: table, outbox: outbox, membership: membership,
+            positions: positions, metrics: metrics, ticker: ticker, logger: logger)
+        sessions = SessionDriver(
+            .init(timeout: timeout, delivery: delivery, groupLimits: groupLimits),
+            loop: loop, head: head, table: table, outbox: outbox, membership: membership, positions: positions,
+            deliveries: deliveries, ticker: ticker, logger: logger)
+        claims = ClaimDriver(
+            userLimit: userLimits.userSessions, loop: loop, head: head, table: table, outbox: outbox,
+            membership: membership, positions: positions, sessions: sessions, turns: turns)
+        live = LiveDriver(
+            .init(
+                timeout: timeout, groupLimits: groupLimits,
+                delivery: .init(
+                    requestMax: delivery.requestMax, queueMax: configuration.queueMax, ackTimeout: delivery.ackTimeout)),
+            loop: loop, stream: stream, head: head, table: table, outbox: outbox, membership: membership, sessions: sessions,
+            claims: claims, turns: turns, ticker: ticker, metrics: metrics)
+        polls = PollDriver(
+            maxChunkEvents: configuration.maxChunkEvents, loop: loop, head: head, peers: ports.peers,
+            membership: membership, turns: turns)
+        registrations = RegisterCalls(
+            userLimit: userLimits.userConsumers, peers: ports.peers, membership: membership, turns: turns)
+        lag = LagCalls(ports.figures, peers: ports.peers)
+        archive = ArchiveCalls(ports.archive, loop: loop, head: head, table: table, peers: ports.peers, turns: turns)
+        deliveries.onUnreachable = { [weak sessions] in sessions?.disconnected($0) }
+        positions.onFenced = { [weak sessions] in sessions?.fenced($0, epoch: $1) }
+    }
+
+    /// Whether calls that need the database can be served.
+    var isReady: Bool { head.isConnected && head.settled != nil && membership.isReady }
+
+    /// Whether there is a session for the consumer, or one is being claimed.
+    func isServed(_ consumer: ConsumerIdentity) -> Bool { table.reliable(consumer) != nil || claims.isUnderWay(consumer) }
+}

@@ -1,0 +1,77 @@
+import EventStream
+import EventStreamDatabase
+import EventStreamServer
+
+/// Takes what the database shows, which is read once for everyone, to whom it concerns.
+final class StreamFollower: HeadDelegate, MembershipDelegate, HeartbeatDelegate {
+    private let services: PusherServices
+    private let loop: any LoopPort
+    /// Called when calls that need the database can be served.
+    private let ready: () -> Void
+    private var hasStarted = false
+
+    init(_ services: PusherServices, ready: @escaping () -> Void) {
+        (self.services, self.ready) = (services, ready)
+        loop = services.ports.loop
+    }
+
+    // MARK: The head
+
+    func headStarted(_ identity: GenerationStore.Identity, at position: EventID, isAnew: Bool) {
+        if isAnew { beginAnew(after: position) }
+        services.membership.trust(identity, isAnew: isAnew)
+        databaseOpened()
+    }
+
+    /// The stream is another than before, or this is the start: nothing that was read or confirmed means anything any more.
+    private func beginAnew(after position: EventID) {
+        services.table.removeAll()
+        services.polls.beginAnew()
+        services.positions.beginAnew()
+        services.stream.begin(after: position)
+        // What was loaded before anything was known is of this one.
+        if hasStarted { services.stream.times = SettledTimes() }
+        hasStarted = true
+    }
+
+    func headRead(_ page: EventPage) {
+        services.metrics.read.add(page.count)
+        let age = services.head.watch.lookedBefore.map { loop.now - $0 }
+        services.stream.append(page, age: age, at: loop.wallClock)
+        services.ports.broadcast?.send(page)
+        services.live.arrived(page)
+        pumpAll()
+    }
+
+    private func pumpAll() {
+        services.deliveries.pumpAll()
+        services.live.pumpAll()
+    }
+
+    func headLost() { services.membership.distrust() }
+
+    // MARK: Connections
+
+    func databaseOpened() {
+        services.positions.flush()
+        pumpAll()
+        if services.isReady { ready() }
+    }
+
+    func databaseDisagrees(_ reason: String) { services.head.lookAgain(because: reason) }
+
+    // MARK: Signs of life
+
+    var settled: EventID { services.head.settled ?? .none }
+    var sinceLook: Duration? { services.head.watch.lookedAt.map { loop.now - $0 } }
+
+    var sessionsServed: [(ConsumerIdentity, epoch: Int64)] {
+        services.table.reliable.filter { !$0.machine.isReleased }.map { ($0.consumer, $0.machine.epoch) }
+    }
+
+    func isServed(_ consumer: ConsumerIdentity) -> Bool { services.isServed(consumer) }
+    func settledStored(_ settled: EventID) { services.head.stored(settled) }
+    func fenced(_ consumer: ConsumerIdentity, epoch: Int64) { services.sessions.fenced(consumer, epoch: epoch) }
+    func declaredDead() { services.sessions.endAll() }
+    func othersPresent(_ isSo: Bool) { services.head.hasListeners = isSo }
+}
