@@ -4,7 +4,7 @@ import PosixLoop
 
 /// Keeps a session with a pusher: registers, gets ready, stays alive, begins anew after a loss.
 ///
-/// Belongs to the loop's thread; what order and duplicates need is decided by ``ReceiverProgress``.
+/// Belongs to the loop's thread.
 final class ReceiverEngine {
     private enum State {
         case stopped
@@ -17,20 +17,14 @@ final class ReceiverEngine {
     private let loop: EventLoop
     private let channel: CallChannel
     private let emit: (ReceiverSignal) -> Void
-    private var progress: ReceiverProgress
+    let batches: BatchDriver
     private var state = State.stopped
     private var keepAlive: Timer?
     private var retry: Timer?
     private var contact: Timer?
     private var failures = 0
-    /// What is to be done when the batch that is out has been reported.
-    private var afterBatch: (() -> Void)?
     private var isFinished = false
     private var isStopping = false
-    private var waiter: ((ReceiverProgress.Batch?) -> Void)?
-    /// The most groups that were here at the same time in this session: as many as the pusher sends without an answer.
-    private var mostGroups = 1
-    private var gathering: Timer?
     /// Which stream the session's events are of, and what they follow; nil if the server does not tell.
     private(set) var origin: StreamOrigin?
     private var generation: String?
@@ -49,17 +43,14 @@ final class ReceiverEngine {
         channel = CallChannel(
             configuration.endpoints, keys: configuration.keys, timeout: configuration.sessionTimeout, loop: loop)
         generation = configuration.generation
-        progress = ReceiverProgress(processed: configuration.processed, mayHaveGaps: component.isLive)
+        batches = BatchDriver(configuration, mayHaveGaps: component.isLive, channel: channel, loop: loop, emit: emit)
     }
 
     // MARK: Session
 
     func start() throws(EventStreamError) {
         guard case .stopped = state, !isFinished, !isStopping else { return }
-        channel.onEvents = { [weak self] in self?.received($0) }
-        channel.onRequest = { [weak self] in self?.called($0) }
-        channel.onConnect = { [weak self] in self?.begin() }
-        channel.onDisconnect = { [weak self] in self?.disconnected() }
+        channel.delegate = self
         state = .starting
         expectContact(within: .seconds(2))
         do {
@@ -68,15 +59,6 @@ final class ReceiverEngine {
             state = .stopped
             throw error
         }
-    }
-
-    private func disconnected() {
-        keepAlive?.cancel()
-        retry?.cancel()
-        guard case .ready = state else { return }
-        emit(.workerError(.communicationError("the connection was lost")))
-        state = .starting
-        expectContact(within: .seconds(2))
     }
 
     func lag(timeout: Duration) async throws(EventStreamError) -> ConsumerLag {
@@ -118,18 +100,11 @@ final class ReceiverEngine {
     /// Ends the session, so that another receiver can take over at once. A batch that is out may be reported first.
     func stop(completion: @escaping () -> Void) {
         isStopping = true
-        guard case .ready = state, afterBatch == nil else {
+        guard case .ready = state, !batches.isAwaited else {
             finish()
             return completion()
         }
-        guard progress.isProcessing else { return endSession(completion) }
-        var timer: Timer?
-        afterBatch = {
-            timer?.cancel()
-            self.afterBatch = nil
-            self.endSession(completion)
-        }
-        timer = loop.schedule(after: .seconds(2)) { [weak self] in self?.afterBatch?() }
+        batches.whenReported(within: .seconds(2)) { self.endSession(completion) }
     }
 
     private func endSession(_ completion: @escaping () -> Void) {
@@ -153,9 +128,7 @@ final class ReceiverEngine {
         retry?.cancel()
         contact?.cancel()
         channel.close()
-        let waiter = waiter
-        self.waiter = nil
-        waiter?(nil)
+        batches.finish()
     }
 
     private func begin() {
@@ -183,7 +156,7 @@ final class ReceiverEngine {
                 self.state = .ready
                 self.sessionCount += 1
                 // The answer comes before the session's first group.
-                self.progress.sessionStarted()
+                self.batches.sessionStarted()
                 self.follow(StreamOrigin(answer))
                 self.emit(.ready)
                 self.scheduleKeepAlive()
@@ -199,10 +172,16 @@ final class ReceiverEngine {
         let new = origin.generation.id
         guard generation != new else { return }
         if generation != nil {
-            progress.streamWentBack()
+            batches.streamWentBack()
             emit(.newGeneration(new))
         }
         generation = new
+    }
+
+    /// Waits for the next batch; nil once stopped. A batch not reported yet counts as failed.
+    func next(_ completion: @escaping (ReceiverProgress.Batch?) -> Void) {
+        batches.next(
+            isReceiving: { if case .stopped = self.state { false } else { !self.isFinished } }, completion)
     }
 
     func moveOn(because reason: String) { channel.reset(because: reason) }
@@ -238,10 +217,21 @@ final class ReceiverEngine {
             }
         }
     }
+}
 
-    // MARK: Events
+extension ReceiverEngine: CallChannelDelegate {
+    func connected() { begin() }
 
-    private func called(_ request: WireMessage.Request) {
+    func disconnected() {
+        keepAlive?.cancel()
+        retry?.cancel()
+        guard case .ready = state else { return }
+        emit(.workerError(.communicationError("the connection was lost")))
+        state = .starting
+        expectContact(within: .seconds(2))
+    }
+
+    func called(_ request: WireMessage.Request) {
         do {
             received(try OnEvents(request))
         } catch {
@@ -250,69 +240,13 @@ final class ReceiverEngine {
         }
     }
 
-    private func received(_ call: OnEvents) {
+    func received(_ call: OnEvents) {
         do throws(EventStreamError) {
             guard case .ready = state else { throw EventStreamError.internalError("not receiving") }
-            switch progress.arrived(sequence: call.sequence, events: call.events, rid: call.rid) {
-            case .kept:
-                emit(.newEvents(call.events.count))
-                mostGroups = max(mostGroups, progress.waiting + progress.handedOut)
-                guard gathering == nil || progress.waiting >= mostGroups else { return }
-                handOut()
-            case .answerAgain: channel.answer(call.rid, .success(.true))
-            case .refused: throw EventStreamError.invalidRequest("seq \(call.sequence) is too far ahead")
-            }
+            try batches.received(call)
         } catch {
             emit(.receiverError(error))
             channel.answer(call.rid, .failure(error))
         }
-    }
-
-    /// Waits for the next batch; nil once stopped. A batch not reported yet counts as failed.
-    func next(_ completion: @escaping (ReceiverProgress.Batch?) -> Void) {
-        failed(.internalError("the group was not confirmed"), batchOnly: true)
-        guard !isFinished, afterBatch == nil else { return completion(nil) }
-        guard case .stopped = state else {
-            waiter?(nil)
-            waiter = completion
-            // More is on its way, as answers have just been given.
-            guard configuration.gathering > .zero, progress.waiting > 0, progress.waiting < mostGroups else { return handOut() }
-            gathering = loop.schedule(after: configuration.gathering) { [weak self] in self?.handOut() }
-            return
-        }
-        completion(nil)
-    }
-
-    private func handOut() {
-        gathering?.cancel()
-        gathering = nil
-        guard let waiter else { return }
-        defer { answer(progress.takeUntrusted(), .failure(.internalError("the session may have begun anew; send it again"))) }
-        while let batch = progress.nextBatch(limit: configuration.batchLimit) {
-            guard batch.events.isEmpty else {
-                self.waiter = nil
-                return waiter(batch)
-            }
-            // Nothing new in it: all was processed in an earlier session.
-            answer(progress.succeeded(), .success(.true))
-        }
-    }
-
-    func succeeded(_ count: Int) {
-        answer(progress.succeeded(), .success(.true))
-        emit(.processedEvents(count))
-        afterBatch?()
-    }
-
-    func failed(_ error: EventStreamError, batchOnly: Bool = false) {
-        let rids = progress.failed()
-        guard !rids.isEmpty || !batchOnly else { return }
-        if !batchOnly { emit(.receiverError(error)) }
-        answer(rids, .failure(error))
-        afterBatch?()
-    }
-
-    private func answer(_ rids: [RequestID?], _ outcome: Result<RawJSON, EventStreamError>) {
-        for rid in rids { channel.answer(rid, outcome) }
     }
 }

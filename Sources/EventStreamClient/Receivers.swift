@@ -144,7 +144,7 @@ public actor ReliableReceiver {
     /// The number of the batch that is out; a report about any other comes too late.
     private var handedOut = 0
 
-    func succeeded(_ batch: EventBatch) { if batch.number == handedOut { engine.succeeded(batch.events.count) } }
+    func succeeded(_ batch: EventBatch) { if batch.number == handedOut { engine.batches.succeeded(batch.events.count) } }
     /// Gives the connection up and goes on with the next endpoint.
     package func moveOn(because reason: String) { engine.moveOn(because: reason) }
 
@@ -171,7 +171,9 @@ public actor ReliableReceiver {
     /// Whether a batch is of the generation the stream is in.
     func isPresent(_ batch: EventBatch) -> Bool { engine.origin?.generation == batch.origin?.generation }
 
-    func failed(_ batch: EventBatch, _ reason: String) { if batch.number == handedOut { engine.failed(.internalError(reason)) } }
+    func failed(_ batch: EventBatch, _ reason: String) {
+        if batch.number == handedOut { engine.batches.failed(.internalError(reason)) }
+    }
 }
 
 /// A reliable receiver's batches, as they come.
@@ -252,7 +254,7 @@ public actor LiveReceiver {
         return await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 engine.next { [engine] batch in
-                    if let batch { engine.succeeded(batch.events.count) }
+                    if let batch { engine.batches.succeeded(batch.events.count) }
                     continuation.resume(returning: batch?.events)
                 }
             }
