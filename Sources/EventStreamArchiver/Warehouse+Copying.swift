@@ -4,6 +4,7 @@ import EventStreamDatabase
 import EventStreamServer
 import LibPQ
 import Logging
+import PosixLoop
 import ServiceLifecycle
 
 /// What is done with events.

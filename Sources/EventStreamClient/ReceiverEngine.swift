@@ -22,7 +22,7 @@ final class ReceiverEngine {
     private var keepAlive: Timer?
     private var retry: Timer?
     private var contact: Timer?
-    private var failures = 0
+    private var backoff = Backoff(first: .milliseconds(200))
     private var isFinished = false
     private var isStopping = false
     /// Which stream the session's events are of, and what they follow; nil if the server does not tell.
@@ -152,7 +152,7 @@ final class ReceiverEngine {
             guard case .starting = self.state else { return }
             switch result {
             case .success(let answer):
-                self.failures = 0
+                self.backoff.reset()
                 self.state = .ready
                 self.sessionCount += 1
                 // The answer comes before the session's first group.
@@ -192,10 +192,7 @@ final class ReceiverEngine {
         // A lost connection begins anew by itself.
         guard error.code != .communicationError else { return }
         guard error.code != .timeout else { return channel.reset(because: "no answer") }
-        failures += 1
-        let pause =
-            error.code == .consumerBusy
-            ? Duration.milliseconds(500) : min(.milliseconds(100) * (1 << min(failures, 6)), .seconds(5))
+        let pause = error.code == .consumerBusy ? Duration.milliseconds(500) : backoff.next()
         retry?.cancel()
         retry = loop.schedule(after: pause) { [weak self] in self?.begin() }
     }

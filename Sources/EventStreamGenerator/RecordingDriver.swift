@@ -65,7 +65,7 @@ final class RecordingDriver: RequestHandler {
     /// A database that is back in a moment is waited for; else the requests are turned away.
     private func waitForDatabase() {
         guard holdTimer == nil else { return }
-        holdTimer = loop.after(HeldCalls.timeout) { [weak self] in
+        holdTimer = loop.after(DatabaseWait.timeout) { [weak self] in
             self?.holdTimer = nil
             self?.commitNext()
         }

@@ -93,9 +93,9 @@ protocol ConsumerPortDelegate: AnyObject {
     func consumersFailed(_ error: any Error)
 }
 
-/// The connection that reads history: pages must not hold positions up.
-protocol HistoryPort: DatabasePort {
-    var delegate: (any HistoryPortDelegate)? { get set }
+/// The connection that reads older events for those who catch up: pages must not hold positions up.
+protocol CatchUpPort: DatabasePort {
+    var delegate: (any CatchUpPortDelegate)? { get set }
     var identity: GenerationStore.Identity? { get }
     func visible(after id: EventID, _ completion: @escaping (Result<EventIDSet, PostgresError>) -> Void)
     func read(
@@ -103,9 +103,9 @@ protocol HistoryPort: DatabasePort {
         _ completion: @escaping (Result<any FetchedRows, PostgresError>) -> Void)
 }
 
-protocol HistoryPortDelegate: AnyObject {
-    func historyOpened()
-    func historyFailed(_ error: any Error)
+protocol CatchUpPortDelegate: AnyObject {
+    func catchUpOpened()
+    func catchUpFailed(_ error: any Error)
 }
 
 /// Rows of the event table as they were read, not yet in their wire form.
@@ -150,7 +150,7 @@ struct PusherPorts {
     let loop: any LoopPort
     let head: any HeadPort
     let consumers: any ConsumerPort
-    let history: any HistoryPort
+    let catchUp: any CatchUpPort
     let figures: any FiguresPort
     let archive: any ArchivePort
     let peers: any PeerPort

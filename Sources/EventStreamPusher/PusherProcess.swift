@@ -42,7 +42,7 @@ final class PusherProcess: RoleEngine {
             PusherPorts(
                 loop: LoopLink(loop),
                 head: HeadLink(configuration.database, failOver: configuration.failOver, loop: loop, logger: logger),
-                consumers: consumers, history: HistoryLink(configuration.database, loop: loop), figures: figures,
+                consumers: consumers, catchUp: CatchUpLink(configuration.database, loop: loop), figures: figures,
                 archive: ArchiveLink(configuration.database, loop: loop), peers: server ?? Nobody(), broadcast: broadcast),
             logger: logger)
         self.engine = engine
@@ -119,7 +119,7 @@ extension PusherEngine {
     var trouble: String? {
         // Without a connection, why there is none.
         let errors = services.membership.trouble
-        return services.head.trouble(at: .now) ?? errors.consumers ?? services.positions.trouble ?? errors.history
+        return services.head.trouble(at: .now) ?? errors.consumers ?? services.positions.trouble ?? errors.catchUp
     }
 
     /// Whether it is worth a look who keeps this pusher from its work.
@@ -132,6 +132,6 @@ extension PusherEngine {
 
     private var errorsAreNone: Bool {
         let errors = services.membership.trouble
-        return errors.consumers == nil && services.positions.trouble == nil && errors.history == nil
+        return errors.consumers == nil && services.positions.trouble == nil && errors.catchUp == nil
     }
 }

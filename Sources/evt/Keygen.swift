@@ -11,8 +11,8 @@ struct Keygen: ParsableCommand {
         discussion: """
             Writes NAME.key, the public certificate, and NAME.key_secret, for its owner alone, as ZeroMQ's own tools do. A server \
             gets its secret one by EVT_CURVE_KEY, and a client its own; clients know the server's public one by EVT_SERVER_KEY. What \
-            is printed is the beginning of a user's line in the servers' EVT_AUTHORIZED_KEYS; add what it may do: any of gen, \
-            poll, push, live, components=A,B, types=X,Y.
+            is printed is the beginning of a user's line in the servers' EVT_AUTHORIZED_KEYS; add what it may do: any of \
+            \(UserRights.Right.list), components=A,B, types=X,Y.
             """)
 
     @Argument(help: "Of the server or the user; the files are named after it.") var name: String

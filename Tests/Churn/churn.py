@@ -135,7 +135,7 @@ def terminations(stream: Stream, warehouse: Database):
         return set(admin.values(f"SELECT application_name {ours}"))
 
     # The discarder learns that its connection is gone when it next needs it; it is not waited for.
-    everyone = {"evt-generator", "evt-pusher", "evt-pusher head", "evt-pusher history", "evt-archiver"}
+    everyone = {"evt-generator", "evt-pusher", "evt-pusher head", "evt-pusher catch-up", "evt-archiver"}
     eventually(lambda: everyone <= present() and stream.position("ARCHIVER") > 0, "every process is at work")
 
     def lap(size: int) -> None:

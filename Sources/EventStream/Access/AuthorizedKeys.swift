@@ -1,8 +1,8 @@
 /// Who may connect, by public key: the authorized-keys file.
 ///
-/// One line a key: `name  <public key in Z85>  rights…`, with `#` before comments. The rights are any of `gen`, `poll`,
-/// `push` and `live`, and may be narrowed by `components=A,B` and `types=X,Y`. A user may have several keys, each on a line
-/// of its own with rights of its own.
+/// One line a key: `name  <public key in Z85>  rights…`, with `#` before comments. The rights are any of
+/// ``UserRights/Right``, and may be narrowed by `components=A,B` and `types=X,Y`. A user may have several keys, each on a
+/// line of its own with rights of its own.
 package struct AuthorizedKeys: Hashable, Sendable {
     package struct User: Hashable, Sendable {
         package let name: String
@@ -103,7 +103,7 @@ package struct AuthorizedKeys: Hashable, Sendable {
     }
 
     private static func noRight(_ text: String) -> AccessFileError {
-        AccessFileError("\(shown(text)) is no right; there are gen, poll, push, live, components=A,B and types=X,Y")
+        AccessFileError("\(shown(text)) is no right; there are \(UserRights.Right.list), components=A,B and types=X,Y")
     }
 
     /// What is shown of a word that is wrong: it may be a key in the wrong place, even a secret one.

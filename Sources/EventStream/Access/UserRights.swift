@@ -9,6 +9,9 @@ package struct UserRights: Hashable, Sendable {
         case push
         /// Live sessions and the live broadcast.
         case live
+
+        /// As in `gen, poll, push, live`.
+        package static let list = allCases.map(\.rawValue).joined(separator: ", ")
     }
 
     package var rights: Set<Right>

@@ -16,7 +16,7 @@ final class CallRouter: RequestHandler {
     private let peers: any PeerPort
     private let services: PusherServices
     /// Calls that came while the database was away for a moment, or not reached yet.
-    private var held = HeldCalls()
+    private var held = DatabaseWait()
 
     init(_ configuration: Configuration, _ services: PusherServices) {
         (self.configuration, self.services) = (configuration, services)

@@ -57,8 +57,8 @@ final class LiveDriver {
             let settled = self.head.settled ?? .none
             guard self.head.gap != nil else { return self.started(start, .success((settled, EventIDSet()))) }
             // Beyond a gap that somebody may still fill there are events that were committed before the call, too.
-            guard let history = self.membership.history else { return self.started(start, .failure(.unavailable)) }
-            history.visible(after: settled) { result in
+            guard let reader = self.membership.catchUp else { return self.started(start, .failure(.unavailable)) }
+            reader.visible(after: settled) { result in
                 self.started(
                     start,
                     result.map { (settled, $0) }.mapError { .internalError("the session could not start: \($0.message)") })

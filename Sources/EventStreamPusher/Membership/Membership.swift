@@ -15,27 +15,27 @@ protocol MembershipDelegate: AnyObject {
 /// elsewhere than the one that reads the head.
 final class Membership {
     private let consumerPort: any ConsumerPort
-    private let historyPort: any HistoryPort
+    private let catchUpPort: any CatchUpPort
     private let logger: Logger
     weak var delegate: (any MembershipDelegate)?
     /// What the head's reader has found; nil while nobody knows what the database is.
     private(set) var trusted: GenerationStore.Identity?
-    private var errors: (consumers: String?, history: String?)
+    private var errors: (consumers: String?, catchUp: String?)
     private var told = TroubleLog()
     private let reconnects = Metric.reconnects.counter()
     let heartbeat: Heartbeat
 
     init(_ ports: PusherPorts, sessionTimeout: Duration, logger: Logger) {
-        (consumerPort, historyPort) = (ports.consumers, ports.history)
+        (consumerPort, catchUpPort) = (ports.consumers, ports.catchUp)
         self.logger = logger
         heartbeat = Heartbeat(ports.consumers, loop: ports.loop, sessionTimeout: sessionTimeout, logger: logger)
     }
 
     func start() {
         consumerPort.delegate = self
-        historyPort.delegate = self
+        catchUpPort.delegate = self
         consumerPort.start()
-        historyPort.start()
+        catchUpPort.start()
     }
 
     /// Leaves the registry, closes.
@@ -43,7 +43,7 @@ final class Membership {
         heartbeat.pause()
         let close = {
             self.consumerPort.stop()
-            self.historyPort.stop()
+            self.catchUpPort.stop()
             completion()
         }
         if let consumers { consumers.leave(close) } else { close() }
@@ -54,14 +54,14 @@ final class Membership {
         trusted != nil && consumerPort.identity == trusted && consumerPort.isConnected ? consumerPort : nil
     }
 
-    var history: (any HistoryPort)? {
-        trusted != nil && historyPort.identity == trusted && historyPort.isConnected ? historyPort : nil
+    var catchUp: (any CatchUpPort)? {
+        trusted != nil && catchUpPort.identity == trusted && catchUpPort.isConnected ? catchUpPort : nil
     }
 
-    var isReady: Bool { consumers != nil && history != nil }
+    var isReady: Bool { consumers != nil && catchUp != nil }
 
     /// Why the database cannot be reached, if that is so.
-    var trouble: (consumers: String?, history: String?) { errors }
+    var trouble: (consumers: String?, catchUp: String?) { errors }
 
     /// The head's reader has lost its connection: until it has looked again nobody knows what the database is.
     func distrust() {
@@ -75,7 +75,7 @@ final class Membership {
         trusted = identity
         let elsewhere = LookAgain(description: "this connection leads elsewhere than the one that reads the head")
         if consumerPort.isConnected, consumerPort.identity != identity { consumerPort.restart(because: elsewhere) }
-        if historyPort.isConnected, historyPort.identity != identity { historyPort.restart(because: elsewhere) }
+        if catchUpPort.isConnected, catchUpPort.identity != identity { catchUpPort.restart(because: elsewhere) }
         if consumers != nil { heartbeat.start(in: identity.generation) }
         report()
     }
@@ -102,22 +102,22 @@ final class Membership {
         // Of a database that cannot be reached the head's reader tells; one that refuses only this is told here.
         let isRefused = (error as? PostgresError)?.code == .server || error is StoreError
         if isRefused, told.isNews("\(error)") {
-            logger.warning("no database for consumers or history; trying again", metadata: [.error: "\(error)"])
+            logger.warning("no database for consumers, or for those who catch up; trying again", metadata: [.error: "\(error)"])
         }
         return "\(error)"
     }
 }
 
-extension Membership: ConsumerPortDelegate, HistoryPortDelegate {
+extension Membership: ConsumerPortDelegate, CatchUpPortDelegate {
     func consumersOpened() {
         errors.consumers = nil
         if let trusted, consumers != nil { heartbeat.start(in: trusted.generation) }
         opened(consumerPort.identity)
     }
 
-    func historyOpened() {
-        errors.history = nil
-        opened(historyPort.identity)
+    func catchUpOpened() {
+        errors.catchUp = nil
+        opened(catchUpPort.identity)
     }
 
     func consumersFailed(_ error: any Error) {
@@ -125,5 +125,5 @@ extension Membership: ConsumerPortDelegate, HistoryPortDelegate {
         if let text = failed(error) { errors.consumers = text }
     }
 
-    func historyFailed(_ error: any Error) { if let text = failed(error) { errors.history = text } }
+    func catchUpFailed(_ error: any Error) { if let text = failed(error) { errors.catchUp = text } }
 }

@@ -119,9 +119,9 @@ final class PollDriver {
 
     private func read(_ poll: Poll, after: EventID, through: EventID) {
         guard peers.isConnected(poll.peer) else { return perform(poll.machine.abandoned(), poll) }
-        guard let history = membership.history else { return fail(poll, .unreachable) }
+        guard let reader = membership.catchUp else { return fail(poll, .unreachable) }
         let limits = QueueReader.Limits(rows: maxChunkEvents, bytes: 4 << 20)
-        history.read(after: after, through: through, want: poll.want, stretch: .limited, limits: limits) { result in
+        reader.read(after: after, through: through, want: poll.want, stretch: .limited, limits: limits) { result in
             guard case .success(let rows) = result else { return self.perform(result, poll) { _ in .recall(after: after) } }
             let group = EventGroup(
                 from: [rows.page()], after: after, want: poll.want, precise: poll.precise,

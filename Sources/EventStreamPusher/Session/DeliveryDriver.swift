@@ -14,7 +14,7 @@ final class DeliveryDriver {
     private let positions: PositionWriter
     private let metrics: PusherMetrics
     private let ticker: SessionTicker
-    private let history: HistoryReads
+    private let catchUp: CatchUpReads
     private var reports: DeliveryReports
     /// No more groups are started.
     var isStopping = false
@@ -33,10 +33,10 @@ final class DeliveryDriver {
         self.positions = positions
         self.metrics = metrics
         self.ticker = ticker
-        history = HistoryReads(
+        catchUp = CatchUpReads(
             limits, stream: stream, table: table, membership: membership, outbox: outbox, ticker: ticker, logger: logger)
         reports = DeliveryReports(logger: logger)
-        history.onPage = { [weak self] in self?.pump($0) }
+        catchUp.onPage = { [weak self] in self?.pump($0) }
     }
 
     func pumpAll() { for session in table.reliable { pump(session) } }
@@ -53,7 +53,7 @@ final class DeliveryDriver {
                 }
                 send(session.machine.took(group, waitingSince: waitingSince(group), at: loop.now), group, to: session)
             case .passed(let position): positions.note(session.consumer, epoch: session.machine.epoch, position: position)
-            case .history: return history.begin(for: session)
+            case .catchUp: return catchUp.begin(for: session)
             case .nothing: return
             }
         }
@@ -98,8 +98,8 @@ final class DeliveryDriver {
         if let window = stream.window, window.covers(after: group.after) {
             return reread(group, in: window.pages(after: group.after), for: session)
         }
-        guard let history = membership.history else { return session.machine.rereadFailed(group) }
-        history.read(
+        guard let reader = membership.catchUp else { return session.machine.rereadFailed(group) }
+        reader.read(
             after: group.after, through: group.last, want: session.want, stretch: .whole,
             limits: .init(rows: group.count, bytes: 16 << 20)
         ) { result in

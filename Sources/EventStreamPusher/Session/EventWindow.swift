@@ -3,7 +3,7 @@ package import EventStream
 
 /// The newest stretch of the stream, shared by every consumer at its head.
 ///
-/// Bounded by bytes: the oldest pages go first, and a consumer that still needed them reads history for itself.
+/// Bounded by bytes: the oldest pages go first, and a consumer that still needed them catches up by itself.
 package struct EventWindow: Sendable {
     private var pages: Deque<EventPage> = []
     private let byteLimit: Int

@@ -63,7 +63,7 @@ struct SessionMachine {
         /// Nothing wanted comes up to here.
         case passed(EventID)
         /// What comes next is not in the window: ``nextRead(in:)``.
-        case history
+        case catchUp
         case nothing
     }
 
@@ -75,7 +75,7 @@ struct SessionMachine {
     private(set) var state = State.serving
     private(set) var lease: Lease
     private(set) var delivery: ConsumerDelivery
-    /// History read for this session alone, while it is behind the shared window.
+    /// Older events read for this session alone, while it is behind the shared window.
     private var feed = ConsumerFeed()
     /// What the last group needed that found no room; less is not worth reading again.
     private var neededRoom = 0
@@ -169,13 +169,13 @@ struct SessionMachine {
             } else if window.covers(after: cursor) {
                 group = cut(window.pages(after: cursor), after: cursor, limits: limits)
             } else {
-                return .history
+                return .catchUp
             }
             if group.last != nil { return .group(group) }
             guard group.through > cursor else { return .nothing }
             if let position = delivery.passedOver(through: group.through) { return .passed(position) }
         }
-        return state == .serving ? .history : .nothing
+        return state == .serving ? .catchUp : .nothing
     }
 
     private func cut(
@@ -198,9 +198,9 @@ struct SessionMachine {
         return taken
     }
 
-    // MARK: History
+    // MARK: Catching up
 
-    /// The read of history to begin now, if any, and the bytes of room it needs at the peer.
+    /// The read of older events to begin now, if any, and the bytes of room it needs at the peer.
     func nextRead(in window: EventWindow) -> (read: ConsumerFeed.Read, room: Int)? {
         guard state == .serving, let read = feed.nextRead(after: delivery.cursor, window: window, room: delivery.room)
         else { return nil }

@@ -1,4 +1,7 @@
 /// One of the four processes.
+///
+/// A new role has a target of its own with a ``RoleConfiguration`` and a ``RoleEngine``, a command of 17 lines, a ``Program``
+/// among the readers of settings, and a place in `EventStreamApp`, `evt serve`, `Package.swift`, `Procfile` and `etc`.
 public enum Role: String, Hashable, CaseIterable, Sendable, CustomStringConvertible {
     case generator, pusher, archiver, discarder
     public var description: String { rawValue }

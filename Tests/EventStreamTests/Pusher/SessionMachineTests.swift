@@ -116,7 +116,7 @@ import Testing
     @Test func `what the window does not have any more is read from history`() {
         var session = session(at: 2)
         let window = window(10...12)
-        guard case .history = session.next(in: window), let read = session.nextRead(in: window)?.read else {
+        guard case .catchUp = session.next(in: window), let read = session.nextRead(in: window)?.read else {
             return #expect(Bool(false))
         }
         #expect((read.after, read.through) == (2, 12))

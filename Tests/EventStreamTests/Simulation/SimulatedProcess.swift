@@ -39,15 +39,15 @@ final class SimulatedProcess {
         let head = SimulatedHeadPort(surroundings, database, timers, limits: configuration.headLimits)
         let consumers = SimulatedConsumerPort(
             surroundings, database, timers, pusher: run, interval: Heartbeat.interval(configuration.pusher.sessionTimeout))
-        let history = SimulatedHistoryPort(surroundings, database, timers, longestScan: configuration.longestScan)
-        ports = [head, consumers, history]
+        let catchUp = SimulatedCatchUpPort(surroundings, database, timers, longestScan: configuration.longestScan)
+        ports = [head, consumers, catchUp]
         self.head = head
         peers = SimulatedPeers(surroundings, database, loop)
         let broadcast = SimulatedBroadcast()
         engine = PusherEngine(
             configuration.pusher,
             PusherPorts(
-                loop: loop, head: head, consumers: consumers, history: history, figures: NoFigures(),
+                loop: loop, head: head, consumers: consumers, catchUp: catchUp, figures: NoFigures(),
                 archive: SimulatedArchivePort(surroundings, database, loop),
                 peers: peers, broadcast: broadcast), outbox: Outbox(peers, after: UInt64(run) << 32),
             logger: surroundings.logger(of: run))

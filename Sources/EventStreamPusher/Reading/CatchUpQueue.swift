@@ -1,9 +1,9 @@
 import DequeModule
 
-/// Turns at reading history: a few at a time, the others in the order they asked.
+/// Turns at catching up: a few at a time, the others in the order they asked.
 ///
 /// Reads share one connection, so more at a time would gain nothing, and every page in the air takes memory.
-package struct HistoryQueue<Reader: Hashable> {
+package struct CatchUpQueue<Reader: Hashable> {
     private let limit: Int
     private var active = 0
     private var waiting: Deque<Reader> = []

@@ -4,15 +4,15 @@ import EventStreamServer
 import LibPQ
 import PosixLoop
 
-/// The connection to PostgreSQL that reads history.
-final class HistoryLink: DatabaseLink<QueueReader>, HistoryPort {
+/// The connection to PostgreSQL that reads older events for those who catch up.
+final class CatchUpLink: DatabaseLink<QueueReader>, CatchUpPort {
     private let tables: StreamTables
     private(set) var identity: GenerationStore.Identity?
-    weak var delegate: (any HistoryPortDelegate)?
+    weak var delegate: (any CatchUpPortDelegate)?
 
     init(_ configuration: DatabaseConfiguration, loop: EventLoop) {
         tables = configuration.tables
-        super.init(configuration.options(application: "evt-pusher history", settings: StreamInfo.plans), on: loop)
+        super.init(configuration.options(application: "evt-pusher catch-up", settings: StreamInfo.plans), on: loop)
     }
 
     func visible(after id: EventID, _ completion: @escaping (Result<EventIDSet, PostgresError>) -> Void) {
@@ -36,6 +36,6 @@ final class HistoryLink: DatabaseLink<QueueReader>, HistoryPort {
         return QueueReader(info.tables)
     }
 
-    override func opened(_ connection: Connection) { delegate?.historyOpened() }
-    override func failed(_ error: any Error) { delegate?.historyFailed(error) }
+    override func opened(_ connection: Connection) { delegate?.catchUpOpened() }
+    override func failed(_ error: any Error) { delegate?.catchUpFailed(error) }
 }

@@ -1,4 +1,4 @@
-import LibPQ
+import PosixLoop
 import Testing
 
 struct BackoffTests {

@@ -1,5 +1,5 @@
 /// Calls that wait a moment for the database instead of failing at once: while a process starts, or reconnects.
-package struct HeldCalls {
+package struct DatabaseWait {
     /// How long a call waits for the database before the call fails.
     package static let timeout = Duration.seconds(2)
     /// How many calls wait at most: of all accounts, and of one.
@@ -14,7 +14,7 @@ package struct HeldCalls {
 
     package func hasRoom(for account: Account) -> Bool {
         let held = counts[account] ?? 0
-        return held < HeldCalls.accountLimit && (calls.count < HeldCalls.limit || held == 0)
+        return held < DatabaseWait.accountLimit && (calls.count < DatabaseWait.limit || held == 0)
     }
 
     /// - Parameters:
@@ -25,7 +25,7 @@ package struct HeldCalls {
     ) {
         calls.append(call)
         counts[account, default: 0] += 1
-        if timer == nil { timer = loop.after(HeldCalls.timeout, expire) }
+        if timer == nil { timer = loop.after(DatabaseWait.timeout, expire) }
     }
 
     package mutating func takeAll() -> [() -> Void] {

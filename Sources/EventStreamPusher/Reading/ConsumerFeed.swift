@@ -1,9 +1,9 @@
 import DequeModule
 package import EventStream
 
-/// Where a session's next events come from: the window shared by all at the head, or history read for this one alone.
+/// Where a session's next events come from: the window shared by all at the head, or older events read for this one alone.
 ///
-/// A consumer far behind reads history in pages, each read begun while the page before is still on its way to the
+/// A consumer far behind catches up in pages, each read begun while the page before is still on its way to the
 /// receiver. The rule that joins the two without a gap or a double: the window's end is looked at *before* a read begins
 /// and bounds it; the read's own answer says how far it is complete; and the window takes over only at a position it
 /// covers.
@@ -11,7 +11,7 @@ package import EventStream
 /// - Permits: at most one read under way; pages are taken in order, each continuing where the one before ended. What is
 ///   not asked for any more when it arrives is dropped.
 package struct ConsumerFeed: Sendable {
-    /// A read of history: events with ids in (after, through].
+    /// A read of older events, with ids in (after, through].
     package struct Read: Hashable, Sendable {
         package let after: EventID
         package let through: EventID
@@ -24,7 +24,7 @@ package struct ConsumerFeed: Sendable {
 
     package init() {}
 
-    /// The page of history that continues after the cursor; nil if there is none.
+    /// The page of older events that continues after the cursor; nil if there is none.
     package mutating func page(after cursor: EventID) -> EventPage? {
         while let first = pages.first, first.through <= cursor { pages.removeFirst() }
         // A page must continue at the cursor, or it would leave something out.

@@ -5,8 +5,8 @@ import LibPQ
 @testable import EventStreamPusher
 
 /// The connection that reads history. Mistakes of how far a read goes are planted here.
-final class SimulatedHistoryPort: SimulatedPort, HistoryPort {
-    weak var delegate: (any HistoryPortDelegate)?
+final class SimulatedCatchUpPort: SimulatedPort, CatchUpPort {
+    weak var delegate: (any CatchUpPortDelegate)?
     private let longestScan: Int64
     /// Reads under way, of those that take turns; and pages of theirs that are still in memory.
     private var reads = 0
@@ -25,8 +25,8 @@ final class SimulatedHistoryPort: SimulatedPort, HistoryPort {
                 done(identity != nil)
             }
         }
-        keeper.opened = { [unowned self] _ in self.delegate?.historyOpened() }
-        keeper.failed = { [unowned self] in self.delegate?.historyFailed(self.takeError()) }
+        keeper.opened = { [unowned self] _ in self.delegate?.catchUpOpened() }
+        keeper.failed = { [unowned self] in self.delegate?.catchUpFailed(self.takeError()) }
     }
 
     func visible(after id: EventID, _ completion: @escaping (Result<EventIDSet, PostgresError>) -> Void) {

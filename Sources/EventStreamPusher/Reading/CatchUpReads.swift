@@ -3,8 +3,8 @@ import EventStreamDatabase
 import EventStreamServer
 import Logging
 
-/// Reads history for sessions that are behind the shared window: a few at a time, each in its turn.
-final class HistoryReads {
+/// Reads older events for sessions that are behind the shared window: a few at a time, each in its turn.
+final class CatchUpReads {
     private let stream: SharedStream
     private let table: SessionTable
     private let membership: Membership
@@ -12,7 +12,7 @@ final class HistoryReads {
     private let ticker: SessionTicker
     private let logger: Logger
     private let limits: QueueReader.Limits
-    private var queue = HistoryQueue<ConsumerIdentity>()
+    private var queue = CatchUpQueue<ConsumerIdentity>()
     /// A session has another page.
     var onPage: (ReliableSession) -> Void = { _ in }
 
@@ -49,8 +49,8 @@ final class HistoryReads {
 
     private func begin(_ read: ConsumerFeed.Read, _ session: ReliableSession) {
         session.machine.readBegan(read)
-        guard let history = membership.history else { return failed(read, session, "the database cannot be reached") }
-        history.read(after: read.after, through: read.through, want: session.want, stretch: .limited, limits: limits) { result in
+        guard let reader = membership.catchUp else { return failed(read, session, "the database cannot be reached") }
+        reader.read(after: read.after, through: read.through, want: session.want, stretch: .limited, limits: limits) { result in
             switch result {
             case .success(let rows):
                 session.machine.readReturned(read, through: rows.through)
@@ -68,7 +68,7 @@ final class HistoryReads {
     private func failed(_ read: ConsumerFeed.Read, _ session: ReliableSession, _ error: String) {
         session.machine.readFailed(read)
         ended()
-        logger.debug("history could not be read", metadata: [.error: "\(error)"])
+        logger.debug("older events could not be read", metadata: [.error: "\(error)"])
         ticker.keepTime(within: .milliseconds(100))
     }
 

@@ -2,9 +2,9 @@ import EventStream
 import EventStreamPusher
 import Testing
 
-@Suite struct HistoryQueueTests {
+@Suite struct CatchUpQueueTests {
     @Test func aFewReadAtATimeAndTheOthersInTheOrderTheyAsked() {
-        var queue = HistoryQueue<String>(limit: 2)
+        var queue = CatchUpQueue<String>(limit: 2)
         #expect(queue.mayBegin("A") == true)
         #expect(queue.mayBegin("B") == true)
         #expect(queue.mayBegin("C") == false)
@@ -18,7 +18,7 @@ import Testing
     }
 
     @Test func whoComesBackWaitsBehindThoseWhoWaitAlready() {
-        var queue = HistoryQueue<String>(limit: 1)
+        var queue = CatchUpQueue<String>(limit: 1)
         #expect(queue.mayBegin("A") == true)
         #expect(queue.mayBegin("B") == false)
         #expect(queue.ended() == "B")
@@ -29,7 +29,7 @@ import Testing
     }
 
     @Test func aTurnThatIsNotUsedGoesOn() {
-        var queue = HistoryQueue<String>(limit: 1)
+        var queue = CatchUpQueue<String>(limit: 1)
         #expect(queue.mayBegin("A") == true)
         #expect(queue.mayBegin("B") == false)
         #expect(queue.mayBegin("C") == false)

@@ -1,0 +1,80 @@
+/// Events chosen for one consumer: stretches of pages, put into JSON when they are sent.
+package struct EventGroup: Sendable {
+    private var runs: [(page: EventPage, range: Range<Int>)] = []
+    private let precise: Bool
+    package private(set) var count = 0
+    /// Bytes of the whole as an EventList, at most.
+    package private(set) var bytes = 0
+    package private(set) var first: EventID?
+    /// When the first one was recorded.
+    package private(set) var firstTimestamp: EventTimestamp?
+    package private(set) var last: EventID?
+    /// Everything up to here has been looked at: what is not in the group was not wanted.
+    package private(set) var through: EventID
+
+    /// Appends the group as an EventList.
+    package func append(to output: inout [UInt8]) {
+        output.append(UInt8(ascii: "["))
+        for (page, range) in runs { page.append(range, precise: precise, to: &output) }
+        // The comma after the last one.
+        if count > 0 { output.removeLast() }
+        output.append(UInt8(ascii: "]"))
+    }
+
+    /// The group as an EventList.
+    package var list: [UInt8] {
+        var output: [UInt8] = []
+        output.reserveCapacity(bytes)
+        append(to: &output)
+        return output
+    }
+}
+
+extension EventGroup {
+    /// Takes the wanted events with ids in (after, through] out of consecutive pages, as far as the limits allow.
+    ///
+    /// - Parameters:
+    ///   - pages: in order, together covering what lies past `after`.
+    ///   - known: events that are not wanted, whatever their type.
+    package init(
+        from pages: some Sequence<EventPage>, after: EventID, through end: EventID = EventID(.max), want: EventFilter,
+        besides known: EventIDSet = EventIDSet(), precise: Bool, limits: GroupLimits
+    ) {
+        through = after
+        self.precise = precise
+        // The brackets, less the comma the last event does not have.
+        bytes = 1
+        for page in pages where page.through > after {
+            var index = page.index(after: after)
+            while index < page.entries.count {
+                let entry = page.entries[index]
+                guard entry.id <= end else {
+                    through = max(through, end)
+                    return
+                }
+                if want.wants(entry.type), !known.contains(entry.id) {
+                    let size = page.size(at: index, precise: precise)
+                    guard count < limits.events, count == 0 || bytes + size <= limits.bytes else { return }
+                    add(index, of: page, size: size)
+                }
+                through = entry.id
+                index += 1
+            }
+            through = max(through, min(page.through, end))
+        }
+    }
+
+    @inline(__always)
+    private mutating func add(_ index: Int, of page: EventPage, size: Int) {
+        bytes += size
+        count += 1
+        let id = page.entries[index].id
+        if first == nil { (first, firstTimestamp) = (id, page.entries[index].timestamp) }
+        last = id
+        if let run = runs.last, run.page === page, run.range.upperBound == index {
+            runs[runs.count - 1].range = run.range.lowerBound..<(index + 1)
+        } else {
+            runs.append((page, index..<(index + 1)))
+        }
+    }
+}
