@@ -64,9 +64,10 @@ struct Tail: AsyncParsableCommand, ReadsSettings {
                 if batch.events.count <= left {
                     await batch.confirm()
                 } else {
-                    // Of the rest nothing was printed: it must come again.
+                    // Of the rest nothing was printed: it must come again. That is no trouble to be told.
+                    errors.cancel()
                     unconfirmed = batch.events[left - 1].id
-                    await batch.reject(because: "only \(left) events of it were asked for")
+                    await batch.reject(because: "no more events were asked for")
                 }
                 left -= batch.events.count
                 if left <= 0 { break }
