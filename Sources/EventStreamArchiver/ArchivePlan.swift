@@ -28,6 +28,8 @@ struct ArchivePlan {
     /// Whether the present connection has the lock; and the session that has introduced itself over it.
     private(set) var hasLock = false
     private(set) var introduced: Int?
+    /// Whether the lock was to be given up, and that failed: only the end of the connection certainly gives the lock up.
+    private var mayHoldLock = false
     /// What was written beside the position, and in which session.
     private var token: (text: String, session: Int)?
     /// Whether nothing is missing before what the pusher sends, as far as the present connection can know.
@@ -53,11 +55,11 @@ struct ArchivePlan {
 
     // MARK: Beginning
 
-    /// - Parameter isConnected: whether the connection of before is still open.
+    /// - Parameter isConnected: whether the connection of before is still open. It ends where another is asked for.
     mutating func begin(_ work: Work, isConnected: Bool) -> Action {
         (self.work, count) = (work, 0)
         if case .append(let events, _, _) = work, events.isEmpty { return done() }
-        guard isConnected, standing != nil else {
+        guard isConnected, standing != nil, !mayHoldLock else {
             state = .connecting
             return .connect
         }
@@ -67,7 +69,7 @@ struct ArchivePlan {
     /// A new connection knows nothing of what the one before had.
     mutating func connected(_ standing: Standing) -> Action {
         self.standing = standing
-        (hasLock, introduced, isComplete) = (false, nil, false)
+        (hasLock, mayHoldLock, introduced, isComplete) = (false, false, nil, false)
         return takeUp()
     }
 
@@ -282,6 +284,7 @@ struct ArchivePlan {
     /// - Parameter isUnknown: whether the active database does not know the warehouse. Who may not archive there keeps nobody out.
     mutating func failed(isUnknown: Bool = false) -> Action {
         if isUnknown, case .introducing = state { return giveUp(isRefused: true) }
+        if case .givingUp = state { mayHoldLock = true }
         return fail(nil)
     }
 }

@@ -7,6 +7,8 @@ public import Logging
 package import PosixLoop
 
 /// Copies the stream into a warehouse: a reliable consumer whose position is stored with what it copies.
+///
+/// What another sink would need beside an engine like ``ArchiverEngine``: see ``Role``.
 public enum Archiver {
     public struct Configuration: Sendable {
         /// The warehouse: a libpq URI or keyword/value string.

@@ -41,10 +41,11 @@ final class WarehouseLink {
         return (connection, store)
     }
 
-    /// Makes a connection.
+    /// Makes a connection, and ends the one before.
     ///
     /// - Returns: how the archiver stands.
     func connect() async throws -> HistoryStore.Standing {
+        connection?.close()
         do {
             let found = try await open()
             trouble = nil

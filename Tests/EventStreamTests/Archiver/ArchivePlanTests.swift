@@ -179,6 +179,14 @@ import Testing
         #expect(!world.plan.hasLock)
     }
 
+    @Test func `a lock that could not be given up goes with the connection`() throws {
+        var world = try world([World.append(World.rows(1...2))]) { $0 == .introduce(known: nil) }
+        #expect(world.plan.failed(isUnknown: true) == .giveUpLock)
+        #expect(world.plan.failed() == .fail(nil))
+        #expect(world.plan.begin(.look(session: nil), isConnected: true) == .connect)
+        #expect(world.plan.connected(world.history.standing) == .ping)
+    }
+
     @Test func aPusherOfBeforeIsArchivedWithoutAToken() throws {
         var world = try world([ArchivePlanTests.ready]) { $0 == .introduce(known: nil) }
         #expect(world.plan.introducedInVain() == .ping)

@@ -201,6 +201,7 @@ final class SimulatedArchiver: SimulatedReceiver {
 
     private func open() {
         let (warehouse, known) = (warehouse, plan.standing)
+        self.connection?.close()
         let connection = warehouse.connect()
         self.connection = connection
         connection.onLost = { [unowned self, number = connection.number] in
