@@ -1,27 +1,31 @@
 import EventStream
-import PosixLoop
 
 /// Hands the groups of a session out as batches, and answers their calls.
 ///
 /// Belongs to the loop's thread; what order and duplicates need is decided by ``ReceiverProgress``.
 final class BatchDriver {
+    /// What the batches need of the world.
+    struct Ports {
+        /// Answers a call of the pusher's.
+        let answer: (RequestID?, Result<RawJSON, EventStreamError>) -> Void
+        /// Calls back after a while, unless what is returned is called before.
+        let schedule: (Duration, @escaping () -> Void) -> () -> Void
+        let emit: (ReceiverSignal) -> Void
+    }
+
     private let configuration: ReceiverConfiguration
-    private let channel: CallChannel
-    private let loop: EventLoop
-    private let emit: (ReceiverSignal) -> Void
+    private let ports: Ports
     private var progress: ReceiverProgress
     private var waiter: ((ReceiverProgress.Batch?) -> Void)?
     /// The most groups that were here at the same time in this session: as many as the pusher sends without an answer.
     private var mostGroups = 1
-    private var gathering: Timer?
+    /// Ends the wait for more groups.
+    private var cancelGathering: (() -> Void)?
     /// What is to be done when the batch that is out has been reported.
     private var afterBatch: (() -> Void)?
 
-    init(
-        _ configuration: ReceiverConfiguration, mayHaveGaps: Bool, channel: CallChannel, loop: EventLoop,
-        emit: @escaping (ReceiverSignal) -> Void
-    ) {
-        (self.configuration, self.channel, self.loop, self.emit) = (configuration, channel, loop, emit)
+    init(_ configuration: ReceiverConfiguration, mayHaveGaps: Bool, _ ports: Ports) {
+        (self.configuration, self.ports) = (configuration, ports)
         progress = ReceiverProgress(processed: configuration.processed, mayHaveGaps: mayHaveGaps)
     }
 
@@ -35,11 +39,11 @@ final class BatchDriver {
     func received(_ call: OnEvents) throws(EventStreamError) {
         switch progress.arrived(sequence: call.sequence, events: call.events, rid: call.rid) {
         case .kept:
-            emit(.newEvents(call.events.count))
+            ports.emit(.newEvents(call.events.count))
             mostGroups = max(mostGroups, progress.waiting + progress.handedOut)
-            guard gathering == nil || progress.waiting >= mostGroups else { return }
+            guard cancelGathering == nil || progress.waiting >= mostGroups else { return }
             handOut()
-        case .answerAgain: channel.answer(call.rid, .success(.true))
+        case .answerAgain: ports.answer(call.rid, .success(.true))
         case .refused: throw EventStreamError.invalidRequest("seq \(call.sequence) is too far ahead")
         }
     }
@@ -56,12 +60,12 @@ final class BatchDriver {
         waiter = completion
         // More is on its way, as answers have just been given.
         guard configuration.gathering > .zero, progress.waiting > 0, progress.waiting < mostGroups else { return handOut() }
-        gathering = loop.schedule(after: configuration.gathering) { [weak self] in self?.handOut() }
+        cancelGathering = ports.schedule(configuration.gathering) { [weak self] in self?.handOut() }
     }
 
     private func handOut() {
-        gathering?.cancel()
-        gathering = nil
+        cancelGathering?()
+        cancelGathering = nil
         guard let waiter else { return }
         defer { answer(progress.takeUntrusted(), .failure(.internalError("the session may have begun anew; send it again"))) }
         while let batch = progress.nextBatch(limit: configuration.batchLimit) {
@@ -76,20 +80,20 @@ final class BatchDriver {
 
     func succeeded(_ count: Int) {
         answer(progress.succeeded(), .success(.true))
-        emit(.processedEvents(count))
+        ports.emit(.processedEvents(count))
         afterBatch?()
     }
 
     func failed(_ error: EventStreamError, batchOnly: Bool = false) {
         let rids = progress.failed()
         guard !rids.isEmpty || !batchOnly else { return }
-        if !batchOnly { emit(.receiverError(error)) }
+        if !batchOnly { ports.emit(.receiverError(error)) }
         answer(rids, .failure(error))
         afterBatch?()
     }
 
     private func answer(_ rids: [RequestID?], _ outcome: Result<RawJSON, EventStreamError>) {
-        for rid in rids { channel.answer(rid, outcome) }
+        for rid in rids { ports.answer(rid, outcome) }
     }
 
     // MARK: The end
@@ -100,13 +104,12 @@ final class BatchDriver {
     /// Calls back when the batch that is out has been reported, or has not been in time; at once if none is.
     func whenReported(within timeout: Duration, _ completion: @escaping () -> Void) {
         guard progress.isProcessing else { return completion() }
-        var timer: Timer?
+        let cancel = ports.schedule(timeout) { [weak self] in self?.afterBatch?() }
         afterBatch = {
-            timer?.cancel()
+            cancel()
             self.afterBatch = nil
             completion()
         }
-        timer = loop.schedule(after: timeout) { [weak self] in self?.afterBatch?() }
     }
 
     /// Whoever waits for a batch gets none.

@@ -43,7 +43,14 @@ final class ReceiverEngine {
         channel = CallChannel(
             configuration.endpoints, keys: configuration.keys, timeout: configuration.sessionTimeout, loop: loop)
         generation = configuration.generation
-        batches = BatchDriver(configuration, mayHaveGaps: component.isLive, channel: channel, loop: loop, emit: emit)
+        batches = BatchDriver(
+            configuration, mayHaveGaps: component.isLive,
+            .init(
+                answer: { [channel] in channel.answer($0, $1) },
+                schedule: { [loop] in
+                    let timer = loop.schedule(after: $0, $1)
+                    return { timer.cancel() }
+                }, emit: emit))
     }
 
     // MARK: Session
