@@ -140,6 +140,12 @@ protocol ArchivePort: AnyObject {
         _ completion: @escaping (Result<RawJSON, EventStreamError>) -> Void)
 }
 
+/// The processors of this machine.
+protocol ProcessorPort: AnyObject {
+    /// Whether nearly all of them were busy lately.
+    var areShort: Bool { get }
+}
+
 /// The live broadcast.
 protocol BroadcastPort: AnyObject {
     func send(_ page: EventPage)
@@ -153,6 +159,7 @@ struct PusherPorts {
     let catchUp: any CatchUpPort
     let figures: any FiguresPort
     let archive: any ArchivePort
+    let processors: any ProcessorPort
     let peers: any PeerPort
     /// Nil where it does not broadcast.
     let broadcast: (any BroadcastPort)?

@@ -93,6 +93,7 @@ extension SettingsReader {
         latch.step = try self.sleepStep
         latch.longestPause = max(latch.shortestPause, min(latch.longestPause, latch.longestSleep))
         configuration.head.latch = latch
+        configuration.head.pace.share = try self.headShare
         configuration.maxRequestBytes = try self.maxRequestBytes
         configuration.windowBytes = try self.windowBytes
         configuration.sendBytes = try self.sendBytes

@@ -43,7 +43,8 @@ final class PusherProcess: RoleEngine {
                 loop: LoopLink(loop),
                 head: HeadLink(configuration.database, failOver: configuration.failOver, loop: loop, logger: logger),
                 consumers: consumers, catchUp: CatchUpLink(configuration.database, loop: loop), figures: figures,
-                archive: ArchiveLink(configuration.database, loop: loop), peers: server ?? Nobody(), broadcast: broadcast),
+                archive: ArchiveLink(configuration.database, loop: loop), processors: ProcessorLoad(),
+                peers: server ?? Nobody(), broadcast: broadcast),
             logger: logger)
         self.engine = engine
         watch = HindranceWatch(configuration.database, application: "evt-pusher", loop: loop, logger: logger) {

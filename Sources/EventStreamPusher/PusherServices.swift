@@ -29,7 +29,7 @@ struct PusherServices {
         let (loop, timeout, groupLimits) = (ports.loop, configuration.sessionTimeout, configuration.groupLimits)
         let (delivery, userLimits) = (configuration.delivery, configuration.limits)
         stream = SharedStream(byteLimit: configuration.windowBytes)
-        head = HeadDriver(configuration.head, ports.head, loop: loop, logger: logger)
+        head = HeadDriver(configuration.head, ports.head, loop: loop, processors: ports.processors, logger: logger)
         membership = Membership(ports, sessionTimeout: timeout, logger: logger)
         positions = PositionWriter(membership, loop: loop, logger: logger)
         turns = CallTurns(loop: loop)

@@ -24,6 +24,7 @@ protocol HeadDelegate: AnyObject {
 final class HeadDriver {
     private let port: any HeadPort
     private let loop: any LoopPort
+    private let processors: any ProcessorPort
     private let logger: Logger
     private let configuration: HeadReader.Configuration
     weak var delegate: (any HeadDelegate)?
@@ -37,11 +38,12 @@ final class HeadDriver {
     private var timer: (any ScheduledCall)?
     private let wakeUps: WakeUps
 
-    init(_ configuration: HeadReader.Configuration, _ port: any HeadPort, loop: any LoopPort, logger: Logger) {
-        self.configuration = configuration
-        self.port = port
-        self.loop = loop
-        self.logger = logger
+    init(
+        _ configuration: HeadReader.Configuration, _ port: any HeadPort, loop: any LoopPort, processors: any ProcessorPort,
+        logger: Logger
+    ) {
+        (self.configuration, self.port, self.loop) = (configuration, port, loop)
+        (self.processors, self.logger) = (processors, logger)
         reports = HeadReports(logger: logger)
         wakeUps = WakeUps(port, loop: loop)
     }
@@ -192,7 +194,9 @@ final class HeadDriver {
         guard let isFresh = head?.isFresh else { return }
         watch.turnEnded()
         let ready = turn.ended(isFresh: isFresh)
-        if let action = head?.end(latched: turn.latched, isAsked: turn.hasAskers, at: loop.now) { perform(action) }
+        let action = head?.end(
+            latched: turn.latched, isAsked: turn.hasAskers, areProcessorsShort: processors.areShort, at: loop.now)
+        if let action { perform(action) }
         report()
         for asker in ready { asker(true) }
     }

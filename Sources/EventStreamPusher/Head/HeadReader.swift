@@ -33,14 +33,19 @@ package struct HeadReader: Sendable {
         /// A read that takes longer and finds nothing has passed many rows that are not committed: it is not made again before one of
         /// those ends who may have recorded them.
         package var dearRead = Duration.milliseconds(20)
-        /// After so many rows in one turn the next ones can wait for company (``SleepLatch/Configuration/busyPause``).
+        /// After so many rows in one turn the next ones wait for company, for so long: fewer and larger reads cost writers and readers
+        /// less. Zero for no pause.
         package var busyRows = 100
+        package var busyPause = Duration.milliseconds(2)
+        /// The same after fewer rows, where processors are short.
+        var pace = HeadPace.Configuration()
         package init() {}
     }
 
     private let configuration: Configuration
     package private(set) var horizon: SettledHorizon
     private var latch: SleepLatch
+    private var pace: HeadPace
     /// The last row that was reported.
     private var lastSeen: EventID
     /// Reads find nothing, and are dear: those who may have recorded what cannot be seen yet; nil until the locks have been looked at.
@@ -60,6 +65,7 @@ package struct HeadReader: Sendable {
         horizon = SettledHorizon(settled: settled)
         lastSeen = settled
         latch = SleepLatch(configuration.latch, role: .waker)
+        pace = HeadPace(configuration.pace)
     }
 
     package var settled: EventID { horizon.settled }
@@ -145,6 +151,7 @@ package struct HeadReader: Sendable {
         if !ids.isEmpty || took < configuration.dearRead { lull = nil } else if lull == nil { lull = Lull() }
         let deliverable = horizon.rows(ids, at: now)
         foundRows = deliverable > 0
+        if foundRows, took > .zero { pace.read(took: took) }
         manyRows = deliverable >= configuration.busyRows
         more = isCut && deliverable == ids.count
         return deliverable
@@ -163,12 +170,19 @@ package struct HeadReader: Sendable {
     /// - Parameters:
     ///   - latched: what became of the attempt to take the latch, if one was made in this turn.
     ///   - isAsked: whether somebody waits for a further turn.
-    package mutating func end(latched: Bool?, isAsked: Bool, at now: MonotonicTime) -> SleepLatch.Action {
+    ///   - areProcessorsShort: whether others want the processors that reading takes.
+    package mutating func end(
+        latched: Bool?, isAsked: Bool, areProcessorsShort: Bool = false, at now: MonotonicTime
+    ) -> SleepLatch.Action {
+        let pace = areProcessorsShort ? pace.pause : .zero
         var action = latch.didRead(
-            foundRows: foundRows, many: manyRows, more: more, latched: latched, blocked: isHeldBack)
+            foundRows: foundRows, company: manyRows ? configuration.busyPause : pace, more: more, latched: latched,
+            blocked: isHeldBack)
         // A gap nobody has looked into mostly closes at once: until it is worth that look, pauses do not grow.
         if !manyRows, let gap, gap.holders == nil, case .pause(let pause) = action {
-            action = .pause(min(pause, configuration.latch.shortestPause))
+            action = .pause(min(pause, max(pace, configuration.latch.shortestPause)))
+        } else if case .pause(let pause) = action {
+            action = .pause(max(pause, pace))
         }
         guard isAsked else { return action }
         switch action {

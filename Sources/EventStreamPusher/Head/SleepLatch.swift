@@ -18,9 +18,6 @@ package struct SleepLatch: Sendable {
         package var longestSleep: Duration
         /// How much longer each pause is; nil doubles it.
         package var step: Duration?
-        /// The pause after a read that brought many events, though not all it might have: fewer and larger reads cost writers
-        /// and readers less. Zero for none.
-        package var busyPause = Duration.milliseconds(2)
 
         package init(
             shortestPause: Duration = Settings.all.sleepMin.standard, longestPause: Duration = .milliseconds(20),
@@ -97,12 +94,12 @@ package struct SleepLatch: Sendable {
     ///
     /// - Parameters:
     ///   - foundRows: whether it brought events that could be delivered.
-    ///   - many: whether these were so many that the next ones can wait for company.
+    ///   - company: how long the next ones may wait for company; zero for not.
     ///   - more: whether there is probably more to read at once.
     ///   - latched: what became of the attempt to take the latch, if one was made before this read.
     ///   - blocked: whether rows wait behind a gap, whose end nobody will announce.
     package mutating func didRead(
-        foundRows: Bool, many: Bool = false, more: Bool, latched: Bool?, blocked: Bool
+        foundRows: Bool, company: Duration = .zero, more: Bool, latched: Bool?, blocked: Bool
     ) -> Action {
         if latched == true { holdsLatch = true }
         if isSafetyPoll, foundRows, role == .listener, !wokenWhileReading { wakerIsSilent = true }
@@ -114,10 +111,10 @@ package struct SleepLatch: Sendable {
             wokenWhileReading = false
             nextPause = configuration.shortestPause
             if holdsLatch { return read(.release) }
-            if many, !more, !isAsked, configuration.busyPause > .zero {
+            if company > .zero, !more, !isAsked {
                 state = .pausing
                 isBusy = true
-                return .pause(configuration.busyPause)
+                return .pause(company)
             }
             return read(role == .waker && !more && !blocked ? .take : .leave)
         }

@@ -90,6 +90,9 @@ package struct Settings: Sendable {
     package let sleepStep = Setting(
         "EVT_SLEEP_STEP", SettingKind.duration(.zero ... .seconds(600)).orNone(), default: nil, .pusher,
         "how much longer each pause is than the pause before; unset, each pause is twice as long")
+    package let headShare = Setting(
+        "EVT_HEAD_SHARE", .integer(1...100, "percent"), default: 20, .pusher,
+        "how much of one processor reading new events may take while all processors are busy; 100 for no limit")
     package let ackTimeout = Setting(
         "EVT_ACK_TIMEOUT", .duration(.milliseconds(100) ... .seconds(3600)),
         default: .seconds(30), .pusher,

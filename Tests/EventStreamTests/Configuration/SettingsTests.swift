@@ -72,7 +72,7 @@ import Testing
         #expect((pusher.delivery.requestMax, pusher.delivery.ackTimeout) == (4, .seconds(30)))
         #expect((pusher.delivery.errorPause, pusher.delivery.longestErrorPause) == (.milliseconds(100), .seconds(5)))
         #expect(pusher.sessionTimeout == .seconds(15))
-        #expect(pusher.head.latch.step == nil)
+        #expect((pusher.head.latch.step, pusher.head.pace.share) == (nil, 20))
         let generator = try await reader().generator()
         #expect(generator.bind.list == ["tcp://127.0.0.1:5570"])
         #expect(generator.database.tables == .standard)

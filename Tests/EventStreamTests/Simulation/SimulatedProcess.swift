@@ -48,7 +48,7 @@ final class SimulatedProcess {
             configuration.pusher,
             PusherPorts(
                 loop: loop, head: head, consumers: consumers, catchUp: catchUp, figures: NoFigures(),
-                archive: SimulatedArchivePort(surroundings, database, loop),
+                archive: SimulatedArchivePort(surroundings, database, loop), processors: SimulatedProcessors(run),
                 peers: peers, broadcast: broadcast), outbox: Outbox(peers, after: UInt64(run) << 32),
             logger: surroundings.logger(of: run))
         peers.engine = engine
@@ -131,6 +131,12 @@ private final class NoFigures: FiguresPort {
     let status: StreamStatus? = nil
     func refresh(_ completion: @escaping () -> Void) { completion() }
     func renew(_ completion: @escaping () -> Void) { completion() }
+}
+
+/// Short for every third pusher.
+private final class SimulatedProcessors: ProcessorPort {
+    let areShort: Bool
+    init(_ run: Int64) { areShort = run % 3 == 2 }
 }
 
 private final class SimulatedArchivePort: ArchivePort {
