@@ -46,7 +46,8 @@ final class RecordingDriver: RequestHandler {
             switch call {
             case .ping(let echo): peers.answer(peer, rid, RawJSON.object("echo", echo))
             case .addEvent(let type, let data): try add(.init(type: type, data: data), for: peer, rid: rid)
-            default: throw .notImplemented("not offered here")
+            case .registerConsumer, .pollEvents, .readyToReceive, .stopReceiving, .lag, .archive:
+                throw .notImplemented("not offered here")
             }
         } catch {
             peers.answer(peer, rid, error)

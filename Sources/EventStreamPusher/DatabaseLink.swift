@@ -3,7 +3,7 @@ import PosixLoop
 
 /// A connection to PostgreSQL that is opened again whenever it is lost, and what can be asked over it.
 ///
-/// Each kind says how a new connection is prepared, and whom it tells.
+/// Each kind says how a new connection is prepared, and whom it tells. The pauses between attempts are of ``Backoff``.
 class DatabaseLink<Statements>: DatabasePort, PersistentConnectionDelegate {
     private let database: PersistentConnection
     private var statements: Statements?

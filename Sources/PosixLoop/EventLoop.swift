@@ -12,7 +12,7 @@ import Synchronization
 /// Everything but ``execute(_:)``, ``enqueue(_:)`` and ``stop()`` must be called on the loop's own thread.
 ///
 /// `@unchecked Sendable`: what several threads touch is in `shared`, behind a mutex; the rest is touched by the loop's
-/// thread alone, which `preconditionOnLoop()` asserts.
+/// thread alone, which ``assertOnLoop()`` checks in debug builds.
 package final class EventLoop: SerialExecutor, @unchecked Sendable {
     private struct Shared {
         var jobs: [Work] = []

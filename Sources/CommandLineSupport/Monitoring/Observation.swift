@@ -46,7 +46,7 @@ struct Observation: Service {
         while !Task.isCancelled {
             do {
                 try await MetricsServer.run(on: endpoint) { port in
-                    logger.info("metrics", metadata: ["endpoint": "http://\(port)/metrics"])
+                    logger.info("metrics", metadata: [.endpoint: "http://\(port)/metrics"])
                     isTold = false
                 } answer: { path in
                     await answer(path)

@@ -1,4 +1,6 @@
 /// A message has at most 8 MiB (protocol, section 3).
+///
+/// The database checks ``events`` itself: another limit needs a step of the schema.
 package enum MessageLimit {
     /// Bytes of a message at most.
     private static let message = 8 << 20

@@ -2,6 +2,7 @@ import DequeModule
 package import EventStream
 
 /// Where a session's next events come from: the window shared by all at the head, or older events read for this one alone.
+/// The table of these is ``CatchUpPort``'s affair.
 ///
 /// A consumer far behind catches up in pages, each read begun while the page before is still on its way to the
 /// receiver. The rule that joins the two without a gap or a double: the window's end is looked at *before* a read begins

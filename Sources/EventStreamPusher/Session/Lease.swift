@@ -2,6 +2,7 @@ package import EventStream
 
 /// How long a session lives without a word from its peer (protocol, section 5).
 package struct Lease: Hashable, Sendable {
+    /// `EVT_SESSION_TIMEOUT`; unless set ``standardSessionTimeout``.
     package let timeout: Duration
     package private(set) var lastHeard: MonotonicTime
     /// Whether the peer's connection has closed since it was last heard.

@@ -248,6 +248,7 @@ struct SessionMachine {
     // MARK: Answers
 
     mutating func answered(_ rid: UInt64, _ answer: ConsumerDelivery.Answer, at now: MonotonicTime) -> Answered {
+        guard !isOver else { return .unknown }
         let before = delivery.eventsInFlight
         switch delivery.answered(rid, answer, at: now) {
         case .confirmed(let position):

@@ -6,6 +6,8 @@ import EventStreamDiscarder
 import EventStreamServer
 import LibPQ
 
+/// A check is a property of ``ServerChecks``, ``StreamChecks``, ``LockChecks`` or ``ProcessChecks``, named in its `findings`; what the
+/// check needs is looked up by the `…Facts` beside it.
 struct Doctor: AsyncParsableCommand, ReadsSettings {
     static let configuration = CommandConfiguration(
         abstract: "Looks for what is wrong, or will be, and says what to do about it.",
