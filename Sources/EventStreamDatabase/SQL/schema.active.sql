@@ -73,14 +73,21 @@ CREATE FUNCTION public.evt_queue_wake() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    drawn bigint := pg_sequence_last_value('"public"."evt_queue_id_seq"'::regclass);
-    delivered bigint := pg_sequence_last_value('"public"."evt_queue_settled"'::regclass);
+    drawn bigint;
+    delivered bigint;
 BEGIN
+    IF pg_try_advisory_xact_lock_shared((1163285587::bigint << 32) | TG_RELID::bigint)
+        AND current_setting('synchronous_commit') = 'on'
+        AND pg_sequence_last_value('"public"."evt_queue_id_seq"'::regclass) > pg_sequence_last_value('"public"."evt_queue_settled"'::regclass) THEN
+        RETURN NULL;
+    END IF;
     -- What others have been told of must not vanish: the commit waits for the disk, and for a synchronous standby.
     IF current_setting('synchronous_commit') IN ('off', 'local') THEN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
     -- An event with an id that has been passed would reach nobody.
+    drawn := pg_sequence_last_value('"public"."evt_queue_id_seq"'::regclass);
+    delivered := pg_sequence_last_value('"public"."evt_queue_settled"'::regclass);
     IF drawn < delivered THEN
         RAISE EXCEPTION 'the sequence % stands at %, but events up to % have been delivered', '"public"."evt_queue_id_seq"', drawn, delivered
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format(
