@@ -55,7 +55,18 @@ import Testing
         "SELECT evt_add('lower', '1')", "SELECT evt_add('SEVENTEEN_LETTERS', '1')", "SELECT evt_add('', '1')",
         "SELECT evt_add('A', NULL)", "SELECT evt_add(NULL, '1')",
         "INSERT INTO evt_queue (type, data, ts) VALUES ('lower', '1', now())",
+        "INSERT INTO evt_queue (type, data) VALUES ('', '1')", "INSERT INTO evt_queue (type, data) VALUES (E'A\\n', '1')",
+        "INSERT INTO evt_queue (type, data) VALUES ('SEVENTEEN_LETTERS', '1')",
+        "INSERT INTO evt_queue (type, data) VALUES (NULL, '1')", "INSERT INTO evt_queue (type, data) VALUES ('A', NULL)",
         "INSERT INTO evt_queue (type, data, ts) VALUES ('A', '1', 'infinity')",
+        "INSERT INTO evt_queue (type, data, ts) VALUES ('A', '1', '10000-01-01')",
+        "INSERT INTO evt_queue (type, data, ts) VALUES ('A', '1', '0001-12-31 BC')",
+        "INSERT INTO evt_queue (type, data, ts) VALUES ('A', '1', NULL)",
+        "INSERT INTO evt_queue (id, type, data) VALUES (0, 'A', '1')",
+        "INSERT INTO evt_queue (id, type, data) VALUES (-1, 'A', '1')",
+        "INSERT INTO evt_queue (id, type, data) VALUES (1000000000000000000, 'A', '1')",
+        "INSERT INTO evt_queue (id, type, data) VALUES (NULL, 'A', '1')",
+        "INSERT INTO evt_queue (type, data) VALUES ('BIG', to_json(repeat('x', 8 * 1024 * 1024)))",
         "SELECT evt_add('BIG', to_json(repeat('x', 8 * 1024 * 1024)))",
     ])
     func theDatabaseItselfRefusesWhatCannotTravel(sql: String) async throws {

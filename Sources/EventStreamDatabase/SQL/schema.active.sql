@@ -146,12 +146,14 @@ CREATE TABLE public.evt_queue (
     data json NOT NULL,
     ts timestamp without time zone DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'::text) NOT NULL,
     bytes integer GENERATED ALWAYS AS (octet_length((data)::text)) STORED,
-    CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= (((8 * 1024) * 1024) - 4096))),
-    CONSTRAINT evt_queue_id_check CHECK (((id >= 1) AND (id <= '999999999999999999'::bigint))),
-    CONSTRAINT evt_queue_ts_check CHECK (((ts >= '0001-01-01 00:00:00'::timestamp without time zone) AND (ts < '10000-01-01 00:00:00'::timestamp without time zone))),
-    CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]{1,16}$'::text))
+    CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= 8384512)),
+    CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]+$'::text))
 )
-PARTITION BY LIST ((((id >> 17) & (7)::bigint)));
+PARTITION BY LIST ((
+CASE
+    WHEN ((id < 1) OR (id > '999999999999999999'::bigint) OR (ts < '0001-01-01 00:00:00'::timestamp without time zone) OR (ts >= '10000-01-01 00:00:00'::timestamp without time zone)) THEN NULL::bigint
+    ELSE ((id >> 17) & (7)::bigint)
+END));
 
 COMMENT ON TABLE public.evt_queue IS 'Events not yet discarded';
 
@@ -170,10 +172,8 @@ CREATE TABLE public.evt_queue_0 (
     data json NOT NULL,
     ts timestamp without time zone DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'::text) NOT NULL,
     bytes integer GENERATED ALWAYS AS (octet_length((data)::text)) STORED,
-    CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= (((8 * 1024) * 1024) - 4096))),
-    CONSTRAINT evt_queue_id_check CHECK (((id >= 1) AND (id <= '999999999999999999'::bigint))),
-    CONSTRAINT evt_queue_ts_check CHECK (((ts >= '0001-01-01 00:00:00'::timestamp without time zone) AND (ts < '10000-01-01 00:00:00'::timestamp without time zone))),
-    CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]{1,16}$'::text))
+    CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= 8384512)),
+    CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]+$'::text))
 );
 
 CREATE TABLE public.evt_queue_1 (
@@ -182,10 +182,8 @@ CREATE TABLE public.evt_queue_1 (
     data json NOT NULL,
     ts timestamp without time zone DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'::text) NOT NULL,
     bytes integer GENERATED ALWAYS AS (octet_length((data)::text)) STORED,
-    CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= (((8 * 1024) * 1024) - 4096))),
-    CONSTRAINT evt_queue_id_check CHECK (((id >= 1) AND (id <= '999999999999999999'::bigint))),
-    CONSTRAINT evt_queue_ts_check CHECK (((ts >= '0001-01-01 00:00:00'::timestamp without time zone) AND (ts < '10000-01-01 00:00:00'::timestamp without time zone))),
-    CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]{1,16}$'::text))
+    CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= 8384512)),
+    CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]+$'::text))
 );
 
 CREATE TABLE public.evt_queue_2 (
@@ -194,10 +192,8 @@ CREATE TABLE public.evt_queue_2 (
     data json NOT NULL,
     ts timestamp without time zone DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'::text) NOT NULL,
     bytes integer GENERATED ALWAYS AS (octet_length((data)::text)) STORED,
-    CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= (((8 * 1024) * 1024) - 4096))),
-    CONSTRAINT evt_queue_id_check CHECK (((id >= 1) AND (id <= '999999999999999999'::bigint))),
-    CONSTRAINT evt_queue_ts_check CHECK (((ts >= '0001-01-01 00:00:00'::timestamp without time zone) AND (ts < '10000-01-01 00:00:00'::timestamp without time zone))),
-    CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]{1,16}$'::text))
+    CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= 8384512)),
+    CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]+$'::text))
 );
 
 CREATE TABLE public.evt_queue_3 (
@@ -206,10 +202,8 @@ CREATE TABLE public.evt_queue_3 (
     data json NOT NULL,
     ts timestamp without time zone DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'::text) NOT NULL,
     bytes integer GENERATED ALWAYS AS (octet_length((data)::text)) STORED,
-    CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= (((8 * 1024) * 1024) - 4096))),
-    CONSTRAINT evt_queue_id_check CHECK (((id >= 1) AND (id <= '999999999999999999'::bigint))),
-    CONSTRAINT evt_queue_ts_check CHECK (((ts >= '0001-01-01 00:00:00'::timestamp without time zone) AND (ts < '10000-01-01 00:00:00'::timestamp without time zone))),
-    CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]{1,16}$'::text))
+    CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= 8384512)),
+    CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]+$'::text))
 );
 
 CREATE TABLE public.evt_queue_4 (
@@ -218,10 +212,8 @@ CREATE TABLE public.evt_queue_4 (
     data json NOT NULL,
     ts timestamp without time zone DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'::text) NOT NULL,
     bytes integer GENERATED ALWAYS AS (octet_length((data)::text)) STORED,
-    CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= (((8 * 1024) * 1024) - 4096))),
-    CONSTRAINT evt_queue_id_check CHECK (((id >= 1) AND (id <= '999999999999999999'::bigint))),
-    CONSTRAINT evt_queue_ts_check CHECK (((ts >= '0001-01-01 00:00:00'::timestamp without time zone) AND (ts < '10000-01-01 00:00:00'::timestamp without time zone))),
-    CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]{1,16}$'::text))
+    CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= 8384512)),
+    CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]+$'::text))
 );
 
 CREATE TABLE public.evt_queue_5 (
@@ -230,10 +222,8 @@ CREATE TABLE public.evt_queue_5 (
     data json NOT NULL,
     ts timestamp without time zone DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'::text) NOT NULL,
     bytes integer GENERATED ALWAYS AS (octet_length((data)::text)) STORED,
-    CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= (((8 * 1024) * 1024) - 4096))),
-    CONSTRAINT evt_queue_id_check CHECK (((id >= 1) AND (id <= '999999999999999999'::bigint))),
-    CONSTRAINT evt_queue_ts_check CHECK (((ts >= '0001-01-01 00:00:00'::timestamp without time zone) AND (ts < '10000-01-01 00:00:00'::timestamp without time zone))),
-    CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]{1,16}$'::text))
+    CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= 8384512)),
+    CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]+$'::text))
 );
 
 CREATE TABLE public.evt_queue_6 (
@@ -242,10 +232,8 @@ CREATE TABLE public.evt_queue_6 (
     data json NOT NULL,
     ts timestamp without time zone DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'::text) NOT NULL,
     bytes integer GENERATED ALWAYS AS (octet_length((data)::text)) STORED,
-    CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= (((8 * 1024) * 1024) - 4096))),
-    CONSTRAINT evt_queue_id_check CHECK (((id >= 1) AND (id <= '999999999999999999'::bigint))),
-    CONSTRAINT evt_queue_ts_check CHECK (((ts >= '0001-01-01 00:00:00'::timestamp without time zone) AND (ts < '10000-01-01 00:00:00'::timestamp without time zone))),
-    CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]{1,16}$'::text))
+    CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= 8384512)),
+    CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]+$'::text))
 );
 
 CREATE TABLE public.evt_queue_7 (
@@ -254,10 +242,8 @@ CREATE TABLE public.evt_queue_7 (
     data json NOT NULL,
     ts timestamp without time zone DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'::text) NOT NULL,
     bytes integer GENERATED ALWAYS AS (octet_length((data)::text)) STORED,
-    CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= (((8 * 1024) * 1024) - 4096))),
-    CONSTRAINT evt_queue_id_check CHECK (((id >= 1) AND (id <= '999999999999999999'::bigint))),
-    CONSTRAINT evt_queue_ts_check CHECK (((ts >= '0001-01-01 00:00:00'::timestamp without time zone) AND (ts < '10000-01-01 00:00:00'::timestamp without time zone))),
-    CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]{1,16}$'::text))
+    CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= 8384512)),
+    CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]+$'::text))
 );
 
 CREATE TABLE public.evt_queue_archives (
