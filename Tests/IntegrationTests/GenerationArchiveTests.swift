@@ -80,6 +80,26 @@ import Testing
         }
     }
 
+    @Test func whatIsDoubtfulStillWhenTheNextGenerationBeginsIsSetAside() async throws {
+        try await Self.with { store, connection in
+            var standing = try await store.begin(.all, on: connection)
+            standing = try await store.follow(Self.origin(1), from: standing, on: connection)
+            _ = try await store.append(Self.events(1...10, of: 1), from: standing, comparing: false, on: connection)
+            standing = try await store.standing(on: connection)!
+            standing = try await store.follow(Self.origin(2, after: 2), from: standing, on: connection)
+            #expect(
+                try await store.append(Self.events(3...4, of: 1), from: standing, comparing: true, on: connection)
+                    == .copied(0, lost: 0))
+            // Of 5 to 10, which nobody has compared yet, the next generation has nothing either.
+            standing = try await store.standing(on: connection)!
+            standing = try await store.follow(Self.origin(3, after: 2000, common: 2000), from: standing, on: connection)
+            #expect(standing.position == EventID(4) && standing.doubtfulAfter == EventID(4) && standing.doubtful == EventID(10))
+            let arriving = Self.events(2001...2001, of: 2)
+            #expect(try await store.append(arriving, from: standing, comparing: true, on: connection) == .copied(1, lost: 6))
+            #expect(try await Self.ids("evt_history", on: connection) == [1, 2, 3, 4, 2001])
+        }
+    }
+
     @Test func ofAWarehouseThatWasRestoredWhatIsDoubtfulIsAskedForAgain() async throws {
         try await Self.with { store, connection in
             var standing = try await store.begin(.all, on: connection)

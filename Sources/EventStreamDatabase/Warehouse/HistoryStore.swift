@@ -150,7 +150,8 @@ package struct HistoryStore: Sendable {
 
     /// Takes note of the generation that events are now of. Where it is another one than the position's, the position goes
     /// back to where the active database has it, and what was archived after that is doubtful. It goes back to the beginning of
-    /// what is doubtful at the least: a warehouse that was restored must be sent all of that again.
+    /// what is doubtful at the least: a warehouse that was restored must be sent all of that again. What is doubtful still since an
+    /// earlier generation stays so.
     ///
     /// - Returns: how the archiver stands now.
     /// - Throws: ``StoreError`` if the history is of another stream, ``PastGeneration`` if that one is over; nothing is changed then.
@@ -185,7 +186,8 @@ package struct HistoryStore: Sendable {
                     Statement(
                         """
                         \(set), last_evt_id = LEAST(last_evt_id, $6::bigint, $7::bigint), last_time = now(),
-                            doubtful_after = $7::bigint,
+                            doubtful_after = CASE WHEN doubtful_id > doubtful_after THEN LEAST(doubtful_after, $7::bigint)
+                                ELSE $7::bigint END,
                             doubtful_id = GREATEST(doubtful_id, last_evt_id, (SELECT max(id) FROM \(tables.history.sql)))
                         \(unless)
                         """), parameters)

@@ -40,8 +40,9 @@ struct SimulatedHistory {
         if standing.generation == known.generation, standing.token == known.token {
             standing.generation = origin.generation
             if known.generation != nil {
+                standing.doubtfulAfter =
+                    standing.hasDoubtful ? min(standing.doubtfulAfter, origin.common) : origin.common
                 standing.doubtful = max(standing.doubtful, standing.position, rows.last.map { EventID($0.id) } ?? .none)
-                standing.doubtfulAfter = origin.common
                 standing.position = min(standing.position, origin.after, origin.common)
             }
         }
