@@ -40,8 +40,8 @@ protocol HeadPortDelegate: AnyObject {
     /// What is remembered of the stream: a new connection is compared with it.
     var memory: StreamMemory { get }
     func headOpened(_ start: HeadStart)
-    /// A writer or another pusher has notified the channel.
-    func headNotified()
+    /// A writer or another pusher has notified the channel, by this process of the server.
+    func headNotified(by process: Int32)
     func headFailed(_ error: any Error)
 }
 

@@ -229,7 +229,9 @@ extension HeadDriver: HeadPortDelegate {
         if start.writersMayPrepare { follow(as: .poller) } else { takeRole() }
     }
 
-    func headNotified() { if turn.isFollowing, let action = head?.notified() { perform(action) } }
+    func headNotified(by process: Int32) {
+        if turn.isFollowing, let action = head?.notified(by: process, at: loop.now) { perform(action) }
+    }
 
     func headFailed(_ error: any Error) {
         timer?.cancel()

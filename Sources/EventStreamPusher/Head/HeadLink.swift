@@ -81,7 +81,7 @@ final class HeadLink: DatabaseLink<HeadStatements>, HeadPort {
     }
 
     override func opened(_ connection: Connection) {
-        connection.onNotification = { [weak self] _ in self?.delegate?.headNotified() }
+        connection.onNotification = { [weak self] in self?.delegate?.headNotified(by: $0.processID) }
         if let prepared { delegate?.headOpened(prepared) }
     }
 

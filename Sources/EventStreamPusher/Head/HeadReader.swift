@@ -85,7 +85,9 @@ package struct HeadReader: Sendable {
     package mutating func timerFired() -> SleepLatch.Action? { latch.timerFired() }
     /// Somebody asks for the newest state.
     package mutating func asked() -> SleepLatch.Action? { latch.woken() }
-    package mutating func notified() -> SleepLatch.Action? { latch.notified() }
+    package mutating func notified(by process: Int32, at now: MonotonicTime) -> SleepLatch.Action? {
+        latch.notified(by: process, at: now)
+    }
 
     // MARK: A turn
 

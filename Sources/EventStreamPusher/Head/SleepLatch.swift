@@ -1,3 +1,4 @@
+package import EventStream
 import EventStreamServer
 
 /// Decides when the reader of the stream reads, pauses and sleeps, so that writers need to NOTIFY only while it sleeps.
@@ -5,6 +6,10 @@ import EventStreamServer
 /// Writers hold a shared advisory lock, the latch, from their first event to the end of their transaction, and NOTIFY
 /// only if they cannot get it. The reader takes the latch exclusively before it sleeps. Getting it proves that no
 /// writer in flight has missed it; one more read after that, and every later writer will notify.
+///
+/// A reader that is notified keeps the latch: one read brings what was committed, and the sleep goes on. NOTIFY makes writers commit
+/// one after another, and so the latch is released when several of them come close together. It is taken again when a pause of
+/// ``Configuration/calm`` has brought nothing.
 ///
 /// Of several readers of one stream, one has the waking role and the latch; the others sleep until it, or a writer,
 /// notifies them. One that finds events nobody told it of takes the waker for frozen, and polls until it is told again.
@@ -18,6 +23,8 @@ package struct SleepLatch: Sendable {
         package var longestSleep: Duration
         /// How much longer each pause is; nil doubles it.
         package var step: Duration?
+        /// Two writers that notify within so long of each other are close together.
+        package var calm = Duration.milliseconds(2)
 
         package init(
             shortestPause: Duration = Settings.all.sleepMin.standard, longestPause: Duration = .milliseconds(20),
@@ -61,6 +68,11 @@ package struct SleepLatch: Sendable {
     private var nextPause: Duration
     private var wokenWhileReading = false
     private var isBlocked = false
+    /// Who has notified last, and when.
+    private var lastWriter: (process: Int32, at: MonotonicTime)?
+    /// Whether writers come close together, so that they must not be made to notify.
+    private var isCrowded = false
+    private var lastPause = Duration.zero
     /// Whether the present pause is for company: there is no thought of sleep, and writers need not be made to notify.
     private var isBusy = false
     /// Whether the present read is the safety poll underneath a sleep.
@@ -80,6 +92,7 @@ package struct SleepLatch: Sendable {
         holdsLatch = false
         wokenWhileReading = false
         isBlocked = false
+        isCrowded = false
         wakerIsSilent = false
         return read(.leave)
     }
@@ -110,13 +123,16 @@ package struct SleepLatch: Sendable {
             let isAsked = wokenWhileReading
             wokenWhileReading = false
             nextPause = configuration.shortestPause
-            if holdsLatch { return read(.release) }
+            if holdsLatch {
+                guard !isCrowded, !isSafetyPoll, !blocked, latched == nil else { return read(.release) }
+                return more || isAsked ? read(.leave) : sleep()
+            }
             if company > .zero, !more, !isAsked {
                 state = .pausing
                 isBusy = true
                 return .pause(company)
             }
-            return read(role == .waker && !more && !blocked ? .take : .leave)
+            return read(role == .waker && !more && !blocked && !isCrowded ? .take : .leave)
         }
         if blocked { return pause() }
         switch role {
@@ -124,7 +140,7 @@ package struct SleepLatch: Sendable {
         case .poller: return pause()
         case .waker:
             if holdsLatch { return sleep() }
-            return latched == nil ? read(.take) : pause()
+            return latched == nil && !isCrowded ? read(.take) : pause()
         }
     }
 
@@ -137,7 +153,7 @@ package struct SleepLatch: Sendable {
             if holdsLatch {
                 read(isBlocked ? .release : .leave)
             } else {
-                read(role == .waker && !isBlocked && !isBusy ? .take : .leave)
+                read(role == .waker && !isBlocked && !isBusy && (!isCrowded || lastPause >= configuration.calm) ? .take : .leave)
             }
         // The safety poll keeps the latch: finding nothing, it sleeps on at the price of one statement.
         case .sleeping: read(.leave, isSafetyPoll: true)
@@ -145,8 +161,15 @@ package struct SleepLatch: Sendable {
     }
 
     /// A notification came.
-    package mutating func notified() -> Action? {
+    ///
+    /// - Parameter process: the server's process that has notified.
+    package mutating func notified(by process: Int32, at now: MonotonicTime) -> Action? {
         wakerIsSilent = false
+        if holdsLatch {
+            let isClose = lastWriter.map { $0.process != process && now - $0.at < configuration.calm } ?? false
+            isCrowded = isCrowded || isClose
+            lastWriter = (process, now)
+        }
         return woken()
     }
 
@@ -156,7 +179,7 @@ package struct SleepLatch: Sendable {
             wokenWhileReading = true
             return nil
         }
-        return read(holdsLatch ? .release : .leave)
+        return read(holdsLatch && isCrowded ? .release : .leave)
     }
 
     private mutating func read(_ operation: LatchOperation, isSafetyPoll: Bool = false) -> Action {
@@ -169,6 +192,7 @@ package struct SleepLatch: Sendable {
 
     private mutating func sleep() -> Action {
         state = .sleeping
+        isCrowded = false
         nextPause = configuration.shortestPause
         return .sleep(configuration.longestSleep)
     }
@@ -176,6 +200,7 @@ package struct SleepLatch: Sendable {
     private mutating func pause() -> Action {
         state = .pausing
         let pause = nextPause
+        lastPause = pause
         nextPause = min(configuration.longestPause, configuration.step.map { pause + $0 } ?? pause * 2)
         return .pause(pause)
     }

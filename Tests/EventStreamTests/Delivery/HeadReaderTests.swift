@@ -171,7 +171,7 @@ import Testing
         #expect(reader.end(latched: nil, isAsked: true, at: start) == .read(.take))
         #expect(reader.begin(isAsked: true, at: start) == .rows(after: 10))
         _ = reader.sawRows([] as [EventID], isCut: false, at: start)
-        #expect(reader.end(latched: true, isAsked: true, at: start) == .read(.release))
+        #expect(reader.end(latched: true, isAsked: true, at: start) == .read(.leave))
     }
 
     @Test func aNewConnectionForgetsWhatTheOldOneKnewOfLocks() {

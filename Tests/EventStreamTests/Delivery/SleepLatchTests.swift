@@ -7,6 +7,8 @@ import Testing
     private static let configuration = SleepLatch.Configuration(
         shortestPause: .milliseconds(1), longestPause: .milliseconds(20), longestSleep: .seconds(3))
 
+    private let start = MonotonicTime.now
+
     private func started(as role: SleepLatch.Role, _ configuration: SleepLatch.Configuration = configuration) -> SleepLatch {
         var latch = SleepLatch(configuration, role: role)
         #expect(latch.started(as: role) == .read(.leave))
@@ -67,10 +69,61 @@ import Testing
         #expect(latch.found() == .read(.take))
     }
 
-    @Test func theLatchIsReleasedOnWaking() {
+    @Test func theLatchIsKeptWhileWritersNotifyFarApart() {
         var latch = asleep()
-        #expect(latch.woken() == .read(.release))
+        for (process, time) in [(1, 0), (2, 2), (1, 4), (1, 5), (1, 5), (2, 100)] {
+            #expect(latch.notified(by: Int32(process), at: start + .milliseconds(time)) == .read(.leave))
+            #expect(latch.found() == .sleep(.seconds(3)))
+        }
+        #expect(latch.notified(by: 2, at: start + .milliseconds(101)) == .read(.leave))
+        #expect(latch.found(more: true) == .read(.leave))
+        #expect(latch.woken() == nil)
+        #expect(latch.found() == .read(.leave), "somebody has asked meanwhile")
+        #expect(latch.found() == .sleep(.seconds(3)))
+        #expect(latch.woken() == .read(.leave))
+        #expect(latch.dry() == .sleep(.seconds(3)))
+        #expect(latch.holdsLatch)
+    }
+
+    @Test func theLatchIsReleasedWhereWritersNotifyCloseTogether() {
+        var latch = asleep()
+        #expect(latch.notified(by: 1, at: start) == .read(.leave))
+        #expect(latch.found() == .sleep(.seconds(3)))
+        #expect(latch.notified(by: 2, at: start + .microseconds(1999)) == .read(.release))
         #expect(!latch.holdsLatch)
+    }
+
+    @Test func theLatchIsReleasedWhereAnotherWriterNotifiesDuringTheRead() {
+        var latch = asleep()
+        #expect(latch.notified(by: 1, at: start) == .read(.leave))
+        #expect(latch.notified(by: 1, at: start + .microseconds(300)) == nil)
+        #expect(latch.found() == .read(.leave))
+        #expect(latch.notified(by: 2, at: start + .microseconds(600)) == nil)
+        #expect(latch.found() == .read(.release))
+        #expect(!latch.holdsLatch)
+    }
+
+    @Test func theLatchIsReleasedWhereRowsWaitBehindAGap() {
+        var latch = asleep()
+        #expect(latch.notified(by: 1, at: start) == .read(.leave))
+        #expect(latch.didRead(foundRows: true, more: false, latched: nil, blocked: true) == .read(.release))
+    }
+
+    @Test func theLatchThatWasReleasedIsNotTakenBeforeAPauseHasBroughtNothing() {
+        var latch = asleep()
+        #expect(latch.notified(by: 1, at: start) == .read(.leave))
+        #expect(latch.notified(by: 2, at: start) == nil)
+        #expect(latch.dry() == .read(.release))
+        for _ in 0..<3 {
+            #expect(latch.found() == .read(.leave))
+            #expect(latch.dry() == .pause(.milliseconds(1)))
+            #expect(latch.timerFired() == .read(.leave))
+        }
+        #expect(latch.dry() == .pause(.milliseconds(2)))
+        #expect(latch.timerFired() == .read(.take))
+        #expect(latch.dry(latched: true) == .sleep(.seconds(3)))
+        #expect(latch.notified(by: 3, at: start + .milliseconds(9)) == .read(.leave))
+        #expect(latch.found() == .sleep(.seconds(3)))
     }
 
     @Test func theLatchIsReleasedWhenTheLastReadBeforeSleepFindsSomething() {
@@ -129,7 +182,7 @@ import Testing
         #expect(latch.timerFired() == .read(.leave))
         #expect(latch.didRead(foundRows: true, more: false, latched: nil, blocked: false) == .read(.leave))
         #expect(latch.dry() == .pause(.milliseconds(1)))
-        #expect(latch.notified() == .read(.leave))
+        #expect(latch.notified(by: 1, at: start) == .read(.leave))
         #expect(latch.dry() == .sleep(.seconds(3)))
     }
 

@@ -26,7 +26,7 @@ final class SimulatedConnection {
     /// Whether the server's process still lives; it holds the locks.
     private(set) var isServed = true
     var isListening = false
-    var onNotification: () -> Void = {}
+    var onNotification: (_ process: Int32) -> Void = { _ in }
     /// The connection ended without the client's doing.
     var onLost: () -> Void = {}
 
@@ -114,8 +114,8 @@ final class SimulatedConnection {
         if isOpen { arriving.append(Arrival(deliver: statement.fail, fail: statement.fail)) }
     }
 
-    func notify() {
-        if isOpen, isServed { arriving.append(Arrival(deliver: { [unowned self] in self.onNotification() }, fail: nil)) }
+    func notify(by process: Int32) {
+        if isOpen, isServed { arriving.append(Arrival(deliver: { [unowned self] in self.onNotification(process) }, fail: nil)) }
     }
 
     /// The server's process ends; what was not carried out never will be.

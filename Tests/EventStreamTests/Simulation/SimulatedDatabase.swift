@@ -153,10 +153,12 @@ final class SimulatedDatabase {
     func announce() {
         let (rows, notifications) = queue.takeNews()
         for row in rows { oracle.becameVisible(row, consumers) }
-        for _ in 0..<notifications { notify() }
+        for process in notifications { notify(by: process) }
     }
 
-    func notify() { for connection in connections where connection.isListening { connection.notify() } }
+    func notify(by process: Int32) {
+        for connection in connections where connection.isListening { connection.notify(by: process) }
+    }
 
     func tearDown() { for connection in connections { connection.tearDown() } }
 

@@ -22,7 +22,7 @@ final class SimulatedHeadPort: SimulatedPort, HeadPort {
         super.init(surroundings, database, timers)
         keeper.prepare = { [unowned self] in self.prepare($0, $1) }
         keeper.opened = { [unowned self] connection in
-            connection.onNotification = { [unowned self] in self.delegate?.headNotified() }
+            connection.onNotification = { [unowned self] in self.delegate?.headNotified(by: $0) }
             if let found = self.found { self.delegate?.headOpened(found) }
         }
         keeper.failed = { [unowned self] in self.delegate?.headFailed(self.takeError()) }
@@ -107,6 +107,6 @@ final class SimulatedHeadPort: SimulatedPort, HeadPort {
         surroundings.broken("nobody supplies ids, and \(id) is said to be beyond the sequence")
     }
 
-    func notify() { submit({ [database] _ in database.notify() }) { _ in } }
+    func notify() { submit({ [database] in database.notify(by: Int32($0.number)) }) { _ in } }
     func describe(_ holders: Set<TableWriter>, _ completion: @escaping (String) -> Void) { completion("writers") }
 }

@@ -31,6 +31,7 @@ struct SimulatedQueue {
         var isVisible = false
         var notifiesAtEnd = false
         var holdsLock: Bool { levels.contains(where: \.tookLock) }
+        var process: Int32 { holder.processID ?? 0 }
     }
 
     struct Habits {
@@ -63,15 +64,16 @@ struct SimulatedQueue {
     private(set) var era = 0
     /// What became visible since it was last asked for, and how many transactions have notified.
     private var news: [Row] = []
-    private var notifications = 0
+    /// Who has notified.
+    private var notifications: [Int32] = []
 
     init(_ habits: Habits) { self.habits = habits }
 
     var isQuiet: Bool { writers.isEmpty }
-    var hasNews: Bool { !news.isEmpty || notifications > 0 }
+    var hasNews: Bool { !news.isEmpty || !notifications.isEmpty }
 
-    mutating func takeNews() -> (rows: [Row], notifications: Int) {
-        defer { (news, notifications) = ([], 0) }
+    mutating func takeNews() -> (rows: [Row], notifications: [Int32]) {
+        defer { (news, notifications) = ([], []) }
         return (news, notifications)
     }
 
@@ -147,7 +149,7 @@ struct SimulatedQueue {
     /// A standby that has received this much takes over.
     mutating func takeOver(in era: Int, _ random: inout SplitMix) {
         crash(&random)
-        (self.era, isLatched, news, notifications) = (era, false, [], 0)
+        (self.era, isLatched, news, notifications) = (era, false, [], [])
     }
 
     /// Ids go on far beyond all there are, and beyond this one.
@@ -242,10 +244,11 @@ struct SimulatedQueue {
         }
         // Listeners hear of it at some time after the commit is visible: with the locks still held, or later.
         guard writers[writer].levels.contains(where: \.notifies) else { return }
-        if random.chance(50) { notifications += 1 } else { writers[writer].notifiesAtEnd = true }
+        if random.chance(50) { notifications.append(writers[writer].process) } else { writers[writer].notifiesAtEnd = true }
     }
 
     private mutating func end(_ writer: Int) {
-        if writers.remove(at: writer).notifiesAtEnd { notifications += 1 }
+        let ended = writers.remove(at: writer)
+        if ended.notifiesAtEnd { notifications.append(ended.process) }
     }
 }

@@ -27,6 +27,13 @@ BEGIN
         AND current_setting('synchronous_commit') = 'on'
         AND pg_sequence_last_value({{'sequence}}::regclass) > pg_sequence_last_value({{'mark}}::regclass) THEN
         RETURN NULL;
+    -- The same while the reader sleeps: the latch is its own.
+    ELSIF current_setting('synchronous_commit') = 'on'
+        AND pg_sequence_last_value({{'sequence}}::regclass) > pg_sequence_last_value({{'mark}}::regclass)
+        AND NOT pg_try_advisory_xact_lock_shared(({{lock latch}}::bigint << 32) | TG_RELID::bigint)
+        AND current_setting('max_prepared_transactions') = '0' THEN
+        PERFORM pg_notify('evt_' || TG_RELID, '');
+        RETURN NULL;
     END IF;
     -- What others have been told of must not vanish: the commit waits for the disk, and for a synchronous standby.
     IF current_setting('synchronous_commit') IN ('off', 'local') THEN
