@@ -22,7 +22,7 @@ final class ReceiverEngine {
     private var keepAlive: Timer?
     private var retry: Timer?
     private var contact: Timer?
-    private var backoff = Backoff(first: .milliseconds(200))
+    private var backoff = Backoff(first: .milliseconds(200), longest: .seconds(5))
     private var isFinished = false
     private var isStopping = false
     /// Which stream the session's events are of, and what they follow; nil if the server does not tell.

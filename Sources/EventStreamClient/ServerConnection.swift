@@ -60,7 +60,8 @@ final class ServerConnection {
                 // What may wait is bounded by the server's window; libzmq's own limit is a danger (``InboundBacklog``).
                 .immediate(true), .receiveHighWaterMark(0), .linger(.milliseconds(200)),
                 .reconnect(first: .milliseconds(50), longest: .seconds(1)),
-                .heartbeat(interval: timeout / 5, timeout: timeout * 2 / 3), .maxMessageSize(32 << 20), .ipv6(true),
+                .heartbeat(interval: timeout / 5, timeout: timeout * 2 / 3), .maxMessageSize(Int64(4 * MessageLimit.events)),
+                .ipv6(true),
             ] + (keys?.options ?? []))
         let monitor = try Monitor(socket, name: "channel-\(UInt64.random(in: 0...UInt64.max))") { [weak self] in
             self?.changed($0)

@@ -32,7 +32,10 @@ package final class PersistentConnection {
     /// Reconnects made so far.
     package private(set) var reconnects = 0
 
-    package init(_ options: ConnectionOptions, on loop: EventLoop, backoff: Backoff = Backoff()) {
+    package init(
+        _ options: ConnectionOptions, on loop: EventLoop,
+        backoff: Backoff = Backoff(first: .milliseconds(100), longest: .seconds(5))
+    ) {
         self.options = options
         self.loop = loop
         self.backoff = backoff

@@ -8,7 +8,7 @@ package struct Backoff: Sendable {
     /// - Parameters:
     ///   - first: the first pause; more than zero.
     ///   - longest: no pause is longer; at least `first`.
-    package init(first: Duration = .milliseconds(100), longest: Duration = .seconds(5)) {
+    package init(first: Duration, longest: Duration) {
         self.first = first
         self.longest = longest
     }

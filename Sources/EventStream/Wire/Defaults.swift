@@ -1,4 +1,4 @@
-/// How long receivers and pushers wait for each other unless set (protocol, section 5; `EVT_SESSION_TIMEOUT`).
+/// The lease of a session: how long receivers and pushers wait for each other unless set (protocol, section 5; `EVT_SESSION_TIMEOUT`).
 package let standardSessionTimeout = Duration.seconds(15)
 
 /// Where servers listen, and clients look for the servers, unless set.

@@ -101,7 +101,7 @@ final class DeliveryDriver {
         guard let reader = membership.catchUp else { return session.machine.rereadFailed(group) }
         reader.read(
             after: group.after, through: group.last, want: session.want, stretch: .whole,
-            limits: .init(rows: group.count, bytes: 16 << 20)
+            limits: .init(rows: group.count, bytes: 2 * MessageLimit.events)
         ) { result in
             switch result {
             case .success(let rows): self.reread(group, in: [rows.page()], for: session)

@@ -1,7 +1,8 @@
 /// One of the four processes.
 ///
 /// A new role has a target of its own with a ``RoleConfiguration`` and a ``RoleEngine``, a command of 17 lines, a ``Program``
-/// among the readers of settings, and a place in `EventStreamApp`, `evt serve`, `Package.swift`, `Procfile` and `etc`.
+/// among the readers of settings (``Settings``, ``Metric`` name what is its own), and a place in `EventStreamApp`, `Exports.swift`,
+/// `evt serve`, `Package.swift`, `Procfile` and `etc`. Ports for metrics follow the order of the cases: a new role is the last.
 public enum Role: String, Hashable, CaseIterable, Sendable, CustomStringConvertible {
     case generator, pusher, archiver, discarder
     public var description: String { rawValue }

@@ -21,7 +21,7 @@ struct BackoffTests {
 
     @Test func pausesDiffer() {
         let pauses = (0..<20).map { _ in
-            var backoff = Backoff()
+            var backoff = Backoff(first: .milliseconds(100), longest: .seconds(5))
             return backoff.next()
         }
         #expect(Set(pauses).count > 1)
