@@ -47,14 +47,18 @@ DECLARE
     passed bigint;
     present bigint;
 BEGIN
+    passed := GREATEST(pg_sequence_last_value('"public"."evt_queue_settled"'::regclass), (SELECT GREATEST(settled, discarded) FROM "public"."evt_queue_state"),
+        (SELECT max(last_evt_id) FROM "public"."evt_consumers"));
+    -- The cheapest check first: until a pusher has been at work, each INSERT comes here.
+    IF COALESCE(passed, 0) = 0 THEN
+        RETURN;
+    END IF;
     BEGIN
         mine := currval('"public"."evt_queue_id_seq"'::regclass);
     EXCEPTION WHEN object_not_in_prerequisite_state THEN
         RETURN;  -- this session has drawn none
     END;
-    passed := GREATEST(pg_sequence_last_value('"public"."evt_queue_settled"'::regclass), (SELECT GREATEST(settled, discarded) FROM "public"."evt_queue_state"),
-        (SELECT max(last_evt_id) FROM "public"."evt_consumers"));
-    IF mine > passed OR passed IS NULL THEN
+    IF mine > passed THEN
         RETURN;
     END IF;
     -- It may have been drawn earlier in the session, and what is inserted now have an id given by hand. Drawn now is what
@@ -81,6 +85,13 @@ BEGIN
     IF pg_try_advisory_xact_lock_shared((1163285587::bigint << 32) | TG_RELID::bigint)
         AND current_setting('synchronous_commit') = 'on'
         AND pg_sequence_last_value('"public"."evt_queue_id_seq"'::regclass) > pg_sequence_last_value('"public"."evt_queue_settled"'::regclass) THEN
+        RETURN NULL;
+    -- The same while the reader sleeps: the latch is its own.
+    ELSIF current_setting('synchronous_commit') = 'on'
+        AND pg_sequence_last_value('"public"."evt_queue_id_seq"'::regclass) > pg_sequence_last_value('"public"."evt_queue_settled"'::regclass)
+        AND NOT pg_try_advisory_xact_lock_shared((1163285587::bigint << 32) | TG_RELID::bigint)
+        AND current_setting('max_prepared_transactions') = '0' THEN
+        PERFORM pg_notify('evt_' || TG_RELID, '');
         RETURN NULL;
     END IF;
     -- What others have been told of must not vanish: the commit waits for the disk, and for a synchronous standby.
