@@ -131,6 +131,15 @@ class Server:
     def run_file(self, file: Path, database: str) -> None:
         self.run(file.read_text(), database)
 
+    def run_alone(self, statements: list[str], database: str, settings: dict[str, str], under: tuple = ()) -> None:
+        """Runs statements of one line each in a backend without a server, which must be stopped; `under` is a command that watches."""
+        options = [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
+        done = subprocess.run(
+            [*under, self._binaries / "postgres", "--single", "-D", ".", *options, database], input="\n".join(statements),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **self._as_postgres())
+        if done.returncode != 0 or "ERROR:" in done.stdout:
+            raise RuntimeError(f"postgres --single failed: {done.stdout.partition('ERROR:')[2][:1000] or done.stdout[-1000:]}")
+
 
 class Pair:
     """A primary and its synchronous standby; what is committed is in both."""
