@@ -90,7 +90,7 @@ BEGIN
     ELSIF current_setting('synchronous_commit') = 'on'
         AND pg_sequence_last_value('"public"."evt_queue_id_seq"'::regclass) > pg_sequence_last_value('"public"."evt_queue_settled"'::regclass)
         AND NOT pg_try_advisory_xact_lock_shared((1163285587::bigint << 32) | TG_RELID::bigint)
-        AND current_setting('max_prepared_transactions') = '0' THEN
+        AND (current_setting('max_prepared_transactions') = '0' OR current_setting('eventstream.notify', true) = 'on') THEN
         PERFORM pg_notify('evt_' || TG_RELID, '');
         RETURN NULL;
     END IF;
