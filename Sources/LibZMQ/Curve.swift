@@ -78,6 +78,7 @@ package struct SubscriptionRequest: Sendable {
 extension Socket {
     /// The next thing subscribers sent to an XPUB socket, or nil if there is none now. Each frame comes by itself.
     package func receiveSubscription() throws(ZeroMQError) -> SubscriptionRequest? {
+        mayHaveChanged = true
         var part = zmq_msg_t()
         while true {
             zmq_msg_init(&part)

@@ -36,6 +36,7 @@ extension Socket {
     ///
     /// - Parameter maxFrames: further frames of one message are read and dropped; at least 1.
     package func receive(maxFrames: Int = 16) throws(ZeroMQError) -> Message? {
+        mayHaveChanged = true
         var message = Message(frames: [])
         var part = zmq_msg_t()
         while true {
@@ -70,6 +71,7 @@ extension Socket {
     package func send(
         _ frames: [[UInt8]], gauges: [ByteGauge] = [], overhead: Int = 0
     ) throws(ZeroMQError) -> SendOutcome {
+        mayHaveChanged = true
         for (index, frame) in frames.enumerated() {
             let isLast = index == frames.count - 1
             let flags = ZMQ_DONTWAIT | (isLast ? 0 : ZMQ_SNDMORE)

@@ -43,7 +43,8 @@ package final class Monitor: PollSource {
 
     deinit { zmq_socket_monitor(monitored.handle, nil, 0) }
 
-    package func isReady() -> Bool { pair.events().readable }
+    package func descriptorFired() { pair.mayHaveChanged = true }
+    package func isReady() -> Bool { pair.mayHaveChanged && pair.events().readable }
 
     /// Reports everything that has happened so far.
     package func dispatch() {

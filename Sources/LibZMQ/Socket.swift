@@ -63,6 +63,8 @@ package final class Socket {
     package let context: Context
     /// Whether messages tell whose they are.
     private(set) var isAuthenticated = false
+    /// Whether ``events()`` is worth asking: libzmq takes news in within its calls, and only otherwise tells by the descriptor.
+    package var mayHaveChanged = true
 
     /// - Throws: if the context's socket limit or the process's descriptor limit is reached.
     package init(_ kind: Kind, in context: Context, options: [Option] = []) throws(ZeroMQError) {
@@ -118,6 +120,7 @@ package final class Socket {
     private static let zapEnforceDomain: Int32 = 93
 
     private func set<Value: FixedWidthInteger>(_ option: Int32, _ value: Value) throws(ZeroMQError) {
+        mayHaveChanged = true
         var value = value
         guard zmq_setsockopt(handle, option, &value, MemoryLayout<Value>.size) == 0 else {
             throw ZeroMQError("setting socket option \(option) to \(value)")
@@ -125,6 +128,7 @@ package final class Socket {
     }
 
     private func set(_ option: Int32, bytes: [UInt8]) throws(ZeroMQError) {
+        mayHaveChanged = true
         guard zmq_setsockopt(handle, option, bytes, bytes.count) == 0 else {
             throw ZeroMQError("setting socket option \(option)")
         }
@@ -140,6 +144,7 @@ package final class Socket {
     /// - Parameter mode: the permissions of an `ipc://` endpoint's file.
     @discardableResult
     package func bind(_ endpoint: String, mode: UInt32 = 0o600) throws(ZeroMQError) -> String {
+        mayHaveChanged = true
         // The file must at no time be open to others (unix(7): connecting needs write permission).
         let error: ZeroMQError? = Socket.umaskLock.withLock { _ in
             let before = endpoint.hasPrefix("ipc://") ? umask(~mode & 0o777) : nil
@@ -154,11 +159,13 @@ package final class Socket {
     }
 
     package func unbind(_ endpoint: String) throws(ZeroMQError) {
+        mayHaveChanged = true
         guard zmq_unbind(handle, endpoint) == 0 else { throw ZeroMQError("unbinding \(endpoint)") }
     }
 
     /// Connects in the background; ZeroMQ reconnects on its own.
     package func connect(_ endpoint: String) throws(ZeroMQError) {
+        mayHaveChanged = true
         guard zmq_connect(handle, endpoint) == 0 else { throw ZeroMQError("connecting to \(endpoint)") }
     }
 
@@ -179,6 +186,8 @@ package final class Socket {
         while zmq_getsockopt(handle, ZMQ_EVENTS, &value, &size) != 0 {
             guard zmq_errno() == EINTR else { return (false, false) }
         }
+        // All news has been taken in: what comes next makes the descriptor readable.
+        mayHaveChanged = value & ZMQ_POLLIN != 0
         return (value & ZMQ_POLLIN != 0, value & ZMQ_POLLOUT != 0)
     }
 }

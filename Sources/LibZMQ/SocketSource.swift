@@ -21,7 +21,8 @@ package final class SocketSource: PollSource {
         descriptor = socket.descriptor
     }
 
-    package func isReady() -> Bool { socket.events().readable }
+    package func descriptorFired() { socket.mayHaveChanged = true }
+    package func isReady() -> Bool { socket.mayHaveChanged && socket.events().readable }
 
     package func dispatch() {
         for _ in 0..<perTurn {

@@ -226,6 +226,7 @@ package final class EventLoop: SerialExecutor, @unchecked Sendable {
             var bytes: (UInt64, UInt64) = (0, 0)
             _ = read(wakeUp.read, &bytes, 16)
         }
+        for (index, source) in sources.enumerated() where pollDescriptors[1 + index].revents != 0 { source.descriptorFired() }
         let firstWatch = 1 + sources.count
         var ready: [(Watch, DescriptorEvents)] = []
         for (index, watch) in watches.enumerated() where firstWatch + index < pollDescriptors.count {

@@ -59,6 +59,8 @@ package final class Watch {
 package protocol PollSource: AnyObject {
     /// Becomes readable when ``isReady()`` is worth asking again.
     var descriptor: Int32 { get }
+    /// The descriptor is readable.
+    func descriptorFired()
     func isReady() -> Bool
     /// Does a bounded amount of work; is called again if there is more.
     func dispatch()

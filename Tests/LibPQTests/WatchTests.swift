@@ -176,6 +176,7 @@ struct WatchTests {
 
         init(_ left: Int) { self.left = left }
 
+        func descriptorFired() {}
         func isReady() -> Bool { left > 0 }
 
         func dispatch() {

@@ -109,7 +109,8 @@ final class Subscribers: PollSource {
 
     // MARK: Subscriptions
 
-    func isReady() -> Bool { socket.events().readable }
+    func descriptorFired() { socket.mayHaveChanged = true }
+    func isReady() -> Bool { socket.mayHaveChanged && socket.events().readable }
 
     func dispatch() {
         for _ in 0..<64 {
