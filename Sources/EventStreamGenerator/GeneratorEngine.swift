@@ -15,6 +15,7 @@ final class GeneratorEngine: RoleEngine {
     private let database: PersistentConnection
     private let driver: RecordingDriver
     private let watch: HindranceWatch
+    private let reconnects = Metric.reconnects.counter()
     private var trouble = TroubleLog()
     private var lastError: String?
     private(set) var served: ServedStream?
@@ -91,7 +92,7 @@ extension GeneratorEngine: PersistentConnectionDelegate {
     }
 
     func failed(_ error: any Error, retryingIn pause: Duration, of keeper: PersistentConnection) {
-        driver.reconnecting()
+        reconnects.add()
         lastError = "\(error)"
         guard trouble.isNews("\(error)") else { return }
         logger.warning("no database; trying again", metadata: [.error: "\(error)"])

@@ -6,7 +6,6 @@ struct GeneratorMetrics {
     private let events = Metric.generatorEvents.counter()
     private let commits = Metric.generatorCommit.durations()
     let waiting = Metric.generatorWaiting.gauge()
-    let reconnects = Metric.reconnects.counter()
 
     func recorded(_ count: Int, since begun: MonotonicTime) {
         commits.record(.now - begun)

@@ -80,8 +80,6 @@ final class RecordingDriver: RequestHandler {
         commitNext()
     }
 
-    func reconnecting() { metrics.reconnects.add() }
-
     private func commitNext() {
         guard !isCommitting else { return }
         guard !queue.isEmpty, let connection = database.current, let recorder else {
