@@ -1,11 +1,13 @@
 import EventStream
+import PosixLoop
 
 /// Where the next connection to a server goes, after which pause, and why there is none. Pure: what happened in, a decision out.
 struct ConnectionAttempts {
     private let endpoints: [String]
     private var index = 0
-    /// Connections lost before they were of use, since one was.
-    private var fruitless = 0
+    private var backoff = Backoff(first: .milliseconds(50), longest: .seconds(1))
+    /// How long to wait before the next attempt: a server that refuses us does so the next time, too, as a rule.
+    private(set) var pause = Duration.milliseconds(50)
     private var connectedAt: MonotonicTime?
     /// The handshake has failed since there was a connection last.
     private var isRefused = false
@@ -16,9 +18,6 @@ struct ConnectionAttempts {
     /// Where the present connection goes.
     var endpoint: String { endpoints[index % endpoints.count] }
     var hasAlternatives: Bool { endpoints.count > 1 }
-
-    /// How long to wait before the next attempt: a server that refuses us does so the next time, too, as a rule.
-    var pause: Duration { min(.milliseconds(50) * (1 << min(fruitless, 5)), .seconds(1)) }
 
     /// Why there is no connection, as far as can be told.
     ///
@@ -36,14 +35,15 @@ struct ConnectionAttempts {
     /// One that refuses does so at once; one that is frozen lets the time of the handshake pass.
     mutating func handshakeFailed(at now: MonotonicTime) { isRefused = connectedAt.map { now - $0 < .seconds(3) } ?? true }
 
-    mutating func handshakeSucceeded() { (isRefused, fruitless) = (false, 0) }
+    mutating func handshakeSucceeded() {
+        isRefused = false
+        backoff.reset()
+    }
 
     /// The connection is given up.
-    ///
-    /// - Parameter wasOfUse: whether its handshake had succeeded.
-    mutating func lost(wasOfUse: Bool) {
-        if !wasOfUse { fruitless += 1 }
-        index += 1
+    mutating func lost() {
+        pause = backoff.next()
+        moveOn()
     }
 
     /// Nobody was there, or somebody who does not shake hands: another may be.

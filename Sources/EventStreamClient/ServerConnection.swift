@@ -98,7 +98,7 @@ final class ServerConnection {
     /// Gives the connection up and begins a new one, to the next endpoint.
     func reset(because reason: String) {
         guard link != nil else { return }
-        attempts.lost(wasOfUse: isConnected)
+        attempts.lost()
         closeLink()
         openLater()
         delegate?.disconnected(because: reason)
