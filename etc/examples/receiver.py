@@ -92,4 +92,7 @@ class Receiver:
 
 
 if __name__ == "__main__":
-    Receiver(os.environ.get("EVT_PUSHER_CONNECT", "tcp://127.0.0.1:5571"), sys.argv[1], sys.argv[2:] or None).run()
+    try:
+        Receiver(os.environ.get("EVT_PUSHER_CONNECT", "tcp://127.0.0.1:5571"), sys.argv[1], sys.argv[2:] or None).run()
+    except KeyboardInterrupt:
+        sys.exit(130)

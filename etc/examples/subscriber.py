@@ -14,6 +14,9 @@ for prefix in sys.argv[1:] or [""]:
     socket.subscribe(prefix)
 socket.connect(os.environ.get("EVT_LIVE_CONNECT", "tcp://127.0.0.1:5572"))
 print("subscribed", file=sys.stderr, flush=True)
-while True:
-    event_type, event = socket.recv_multipart()
-    print(event_type.decode(), event.decode(), flush=True)
+try:
+    while True:
+        event_type, event = socket.recv_multipart()
+        print(event_type.decode(), event.decode(), flush=True)
+except KeyboardInterrupt:
+    sys.exit(130)
