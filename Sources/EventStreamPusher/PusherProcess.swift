@@ -32,8 +32,9 @@ final class PusherProcess: RoleEngine {
             configuration.liveBind.isEmpty
             ? nil
             : try LiveBroadcast(
-                binding: configuration.liveBind, access: access, limits: configuration.limits, context: context, loop: loop,
-                byteLimit: configuration.sendBytes, holdLimit: configuration.windowBytes, logger: logger)
+                binding: configuration.liveBind, access: access, limits: configuration.limits,
+                backlog: BroadcastBacklog(byteLimit: configuration.sendBytes, holdLimit: configuration.windowBytes),
+                context: context, loop: loop, logger: logger)
         figures = StreamFigures(configuration.database, loop: loop)
         let consumers = ConsumerLink(
             configuration.database, beatInterval: Heartbeat.interval(configuration.sessionTimeout), loop: loop, logger: logger)

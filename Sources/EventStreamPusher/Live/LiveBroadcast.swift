@@ -14,20 +14,11 @@ final class LiveBroadcast {
     private let loop: EventLoop
     private let logger: Logger
     private var reserve: DescriptorReserve
-    private let byteLimit: Int
-    private let holdLimit: Int
     private let subscribers: Subscribers
     private var monitor: Monitor?
-    private var buffer: [UInt8] = []
     /// Bytes that wait; what several subscribers wait for is there once.
     private let waiting = ByteGauge()
-    /// Pages that are held back; they are in the window, too, so that holding them takes no memory of its own.
-    private var held: [EventPage] = []
-    private var heldBytes = 0
-    /// Of what was broadcast.
-    private var newest = EventID.none
-    private var stuck = StuckConnections<PeerConnection>(looks: 21)
-    private var nextLook = MonotonicTime.now
+    private var backlog: BroadcastBacklog
     private var timer: Timer?
     private var peerLog = PeerLog()
     private(set) var endpoints: [String] = []
@@ -40,18 +31,12 @@ final class LiveBroadcast {
     /// Bytes that a message's two frames take in a subscriber's queue, besides their contents.
     private static let slot = 128
 
-    /// - Parameters:
-    ///   - byteLimit: bytes that may wait, all subscribers together.
-    ///   - holdLimit: bytes that may be held back before the oldest are dropped.
     init(
-        binding endpoints: Endpoints, access: AccessControl, limits: PeerLimits, context: Context, loop: EventLoop,
-        byteLimit: Int, holdLimit: Int, logger: Logger
+        binding endpoints: Endpoints, access: AccessControl, limits: PeerLimits, backlog: BroadcastBacklog, context: Context,
+        loop: EventLoop, logger: Logger
     ) throws {
-        self.loop = loop
-        self.logger = logger
+        (self.backlog, self.loop, self.logger) = (backlog, loop, logger)
         reserve = DescriptorReserve(logger: logger)
-        self.byteLimit = byteLimit
-        self.holdLimit = holdLimit
         socket = try Socket(
             .xpub, in: context,
             options: [
@@ -94,32 +79,24 @@ final class LiveBroadcast {
         // Whoever connected before this page counts for it.
         monitor?.dispatch()
         guard subscribers.count > 0 else { return }
-        held.append(page)
-        heldBytes += page.byteCount
-        sendHeld()
+        backlog.append(page)
+        sendNext()
     }
 
-    private func sendHeld() {
-        var sent = 0
-        while sent < held.count, waiting.bytes <= byteLimit / 2 {
-            broadcast(held[sent])
-            heldBytes -= held[sent].byteCount
-            sent += 1
-        }
-        held.removeFirst(sent)
-        if held.isEmpty { stuck.forget() } else { trySoon() }
+    private func sendNext() {
+        while let (page, events) = backlog.next(waiting: waiting.bytes) { broadcast(page, events) }
+        if !backlog.isEmpty { trySoon() }
     }
 
-    private func broadcast(_ page: EventPage) {
-        // After a fail-over the stream begins anew a little before where it was: subscribers get each event once, in order.
-        for index in 0..<page.count where page.entries[index].id > newest {
-            newest = page.entries[index].id
-            subscribers.willBroadcast(page.entries[index].type)
+    private func broadcast(_ page: EventPage, _ events: Range<Int>) {
+        var buffer: [UInt8] = []
+        for index in events {
+            let type = page.entries[index].type
+            subscribers.willBroadcast(type)
             buffer.removeAll(keepingCapacity: true)
             page.append(index..<(index + 1), precise: false, to: &buffer)
             buffer.removeLast()
-            _ = try? socket.send(
-                [page.entries[index].type.utf8, buffer], gauges: [waiting], overhead: LiveBroadcast.slot * subscribers.count)
+            _ = try? socket.send([type.utf8, buffer], gauges: [waiting], overhead: LiveBroadcast.slot * subscribers.count)
         }
     }
 
@@ -130,33 +107,17 @@ final class LiveBroadcast {
             guard let self else { return }
             self.timer = nil
             self.monitor?.dispatch()
-            self.sendHeld()
-            guard !self.held.isEmpty, self.nextLook <= .now else { return }
-            self.nextLook = .now + .milliseconds(50)
-            self.cutTheSlowest()
-            self.dropExcess()
+            self.sendNext()
+            if self.backlog.isLookDue(at: .now) { self.look() }
         }
     }
 
-    private func cutTheSlowest() {
+    private func look() {
         var unsent: [PeerConnection: Int] = [:]
         for connection in subscribers.connections.map({ PeerConnection($0) }) { unsent[connection] = connection.unsentBytes }
-        var slow = stuck.look(unsent)
-        if slow.isEmpty, heldBytes > holdLimit / 2, let worst = unsent.max(by: { $0.value < $1.value }), worst.value > 0 {
-            slow = [worst.key]
-        }
+        let (slow, dropped) = backlog.look(unsent)
         for connection in slow { subscribers.cutSlow(connection.descriptor) }
-    }
-
-    /// What is held back is bounded, too: the oldest events are lost to all.
-    private func dropExcess() {
-        guard heldBytes > holdLimit else { return }
-        var dropped = 0
-        while heldBytes > holdLimit / 2, let page = held.first {
-            held.removeFirst()
-            heldBytes -= page.byteCount
-            dropped += page.count
-        }
+        guard dropped > 0 else { return }
         onDropped(dropped)
         guard let line = peerLog.line("events were dropped", of: .unknown) else { return }
         logger.warning(
