@@ -13,17 +13,11 @@ final class DiscarderWork {
     private let connection: Connection
     private let info: StreamInfo
     private let store: DiscardStore
-    private let guards: [ArchiveGuard]
+    private let guards: ArchiveGuards
     private let heldBack: HeldBackReport
     private var plan: DiscardPlan
-    /// What may go at most, as long as a guard refuses the rest.
-    private var allowed = EventID(.max)
-    private var refusal: String?
-    private var isNoted = false
     private let hindrances: DiscarderHindrances
     private let health: DiscarderHealth
-    private var discarded = 0
-    private var reported: ContinuousClock.Instant?
     private var tablesChecked: ContinuousClock.Instant?
     /// Rows deleted in each segment since it was vacuumed or emptied.
     private var dead: [Int: Int] = [:]
@@ -32,14 +26,13 @@ final class DiscarderWork {
         _ configuration: Discarder.Configuration, _ info: StreamInfo, _ connection: Connection, loop: EventLoop,
         health: DiscarderHealth, logger: Logger
     ) {
-        self.health = health
-        self.configuration = configuration
-        self.logger = logger
-        self.connection = connection
-        self.info = info
+        (self.configuration, self.info, self.connection) = (configuration, info, connection)
+        (self.health, self.logger) = (health, logger)
         store = DiscardStore(info)
         hindrances = DiscarderHindrances(info.tables, connection, health: health, logger: logger)
-        guards = configuration.required.map { ArchiveGuard($0, info, period: configuration.pollPeriod, loop: loop) }
+        guards = ArchiveGuards(
+            configuration.required.map { ArchiveGuard($0, info, period: configuration.pollPeriod, loop: loop) }, store,
+            connection, health: health, logger: logger)
         heldBack = HeldBackReport(info, warnEvents: configuration.warnEvents, period: configuration.pollPeriod, logger: logger)
         plan = DiscardPlan(limit: configuration.limitAtOnce, period: configuration.pollPeriod)
     }
@@ -71,9 +64,9 @@ final class DiscarderWork {
     }
 
     func close() {
-        report(always: true)
+        health.report(always: true, to: logger)
         connection.close()
-        for each in guards { each.close() }
+        guards.close()
     }
 
     /// - Parameter progress: called after every step that went well.
@@ -98,25 +91,25 @@ final class DiscarderWork {
         while !Task.isShuttingDownGracefully, !Task.isCancelled {
             try await checkTables()
             var (stream, discarded) = try await store.look(on: connection)
-            if let confirmed = stream.confirmed { stream.confirmed = min(confirmed, allowed) }
+            stream.confirmed = stream.confirmed.map { min($0, guards.allowed) }
             switch plan.next(stream, now: .now) {
             case .empty(let segment, let through):
                 try await empty(segment, through: through, after: discarded)
             case .delete(let segment, let from, let through, let limit):
-                guard try await mayGo(through: through, after: discarded) else { break }
+                guard try await guards.mayGo(through: through, after: discarded) else { break }
                 let isGentle = isGentle
                 let start = ContinuousClock.now
                 let count = try await store.delete(
                     segment, from: from, through: through, limit: isGentle ? max(1, limit / 8) : limit, on: connection)
                 if count == nil { await hindrances.refused() } else { hindrances.works() }
-                removed(count ?? 0)
+                health.removed(count ?? 0)
                 dead[segment, default: 0] += count ?? 0
                 if isGentle { try await sleep(min((.now - start) * 9, .milliseconds(50))) }
             case .rest(let pause):
                 try await vacuum()
-                try await checkAgain(after: discarded)
+                try await guards.checkAgain(after: discarded)
                 try await heldBack.update(on: connection, isStill: plan.isStill(now: .now))
-                report(always: false)
+                health.report(always: false, to: logger)
                 try await sleep(pause)
             }
             progress()
@@ -136,14 +129,14 @@ final class DiscarderWork {
 
     private func empty(_ segment: Int, through: EventID, after discarded: EventID) async throws {
         // Compared before it is counted, which may take a while, and looked at once more after that.
-        guard try await mayGo(through: through, after: discarded) else { return }
+        guard try await guards.mayGo(through: through, after: discarded) else { return }
         let count = try await store.count(segment, on: connection) { took in
             if isGentle { try await sleep(took * 4) }
         }
-        guard try await mayGo(through: through, after: discarded) else { return }
+        guard try await guards.mayGo(through: through, after: discarded) else { return }
         let allowed = guards.isEmpty ? EventID(.max) : through
         guard let refusal = try await store.empty(segment, through: through, allowed: allowed, on: connection) else {
-            removed(count)
+            health.removed(count)
             dead[segment] = nil
             return
         }
@@ -151,41 +144,8 @@ final class DiscarderWork {
         plan.refused(refusal, through: through, now: .now)
     }
 
-    private func removed(_ count: Int) {
-        discarded += count
-        health.discarded.add(count)
-    }
-
     /// Beside writers in small steps and part of the time: their commits write and flush what deleting logs, too.
     private var isGentle: Bool { !plan.isStill(now: .now) && !plan.isBehind }
-
-    /// Whether every required archive holds what is to go; if not, what it does hold may go.
-    private func mayGo(through: EventID, after discarded: EventID) async throws -> Bool {
-        var bound = EventID(.max)
-        for each in guards {
-            let verified = try await each.verify(through: through, after: discarded, active: connection)
-            if let seen = each.verified, seen > each.noted {
-                try await store.note(verified: seen, by: each.consumer, on: connection)
-                each.noted = seen
-            }
-            bound = min(bound, verified)
-        }
-        let refusal = guards.compactMap(\.refusal).first
-        if !guards.isEmpty, !isNoted || refusal != self.refusal {
-            (self.refusal, isNoted) = (refusal, true)
-            if let refusal { logger.error("not discarded", metadata: [.reason: "\(refusal)"]) }
-            try await store.note(refusal: refusal, on: connection)
-        }
-        health.keeps(because: refusal, lacksEvents: guards.contains(where: \.lacksEvents))
-        allowed = bound < through ? bound : EventID(.max)
-        return bound >= through
-    }
-
-    /// What was refused before may have been put right.
-    private func checkAgain(after discarded: EventID) async throws {
-        guard allowed < EventID(.max) else { return }
-        _ = try await mayGo(through: allowed.next, after: discarded)
-    }
 
     /// Deleted rows leave room behind that only VACUUM makes usable again; autovacuum may be late.
     private func vacuum() async throws {
@@ -196,11 +156,4 @@ final class DiscarderWork {
     }
 
     private static let manyDead = 20_000
-
-    private func report(always: Bool) {
-        let isDue = reported.map { .now - $0 >= .seconds(10) } ?? true
-        guard discarded > 0, always || isDue else { return }
-        logger.info("discarded", metadata: [.events: "\(discarded)"])
-        (discarded, reported) = (0, .now)
-    }
 }

@@ -1,0 +1,53 @@
+import EventStream
+import EventStreamServer
+import LibPQ
+import Logging
+
+/// The guards of all required archives: what they let go together. Notes and tells why they keep the rest.
+final class ArchiveGuards {
+    private let guards: [ArchiveGuard]
+    private let store: DiscardStore
+    private let connection: Connection
+    private let health: DiscarderHealth
+    private let logger: Logger
+    /// What may go at most, as long as a guard refuses the rest.
+    private(set) var allowed = EventID(.max)
+    private var refusal: String?
+    private var isNoted = false
+
+    init(_ guards: [ArchiveGuard], _ store: DiscardStore, _ connection: Connection, health: DiscarderHealth, logger: Logger) {
+        (self.guards, self.store, self.connection, self.health, self.logger) = (guards, store, connection, health, logger)
+    }
+
+    var isEmpty: Bool { guards.isEmpty }
+
+    func close() { for each in guards { each.close() } }
+
+    /// Whether every required archive holds what is to go; if not, what it does hold may go.
+    func mayGo(through: EventID, after discarded: EventID) async throws -> Bool {
+        var bound = EventID(.max)
+        for each in guards {
+            let verified = try await each.verify(through: through, after: discarded, active: connection)
+            if let seen = each.verified, seen > each.noted {
+                try await store.note(verified: seen, by: each.consumer, on: connection)
+                each.noted = seen
+            }
+            bound = min(bound, verified)
+        }
+        let refusal = guards.compactMap(\.refusal).first
+        if !guards.isEmpty, !isNoted || refusal != self.refusal {
+            (self.refusal, isNoted) = (refusal, true)
+            if let refusal { logger.error("not discarded", metadata: [.reason: "\(refusal)"]) }
+            try await store.note(refusal: refusal, on: connection)
+        }
+        health.keeps(because: refusal, lacksEvents: guards.contains(where: \.lacksEvents))
+        allowed = bound < through ? bound : EventID(.max)
+        return bound >= through
+    }
+
+    /// What was refused before may have been put right.
+    func checkAgain(after discarded: EventID) async throws {
+        guard allowed < EventID(.max) else { return }
+        _ = try await mayGo(through: allowed.next, after: discarded)
+    }
+}
