@@ -23,31 +23,24 @@ final class Command {
     var rows: Rows?
     /// Whether its statement is prepared on the way.
     var isPreparing = false
+    /// What the server waits for, while it takes a COPY.
+    var pendingCopy: CopySource?
+    var consecutiveNulls = 0
 
     init(_ kind: Kind, completion: @escaping (Result<Rows, PostgresError>) -> Void) {
         self.kind = kind
         self.completion = completion
     }
 
+    /// PQgetResult returns null between the results of a pipeline's statements, and null again when there is no more.
+    func nullIsSeparator() -> Bool {
+        consecutiveNulls += 1
+        return consecutiveNulls < 2
+    }
+
     func complete(_ result: Result<Rows, PostgresError>) {
         let completion = completion
         self.completion = nil
         completion?(result)
-    }
-}
-
-/// Data for `COPY … FROM STDIN`, in pieces of any size.
-package struct CopySource {
-    /// The next piece; nil ends the copy. An error thrown makes the server roll the copy back.
-    let next: () throws -> [UInt8]?
-    package init(_ next: @escaping () throws -> [UInt8]?) { self.next = next }
-
-    /// All the data at once.
-    package init(_ bytes: [UInt8]) {
-        var rest: [UInt8]? = bytes
-        next = {
-            defer { rest = nil }
-            return rest
-        }
     }
 }

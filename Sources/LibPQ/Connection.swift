@@ -19,12 +19,8 @@ package final class Connection {
     /// Statements the server has parsed, by name, and how often each name had to be given up.
     private var prepared: Set<String> = []
     private var generations: [String: Int] = [:]
-    private var pipelining = false
-    private var pendingCopy: CopySource?
     private var isReading = false
     private var ended: PostgresError?
-    /// When a byte last came, a command was sent to a server that owed nothing, or a piece of a COPY went out.
-    private(set) var lastProgress = ContinuousClock.now
     var silence: Silence?
 
     /// Called for every NOTIFY on a channel this connection listens to.
@@ -80,10 +76,7 @@ package final class Connection {
 
     func submit(_ command: Command) {
         loop.assertOnLoop()
-        if let ended {
-            command.complete(.failure(ended))
-            return
-        }
+        if let ended { return command.complete(.failure(ended)) }
         waiting.append(command)
         sendWaiting()
     }
@@ -99,7 +92,6 @@ package final class Connection {
         silence = nil
         // Not at once: a caller up the stack may be at work with it.
         loop.execute { [handle = Unchecked(pg)] in PQfinish(handle.value) }
-        pendingCopy = nil
         for command in inFlight {
             var error = command.failure ?? error
             error.mayHaveBeenExecuted = true
@@ -114,7 +106,7 @@ package final class Connection {
     }
 
     /// Whether the server has been asked for something that it has not answered; not while it is being sent a COPY.
-    var owesAnswer: Bool { !inFlight.isEmpty && pendingCopy == nil }
+    var owesAnswer: Bool { inFlight.first.map { $0.pendingCopy == nil } ?? false }
 
     func giveUp(_ reason: String) { end(PostgresError(.connectionLost, reason), notify: true) }
 
@@ -126,25 +118,20 @@ package final class Connection {
 
     // MARK: Sending
 
+    private var isPipelining: Bool { PQpipelineStatus(pg) != PQ_PIPELINE_OFF }
+
     private func sendWaiting() {
         while let command = waiting.first, ended == nil {
             if command.kind.isPipelined {
-                guard pipelining || (inFlight.isEmpty && PQenterPipelineMode(pg) == 1) else { break }
-                pipelining = true
+                guard isPipelining || (inFlight.isEmpty && PQenterPipelineMode(pg) == 1) else { break }
             } else {
                 guard inFlight.isEmpty else { break }
-                if pipelining {
-                    guard PQexitPipelineMode(pg) == 1 else { return lost("the pipeline could not be ended") }
-                    pipelining = false
-                }
+                guard !isPipelining || PQexitPipelineMode(pg) == 1 else { return lost("the pipeline could not be ended") }
             }
             waiting.removeFirst()
-            if inFlight.isEmpty { lastProgress = .now }
+            if inFlight.isEmpty { silence?.lastProgress = .now }
             inFlight.append(command)
-            guard send(command) else {
-                lost("the command could not be sent")
-                return
-            }
+            guard send(command) else { return lost("the command could not be sent") }
             if !command.kind.isPipelined { break }
         }
         flush()
@@ -189,7 +176,7 @@ package final class Connection {
         switch PQflush(pg) {
         case 0:
             watch?.interest = .readable
-            if pendingCopy != nil { continueCopy() }
+            continueCopy()
         case 1: watch?.interest = [.readable, .writable]
         default: lost("the connection was lost while sending")
         }
@@ -200,16 +187,13 @@ package final class Connection {
     private func read() {
         guard ended == nil, !isReading else { return }
         isReading = true
-        lastProgress = .now
+        silence?.lastProgress = .now
         let alive = PQconsumeInput(pg) == 1
         while ended == nil, PQisBusy(pg) == 0, receive() {}
         isReading = false
         deliverNotifications()
         guard ended == nil else { return }
-        if !alive || PQstatus(pg) == CONNECTION_BAD {
-            lost("the connection was lost")
-            return
-        }
+        if !alive || PQstatus(pg) == CONNECTION_BAD { return lost("the connection was lost") }
         sendWaiting()
     }
 
@@ -218,11 +202,11 @@ package final class Connection {
         guard let command = inFlight.first else { return false }
         guard let result = PQgetResult(pg) else {
             // A null ends one statement's results. In a pipeline the sync that follows ends the command.
-            if pipelining { return PQisBusy(pg) == 0 && PQstatus(pg) != CONNECTION_BAD && nullIsSeparator() }
+            if isPipelining { return PQisBusy(pg) == 0 && PQstatus(pg) != CONNECTION_BAD && command.nullIsSeparator() }
             finish(command)
             return false
         }
-        consecutiveNulls = 0
+        command.consecutiveNulls = 0
         switch PQresultStatus(result) {
         case PGRES_PIPELINE_SYNC:
             PQclear(result)
@@ -230,7 +214,7 @@ package final class Connection {
         case PGRES_COPY_IN:
             PQclear(result)
             if case .copyIn(_, let source) = command.kind {
-                pendingCopy = source
+                command.pendingCopy = source
                 continueCopy()
             } else {
                 command.failure =
@@ -238,10 +222,10 @@ package final class Connection {
                     ?? PostgresError(.invalidInput, "COPY FROM STDIN needs copyIn, not a plain statement")
                 PQputCopyEnd(pg, "not expected here")
             }
-            return pendingCopy == nil && PQisBusy(pg) == 0
+            return command.pendingCopy == nil && PQisBusy(pg) == 0
         case PGRES_COPY_OUT:
             PQclear(result)
-            return drainCopy(command)
+            return command.receiveCopy(from: pg)
         case PGRES_TUPLES_OK, PGRES_COMMAND_OK, PGRES_SINGLE_TUPLE, PGRES_EMPTY_QUERY:
             command.rows = Rows(result)
         case PGRES_PIPELINE_ABORTED:
@@ -254,16 +238,8 @@ package final class Connection {
         return true
     }
 
-    /// PQgetResult returns null between the results of a pipeline's statements, and null again when there is no more.
-    private var consecutiveNulls = 0
-    private func nullIsSeparator() -> Bool {
-        consecutiveNulls += 1
-        return consecutiveNulls < 2
-    }
-
     private func finish(_ command: Command) {
         inFlight.removeFirst()
-        consecutiveNulls = 0
         if let failure = command.failure {
             if case .statement(let statement, _) = command.kind, let name = statement.name {
                 forget(name, after: failure, command)
@@ -301,58 +277,21 @@ package final class Connection {
         }
     }
 
-    // MARK: COPY
-
     private func continueCopy() {
-        guard let source = pendingCopy else { return }
+        guard let command = inFlight.first, let source = command.pendingCopy else { return }
         do {
-            while let piece = try source.next() {
-                let sent = piece.withUnsafeBytes { bytes in
-                    PQputCopyData(pg, bytes.baseAddress?.assumingMemoryBound(to: CChar.self), Int32(bytes.count))
-                }
-                guard sent == 1 else { return lost("the connection was lost during COPY") }
-                // Data waits in libpq's buffer while the socket is full: go on when it has been sent.
-                switch PQflush(pg) {
-                case 0: continue
-                case 1:
-                    watch?.interest = [.readable, .writable]
-                    return
-                default: return lost("the connection was lost during COPY")
-                }
+            switch try source.send(over: pg) {
+            case 0: command.pendingCopy = nil
+            case 1:
+                watch?.interest = [.readable, .writable]
+                return
+            default: return lost("the connection was lost during COPY")
             }
-            pendingCopy = nil
-            PQputCopyEnd(pg, nil)
         } catch {
-            pendingCopy = nil
-            inFlight.first?.failure = error as? PostgresError ?? PostgresError(.invalidInput, "\(error)")
+            command.pendingCopy = nil
+            command.failure = error as? PostgresError ?? PostgresError(.invalidInput, "\(error)")
             PQputCopyEnd(pg, "\(error)")
         }
         flush()
-    }
-
-    private func drainCopy(_ command: Command) -> Bool {
-        guard case .copyOut(_, let sink) = command.kind else {
-            command.failure = PostgresError(.invalidInput, "COPY TO STDOUT needs copyOut, not a plain statement")
-            return drainCopy(command) { _ in }
-        }
-        return drainCopy(command, sink)
-    }
-
-    private func drainCopy(_ command: Command, _ sink: (UnsafeRawBufferPointer) throws -> Void) -> Bool {
-        while true {
-            var buffer: UnsafeMutablePointer<CChar>?
-            let length = PQgetCopyData(pg, &buffer, 1)
-            guard length > 0, let data = buffer else {
-                // 0: wait for more. -1: done, the final result follows. -2: failed, the final result says why.
-                return length < 0
-            }
-            defer { PQfreemem(data) }
-            guard command.failure == nil else { continue }
-            do {
-                try sink(UnsafeRawBufferPointer(start: data, count: Int(length)))
-            } catch {
-                command.failure = error as? PostgresError ?? PostgresError(.invalidInput, "\(error)")
-            }
-        }
     }
 }

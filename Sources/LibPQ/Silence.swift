@@ -12,7 +12,7 @@ extension Connection {
         guard let silence, isOpen else { return }
         silence.timer = loop.schedule(after: silence.options.answerTimeout / 3) { [weak self] in
             guard let self, self.isOpen, let silence = self.silence else { return }
-            guard self.owesAnswer, .now - self.lastProgress >= silence.options.answerTimeout else {
+            guard self.owesAnswer, .now - silence.lastProgress >= silence.options.answerTimeout else {
                 return self.listenForSilence()
             }
             self.inquire(silence)
@@ -21,8 +21,8 @@ extension Connection {
 
     private func inquire(_ silence: Silence) {
         silence.inquire(on: loop) { [weak self] isAtWork in
-            guard let self, self.isOpen else { return }
-            guard isAtWork || .now - self.lastProgress < silence.options.answerTimeout else {
+            guard let self, self.isOpen, let silence = self.silence else { return }
+            guard isAtWork || .now - silence.lastProgress < silence.options.answerTimeout else {
                 return self.giveUp("no answer for \(silence.options.answerTimeout), and the server is not at work on it")
             }
             self.listenForSilence()
@@ -38,6 +38,8 @@ final class Silence {
     private let host: ConnectionOptions.Host
     private let backend: Int32
     var timer: Timer?
+    /// When a byte last came, a command was sent to a server that owed nothing, or a piece of a COPY went out.
+    var lastProgress = ContinuousClock.now
     private var attempt: ConnectionAttempt?
     private(set) var inquiries = 0
 
