@@ -16,6 +16,9 @@ final class BatchDriver {
     private let configuration: ReceiverConfiguration
     private let ports: Ports
     private var progress: ReceiverProgress
+    /// Which stream the session's events are of, and what they follow; nil if the server does not tell.
+    private(set) var origin: StreamOrigin?
+    private var generation: String?
     private var waiter: ((ReceiverProgress.Batch?) -> Void)?
     /// The most groups that were here at the same time in this session: as many as the pusher sends without an answer.
     private var mostGroups = 1
@@ -26,15 +29,27 @@ final class BatchDriver {
 
     init(_ configuration: ReceiverConfiguration, mayHaveGaps: Bool, _ ports: Ports) {
         (self.configuration, self.ports) = (configuration, ports)
+        generation = configuration.generation
         progress = ReceiverProgress(processed: configuration.processed, mayHaveGaps: mayHaveGaps)
     }
 
     // MARK: The session
 
-    func sessionStarted() { progress.sessionStarted() }
+    /// - Returns: the session's number, another one for each.
+    func sessionStarted() -> Int {
+        progress.sessionStarted()
+        return progress.session
+    }
 
     /// Where the database went back, ids that were processed may come again with other events.
-    func streamWentBack() { progress.streamWentBack() }
+    func follow(_ origin: StreamOrigin?) {
+        guard let origin else { return }
+        let (old, new) = (generation, origin.generation.id)
+        (self.origin, generation) = (origin, new)
+        guard let old, old != new else { return }
+        progress.streamWentBack()
+        ports.emit(.newGeneration(new))
+    }
 
     func received(_ call: OnEvents) throws(EventStreamError) {
         switch progress.arrived(sequence: call.sequence, events: call.events, rid: call.rid) {

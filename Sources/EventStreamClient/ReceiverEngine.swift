@@ -9,7 +9,7 @@ final class ReceiverEngine {
     private enum State {
         case stopped
         case starting
-        case ready
+        case ready(session: Int)
     }
 
     private let configuration: ReceiverConfiguration
@@ -19,30 +19,22 @@ final class ReceiverEngine {
     private let emit: (ReceiverSignal) -> Void
     let batches: BatchDriver
     private var state = State.stopped
-    private var keepAlive: Timer?
-    private var retry: Timer?
+    /// Nothing begins any more.
+    private var isStopping = false
+    /// The next attempt to begin or, during a session, the next sign of life.
+    private var timer: Timer?
     private var contact: Timer?
     private var backoff = Backoff(first: .milliseconds(200), longest: .seconds(5))
-    private var isFinished = false
-    private var isStopping = false
-    /// Which stream the session's events are of, and what they follow; nil if the server does not tell.
-    private(set) var origin: StreamOrigin?
-    private var generation: String?
-    private var sessionCount = 0
     /// The number of the present session, another one for each; nil while there is none.
-    var session: Int? { if case .ready = state { sessionCount } else { nil } }
+    var session: Int? { if case .ready(let session) = state { session } else { nil } }
 
     init(
         _ configuration: ReceiverConfiguration, component: ConsumerComponent, loop: EventLoop,
         emit: @escaping (ReceiverSignal) -> Void
     ) {
-        self.configuration = configuration
-        self.component = component
-        self.loop = loop
-        self.emit = emit
+        (self.configuration, self.component, self.loop, self.emit) = (configuration, component, loop, emit)
         channel = CallChannel(
             configuration.endpoints, keys: configuration.keys, timeout: configuration.sessionTimeout, loop: loop)
-        generation = configuration.generation
         batches = BatchDriver(
             configuration, mayHaveGaps: component.isLive,
             .init(
@@ -56,7 +48,7 @@ final class ReceiverEngine {
     // MARK: Session
 
     func start() throws(EventStreamError) {
-        guard case .stopped = state, !isFinished, !isStopping else { return }
+        guard case .stopped = state, !isStopping else { return }
         channel.delegate = self
         state = .starting
         expectContact(within: .seconds(2))
@@ -92,7 +84,7 @@ final class ReceiverEngine {
 
     /// False once stopped; there is nothing to wait for then.
     func startOrReport() -> Bool {
-        guard !isFinished, !isStopping else { return false }
+        guard !isStopping else { return false }
         do {
             try start()
         } catch {
@@ -120,7 +112,7 @@ final class ReceiverEngine {
             return completion()
         }
         state = .stopped
-        keepAlive?.cancel()
+        timer?.cancel()
         channel.call(.stopReceiving(component), timeout: .seconds(1)) { _ in
             self.finish()
             completion()
@@ -129,10 +121,8 @@ final class ReceiverEngine {
 
     /// Closes without a word; the lease at the pusher runs out.
     func finish() {
-        state = .stopped
-        isFinished = true
-        keepAlive?.cancel()
-        retry?.cancel()
+        (state, isStopping) = (.stopped, true)
+        timer?.cancel()
         contact?.cancel()
         channel.close()
         batches.finish()
@@ -160,11 +150,9 @@ final class ReceiverEngine {
             switch result {
             case .success(let answer):
                 self.backoff.reset()
-                self.state = .ready
-                self.sessionCount += 1
                 // The answer comes before the session's first group.
-                self.batches.sessionStarted()
-                self.follow(StreamOrigin(answer))
+                self.state = .ready(session: self.batches.sessionStarted())
+                self.batches.follow(StreamOrigin(answer))
                 self.emit(.ready)
                 self.scheduleKeepAlive()
             case .failure(let error): self.failed(error)
@@ -172,23 +160,9 @@ final class ReceiverEngine {
         }
     }
 
-    /// Where the database went back, ids that were processed may come again with other events.
-    private func follow(_ origin: StreamOrigin?) {
-        guard let origin else { return }
-        self.origin = origin
-        let new = origin.generation.id
-        guard generation != new else { return }
-        if generation != nil {
-            batches.streamWentBack()
-            emit(.newGeneration(new))
-        }
-        generation = new
-    }
-
     /// Waits for the next batch; nil once stopped. A batch not reported yet counts as failed.
     func next(_ completion: @escaping (ReceiverProgress.Batch?) -> Void) {
-        batches.next(
-            isReceiving: { if case .stopped = self.state { false } else { !self.isFinished } }, completion)
+        batches.next(isReceiving: { if case .stopped = self.state { false } else { true } }, completion)
     }
 
     func moveOn(because reason: String) { channel.reset(because: reason) }
@@ -200,19 +174,19 @@ final class ReceiverEngine {
         guard error.code != .communicationError else { return }
         guard error.code != .timeout else { return channel.reset(because: "no answer") }
         let pause = error.code == .consumerBusy ? Duration.milliseconds(500) : backoff.next()
-        retry?.cancel()
-        retry = loop.schedule(after: pause) { [weak self] in self?.begin() }
+        timer?.cancel()
+        timer = loop.schedule(after: pause) { [weak self] in self?.begin() }
     }
 
     private func scheduleKeepAlive() {
-        keepAlive?.cancel()
-        keepAlive = loop.schedule(after: min(configuration.keepAlive, configuration.sessionTimeout / 3)) { [weak self] in
+        timer?.cancel()
+        timer = loop.schedule(after: min(configuration.keepAlive, configuration.sessionTimeout / 3)) { [weak self] in
             guard let self else { return }
             self.channel.call(self.readyCall, timeout: self.configuration.sessionTimeout) { result in
                 guard case .ready = self.state else { return }
                 switch result {
                 case .success(let answer):
-                    self.follow(StreamOrigin(answer))
+                    self.batches.follow(StreamOrigin(answer))
                     self.scheduleKeepAlive()
                 case .failure(let error):
                     self.emit(.workerError(error))
@@ -227,8 +201,7 @@ extension ReceiverEngine: CallChannelDelegate {
     func connected() { begin() }
 
     func disconnected() {
-        keepAlive?.cancel()
-        retry?.cancel()
+        timer?.cancel()
         guard case .ready = state else { return }
         emit(.workerError(.communicationError("the connection was lost")))
         state = .starting

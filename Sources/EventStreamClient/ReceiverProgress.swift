@@ -39,7 +39,7 @@ package struct ReceiverProgress: Sendable {
     private var groups: [UInt64: Group] = [:]
     /// The number of the group to hand out next.
     private var next: UInt64 = 0
-    private var session = 0
+    private(set) var session = 0
     private var generation = 0
     /// Which events came under the recent numbers.
     private var contents: [UInt64: ClosedRange<EventID>] = [:]

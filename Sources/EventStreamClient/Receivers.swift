@@ -132,7 +132,7 @@ public actor ReliableReceiver {
         // The origin as it is when the batch goes out: an answer that comes meanwhile may tell of another one.
         let batch: ([Event], StreamOrigin?)? = await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
-                engine.next { [engine] batch in continuation.resume(returning: batch.map { ($0.events, engine.origin) }) }
+                engine.next { [engine] batch in continuation.resume(returning: batch.map { ($0.events, engine.batches.origin) }) }
             }
         } onCancel: {
             Task { await self.stop() }
@@ -169,7 +169,7 @@ public actor ReliableReceiver {
     }
 
     /// Whether a batch is of the generation the stream is in.
-    func isPresent(_ batch: EventBatch) -> Bool { engine.origin?.generation == batch.origin?.generation }
+    func isPresent(_ batch: EventBatch) -> Bool { engine.batches.origin?.generation == batch.origin?.generation }
 
     func failed(_ batch: EventBatch, _ reason: String) {
         if batch.number == handedOut { engine.batches.failed(.internalError(reason)) }

@@ -10,6 +10,7 @@ import Testing
         var answers: [UInt64: Bool] = [:]
         var timers: [() -> Void] = []
         var batches: [[Int64]?] = []
+        var generations: [String] = []
         let driver: BatchDriver
 
         init(gathering: Duration = .zero) {
@@ -28,7 +29,8 @@ import Testing
                         let index = world.timers.count
                         world.timers.append(body)
                         return { world.timers[index] = {} }
-                    }, emit: { _ in }))
+                    },
+                    emit: { if case .newGeneration(let id) = $0 { box.world?.generations.append(id) } }))
             box.world = self
         }
 
@@ -97,6 +99,27 @@ import Testing
         #expect(ends == 1 && !world.driver.isAwaited)
         for timer in world.timers { timer() }
         #expect(ends == 1)
+    }
+
+    @Test func `another generation than the last one known takes nothing for processed`() throws {
+        let world = World()
+        let driver = world.driver
+        func follow(_ id: String) {
+            driver.follow(.init(generation: .init(stream: "s", id: id, start: .none), after: .none, common: .none))
+        }
+        var sessions: Set<Int> = []
+        for id in ["a", "a", "b", "b"] {
+            sessions.insert(driver.sessionStarted())
+            follow(id)
+            driver.follow(nil)
+            #expect(driver.origin?.generation.id == id)
+            world.next()
+            try world.arrive(0, 1...2)
+            driver.succeeded(2)
+        }
+        #expect(sessions.count == 4)
+        #expect(world.batches == [[1, 2], nil, [1, 2]])
+        #expect(world.generations == ["b"])
     }
 
     @Test func `a group too far ahead is refused`() {
