@@ -14,33 +14,27 @@ final class ArchiveGuard {
     private let loop: EventLoop
     /// How long a refusal stands before the range is compared again.
     private let retryInterval: Duration
-    private var connection: Connection?
-    private var store: HistoryStore?
+    private var warehouse: (connection: Connection, store: HistoryStore)?
     /// Up to here the archive was equal to the active table.
-    private(set) var verified: EventID?
+    private var verified: EventID?
     /// What the active database knows of it.
-    var noted = EventID.none
-    private(set) var refusal: String?
-    /// When, and up to which id was to be discarded then.
-    private var refused: (at: ContinuousClock.Instant, through: EventID)?
+    private var noted = EventID.none
+    /// Why events past an id are kept; whether for what the archive holds, or does not: it could be asked; when, and up to
+    /// which id was to be discarded then.
+    private(set) var refusal: (reason: String, lacksEvents: Bool, at: ContinuousClock.Instant, through: EventID)?
 
     init(_ required: RequiredArchive, _ info: StreamInfo, period: Duration, loop: EventLoop) {
-        self.required = required
-        self.info = info
+        (self.required, self.info, self.loop) = (required, info, loop)
         discards = DiscardStore(info)
         tokens = ArchiveTokens(info)
-        self.loop = loop
         retryInterval = min(max(period, .seconds(1)), .seconds(60))
     }
 
-    var consumer: ConsumerIdentity { required.consumer }
+    private var consumer: ConsumerIdentity { required.consumer }
 
-    /// Whether that is for what the archive holds, or does not: it could be asked.
-    private(set) var lacksEvents = false
+    func close() { warehouse?.connection.close() }
 
-    func close() { connection?.close() }
-
-    /// Compares the archive with what is to go.
+    /// Compares the archive with what is to go, and notes what it was seen to hold.
     ///
     /// - Parameters:
     ///   - target: up to here events are to be discarded.
@@ -48,19 +42,28 @@ final class ArchiveGuard {
     /// - Returns: up to where they may go.
     /// - Throws: only what is wrong with the active database; an archive that cannot be asked refuses.
     func verify(through target: EventID, after discarded: EventID, active: Connection) async throws -> EventID {
+        let bound = try await check(through: target, after: discarded, active: active)
+        if let verified, verified > noted {
+            try await discards.note(verified: verified, by: consumer, on: active)
+            noted = verified
+        }
+        return bound
+    }
+
+    private func check(through target: EventID, after discarded: EventID, active: Connection) async throws -> EventID {
         // What was seen over a connection that is gone was perhaps another warehouse.
-        if connection?.isOpen != true { verified = nil }
-        if let refused, .now - refused.at < retryInterval { return max(verified ?? .none, discarded) }
+        if warehouse?.connection.isOpen != true { verified = nil }
+        if let refusal, .now - refusal.at < retryInterval { return max(verified ?? .none, discarded) }
         // All of the range again, not only its beginning.
-        let target = max(target, refused?.through ?? .none)
-        (refusal, refused, lacksEvents) = (nil, nil, false)
+        let target = max(target, refusal?.through ?? .none)
+        refusal = nil
         do {
             return try await compare(through: target, after: discarded, active: active)
         } catch {
             guard active.isOpen else { throw error }
-            connection?.close()
-            (connection, verified) = (nil, nil)
-            return refuse(discarded, of: target, "the archive of \(required.consumer) cannot be asked: \(error)")
+            close()
+            (warehouse, verified) = (nil, nil)
+            return refuse(discarded, of: target, "the archive of \(consumer) cannot be asked: \(error)", lacksEvents: false)
         }
     }
 
@@ -70,14 +73,13 @@ final class ArchiveGuard {
         guard let confirmed = try await discards.position(of: consumer, on: active),
             let standing = try await store.standing(on: warehouse)
         else {
-            lacksEvents = true
             let missing = MissingArchiver(
                 consumer.description, registered: try await discards.consumers(on: active),
                 archivers: try await store.archivers(on: warehouse))
             return refuse(start, of: target, missing.description)
         }
         if let stranger = try await stranger(standing, store, active: active) {
-            (verified, lacksEvents) = (nil, true)
+            verified = nil
             return refuse(discarded, of: target, stranger)
         }
         let audit = ArchiveAudit(info, store, want: standing.want)
@@ -98,7 +100,7 @@ final class ArchiveGuard {
             if let wrong {
                 let differences = try await audit.differences(in: wrong, active: active, warehouse: warehouse)
                 let last = max(done, EventID(wrong.first.rawValue - 1))
-                (verified, lacksEvents) = (last, true)
+                verified = last
                 return refuse(last, of: wrong.last, describe(differences, in: wrong, position: standing.position, confirmed))
             }
             done = found.through
@@ -122,8 +124,8 @@ final class ArchiveGuard {
             + "`evt archive adopt`"
     }
 
-    private func refuse(_ id: EventID, of target: EventID, _ reason: String) -> EventID {
-        (refusal, refused) = ("events past \(id) are kept: \(reason)", (.now, target))
+    private func refuse(_ id: EventID, of target: EventID, _ reason: String, lacksEvents: Bool = true) -> EventID {
+        refusal = ("events past \(id) are kept: \(reason)", lacksEvents, .now, target)
         return id
     }
 
@@ -145,7 +147,7 @@ final class ArchiveGuard {
     }
 
     private func connected() async throws -> (Connection, HistoryStore) {
-        if let connection, let store, connection.isOpen { return (connection, store) }
+        if let warehouse, warehouse.connection.isOpen { return warehouse }
         let connection = try await Connection.open(
             ConnectionOptions(
                 required.url, in: required.file, applicationName: "evt-discarder",
@@ -156,7 +158,7 @@ final class ArchiveGuard {
             on: loop)
         do {
             let store = try await HistoryStore.load(required.tables, archiver: required.consumer, from: connection)
-            (self.connection, self.store) = (connection, store)
+            warehouse = (connection, store)
             return (connection, store)
         } catch {
             connection.close()

@@ -12,7 +12,6 @@ final class ArchiveGuards {
     private let logger: Logger
     /// What may go at most, as long as a guard refuses the rest.
     private(set) var allowed = EventID(.max)
-    private var refusal: String?
     private var isNoted = false
 
     init(_ guards: [ArchiveGuard], _ store: DiscardStore, _ connection: Connection, health: DiscarderHealth, logger: Logger) {
@@ -27,20 +26,15 @@ final class ArchiveGuards {
     func mayGo(through: EventID, after discarded: EventID) async throws -> Bool {
         var bound = EventID(.max)
         for each in guards {
-            let verified = try await each.verify(through: through, after: discarded, active: connection)
-            if let seen = each.verified, seen > each.noted {
-                try await store.note(verified: seen, by: each.consumer, on: connection)
-                each.noted = seen
-            }
-            bound = min(bound, verified)
+            bound = min(bound, try await each.verify(through: through, after: discarded, active: connection))
         }
-        let refusal = guards.compactMap(\.refusal).first
-        if !guards.isEmpty, !isNoted || refusal != self.refusal {
-            (self.refusal, isNoted) = (refusal, true)
+        let refusal = guards.compactMap(\.refusal?.reason).first
+        if !guards.isEmpty, !isNoted || refusal != health.refusal {
+            isNoted = true
             if let refusal { logger.error("not discarded", metadata: [.reason: "\(refusal)"]) }
             try await store.note(refusal: refusal, on: connection)
         }
-        health.keeps(because: refusal, lacksEvents: guards.contains(where: \.lacksEvents))
+        health.keeps(because: refusal, lacksEvents: guards.contains { $0.refusal?.lacksEvents ?? false })
         allowed = bound < through ? bound : EventID(.max)
         return bound >= through
     }
