@@ -49,8 +49,8 @@ struct PusherServices {
                 timeout: timeout, groupLimits: groupLimits,
                 delivery: .init(
                     requestMax: delivery.requestMax, queueMax: configuration.queueMax, ackTimeout: delivery.ackTimeout)),
-            loop: loop, stream: stream, head: head, table: table, outbox: outbox, membership: membership, sessions: sessions,
-            claims: claims, turns: turns, ticker: ticker, metrics: metrics)
+            loop: loop, stream: stream, present: StreamPresent(head: head, membership: membership), table: table,
+            outbox: outbox, sessions: sessions, claims: claims, turns: turns, ticker: ticker, metrics: metrics)
         polls = PollDriver(
             maxChunkEvents: configuration.maxChunkEvents, loop: loop, head: head, peers: ports.peers,
             membership: membership, turns: turns)

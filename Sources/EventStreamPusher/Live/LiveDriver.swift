@@ -1,7 +1,5 @@
 import EventStream
-import EventStreamDatabase
 import EventStreamServer
-import LibPQ
 import LibZMQ
 
 /// Live sessions: how they begin, and what they are sent (protocol, section 5).
@@ -15,10 +13,9 @@ final class LiveDriver {
     private let configuration: Configuration
     private let loop: any LoopPort
     private let stream: SharedStream
-    private let head: HeadDriver
+    private let present: StreamPresent
     private let table: SessionTable
     private let outbox: Outbox
-    private let membership: Membership
     private let sessions: SessionDriver
     private let claims: ClaimDriver
     private let turns: CallTurns
@@ -27,22 +24,13 @@ final class LiveDriver {
     var isStopping = false
 
     init(
-        _ configuration: Configuration, loop: any LoopPort, stream: SharedStream, head: HeadDriver, table: SessionTable,
-        outbox: Outbox, membership: Membership, sessions: SessionDriver, claims: ClaimDriver, turns: CallTurns,
-        ticker: SessionTicker, metrics: PusherMetrics
+        _ configuration: Configuration, loop: any LoopPort, stream: SharedStream, present: StreamPresent, table: SessionTable,
+        outbox: Outbox, sessions: SessionDriver, claims: ClaimDriver, turns: CallTurns, ticker: SessionTicker,
+        metrics: PusherMetrics
     ) {
-        self.configuration = configuration
-        self.loop = loop
-        self.stream = stream
-        self.head = head
-        self.table = table
-        self.outbox = outbox
-        self.membership = membership
-        self.sessions = sessions
-        self.claims = claims
-        self.turns = turns
-        self.ticker = ticker
-        self.metrics = metrics
+        (self.configuration, self.loop, self.stream, self.present) = (configuration, loop, stream, present)
+        (self.table, self.outbox, self.sessions, self.claims) = (table, outbox, sessions, claims)
+        (self.turns, self.ticker, self.metrics) = (turns, ticker, metrics)
     }
 
     // MARK: Beginning
@@ -52,18 +40,7 @@ final class LiveDriver {
             return turns.ended(start.peer)
         }
         // What was committed before the call must not come: find out first what that is.
-        head.whenFresh { isFresh in
-            guard isFresh else { return self.started(start, .failure(.unavailable)) }
-            let settled = self.head.settled ?? .none
-            guard self.head.gap != nil else { return self.started(start, .success((settled, EventIDSet()))) }
-            // Beyond a gap that somebody may still fill there are events that were committed before the call, too.
-            guard let reader = self.membership.catchUp else { return self.started(start, .failure(.unavailable)) }
-            reader.visible(after: settled) { result in
-                self.started(
-                    start,
-                    result.map { (settled, $0) }.mapError { .internalError("the session could not start: \($0.message)") })
-            }
-        }
+        present.find { self.started(start, $0) }
     }
 
     private func started(_ start: SessionStart, _ result: Result<(after: EventID, known: EventIDSet), EventStreamError>) {
