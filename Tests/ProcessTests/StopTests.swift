@@ -9,6 +9,8 @@ extension FaultTests {
     @Suite struct StopTests {
         @Test func everyProcessStopsCleanlyUnderLoadAndWhatWasConfirmedIsStored() async throws {
             try await Deployment.with { deployment in
+                // Else what the receiver has confirmed may be discarded before the archiver begins.
+                try await deployment.register("ARCHIVER")
                 try await PersistentReceiver.following(deployment) { receiver in
                     let load = WriterLoad(writers: 4, seed: 10, largest: 20, idle: 5)
                     var stored = 0
