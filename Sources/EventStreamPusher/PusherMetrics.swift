@@ -2,7 +2,7 @@ import EventStream
 import EventStreamServer
 import Glibc
 
-/// What the pusher counts and measures.
+/// What the pusher counts and measures; each metric is declared in ``Metric``.
 final class PusherMetrics {
     struct OfConsumer {
         let delivered: CounterMetric

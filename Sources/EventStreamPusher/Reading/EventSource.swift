@@ -2,7 +2,8 @@ import EventStream
 import EventStreamDatabase
 import LibPQ
 
-// Where consumers have their events from; see also Ports.swift.
+// Where consumers who catch up have their events from. ``CatchUpLink`` reads the event table, ``CatchUpReads`` and the drivers of
+// sessions and polls ask, ``Membership`` hands the port out, and `PusherProcess` makes it. Who reads at the head: ``HeadPort``.
 
 /// The connection that reads older events for those who catch up: pages must not hold positions up.
 protocol CatchUpPort: DatabasePort {

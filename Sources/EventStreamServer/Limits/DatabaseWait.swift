@@ -1,6 +1,6 @@
 /// Calls that wait a moment for the database instead of failing at once: while a process starts, or reconnects.
 package struct DatabaseWait {
-    /// How long a call waits for the database before the call fails.
+    /// How long a call waits at most for the database before the call fails.
     package static let timeout = Duration.seconds(2)
     /// How many calls wait at most: of all accounts, and of one.
     package static let limit = 1000
