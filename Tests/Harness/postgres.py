@@ -41,8 +41,8 @@ def free_port() -> int:
 class Server:
     """One PostgreSQL server, with its data in a directory."""
 
-    def __init__(self, name: str, directory: Path, binaries: Path):
-        self.name, self.directory = name, directory
+    def __init__(self, name: str, directory: Path, binaries: Path, settings: dict[str, str] = SETTINGS):
+        self.name, self.directory, self._settings = name, directory, settings
         self.port = free_port()
         self._binaries = binaries
         self._process: subprocess.Popen | None = None
@@ -76,7 +76,7 @@ class Server:
                       f"host=127.0.0.1 port={primary.port} user=postgres application_name={_STANDBY}")
 
     def start(self) -> None:
-        settings = [argument for name, value in SETTINGS.items() for argument in ("-c", f"{name}={value}")]
+        settings = [argument for name, value in self._settings.items() for argument in ("-c", f"{name}={value}")]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [self._binaries / "postgres", "-D", ".", "-p", str(self.port), *settings],
@@ -98,11 +98,15 @@ class Server:
                 raise RuntimeError(f"{self.name}: no {what} within {seconds} s; see {self.log}")
             time.sleep(0.05)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def kill(self) -> None:
         """Kills the server and every process of it, and waits until they are gone."""
         if self._process is None or self._process.poll() is not None:
             return
-        children = _children(self._process.pid)
+        children = children_of(self._process.pid)
         for pid in [self._process.pid, *children]:
             _signal(pid, signal.SIGKILL)
         self._process.wait()
@@ -197,7 +201,7 @@ class Pair:
             server.stop()
 
 
-def _children(pid: int) -> list[int]:
+def children_of(pid: int) -> list[int]:
     """The processes whose parent this is."""
     found = []
     for entry in Path("/proc").iterdir():
