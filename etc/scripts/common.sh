@@ -33,6 +33,26 @@ as_root() {
     fi
 }
 
+# install_debian PACKAGE …: installs packages of Debian.
+install_debian() {
+    say "installing $*"
+    as_root apt-get update -qq
+    # The server is only a program here: no cluster of Debian's own is wanted.
+    as_root mkdir -p /etc/postgresql-common/createcluster.d
+    echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.d/evt.conf >/dev/null
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >/dev/null
+}
+
+# unpack_debian DIRECTORY PACKAGE …: unpacks packages below a directory of the state, without installing them: theirs start servers.
+unpack_debian() {
+    local unpacked=$state/$1 package
+    shift
+    say "unpacking $*"
+    as_root apt-get update -qq
+    mkdir -p "$unpacked"
+    (cd "$unpacked" && apt-get download -qq "$@" && for package in *.deb; do dpkg-deb -x "$package" . && rm "$package"; done)
+}
+
 # install_packages [PROGRAM=PACKAGE …]: Debian packages, also of further programs; nothing is done where they are there already.
 install_packages() {
     command -v swift >/dev/null || die "Swift 6.2 or newer is needed: https://www.swift.org/install/linux"
@@ -44,12 +64,7 @@ install_packages() {
     python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
     for program in "$@"; do command -v "${program%%=*}" >/dev/null || missing+=("${program##*=}"); done
     if [ ${#missing[@]} -gt 0 ]; then
-        say "installing ${missing[*]}"
-        as_root apt-get update -qq
-        # The server is only a program here: no cluster of Debian's own is wanted.
-        as_root mkdir -p /etc/postgresql-common/createcluster.d
-        echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.d/evt.conf >/dev/null
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null
+        install_debian "${missing[@]}"
     fi
     pg_bin=${pg_bin:-$(pg_config --bindir)}
     as_postgres test -x "$pg_bin/initdb" || die "no PostgreSQL server programs in $pg_bin, or none that the user postgres may run"
@@ -58,17 +73,10 @@ install_packages() {
     [ "$(pg_config --bindir)" -ef "$pg_bin" ] || die "pg_config is missing in $pg_bin, or belongs to another PostgreSQL"
 }
 
-# Unpacked, not installed: Debian's package starts a server.
 install_promtool() {
     command -v promtool >/dev/null && return
-    local unpacked=$state/prometheus
-    if [ ! -x "$unpacked/usr/bin/promtool" ]; then
-        say "unpacking promtool"
-        as_root apt-get update -qq
-        mkdir -p "$unpacked"
-        (cd "$unpacked" && apt-get download -qq prometheus && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb)
-    fi
-    export PATH=$PATH:$unpacked/usr/bin
+    [ -x "$state/prometheus/usr/bin/promtool" ] || unpack_debian prometheus prometheus
+    export PATH=$PATH:$state/prometheus/usr/bin
 }
 
 # A Python of our own with what the arguments name. It finds the kit of the tests, Harness.
