@@ -1,0 +1,1 @@
+"""What is measured: each file has one row of the comparison, and the table that shows it."""
