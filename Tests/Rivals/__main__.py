@@ -16,7 +16,7 @@ from pathlib import Path
 from Rivals import targets
 from Rivals.evt import Evt
 from Rivals.logical import Logical
-from Rivals.measures import drain, e2e, idle, latency, recording
+from Rivals.measures import drain, e2e, growth, idle, latency, recording
 from Rivals.measures.measure import Run
 from Rivals.nats import Nats
 from Rivals.notify import Notify, NotifyBox
@@ -39,14 +39,16 @@ def arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--install", action="store_true", help="first install the rivals that are missing, from Debian and PyPI")
     add("--only", default=",".join(names), help="these rivals only, separated by commas: %(default)s")
-    add("--rows", default=",".join(ROWS), help="what is measured: %(default)s")
+    add("--rows", default=",".join(ROWS),
+        help=f"what is measured: %(default)s; growth, which is {','.join(growth.NAMES)}; or all")
     add("--rounds", type=int, default=3, help="how often (%(default)d)")
     add("--seconds", type=float, default=4, help="how long each measurement lasts, about (%(default)g)")
     add("--programs", type=Path, help=argparse.SUPPRESS)
     add("--postgres", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     given.only, given.rows = given.only.split(","), given.rows.split(",")
-    for unknown in {*given.only} - {*names} | {*given.rows} - {*ROWS}:
+    given.rows = [row for each in given.rows for row in {"all": (*ROWS, *growth.NAMES), "growth": growth.NAMES}.get(each, (each,))]
+    for unknown in {*given.only} - {*names} | {*given.rows} - {*ROWS, *growth.NAMES}:
         parser.error(f"no such rival or row: {unknown}")
     return given
 
@@ -81,7 +83,7 @@ def attempt(run: Run, what: str, work) -> None:
 
 
 def report(results: Results, kinds: list, head: str) -> str:
-    parts = [head, *(MEASURES[row].report(results) for row in ROWS), targets.report(results, kinds)]
+    parts = [head, *(MEASURES[row].report(results) for row in ROWS), growth.report(results), targets.report(results, kinds)]
     parts.append("| rival | what it promises | how it was set up |\n|---|---|---|\n" + "\n".join(
         f"| {kind.name} | {kind.guarantees} | {kind.what} |" for kind in kinds))
     parts += [f"ERROR {error}" for error in results.errors]
@@ -98,6 +100,7 @@ def main() -> int:
     try:
         measure(run, kinds, given.rows, given.rounds)
         head = f"{machine(world.version)}; medians of {given.rounds} rounds of {given.seconds:g} s"
+        growth.measure(run, kinds, given.rows, lambda what, work: attempt(run, what, work))
         text = report(run.results, kinds, head)
     finally:
         world.close()
