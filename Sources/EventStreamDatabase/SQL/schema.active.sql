@@ -86,11 +86,12 @@ BEGIN
         AND current_setting('synchronous_commit') = 'on'
         AND pg_sequence_last_value('"public"."evt_queue_id_seq"'::regclass) > pg_sequence_last_value('"public"."evt_queue_settled"'::regclass) THEN
         RETURN NULL;
-    -- The same while the reader sleeps and has the latch; what notifies is the last of the conditions.
+    -- The same while the reader sleeps and has the latch. What notifies is the last condition, and none before it is ever NULL: that
+    -- would not end the AND.
     ELSIF current_setting('synchronous_commit') = 'on'
-        AND pg_sequence_last_value('"public"."evt_queue_id_seq"'::regclass) > pg_sequence_last_value('"public"."evt_queue_settled"'::regclass)
+        AND (pg_sequence_last_value('"public"."evt_queue_id_seq"'::regclass) > pg_sequence_last_value('"public"."evt_queue_settled"'::regclass)) IS TRUE
         AND NOT pg_try_advisory_xact_lock_shared((1163285587::bigint << 32) | TG_RELID::bigint)
-        AND (current_setting('max_prepared_transactions') = '0' OR current_setting('eventstream.notify', true) = 'on')
+        AND (current_setting('max_prepared_transactions') = '0' OR COALESCE(current_setting('eventstream.notify', true), '') = 'on')
         AND pg_notify('evt_' || TG_RELID, '')::text IS NOT NULL THEN
         RETURN NULL;
     END IF;
