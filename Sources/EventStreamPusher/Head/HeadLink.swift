@@ -81,7 +81,11 @@ final class HeadLink: DatabaseLink<HeadStatements>, HeadPort {
     }
 
     override func opened(_ connection: Connection) {
-        connection.onNotification = { [weak self] in self?.delegate?.headNotified(by: $0.processID) }
+        // The wake-ups that this pusher passes on tell it nothing new.
+        let own = connection.backendProcessID
+        connection.onNotification = { [weak self] in
+            if $0.processID != own { self?.delegate?.headNotified(by: $0.processID) }
+        }
         if let prepared { delegate?.headOpened(prepared) }
     }
 

@@ -8,8 +8,8 @@ import EventStreamServer
 /// writer in flight has missed it; one more read after that, and every later writer will notify.
 ///
 /// A reader that is notified keeps the latch: one read brings what was committed, and the sleep goes on. NOTIFY makes writers commit
-/// one after another, and so the latch is released when several of them come close together. It is taken again when a pause of
-/// ``Configuration/calm`` has brought nothing.
+/// one after another, and so the latch is released when several of them come close together. It is taken again when pauses of
+/// ``Configuration/calm`` in all have brought nothing.
 ///
 /// Of several readers of one stream, one has the waking role and the latch; the others sleep until it, or a writer,
 /// notifies them. One that finds events nobody told it of takes the waker for frozen, and polls until it is told again.
@@ -23,7 +23,7 @@ package struct SleepLatch: Sendable {
         package var longestSleep: Duration
         /// How much longer each pause is; nil doubles it.
         package var step: Duration?
-        /// Two writers that notify within so long of each other are close together.
+        /// Two writers whose notifications come within so long of each other are close together.
         package var calm = Duration.milliseconds(2)
 
         package init(
@@ -72,7 +72,8 @@ package struct SleepLatch: Sendable {
     private var lastWriter: (process: Int32, at: MonotonicTime)?
     /// Whether writers come close together, so that they must not be made to notify.
     private var isCrowded = false
-    private var lastPause = Duration.zero
+    /// How long pauses have brought nothing.
+    private var quiet = Duration.zero
     /// Whether the present pause is for company: there is no thought of sleep, and writers need not be made to notify.
     private var isBusy = false
     /// Whether the present read is the safety poll underneath a sleep.
@@ -122,9 +123,9 @@ package struct SleepLatch: Sendable {
         if foundRows || wokenWhileReading {
             let isAsked = wokenWhileReading
             wokenWhileReading = false
-            nextPause = configuration.shortestPause
+            (nextPause, quiet) = (configuration.shortestPause, .zero)
             if holdsLatch {
-                guard !isCrowded, !isSafetyPoll, !blocked, latched == nil else { return read(.release) }
+                guard !isCrowded, !isSafetyPoll, !blocked, latched == nil, company == .zero else { return read(.release) }
                 return more || isAsked ? read(.leave) : sleep()
             }
             if company > .zero, !more, !isAsked {
@@ -147,16 +148,15 @@ package struct SleepLatch: Sendable {
     /// The pause or the sleep is over.
     package mutating func timerFired() -> Action? {
         switch state {
-        case .reading: nil
-        // While events wait behind a gap there is no sleep, and writers need not be made to notify.
+        case .reading: return nil
         case .pausing:
-            if holdsLatch {
-                read(isBlocked ? .release : .leave)
-            } else {
-                read(role == .waker && !isBlocked && !isBusy && (!isCrowded || lastPause >= configuration.calm) ? .take : .leave)
-            }
+            if !isBusy { pausedInVain() }
+            // While events wait behind a gap there is no sleep, and writers need not be made to notify.
+            guard !holdsLatch else { return read(isBlocked ? .release : .leave) }
+            let mayTake = role == .waker && !isBlocked && !isBusy && (!isCrowded || quiet >= configuration.calm)
+            return read(mayTake ? .take : .leave)
         // The safety poll keeps the latch: finding nothing, it sleeps on at the price of one statement.
-        case .sleeping: read(.leave, isSafetyPoll: true)
+        case .sleeping: return read(.leave, isSafetyPoll: true)
         }
     }
 
@@ -179,7 +179,7 @@ package struct SleepLatch: Sendable {
             wokenWhileReading = true
             return nil
         }
-        return read(holdsLatch && isCrowded ? .release : .leave)
+        return read(holdsLatch && (isCrowded || isBlocked) ? .release : .leave)
     }
 
     private mutating func read(_ operation: LatchOperation, isSafetyPoll: Bool = false) -> Action {
@@ -193,15 +193,18 @@ package struct SleepLatch: Sendable {
     private mutating func sleep() -> Action {
         state = .sleeping
         isCrowded = false
-        nextPause = configuration.shortestPause
+        (nextPause, quiet) = (configuration.shortestPause, .zero)
         return .sleep(configuration.longestSleep)
     }
 
     private mutating func pause() -> Action {
         state = .pausing
-        let pause = nextPause
-        lastPause = pause
-        nextPause = min(configuration.longestPause, configuration.step.map { pause + $0 } ?? pause * 2)
-        return .pause(pause)
+        return .pause(nextPause)
+    }
+
+    /// Pauses that somebody ends do not count, nor grow.
+    private mutating func pausedInVain() {
+        quiet += nextPause
+        nextPause = min(configuration.longestPause, configuration.step.map { nextPause + $0 } ?? nextPause * 2)
     }
 }

@@ -109,6 +109,37 @@ import Testing
         #expect(latch.didRead(foundRows: true, more: false, latched: nil, blocked: true) == .read(.release))
     }
 
+    @Test func theLatchIsReleasedBehindAGapAlsoWherePausesAreCutShort() {
+        var latch = asleep()
+        #expect(latch.notified(by: 1, at: start) == .read(.leave))
+        #expect(latch.dry(blocked: true) == .pause(.milliseconds(1)))
+        #expect(latch.notified(by: 1, at: start + .milliseconds(9)) == .read(.release))
+        #expect(latch.dry(blocked: true) == .pause(.milliseconds(1)), "only pauses that end by themselves grow")
+    }
+
+    @Test func theLatchIsReleasedWhereEventsWaitForCompany() {
+        var latch = asleep()
+        #expect(latch.notified(by: 1, at: start) == .read(.leave))
+        #expect(
+            latch.didRead(foundRows: true, company: .milliseconds(2), more: false, latched: nil, blocked: false)
+                == .read(.release))
+    }
+
+    @Test func theLatchIsTakenAgainWhereNoPauseIsLong() {
+        var configuration = Self.configuration
+        configuration.step = .zero
+        var latch = started(as: .waker, configuration)
+        #expect(latch.dry() == .read(.take))
+        #expect(latch.dry(latched: true) == .sleep(.seconds(3)))
+        #expect(latch.notified(by: 1, at: start) == .read(.leave))
+        #expect(latch.notified(by: 2, at: start) == nil)
+        #expect(latch.found() == .read(.release))
+        #expect(latch.dry() == .pause(.milliseconds(1)))
+        #expect(latch.timerFired() == .read(.leave))
+        #expect(latch.dry() == .pause(.milliseconds(1)))
+        #expect(latch.timerFired() == .read(.take))
+    }
+
     @Test func theLatchThatWasReleasedIsNotTakenBeforeAPauseHasBroughtNothing() {
         var latch = asleep()
         #expect(latch.notified(by: 1, at: start) == .read(.leave))

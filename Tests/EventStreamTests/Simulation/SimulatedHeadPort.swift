@@ -22,7 +22,9 @@ final class SimulatedHeadPort: SimulatedPort, HeadPort {
         super.init(surroundings, database, timers)
         keeper.prepare = { [unowned self] in self.prepare($0, $1) }
         keeper.opened = { [unowned self] connection in
-            connection.onNotification = { [unowned self] in self.delegate?.headNotified(by: $0) }
+            connection.onNotification = { [unowned self] in
+                if $0 != SimulatedHeadPort.process(of: connection) { self.delegate?.headNotified(by: $0) }
+            }
             if let found = self.found { self.delegate?.headOpened(found) }
         }
         keeper.failed = { [unowned self] in self.delegate?.headFailed(self.takeError()) }
@@ -107,6 +109,8 @@ final class SimulatedHeadPort: SimulatedPort, HeadPort {
         surroundings.broken("nobody supplies ids, and \(id) is said to be beyond the sequence")
     }
 
-    func notify() { submit({ [database] in database.notify(by: Int32($0.number)) }) { _ in } }
+    func notify() { submit({ [database] in database.notify(by: SimulatedHeadPort.process(of: $0)) }) { _ in } }
+    /// The server's process of a connection: none of a writer's.
+    private static func process(of connection: SimulatedConnection) -> Int32 { -Int32(connection.number) }
     func describe(_ holders: Set<TableWriter>, _ completion: @escaping (String) -> Void) { completion("writers") }
 }
