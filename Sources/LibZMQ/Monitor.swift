@@ -43,8 +43,8 @@ package final class Monitor: PollSource {
 
     deinit { zmq_socket_monitor(monitored.handle, nil, 0) }
 
-    package func descriptorFired() { pair.mayHaveChanged = true }
-    package func isReady() -> Bool { pair.mayHaveChanged && pair.events().readable }
+    package func descriptorFired() { pair.descriptorFired() }
+    package func isReady() -> Bool { pair.isReadable() }
 
     /// Reports everything that has happened so far.
     package func dispatch() {

@@ -64,7 +64,7 @@ package final class Socket {
     /// Whether messages tell whose they are.
     private(set) var isAuthenticated = false
     /// Whether ``events()`` is worth asking: libzmq takes news in within its calls, and only otherwise tells by the descriptor.
-    package var mayHaveChanged = true
+    var mayHaveChanged = true
 
     /// - Throws: if the context's socket limit or the process's descriptor limit is reached.
     package init(_ kind: Kind, in context: Context, options: [Option] = []) throws(ZeroMQError) {
@@ -179,6 +179,12 @@ package final class Socket {
         return value
     }
 
+    /// The descriptor is readable.
+    package func descriptorFired() { mayHaveChanged = true }
+
+    /// Whether a message can be received; libzmq is asked only if something may have changed.
+    package func isReadable() -> Bool { mayHaveChanged && events().readable }
+
     /// Whether a message can be received, or sent, at this moment.
     package func events() -> (readable: Bool, writable: Bool) {
         var value: Int32 = 0
@@ -186,7 +192,7 @@ package final class Socket {
         while zmq_getsockopt(handle, ZMQ_EVENTS, &value, &size) != 0 {
             guard zmq_errno() == EINTR else { return (false, false) }
         }
-        // All news has been taken in: what comes next makes the descriptor readable.
+        // This call has emptied the mailbox, so that what comes next makes the descriptor readable.
         mayHaveChanged = value & ZMQ_POLLIN != 0
         return (value & ZMQ_POLLIN != 0, value & ZMQ_POLLOUT != 0)
     }

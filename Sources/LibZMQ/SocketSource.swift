@@ -21,8 +21,8 @@ package final class SocketSource: PollSource {
         descriptor = socket.descriptor
     }
 
-    package func descriptorFired() { socket.mayHaveChanged = true }
-    package func isReady() -> Bool { socket.mayHaveChanged && socket.events().readable }
+    package func descriptorFired() { socket.descriptorFired() }
+    package func isReady() -> Bool { socket.isReadable() }
 
     package func dispatch() {
         for _ in 0..<perTurn {

@@ -109,8 +109,8 @@ final class Subscribers: PollSource {
 
     // MARK: Subscriptions
 
-    func descriptorFired() { socket.mayHaveChanged = true }
-    func isReady() -> Bool { socket.mayHaveChanged && socket.events().readable }
+    func descriptorFired() { socket.descriptorFired() }
+    func isReady() -> Bool { socket.isReadable() }
 
     func dispatch() {
         for _ in 0..<64 {
