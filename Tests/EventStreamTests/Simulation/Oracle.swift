@@ -56,7 +56,7 @@ final class Oracle {
 
     // MARK: The queue
 
-    func becameVisible(_ row: SimulatedQueue.Row, _ stored: [SimulatedDatabase.Consumer]) {
+    func becameVisible(_ row: SimulatedQueue.Row, _ stored: [SimulatedDatabase.Consumer], era: Int) {
         visible += 1
         newestVisible = max(newestVisible, row.id)
         if surroundings.live > 0 { present.insert(row) }
@@ -67,11 +67,15 @@ final class Oracle {
             guard consumers[consumer].wanted[row.type] else { continue }
             let index = index(after: row.id, consumers[consumer].events)
             if index < consumers[consumer].processed {
-                // Prepared on the standby that took over, and committed a second time.
-                if !lost.contains(row) {
+                if lost.contains(row) {
+                    // Prepared on the standby that took over, and committed a second time.
+                    consumers[consumer].processed += 1
+                } else if row.era < era {
+                    // Prepared there, and rolled back on the server that is lost: what was processed later comes again after it.
+                    consumers[consumer].processed = index
+                } else {
                     surroundings.broken("\(row.id) became visible when \(name(consumer)) had processed later ones")
                 }
-                consumers[consumer].processed += 1
             }
             consumers[consumer].events.insert(row.id, at: index)
         }

@@ -152,7 +152,7 @@ final class SimulatedDatabase {
     /// Tells the oracle and the listeners what the writers have done.
     func announce() {
         let (rows, notifications) = queue.takeNews()
-        for row in rows { oracle.becameVisible(row, consumers) }
+        for row in rows { oracle.becameVisible(row, consumers, era: queue.era) }
         for process in notifications { notify(by: process) }
     }
 

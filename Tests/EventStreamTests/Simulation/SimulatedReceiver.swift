@@ -196,6 +196,8 @@ class SimulatedReceiver: SimulatedClient {
                 oracle.processed(SimulatedEvent.row(event), by: consumer, after: previous)
                 previous = event.id.rawValue
             }
+            // Kept with the earlier generation, it says nothing of this one.
+            if isOfEarlier, let origin { oracle.heardOfGeneration(consumer, after: origin.after) }
             isApplied = true
         }
     }

@@ -73,7 +73,9 @@ final class SimulatedWarehouse {
 
     /// The warehouse is as it was when it was backed up.
     func restore() {
-        guard let backup else { return }
+        // What a backup of an earlier generation has too much, the stream tells only of the generation just before: `evt archive verify`
+        // finds what two fail-overs have left (archive.md).
+        guard let backup, backup.standing.generation == history.standing.generation else { return }
         surroundings.note("the warehouse is restored: position \(history.standing.position) -> \(backup.standing.position)")
         restoredAway.formUnion(Set(history.rows).subtracting(backup.rows))
         history = backup
