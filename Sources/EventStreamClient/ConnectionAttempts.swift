@@ -1,7 +1,7 @@
 import EventStream
 import PosixLoop
 
-/// Where the next connection to a server goes, after which pause, and why there is none. Pure: what happened in, a decision out.
+/// Where the next connection to a server goes, after which pause, and why there is none.
 struct ConnectionAttempts {
     private let endpoints: [String]
     private var index = 0

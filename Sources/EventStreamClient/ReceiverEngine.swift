@@ -129,7 +129,7 @@ final class ReceiverEngine {
     }
 
     private func begin() {
-        guard case .starting = state else { return }
+        guard case .starting = state, !isStopping else { return }
         guard !component.isLive, configuration.registers else { return getReady() }
         channel.call(.registerConsumer(component), timeout: configuration.sessionTimeout) { result in
             switch result {

@@ -38,8 +38,12 @@ extension CopySource {
 extension Command {
     /// Takes the rows that have arrived; false while more are to come.
     func receiveCopy(from pg: OpaquePointer) -> Bool {
-        let sink = if case .copyOut(_, let sink) = kind { sink } else { nil as ((UnsafeRawBufferPointer) throws -> Void)? }
-        if sink == nil { failure = PostgresError(.invalidInput, "COPY TO STDOUT needs copyOut, not a plain statement") }
+        var sink: ((UnsafeRawBufferPointer) throws -> Void)?
+        if case .copyOut(_, let wanted) = kind {
+            sink = wanted
+        } else {
+            failure = PostgresError(.invalidInput, "COPY TO STDOUT needs copyOut, not a plain statement")
+        }
         while true {
             var buffer: UnsafeMutablePointer<CChar>?
             let length = PQgetCopyData(pg, &buffer, 1)

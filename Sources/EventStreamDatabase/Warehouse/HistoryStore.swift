@@ -185,7 +185,9 @@ package struct HistoryStore: Sendable {
                 let moved = try await connection.query(
                     Statement(
                         """
-                        \(set), last_evt_id = LEAST(last_evt_id, $6::bigint, $7::bigint), last_time = now(),
+                        \(set), last_time = now(),
+                            last_evt_id = LEAST(last_evt_id, $6::bigint, $7::bigint,
+                                CASE WHEN doubtful_id > doubtful_after THEN doubtful_after END),
                             doubtful_after = CASE WHEN doubtful_id > doubtful_after THEN LEAST(doubtful_after, $7::bigint)
                                 ELSE $7::bigint END,
                             doubtful_id = GREATEST(doubtful_id, last_evt_id, (SELECT max(id) FROM \(tables.history.sql)))

@@ -43,7 +43,7 @@ struct SimulatedHistory {
                 standing.doubtfulAfter =
                     standing.hasDoubtful ? min(standing.doubtfulAfter, origin.common) : origin.common
                 standing.doubtful = max(standing.doubtful, standing.position, rows.last.map { EventID($0.id) } ?? .none)
-                standing.position = min(standing.position, origin.after, origin.common)
+                standing.position = min(standing.position, origin.after, origin.common, standing.doubtfulAfter)
             }
         }
         var now = standing
