@@ -103,7 +103,9 @@ package struct ConnectionOptions: Sendable, CustomStringConvertible {
 
     /// What a database or a role sets for everybody is meant for people and applications: a process that works day and night
     /// would be ended in its midst. Who means us says so in the connection string, PGOPTIONS or ``settings``.
-    private static let limits = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"].map { "-c \($0)=0" }
+    /// Compiling a statement takes longer than any of ours: a database whose costs are set low would have each compiled.
+    private static let limits =
+        ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"].map { "-c \($0)=0" } + ["-c jit=off"]
 
     /// The server is to notice as well: the locks of a connection that it believes in keep out the one that comes after it.
     private static let probes = [
