@@ -36,6 +36,13 @@ import Testing
         }
     }
 
+    /// The events 1 to 10 of the first generation are there.
+    private static func archived(_ store: HistoryStore, _ connection: Connection) async throws -> HistoryStore.Standing {
+        let standing = try await store.follow(Self.origin(1), from: try await store.begin(.all, on: connection), on: connection)
+        _ = try await store.append(events(1...10, of: 1), from: standing, comparing: false, on: connection)
+        return try await store.standing(on: connection)!
+    }
+
     private static func ids(_ table: String, on connection: Connection) async throws -> [Int64] {
         let rows = try await connection.query(Statement("SELECT id FROM \(table) ORDER BY id"))
         return (0..<rows.count).compactMap { rows.int($0, 0) }
@@ -69,10 +76,7 @@ import Testing
     /// Events that an archiver does not want take its consumer past those that are lost before it hears of anything.
     @Test func whatIsLostBetweenUnwantedEventsIsSetAsideToo() async throws {
         try await Self.with { store, connection in
-            var standing = try await store.begin(.all, on: connection)
-            standing = try await store.follow(Self.origin(1), from: standing, on: connection)
-            _ = try await store.append(Self.events(1...10, of: 1), from: standing, comparing: false, on: connection)
-            standing = try await store.standing(on: connection)!
+            var standing = try await Self.archived(store, connection)
             standing = try await store.follow(Self.origin(2, after: 1000, common: 5), from: standing, on: connection)
             let result = try await store.append(Self.events(1001...1001, of: 2), from: standing, comparing: true, on: connection)
             #expect(result == .copied(1, lost: 5))
@@ -82,10 +86,7 @@ import Testing
 
     @Test func whatIsDoubtfulStillWhenTheNextGenerationBeginsIsSetAside() async throws {
         try await Self.with { store, connection in
-            var standing = try await store.begin(.all, on: connection)
-            standing = try await store.follow(Self.origin(1), from: standing, on: connection)
-            _ = try await store.append(Self.events(1...10, of: 1), from: standing, comparing: false, on: connection)
-            standing = try await store.standing(on: connection)!
+            var standing = try await Self.archived(store, connection)
             standing = try await store.follow(Self.origin(2, after: 2), from: standing, on: connection)
             #expect(
                 try await store.append(Self.events(3...4, of: 1), from: standing, comparing: true, on: connection)
@@ -102,11 +103,8 @@ import Testing
 
     @Test func ofAWarehouseThatWasRestoredWhatIsDoubtfulIsAskedForAgain() async throws {
         try await Self.with { store, connection in
-            var standing = try await store.begin(.all, on: connection)
-            standing = try await store.follow(Self.origin(1), from: standing, on: connection)
-            _ = try await store.append(Self.events(1...10, of: 1), from: standing, comparing: false, on: connection)
+            var standing = try await Self.archived(store, connection)
             // 6 and 7 were confirmed in the next generation, too; then the warehouse was as before.
-            standing = try await store.standing(on: connection)!
             standing = try await store.follow(Self.origin(2, after: 1000, common: 5), from: standing, on: connection)
             #expect(standing.position == EventID(5))
             let arriving = Array(Self.events(6...7, of: 1)) + Array(Self.events(1001...1001, of: 2))
