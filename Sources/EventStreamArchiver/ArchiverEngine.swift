@@ -19,7 +19,7 @@ final class ArchiverEngine: RoleEngine {
     /// When the warehouse is to be looked after.
     private let looks = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
     private var nextLook: Timer?
-    private var backoff = Backoff(first: .milliseconds(100), longest: .seconds(5))
+    private var backoff = PersistentConnection.standardBackoff
     /// Whether the pusher has accepted the session; and what it said if it has not.
     private let session = Latest(Readiness.notReady(because: "no pusher has been reached yet"))
     private let metrics = ArchiverMetrics()

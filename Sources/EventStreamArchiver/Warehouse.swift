@@ -28,7 +28,7 @@ final class Warehouse {
     var plan: ArchivePlan
     /// The step that failed last.
     var failure: any Error = WarehouseLink.connectionLost
-    var backoff = Backoff(first: .milliseconds(100), longest: .seconds(5))
+    var backoff = PersistentConnection.standardBackoff
     /// One piece of work at a time uses the connection.
     private let turn = OneAtATime()
     private var silence = SilenceWatch()

@@ -25,6 +25,9 @@ package final class PersistentConnection {
 
     private let loop: EventLoop
     private let options: ConnectionOptions
+    /// The pauses before a database is tried again.
+    package static let standardBackoff = Backoff(first: .milliseconds(100), longest: .seconds(5))
+
     private var backoff: Backoff
     private var state = State.idle
 
@@ -34,7 +37,7 @@ package final class PersistentConnection {
 
     package init(
         _ options: ConnectionOptions, on loop: EventLoop,
-        backoff: Backoff = Backoff(first: .milliseconds(100), longest: .seconds(5))
+        backoff: Backoff = PersistentConnection.standardBackoff
     ) {
         self.options = options
         self.loop = loop
