@@ -153,7 +153,6 @@ final class ArchiveGuard {
                 required.url, in: required.file, applicationName: "evt-discarder",
                 settings: [
                     "default_transaction_isolation": "read committed", "lock_timeout": "5s", "statement_timeout": "0",
-                    "jit": "off",
                 ]),
             on: loop)
         do {

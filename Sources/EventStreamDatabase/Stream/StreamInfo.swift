@@ -24,7 +24,7 @@ package struct StreamInfo: Hashable, Sendable {
     /// Session settings of whoever reads the event table by ranges of ids: plans must merge the segments' indexes, whatever the
     /// statistics say.
     package static let plans = [
-        "plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "enable_bitmapscan": "off", "jit": "off",
+        "plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "enable_bitmapscan": "off",
     ]
 
     /// Looks the stream up and checks that its schema is the one this program knows.
