@@ -9,8 +9,9 @@
 --
 -- Cost:
 --      it runs for each INSERT, so what nearly always holds is one condition: in PL/pgSQL an expression costs more to prepare, in each
---      transaction, than to compute. It is sound because it only leaves out what would do nothing: whatever part of it does not hold,
---      also because a value is NULL, everything is looked at again, one by one. To take the latch twice is to hold it.
+--      transaction, than to compute. Where the pusher sleeps there is a second one: one for both would make evt_add cost 6 % more
+--      while the pusher is awake. Where neither holds, everything is looked at again, one by one: to take the latch twice
+--      is to hold it, and to notify twice is to notify once.
 --
 -- Locks:
 --      the advisory lock "latch", shared, to the end of the transaction.
