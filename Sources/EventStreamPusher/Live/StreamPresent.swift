@@ -15,7 +15,9 @@ struct StreamPresent {
             guard let reader = self.membership.catchUp else { return completion(.failure(.unavailable)) }
             reader.visible(after: settled) { result in
                 completion(
-                    result.map { (settled, $0) }.mapError { .internalError("the session could not start: \($0.message)") })
+                    result.map { (settled, $0) }.mapError {
+                        .internalError("what has been committed could not be read: \($0.message)")
+                    })
             }
         }
     }
