@@ -34,7 +34,10 @@ extension StreamTables {
             Grant(.pusher, "USAGE", on: .serial(self.consumers, column: "id"), "register consumers"),
             Grant(
                 .pusher, "UPDATE",
-                columns: ["last_evt_id", "last_time", "session_owner", "session_epoch", "began_evt_id", "want"], on: consumers,
+                columns: [
+                    "last_evt_id", "last_time", "session_owner", "session_epoch", "began_evt_id", "want", "paused", "max_lag_events",
+                    "max_lag_time",
+                ], on: consumers,
                 "store positions and sessions"),
             Grant(.pusher, "INSERT", "TRUNCATE", on: consumers, rewrite),
             Grant(.pusher, "SELECT", on: state, "read the state of the stream"),
@@ -44,8 +47,8 @@ extension StreamTables {
                 "store how far the stream is settled, and begin generations"),
             Grant(.pusher, "INSERT", "TRUNCATE", on: state, rewrite),
             Grant(.pusher, "SELECT", "DELETE", on: pushers, "see other pushers, and remove dead pushers"),
-            Grant(.pusher, "INSERT", columns: ["id", "application", "beat_interval"], on: pushers, "register the pusher"),
-            Grant(.pusher, "UPDATE", columns: ["beat", "looked"], on: pushers, "store heartbeats"),
+            Grant(.pusher, "INSERT", columns: ["id", "application", "beat_interval", "reads_archive"], on: pushers, "register the pusher"),
+            Grant(.pusher, "UPDATE", columns: ["beat", "looked", "reads_archive"], on: pushers, "store heartbeats"),
             Grant(.pusher, "INSERT", "TRUNCATE", on: pushers, rewrite),
             Grant(.pusher, "SELECT", "DELETE", on: archives, "check the tokens of archivers, and remove old tokens"),
             Grant(.pusher, "INSERT", columns: ["ident", "token"], on: archives, "store the tokens of archivers"),
@@ -56,7 +59,7 @@ extension StreamTables {
             Grant(.discarder, "SELECT", on: consumers, "read positions"),
             Grant(.discarder, "UPDATE", columns: ["verified_evt_id"], on: consumers, "store how far the archive is verified"),
             Grant(.discarder, "SELECT", on: state, "read the state of the stream"),
-            Grant(.discarder, "UPDATE", columns: ["discarded", "refusal"], on: state, "store how far events are discarded"),
+            Grant(.discarder, "UPDATE", columns: ["discarded", "refusal", "max_lag"], on: state, "store how far events are discarded, and how it is set"),
             Grant(.discarder, "SELECT", on: archives, "check the tokens of archivers"),
             Grant(.discarder, "SELECT", on: marks, "read when the stream was settled"),
             Grant(.discarder, "SELECT", on: pushers, "see whether pushers are alive"),
@@ -100,11 +103,14 @@ extension ArchiveTables {
                 .archiver, "UPDATE",
                 columns: [
                     "last_evt_id", "last_time", "want", "stream", "generation", "generation_start", "doubtful_after",
-                    "doubtful_id", "token", "keep_alive",
+                    "doubtful_id", "token", "keep_alive", "complete_from",
                 ], on: positions, "store the position with the events"),
             Grant(.archiver, "SELECT", "DELETE", on: sums, "remove sums of events that are set aside"),
             Grant(.archiver, "UPDATE", columns: ["last_id", "events", "checksum"], on: sums, "shorten sums"),
             Grant(.archiver, "INSERT", columns: event + ["ident", "generation"], on: lost, "set aside events"),
+
+            Grant(.pusher, "SELECT", on: history, "read discarded events"),
+            Grant(.pusher, "SELECT", on: positions, "read how far events are archived"),
 
             Grant(.discarder, "SELECT", on: history, "verify events before the events are discarded"),
             Grant(.discarder, "SELECT", on: positions, "read how far events are archived"),
@@ -115,7 +121,7 @@ extension ArchiveTables {
             Grant(.discarder, "UPDATE", columns: ["last_id", "events", "checksum", "compared"], on: sums, "extend sums"),
         ]
         grants += [history, positions, sums, lost].map { Grant(.monitor, "SELECT", on: $0, "report the state of the archive") }
-        for role in [GroupRole.archiver, .discarder, .monitor] {
+        for role in [GroupRole.archiver, .pusher, .discarder, .monitor] {
             grants += RoleGrants.entry(role, self.history.schema!, migrations)
         }
         return RoleGrants(grants: grants, objects: [history, positions, sums, lost, migrations, make])

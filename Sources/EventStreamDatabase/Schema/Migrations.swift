@@ -55,7 +55,9 @@ extension StreamTables {
             ])
         // The build makes the first digit of a resource's name an underscore.
         return Schema(
-            template, steps: ["stream": PackageResources._01_stream_sql], record: migrations, marker: state,
+            template,
+            steps: ["stream": PackageResources._01_stream_sql, "history": PackageResources._02_history_sql],
+            record: migrations, marker: state,
             completion: "INSERT INTO \(state.sql) DEFAULT VALUES ON CONFLICT DO NOTHING")
     }
 }
@@ -69,6 +71,9 @@ extension ArchiveTables {
                 "history": history, "positions": positions, "sums": sums, "lost": lost, "partitions": partitions,
                 "default": history.with(suffix: "_default"),
             ], functions: ["partitions": PackageResources.partitions_sql])
-        return Schema(template, steps: ["history": PackageResources._01_history_sql], record: migrations, marker: positions)
+        return Schema(
+            template,
+            steps: ["history": PackageResources._01_history_sql, "complete": PackageResources._02_complete_sql],
+            record: migrations, marker: positions)
     }
 }

@@ -111,6 +111,7 @@ package struct TableRewriting: Sendable {
         try await connection.copyIn(
             """
             TRUNCATE \(table.sql);
+            SET LOCAL eventstream.position = 'given';
             COPY \(table.sql) FROM STDIN (FORMAT binary, FREEZE);
             DO $$
             BEGIN
