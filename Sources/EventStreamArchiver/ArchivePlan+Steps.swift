@@ -20,6 +20,8 @@ extension ArchivePlan {
         let comparing: Bool
         /// The position at which the warehouse was found to lack these events; nil for those of the batch.
         let lackedSince: EventID?
+        /// The archive is complete from here on only; nil if nothing new is known of that.
+        let completeFrom: EventID?
     }
 
     enum Action: Hashable {
@@ -37,7 +39,7 @@ extension ArchivePlan {
         case sign(String, insteadOf: String?)
         /// Let the position be of the events' generation: ``followed(_:)``.
         case follow(StreamOrigin, from: Standing)
-        /// Ask this one of the pushers for what is wanted after an id: ``polled(_:)``, ``pollFailed(isForbidden:)``.
+        /// Ask this one of the pushers for what is wanted after an id: ``polled(_:discarded:)``, ``pollFailed(isForbidden:)``.
         case poll(endpoint: Int, after: EventID, generation: String?)
         /// ``pinged()``
         case ping

@@ -34,6 +34,8 @@ struct ArchivePlan {
     private var token: (text: String, session: Int)?
     /// Whether nothing is missing before what the pusher sends, as far as the present connection can know.
     private(set) var isComplete = false
+    /// What the warehouse lacks up to here was discarded; nil if nothing is known to be missing that is not noted there.
+    private var completeFrom: EventID?
     private var work = Work.look(session: nil)
     private var count = 0
 
@@ -187,9 +189,11 @@ struct ArchivePlan {
         return .poll(endpoint: missing.endpoint, after: missing.next, generation: origin?.generation.id)
     }
 
-    mutating func polled(_ answer: [Event]) -> Action {
+    /// - Parameter discarded: up to here events were discarded, by a look that began after the answer.
+    mutating func polled(_ answer: [Event], discarded: EventID) -> Action {
         guard case .polling(var missing) = state, case .append(let events, _, _) = work, let first = events.first?.id
         else { return fail(nil) }
+        if discarded > missing.next { completeFrom = max(completeFrom ?? .none, discarded) }
         missing.events += answer.prefix { $0.id < first }
         missing.next = answer.last?.id ?? missing.next
         missing.isMore = answer.last.map { $0.id < first } ?? false
@@ -235,7 +239,10 @@ struct ArchivePlan {
     private mutating func copy(_ events: [Event], _ missing: Missing?, comparing: Bool) -> Action {
         guard let standing else { return fail(nil) }
         state = .copying(events, missing)
-        return .copy(Copy(events: events, standing: standing, comparing: comparing, lackedSince: missing?.position))
+        return .copy(
+            Copy(
+                events: events, standing: standing, comparing: comparing, lackedSince: missing?.position,
+                completeFrom: completeFrom))
     }
 
     /// - Parameter holdsAny: whether the history has some of the events' ids.
@@ -250,6 +257,7 @@ struct ArchivePlan {
         self.standing?.position = max(standing.position, last)
         self.standing?.doubtfulAfter = max(standing.doubtfulAfter, last)
         count += new
+        completeFrom = nil
         guard missing != nil else { return done() }
         missing?.events = []
         guard let missing, missing.isMore else { return completed() }

@@ -34,7 +34,10 @@ extension Warehouse {
         do {
             let answer = try await poller(at: endpoint).pollEvents(
                 "LIVE", after: after, want: configuration.want.types?.map(\.description), precise: true, generation: generation)
-            return plan.polled(answer)
+            // Asked after the poll: what the answer lacks up to there is discarded, and will never come.
+            let token = plan.standing?.token
+            let discarded = token == nil ? nil : try await introduce(token, token!)?.discarded
+            return plan.polled(answer, discarded: discarded ?? .none)
         } catch let error as EventStreamError {
             failure = error
             let isForbidden = [.securityError, .unauthorized].contains(error.code)
@@ -93,7 +96,8 @@ extension Warehouse {
         _ copy: ArchivePlan.Copy, _ store: HistoryStore, on connection: Connection
     ) async throws -> HistoryStore.Appended {
         do {
-            return try await store.append(copy.events[...], from: copy.standing, comparing: copy.comparing, on: connection)
+            return try await store.append(
+                copy.events[...], from: copy.standing, comparing: copy.comparing, completeFrom: copy.completeFrom, on: connection)
         } catch let error as PostgresError where error.sqlState == .lockNotAvailable {
             // An archiver of before, which has no lock but its transaction.
             if let holder = try await holder(store, on: connection) {

@@ -36,7 +36,7 @@ final class Warehouse {
     /// Asked for events that the warehouse lacks.
     var poller: (endpoint: Int, client: PollClient)?
     /// Tells the pusher which token was found in the warehouse, and which one will be there.
-    var introduce: (_ known: String?, _ token: String) async throws -> Void = { _, _ in }
+    var introduce: (_ known: String?, _ token: String) async throws -> ArchiveAdmission? = { _, _ in nil }
 
     var configuration: Archiver.Configuration { link.configuration }
     var logger: Logger { link.logger }
@@ -204,7 +204,7 @@ final class Warehouse {
     private func introduce(known: String?) async throws -> ArchivePlan.Action {
         let mine = UUID().uuidString.lowercased()
         do {
-            try await introduce(known, mine)
+            _ = try await introduce(known, mine)
             return plan.introduced(as: mine)
         } catch let error as EventStreamError where [.notImplemented, .invalidRequest].contains(error.code) {
             if !oldPusherTold {

@@ -48,9 +48,14 @@ public actor PollClient {
         try channel.open()
     }
 
-    /// Registers a consumer; doing it again changes nothing. From now on no event is discarded before it confirmed it.
-    public func registerConsumer(_ component: String) async throws(EventStreamError) {
-        _ = try await channel.call(.registerConsumer(try .named(component)), timeout: timeout)
+    /// Registers a consumer; doing it again changes nothing, whatever the start.
+    ///
+    /// - Parameters:
+    ///   - component: its name.
+    ///   - start: where a new consumer begins; nil for the oldest event that is not discarded. From there on it gets every event.
+    /// - Throws: `HistoryUnavailable` if the pusher cannot read that far back, and what any call may throw.
+    public func registerConsumer(_ component: String, start: StartPosition? = nil) async throws(EventStreamError) {
+        _ = try await channel.call(.registerConsumer(try .named(component), start: start), timeout: timeout)
     }
 
     /// The events that follow.

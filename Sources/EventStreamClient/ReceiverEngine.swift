@@ -66,8 +66,8 @@ final class ReceiverEngine {
         return lag
     }
 
-    func archive(known: String?, token: String, timeout: Duration) async throws(EventStreamError) {
-        _ = try await channel.call(.archive(component, known: known, token: token), timeout: timeout)
+    func archive(known: String?, token: String, timeout: Duration) async throws(EventStreamError) -> ArchiveAdmission? {
+        ArchiveAdmission(try await channel.call(.archive(component, known: known, token: token), timeout: timeout))
     }
 
     /// Without a connection nothing else would tell why nothing comes.
@@ -131,7 +131,7 @@ final class ReceiverEngine {
     private func begin() {
         guard case .starting = state, !isStopping else { return }
         guard !component.isLive, configuration.registers else { return getReady() }
-        channel.call(.registerConsumer(component), timeout: configuration.sessionTimeout) { result in
+        channel.call(.registerConsumer(component, start: configuration.start), timeout: configuration.sessionTimeout) { result in
             switch result {
             case .success: self.getReady()
             case .failure(let error): self.failed(error)

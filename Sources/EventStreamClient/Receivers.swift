@@ -13,6 +13,9 @@ public struct ReceiverConfiguration: Sendable {
     public var precise = false
     /// Whether the consumer is registered on the way; only for reliable receivers.
     public var registers = true
+    /// Where a consumer that is not registered yet begins; nil for the oldest event that is not discarded. Afterwards it goes on from
+    /// its position.
+    public var start: StartPosition?
     /// Groups that wait are merged into one batch up to this many events.
     public var batchLimit = 1000
     /// While there is a backlog, how long a batch waits for more groups to join it: for work that is cheaper done at once.
@@ -156,8 +159,11 @@ public actor ReliableReceiver {
     /// - Parameters:
     ///   - known: the token that was found there; nil for none.
     ///   - token: the one that will be written there.
+    /// - Returns: what the active database says; nil by an older pusher.
     /// - Throws: `ArchiveUnknown` if the active database has not given that one out.
-    package func archive(known: String?, token: String, timeout: Duration = .seconds(15)) async throws(EventStreamError) {
+    package func archive(
+        known: String?, token: String, timeout: Duration = .seconds(15)
+    ) async throws(EventStreamError) -> ArchiveAdmission? {
         try await engine.archive(known: known, token: token, timeout: timeout)
     }
 

@@ -28,6 +28,8 @@ protocol HeadPort: DatabasePort {
     /// Who may still make an event visible; see ``WriterQueries/look(newestAfter:on:completion:)``.
     func look(newestAfter settled: EventID?, _ completion: @escaping (Result<WriterQueries.Look, PostgresError>) -> Void)
     func read(after: EventID, _ completion: @escaping (Result<any FetchedRows, PostgresError>) -> Void)
+    /// Up to which id events are discarded, by a look that begins after everything asked before was answered.
+    func discarded(_ completion: @escaping (Result<EventID, PostgresError>) -> Void)
     /// Makes the sequence go on beyond an id that it has not given; false if the role may not.
     func advance(beyond id: EventID, _ completion: @escaping (Result<Bool, PostgresError>) -> Void)
     /// Passes a wake-up on to the other pushers.
@@ -65,10 +67,10 @@ protocol ConsumerPort: DatabasePort {
     var identity: GenerationStore.Identity? { get }
     /// The name of the server, for people.
     var host: String { get }
-    /// Registers a consumer; false if its user has too many already.
+    /// Registers a consumer.
     func register(
-        _ consumer: ConsumerIdentity, want: EventFilter, limit: Int, _ completion: @escaping (Result<Bool, PostgresError>) -> Void
-    )
+        _ registration: ConsumerStore.Registration,
+        _ completion: @escaping (Result<ConsumerStore.Registered, PostgresError>) -> Void)
     func claim(
         _ consumer: ConsumerIdentity, want: EventFilter, knowing known: PositionBook.Entry?, of generation: StreamGeneration,
         dead: [Int64], _ completion: @escaping (Result<ConsumerStore.Claim, PostgresError>) -> Void)
@@ -127,6 +129,8 @@ struct PusherPorts {
     let head: any HeadPort
     let consumers: any ConsumerPort
     let catchUp: any CatchUpPort
+    /// Nil where it reads no archive.
+    let history: (any HistoryPort)?
     let figures: any FiguresPort
     let archive: any ArchivePort
     let processors: any ProcessorPort

@@ -9,6 +9,8 @@ package import PosixLoop
 public enum Pusher {
     public struct Configuration: Sendable {
         public var database: DatabaseConfiguration
+        /// Where discarded events are read; nil for nowhere.
+        public var archive: ArchiveConfiguration?
         /// Where receivers and pollers connect; none turns the service off.
         public var bind: Endpoints
         /// Where plain subscribers connect; none turns the broadcast off.
@@ -76,6 +78,7 @@ extension SettingsReader {
     package func pusher() throws(ConfigurationError) -> Pusher.Configuration {
         var configuration = Pusher.Configuration(
             database: try database(), bind: try bound(\.pusherBind), liveBind: try bound(\.liveBind))
+        configuration.archive = try archiveIfSet()
         configuration.keys = try serverKeys()
         configuration.limits = try peerLimits()
         configuration.allowReliable = try self.allowReliable

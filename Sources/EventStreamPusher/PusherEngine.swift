@@ -29,6 +29,7 @@ final class PusherEngine {
         services.membership.delegate = follower
         services.membership.heartbeat.delegate = follower
         services.membership.start()
+        services.reads.start()
         services.head.start()
     }
 
@@ -50,6 +51,7 @@ final class PusherEngine {
             self.services.head.stop()
             self.services.sessions.stop()
             self.calls.stop()
+            self.services.reads.stop()
             self.services.membership.stop {
                 self.services.positions.stop()
                 completion()

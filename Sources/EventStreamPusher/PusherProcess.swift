@@ -37,13 +37,15 @@ final class PusherProcess: RoleEngine {
                 context: context, loop: loop, logger: logger)
         figures = StreamFigures(configuration.database, loop: loop)
         let consumers = ConsumerLink(
-            configuration.database, beatInterval: Heartbeat.interval(configuration.sessionTimeout), loop: loop, logger: logger)
+            configuration.database, beatInterval: Heartbeat.interval(configuration.sessionTimeout),
+            readsArchive: configuration.archive != nil, loop: loop, logger: logger)
         let engine = PusherEngine(
             configuration,
             PusherPorts(
                 loop: LoopLink(loop),
                 head: HeadLink(configuration.database, failOver: configuration.failOver, loop: loop, logger: logger),
-                consumers: consumers, catchUp: CatchUpLink(configuration.database, loop: loop), figures: figures,
+                consumers: consumers, catchUp: CatchUpLink(configuration.database, loop: loop),
+                history: configuration.archive.map { HistoryLink($0, loop: loop) }, figures: figures,
                 archive: ArchiveLink(configuration.database, loop: loop), processors: ProcessorLoad(),
                 peers: server ?? Nobody(), broadcast: broadcast),
             logger: logger)
@@ -104,7 +106,9 @@ final class PusherProcess: RoleEngine {
         }
         guard engine.isReady else { return .notReady(because: "the database cannot be reached") }
         let services = engine.services
-        return .ready("following the stream at \(services.head.settled ?? .none); sessions: \(services.table.count)")
+        // Whoever is at the head needs no archive.
+        let archive = services.reads.trouble.map { "; consumers that read from the archive wait: \($0)" } ?? ""
+        return .ready("following the stream at \(services.head.settled ?? .none); sessions: \(services.table.count)\(archive)")
     }
 }
 

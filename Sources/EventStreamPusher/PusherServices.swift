@@ -9,6 +9,7 @@ struct PusherServices {
     let metrics = PusherMetrics()
     let head: HeadDriver
     let membership: Membership
+    let reads: EventReads
     let positions: PositionWriter
     let table = SessionTable()
     let ticker: SessionTicker
@@ -31,11 +32,12 @@ struct PusherServices {
         stream = SharedStream(byteLimit: configuration.windowBytes)
         head = HeadDriver(configuration.head, ports.head, loop: loop, processors: ports.processors, logger: logger)
         membership = Membership(ports, sessionTimeout: timeout, logger: logger)
+        reads = EventReads(membership, history: ports.history, logger: logger)
         positions = PositionWriter(membership, loop: loop, logger: logger)
         turns = CallTurns(loop: loop)
         ticker = SessionTicker(table, loop: loop, longest: min(.seconds(1), timeout / 20, delivery.ackTimeout / 5))
         deliveries = DeliveryDriver(
-            groupLimits, loop: loop, stream: stream, table: table, outbox: outbox, membership: membership,
+            groupLimits, loop: loop, stream: stream, table: table, outbox: outbox, reads: reads,
             positions: positions, metrics: metrics, ticker: ticker, logger: logger)
         sessions = SessionDriver(
             .init(timeout: timeout, delivery: delivery, groupLimits: groupLimits),
@@ -43,7 +45,7 @@ struct PusherServices {
             deliveries: deliveries, ticker: ticker, logger: logger)
         claims = ClaimDriver(
             userLimit: userLimits.userSessions, loop: loop, head: head, table: table, outbox: outbox,
-            membership: membership, positions: positions, sessions: sessions, turns: turns)
+            membership: membership, reads: reads, positions: positions, sessions: sessions, turns: turns)
         live = LiveDriver(
             .init(
                 timeout: timeout, groupLimits: groupLimits,
@@ -53,12 +55,14 @@ struct PusherServices {
             outbox: outbox, sessions: sessions, claims: claims, turns: turns, ticker: ticker, metrics: metrics)
         polls = PollDriver(
             maxChunkEvents: configuration.maxChunkEvents, loop: loop, head: head, peers: ports.peers,
-            membership: membership, turns: turns)
+            membership: membership, reads: reads, turns: turns)
         registrations = RegisterCalls(
-            userLimit: userLimits.userConsumers, peers: ports.peers, membership: membership, turns: turns)
+            userLimit: userLimits.userConsumers, loop: loop, head: head, peers: ports.peers, membership: membership, reads: reads,
+            turns: turns)
         lag = LagCalls(ports.figures, peers: ports.peers)
         archive = ArchiveCalls(ports.archive, loop: loop, head: head, table: table, peers: ports.peers, turns: turns)
         deliveries.onUnreachable = { [weak sessions] in sessions?.disconnected($0) }
+        deliveries.onUnavailable = { [weak sessions] in sessions?.end($0, because: $1.text) }
         positions.onFenced = { [weak sessions] in sessions?.fenced($0, epoch: $1) }
     }
 

@@ -19,6 +19,8 @@ final class StreamFollower: HeadDelegate, MembershipDelegate, HeartbeatDelegate 
 
     func headStarted(_ identity: GenerationStore.Identity, at position: EventID, isAnew: Bool) {
         if isAnew { beginAnew(after: position) }
+        // A crash can bring back what was discarded.
+        services.reads.beginAnew()
         services.membership.trust(identity, isAnew: isAnew)
         databaseOpened()
     }
@@ -34,8 +36,10 @@ final class StreamFollower: HeadDelegate, MembershipDelegate, HeartbeatDelegate 
         hasStarted = true
     }
 
-    func headRead(_ page: EventPage) {
+    func headRead(_ page: EventPage, completeAfter complete: EventID?) {
         services.metrics.read.add(page.count)
+        // Whoever has not come so far catches up, from the archive if need be.
+        if let complete { services.stream.begin(after: min(complete, page.through)) }
         let age = services.head.watch.lookedBefore.map { loop.now - $0 }
         services.stream.append(page, age: age, at: loop.wallClock)
         services.ports.broadcast?.send(page)

@@ -40,7 +40,7 @@ package struct UserRights: Hashable, Sendable {
             try require(.gen)
             guard types.wants(type) else { throw .unauthorized("this user may not record events of the type \(type)") }
             return call
-        case .registerConsumer(let component), .lag(let component):
+        case .registerConsumer(let component, _), .lag(let component):
             guard has(.poll) || has(.push) else { throw .unauthorized("this user has neither the right poll nor push") }
             try require(component)
             return call

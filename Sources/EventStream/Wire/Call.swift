@@ -18,7 +18,8 @@ package enum Call: Hashable, Sendable {
     /// The integer, digit for digit.
     case ping(echo: RawJSON)
     case addEvent(type: EventType, data: RawJSON)
-    case registerConsumer(ConsumerComponent)
+    /// - Parameter start: where a new consumer begins; nil for what the table holds.
+    case registerConsumer(ConsumerComponent, start: StartPosition? = nil)
     case pollEvents(ConsumerComponent, after: EventID?, want: EventFilter, precise: Bool, generation: String? = nil)
     /// - Parameter origin: whether the answer is to tell which stream this is, and from where on (``StreamOrigin``).
     case readyToReceive(ConsumerComponent, want: EventFilter, precise: Bool, origin: Bool = false)
@@ -56,7 +57,7 @@ package enum Call: Hashable, Sendable {
         case (.generator, "addEvent"):
             self = .addEvent(type: try parameters.eventType("type"), data: try parameters.any("data"))
         case (.poll, "registerConsumer"), (.push, "registerConsumer"):
-            self = .registerConsumer(try parameters.component())
+            self = .registerConsumer(try parameters.component(), start: try parameters.start())
         case (.poll, "pollEvents"), (.push, "pollEvents"):
             self = .pollEvents(
                 try parameters.component(), after: try parameters.eventID("last_id"), want: try parameters.want(),
@@ -91,8 +92,9 @@ package enum Call: Hashable, Sendable {
             return .init(
                 function: function(.generator, "addEvent"),
                 parameters: ["type": quoted(type.description), "data": data], rid: rid)
-        case .registerConsumer(let component):
-            return .init(function: function(.push, "registerConsumer"), parameters: consumer(component), rid: rid)
+        case .registerConsumer(let component, let start):
+            let more = start.map { ["start": quoted($0.description)] } ?? [:]
+            return .init(function: function(.push, "registerConsumer"), parameters: consumer(component, more), rid: rid)
         case .pollEvents(let component, let after, let want, let precise, let generation):
             let last = after.map { quoted($0.description) } ?? .null
             var more = ["last_id": last, "want": want.json, "precise": json(precise)]
@@ -196,6 +198,14 @@ private struct Parameters {
             throw .invalidRequest("\(name) must be an event id, a string of 1 to 18 digits")
         }
         return id
+    }
+
+    mutating func start() throws(EventStreamError) -> StartPosition? {
+        guard let value = optional("start") else { return nil }
+        guard let start = string(value).flatMap({ StartPosition($0) }) else {
+            throw .invalidRequest("start must be first, now, an event id, or a time like 2026-11-24T08:30:00Z")
+        }
+        return start
     }
 
     mutating func component() throws(EventStreamError) -> ConsumerComponent {

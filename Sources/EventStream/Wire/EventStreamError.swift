@@ -27,6 +27,7 @@ public struct EventStreamError: Error, Hashable, Sendable, CustomStringConvertib
         case liveNotAllowed = "LiveNotAllowed"
         case consumerBusy = "ConsumerBusy"
         case archiveUnknown = "ArchiveUnknown"
+        case historyUnavailable = "HistoryUnavailable"
         case communicationError = "CommError"
         case timeout = "Timeout"
 
@@ -57,6 +58,11 @@ public struct EventStreamError: Error, Hashable, Sendable, CustomStringConvertib
             case .consumerBusy: ("Another receiver has the session of the consumer.", true)
             case .archiveUnknown:
                 ("The active database does not know the token of the archive: the warehouse belongs to another database.", false)
+            case .historyUnavailable:
+                (
+                    "Events the consumer stands before were discarded, and the pusher cannot read the events from an archive. The text "
+                        + "names the first event there is.", true
+                )
             case .communicationError: ("The server cannot be reached, or the connection was lost before the answer.", true)
             case .timeout: ("The server did not answer in time.", true)
             }
@@ -81,5 +87,6 @@ public struct EventStreamError: Error, Hashable, Sendable, CustomStringConvertib
     public static func notRegistered(_ text: String) -> Self { .init(.notRegistered, text) }
     public static func liveNotAllowed(_ text: String) -> Self { .init(.liveNotAllowed, text) }
     public static func archiveUnknown(_ text: String) -> Self { .init(.archiveUnknown, text) }
+    public static func historyUnavailable(_ text: String) -> Self { .init(.historyUnavailable, text) }
     public static func consumerBusy(_ text: String) -> Self { .init(.consumerBusy, text) }
 }

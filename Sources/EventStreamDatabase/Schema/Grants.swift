@@ -35,7 +35,8 @@ extension StreamTables {
             Grant(
                 .pusher, "UPDATE",
                 columns: [
-                    "last_evt_id", "last_time", "session_owner", "session_epoch", "began_evt_id", "want", "paused", "max_lag_events",
+                    "last_evt_id", "last_time", "session_owner", "session_epoch", "began_evt_id", "want", "paused",
+                    "max_lag_events",
                     "max_lag_time",
                 ], on: consumers,
                 "store positions and sessions"),
@@ -47,7 +48,9 @@ extension StreamTables {
                 "store how far the stream is settled, and begin generations"),
             Grant(.pusher, "INSERT", "TRUNCATE", on: state, rewrite),
             Grant(.pusher, "SELECT", "DELETE", on: pushers, "see other pushers, and remove dead pushers"),
-            Grant(.pusher, "INSERT", columns: ["id", "application", "beat_interval", "reads_archive"], on: pushers, "register the pusher"),
+            Grant(
+                .pusher, "INSERT", columns: ["id", "application", "beat_interval", "reads_archive"], on: pushers,
+                "register the pusher"),
             Grant(.pusher, "UPDATE", columns: ["beat", "looked", "reads_archive"], on: pushers, "store heartbeats"),
             Grant(.pusher, "INSERT", "TRUNCATE", on: pushers, rewrite),
             Grant(.pusher, "SELECT", "DELETE", on: archives, "check the tokens of archivers, and remove old tokens"),
@@ -59,7 +62,9 @@ extension StreamTables {
             Grant(.discarder, "SELECT", on: consumers, "read positions"),
             Grant(.discarder, "UPDATE", columns: ["verified_evt_id"], on: consumers, "store how far the archive is verified"),
             Grant(.discarder, "SELECT", on: state, "read the state of the stream"),
-            Grant(.discarder, "UPDATE", columns: ["discarded", "refusal", "max_lag"], on: state, "store how far events are discarded, and how it is set"),
+            Grant(
+                .discarder, "UPDATE", columns: ["discarded", "refusal", "max_lag"], on: state,
+                "store how far events are discarded, and how it is set"),
             Grant(.discarder, "SELECT", on: archives, "check the tokens of archivers"),
             Grant(.discarder, "SELECT", on: marks, "read when the stream was settled"),
             Grant(.discarder, "SELECT", on: pushers, "see whether pushers are alive"),

@@ -12,8 +12,8 @@ package struct ArchiveTokens: Sendable {
     package init(_ info: StreamInfo) { self.info = info }
 
     package enum Admission: Hashable, Sendable {
-        /// The token is known from now on.
-        case admitted
+        /// The token is known from now on. Events up to `discarded` are in the active database no more.
+        case admitted(discarded: EventID)
         /// The database has not given out the token that was found in the warehouse.
         case unknown
         /// The session is another's now, or of another generation.
@@ -40,7 +40,8 @@ package struct ArchiveTokens: Sendable {
             guard session.count == 1 else { return .fenced }
             if let known, try await !knows(known, of: archiver, on: connection) { return .unknown }
             try await note(token, of: archiver, keeping: known, on: connection)
-            return .admitted
+            let discarded = try await connection.query(Statement("SELECT discarded FROM \(info.tables.state.sql)"))
+            return .admitted(discarded: EventID(discarded.int(0, 0) ?? 0))
         }
     }
 

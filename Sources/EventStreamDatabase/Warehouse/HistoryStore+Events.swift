@@ -10,16 +10,18 @@ extension HistoryStore {
     ///   - standing: how the archiver believes to stand; its want is noted with the position.
     ///   - comparing: whether some may be there already. They are accepted if they are the same, and made exact where
     ///     an archiver of before wrote whole seconds and JSON of its own.
+    ///   - completeFrom: what is missing up to here will never come; nil if nothing is known to be.
     /// - Throws: ``StoreError`` if an event is there already but differs; nothing is changed then.
     ///   ``PostgresError`` with state 55P03 if another archiver of this name is at it for longer than `lock_timeout`.
     package func append(
-        _ events: ArraySlice<Event>, from standing: Standing, comparing: Bool, on connection: Connection
+        _ events: ArraySlice<Event>, from standing: Standing, comparing: Bool, completeFrom: EventID? = nil,
+        on connection: Connection
     ) async throws -> Appended {
         guard !events.isEmpty else { return .copied(0, lost: 0) }
-        guard !comparing else { return try await compareAndAppend(events, from: standing, on: connection) }
+        guard !comparing else { return try await compareAndAppend(events, from: standing, completeFrom, on: connection) }
         do {
             return try await connection.transaction {
-                guard try await move(standing, over: events, on: connection) else {
+                guard try await move(standing, over: events, completeFrom, on: connection) else {
                     return .moved(try await present(on: connection))
                 }
                 let count = try await connection.copyIn(
@@ -27,40 +29,44 @@ extension HistoryStore {
                 return .copied(count, lost: 0)
             }
         } catch let error as PostgresError where error.sqlState == .uniqueViolation {
-            return try await compareAndAppend(events, from: standing, on: connection)
+            return try await compareAndAppend(events, from: standing, completeFrom, on: connection)
         }
     }
 
     /// False if the position is another, of another generation, or of another archiver. Whoever else archives under this name
     /// waits here, and then finds it moved.
     private func move(
-        _ standing: Standing, over events: ArraySlice<Event>, on connection: Connection
+        _ standing: Standing, over events: ArraySlice<Event>, _ completeFrom: EventID?, on connection: Connection
     ) async throws(PostgresError) -> Bool {
+        // Of types that were not wanted before nothing is there up to the position.
         try await connection.query(
             Statement(
                 """
                 UPDATE \(tables.positions.sql) SET last_evt_id = GREATEST(last_evt_id, $3::bigint),
                     doubtful_after = GREATEST(doubtful_after, $3::bigint), last_time = now(),
-                    want = CASE WHEN want IS DISTINCT FROM $4::text[] THEN $4::text[] ELSE want END
+                    want = CASE WHEN want IS DISTINCT FROM $4::text[] THEN $4::text[] ELSE want END,
+                    complete_from = GREATEST(complete_from, $7::bigint, CASE WHEN want IS NOT NULL AND NOT COALESCE($4::text[] <@ want, false)
+                        THEN last_evt_id END)
                 WHERE ident = $1 AND last_evt_id = $2::bigint AND generation IS NOT DISTINCT FROM $5::text::uuid
                     AND token IS NOT DISTINCT FROM $6::text::uuid
                 """, name: "evt_move_position"),
             [
                 .text(archiver.description), .int8(standing.position.rawValue), .int8(events.last?.id.rawValue ?? 0),
                 .types(standing.want), .optional(standing.generation?.id), .optional(standing.token),
+                completeFrom.map { .int8($0.rawValue) } ?? .null,
             ]
         ).affected == 1
     }
 
     private func compareAndAppend(
-        _ events: ArraySlice<Event>, from standing: Standing, on connection: Connection
+        _ events: ArraySlice<Event>, from standing: Standing, _ completeFrom: EventID?, on connection: Connection
     ) async throws -> Appended {
         guard let first = events.first?.id, let last = events.last?.id else { return .copied(0, lost: 0) }
         // The range keeps the planner from reading all of the history.
         let both = "evt_arriving a JOIN \(tables.history.sql) h ON h.id = a.id AND h.id BETWEEN \(first) AND \(last)"
         let isInexact = "(h.ts <> a.ts OR h.data::text <> a.data::text)"
         return try await connection.transaction {
-            guard try await move(standing, over: events, on: connection) else {
+            guard try await move(standing, over: events, completeFrom, on: connection) else {
                 return .moved(try await present(on: connection))
             }
             try await connection.script("CREATE TEMP TABLE evt_arriving (LIKE \(tables.history.sql)) ON COMMIT DROP")

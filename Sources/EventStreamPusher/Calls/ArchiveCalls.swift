@@ -88,7 +88,7 @@ final class ArchiveLink: ArchivePort {
             let admission = try await ArchiveTokens(info).admit(
                 token, of: consumer, known: known, epoch: epoch, generation: generation, on: connection)
             switch admission {
-            case .admitted: return .success(.true)
+            case .admitted(let discarded): return .success(ArchiveAdmission(discarded: discarded).json)
             case .fenced: return .failure(.consumerBusy("another session has \(consumer)"))
             case .unknown:
                 return .failure(

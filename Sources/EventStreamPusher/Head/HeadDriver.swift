@@ -15,8 +15,11 @@ protocol HeadDelegate: AnyObject {
     ///
     /// - Parameter isAnew: whether what was read before is of another generation, or nothing was.
     func headStarted(_ identity: GenerationStore.Identity, at position: EventID, isAnew: Bool)
-    /// Events that are settled, in order, without a gap to what came before.
-    func headRead(_ page: EventPage)
+    /// Events that are settled, in order.
+    ///
+    /// - Parameter complete: what is missing in the page up to here may have been discarded before it could be read; nil if nothing
+    ///   has.
+    func headRead(_ page: EventPage, completeAfter complete: EventID?)
     func headLost()
 }
 
@@ -177,15 +180,30 @@ final class HeadDriver {
         port.read(after: after) { result in
             guard case .success(let rows) = result else { return self.failed(result) }
             let now = self.loop.now
-            let count = self.head?.sawRows(rows.ids, isCut: rows.isCut, took: now - begun, at: now) ?? 0
+            let ids = rows.ids
+            let count = self.head?.sawRows(ids, isCut: rows.isCut, took: now - begun, at: now) ?? 0
             self.memory.read(rows.traces(first: count))
-            self.turnEnded {
-                guard count > 0 else { return }
-                self.reports.gapClosed(at: now)
-                self.delegate?.headRead(rows.page(first: count))
-                if self.head?.role == .waker { self.wakeUps.passOn() }
+            guard count > 0, ids[count - 1].rawValue - after.rawValue != Int64(count) else {
+                return self.turnEnded { self.report(rows, count) }
+            }
+            // Ids that are missing were rolled back, or discarded since: by a discarder that waits for no consumer beyond its lag.
+            self.port.discarded { result in
+                switch result {
+                case .success(let discarded):
+                    self.turnEnded { self.report(rows, count, completeAfter: discarded > after ? discarded : nil) }
+                case .failure:
+                    self.report(rows, count, completeAfter: ids[count - 1])
+                    self.failed(result)
+                }
             }
         }
+    }
+
+    private func report(_ rows: any FetchedRows, _ count: Int, completeAfter complete: EventID? = nil) {
+        guard count > 0 else { return }
+        reports.gapClosed(at: loop.now)
+        delegate?.headRead(rows.page(first: count), completeAfter: complete)
+        if head?.role == .waker { wakeUps.passOn() }
     }
 
     /// - Parameter report: tells of what the turn has found. By then the next turn has begun: the database works on it while

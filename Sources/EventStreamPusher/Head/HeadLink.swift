@@ -10,6 +10,7 @@ struct HeadStatements {
     let head: HeadQueries
     let writers: WriterQueries
     let rows: QueueReader
+    let queries: QueueQueries
     let generations: GenerationStore
 }
 
@@ -52,6 +53,10 @@ final class HeadLink: DatabaseLink<HeadStatements>, HeadPort {
         }
     }
 
+    func discarded(_ completion: @escaping (Result<EventID, PostgresError>) -> Void) {
+        submit(completion) { $0.queries.discarded(on: $1, completion: completion) }
+    }
+
     func advance(beyond id: EventID, _ completion: @escaping (Result<Bool, PostgresError>) -> Void) {
         submit(completion) { $0.generations.advance(beyond: id, on: $1, completion: completion) }
     }
@@ -77,7 +82,9 @@ final class HeadLink: DatabaseLink<HeadStatements>, HeadPort {
         prepared = HeadStart(
             finding: found, floor: try await writers.settledFloor(on: connection), writersMayPrepare: info.writersMayPrepare,
             table: "\(info.tables.events)")
-        return HeadStatements(head: queries, writers: writers, rows: QueueReader(info.tables), generations: generations)
+        return HeadStatements(
+            head: queries, writers: writers, rows: QueueReader(info.tables), queries: QueueQueries(info.tables),
+            generations: generations)
     }
 
     override func opened(_ connection: Connection) {

@@ -17,6 +17,7 @@ struct ConsumerStatements {
 final class ConsumerLink: DatabaseLink<ConsumerStatements>, ConsumerPort {
     private let configuration: DatabaseConfiguration
     private let beatInterval: Duration
+    private let readsArchive: Bool
     private let loop: EventLoop
     private let logger: Logger
     private let upkeep: PusherUpkeep
@@ -27,9 +28,13 @@ final class ConsumerLink: DatabaseLink<ConsumerStatements>, ConsumerPort {
     /// This run's number: it names the owner of sessions, and the advisory lock that shows the pusher lives.
     let pusher = Int64.random(in: 1...Int64.max)
 
-    init(_ configuration: DatabaseConfiguration, beatInterval: Duration, loop: EventLoop, logger: Logger) {
+    /// - Parameter readsArchive: whether this pusher has an archive, for other pushers to know.
+    init(
+        _ configuration: DatabaseConfiguration, beatInterval: Duration, readsArchive: Bool, loop: EventLoop, logger: Logger
+    ) {
         self.configuration = configuration
         self.beatInterval = beatInterval
+        self.readsArchive = readsArchive
         self.loop = loop
         self.logger = logger
         upkeep = PusherUpkeep(configuration, loop: loop, logger: logger)
@@ -117,10 +122,9 @@ final class ConsumerLink: DatabaseLink<ConsumerStatements>, ConsumerPort {
     }
 
     func register(
-        _ consumer: ConsumerIdentity, want: EventFilter, limit: Int, _ completion: @escaping (Result<Bool, PostgresError>) -> Void
-    ) {
-        Registering(consumer, want: want, limit: limit, on: self, completion).attempt()
-    }
+        _ registration: ConsumerStore.Registration,
+        _ completion: @escaping (Result<ConsumerStore.Registered, PostgresError>) -> Void
+    ) { Registering(registration, on: self, completion).attempt() }
 
     func schedule(after delay: Duration, _ body: @escaping () -> Void) { loop.schedule(after: delay, body) }
 
@@ -146,7 +150,10 @@ final class ConsumerLink: DatabaseLink<ConsumerStatements>, ConsumerPort {
             let generations = GenerationStore(info)
             let found = try await generations.identity(on: connection)
             let registry = PusherRegistry(info)
-            guard try await registry.enter(pusher, application: "evt-pusher", interval: beatInterval, on: connection) else {
+            guard
+                try await registry.enter(
+                    pusher, application: "evt-pusher", interval: beatInterval, readsArchive: readsArchive, on: connection)
+            else {
                 throw StoreError("this pusher's earlier connection has not ended yet")
             }
             identity = found

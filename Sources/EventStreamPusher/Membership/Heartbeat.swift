@@ -34,6 +34,8 @@ final class Heartbeat {
     private var liveliness = PusherLiveliness()
     /// The settled id that the database is known to have stored.
     private var stored = EventID.none
+    /// Whether another pusher reads the archive.
+    private(set) var othersReadArchive = false
     /// When the last sign of life reached the database.
     private var lastBeat: MonotonicTime?
 
@@ -122,6 +124,7 @@ final class Heartbeat {
         }
         lastBeat = begun
         liveliness.saw(pulse.beats, at: begun)
+        othersReadArchive = pulse.archiveReaders.contains { $0 != port.pusher }
         delegate.othersPresent(pulse.beats.keys.contains { $0 != port.pusher })
         for (consumer, epoch) in present where pulse.owned[consumer] != epoch { delegate.fenced(consumer, epoch: epoch) }
         // What a lost answer or an outage left behind would keep other pushers out for ever.

@@ -21,13 +21,13 @@ package struct PusherRegistry: Sendable {
                     UPDATE \(tables.state.sql) SET settled = $2::bigint
                     WHERE settled < $2::bigint AND settled >= $3::bigint AND generation = $4::text::uuid RETURNING settled),
                 marked AS (\(SettledMarks.insertion(tables, of: "settled")))
-            SELECT id, beat, EXISTS (SELECT FROM mine), NULL, beat_interval FROM \(tables.pushers.sql)
+            SELECT id, beat, EXISTS (SELECT FROM mine), NULL, beat_interval, reads_archive FROM \(tables.pushers.sql)
             UNION ALL
-            SELECT session_epoch, NULL, NULL, ident, NULL FROM \(tables.consumers.sql) WHERE session_owner = $1::bigint
+            SELECT session_epoch, NULL, NULL, ident, NULL, NULL FROM \(tables.consumers.sql) WHERE session_owner = $1::bigint
             UNION ALL
             SELECT NULL, settled, generation = $4::text::uuid AND settled >= $3::bigint
                 AND \(quotedLiteral(tables.events.sql))::regclass::oid::bigint = \(info.tableOID)
-                AND \(TableGuard.noneIsFed(info.tableOIDs)), NULL, NULL
+                AND \(TableGuard.noneIsFed(info.tableOIDs)), NULL, NULL, NULL
             FROM \(tables.state.sql)
             UNION ALL
             \(TableRewriting.sizeRows(TableRewriting.hotTables(of: info)))
@@ -38,16 +38,17 @@ package struct PusherRegistry: Sendable {
     ///
     /// - Returns: false while an earlier connection of the same pusher still has the lock.
     package func enter(
-        _ pusher: Int64, application: String, interval: Duration, on connection: Connection
+        _ pusher: Int64, application: String, interval: Duration, readsArchive: Bool, on connection: Connection
     ) async throws(PostgresError) -> Bool {
         let locked = try await connection.query("SELECT pg_try_advisory_lock($1::bigint)", [.int8(pusher)])
         guard locked.bool(0, 0) == true else { return false }
         try await connection.query(
             Statement(
                 """
-                INSERT INTO \(tables.pushers.sql) (id, application, beat_interval) VALUES ($1::bigint, $2::text, $3::float8)
+                INSERT INTO \(tables.pushers.sql) (id, application, beat_interval, reads_archive)
+                VALUES ($1::bigint, $2::text, $3::float8, $4::boolean)
                 ON CONFLICT (id) DO UPDATE SET beat = \(tables.pushers.sql).beat + 1
-                """), [.int8(pusher), .text(application), .text("\(interval / .seconds(1))")])
+                """), [.int8(pusher), .text(application), .text("\(interval / .seconds(1))"), .text("\(readsArchive)")])
         // Whoever is gone for good is forgotten: nobody holds its lock.
         try await connection.query(
             Statement(
@@ -66,6 +67,8 @@ package struct PusherRegistry: Sendable {
     package struct Pulse: Sendable {
         /// Every pusher's beat, the own one included, and how often it means to give one.
         package var beats: [Int64: (beat: Int64, interval: Duration)] = [:]
+        /// Pushers that read the archive.
+        package var archiveReaders: Set<Int64> = []
         /// Which consumers are this pusher's, and with which epoch: an operator or another pusher may have taken one away.
         package var owned: [ConsumerIdentity: Int64] = [:]
         /// Bytes of the small tables that are written all the time.
@@ -107,6 +110,7 @@ package struct PusherRegistry: Sendable {
                             pulse.sizes[hotTables[Int(rows.int(row, 0) ?? 1) - 1]] = Int(rows.int(row, 1) ?? 0)
                         } else if rows.isNull(row, 3) {
                             pulse.beats[rows.int(row, 0) ?? 0] = (rows.int(row, 1) ?? 0, .seconds(rows.double(row, 4)))
+                            if rows.bool(row, 5) == true { pulse.archiveReaders.insert(rows.int(row, 0) ?? 0) }
                             pulse.isAlive = pulse.isAlive || rows.bool(row, 2) == true
                         } else if let consumer = rows.string(row, 3).flatMap({ ConsumerIdentity($0) }) {
                             pulse.owned[consumer] = rows.int(row, 0)

@@ -5,27 +5,19 @@ import LibPQ
 /// Registering shares the lock that the discarder has for itself while it deletes. Who else has it keeps everybody from registering, so
 /// it is waited for, for a while, beside everything else the connection does, and named after that.
 final class Registering {
-    private let consumer: ConsumerIdentity
-    private let want: EventFilter
-    private let limit: Int
+    private let registration: ConsumerStore.Registration
     private let link: ConsumerLink
-    private let completion: (Result<Bool, PostgresError>) -> Void
+    private let completion: (Result<ConsumerStore.Registered, PostgresError>) -> Void
     private let deadline = MonotonicTime.now + .seconds(4)
 
     init(
-        _ consumer: ConsumerIdentity, want: EventFilter, limit: Int, on link: ConsumerLink,
-        _ completion: @escaping (Result<Bool, PostgresError>) -> Void
-    ) {
-        self.consumer = consumer
-        self.want = want
-        self.limit = limit
-        self.link = link
-        self.completion = completion
-    }
+        _ registration: ConsumerStore.Registration, on link: ConsumerLink,
+        _ completion: @escaping (Result<ConsumerStore.Registered, PostgresError>) -> Void
+    ) { (self.registration, self.link, self.completion) = (registration, link, completion) }
 
     func attempt() {
         guard let (statements, connection) = link.present else { return completion(.failure(.unreachable)) }
-        statements.consumers.register(consumer, want: want, limit: limit, on: connection) { result in
+        statements.consumers.register(registration, on: connection) { result in
             guard case .failure(let error) = result, error.sqlState == .lockNotAvailable else { return self.completion(result) }
             self.wait(for: error)
         }

@@ -29,19 +29,22 @@ final class PollDriver {
     private let head: HeadDriver
     private let peers: any PeerPort
     private let membership: Membership
+    private let reads: EventReads
     private let turns: CallTurns
     private var memo = PollMemo()
     /// How far polls of registered consumers were answered with ids that an earlier generation may have given to others.
     private var polledOut: [ConsumerIdentity: EventID] = [:]
 
     init(
-        maxChunkEvents: Int, loop: any LoopPort, head: HeadDriver, peers: any PeerPort, membership: Membership, turns: CallTurns
+        maxChunkEvents: Int, loop: any LoopPort, head: HeadDriver, peers: any PeerPort, membership: Membership, reads: EventReads,
+        turns: CallTurns
     ) {
         self.maxChunkEvents = maxChunkEvents
         self.loop = loop
         self.head = head
         self.peers = peers
         self.membership = membership
+        self.reads = reads
         self.turns = turns
     }
 
@@ -97,7 +100,7 @@ final class PollDriver {
     }
 
     private func fail(_ poll: Poll, _ error: PostgresError) {
-        perform(poll.machine.failed("the events could not be read: \(error.message)"), poll)
+        perform(poll.machine.failed(EventReads.Failure.database(error).error), poll)
     }
 
     /// - Parameter attempts: what somebody else does to the row at the same time is no error of the poller's.
@@ -119,10 +122,12 @@ final class PollDriver {
 
     private func read(_ poll: Poll, after: EventID, through: EventID) {
         guard peers.isConnected(poll.peer) else { return perform(poll.machine.abandoned(), poll) }
-        guard let reader = membership.catchUp else { return fail(poll, .unreachable) }
         let limits = QueueReader.Limits(rows: maxChunkEvents, bytes: 4 << 20)
-        reader.read(after: after, through: through, want: poll.want, stretch: .limited, limits: limits) { result in
-            guard case .success(let rows) = result else { return self.perform(result, poll) { _ in .recall(after: after) } }
+        let completion: EventReads.Completion<any FetchedRows> = { result in
+            guard case .success(let rows) = result else {
+                if case .failure(let failure) = result { self.perform(poll.machine.failed(failure.error), poll) }
+                return
+            }
             let group = EventGroup(
                 from: [rows.page()], after: after, want: poll.want, precise: poll.precise,
                 limits: GroupLimits(events: self.maxChunkEvents, bytes: MessageLimit.events))
@@ -130,6 +135,12 @@ final class PollDriver {
             if poll.machine.refusal(in: stream) == nil { self.remember(group, after: after, poll, stream) }
             let isWaitedFor = self.peers.isConnected(poll.peer)
             self.perform(poll.machine.read(group, isWaitedFor: isWaitedFor, in: stream), poll)
+        }
+        // A live poller gets what is still in the table.
+        if poll.machine.component.isLive {
+            reads.readTable(after: after, through: through, want: poll.want, limits: limits) { completion($0.map(\.rows)) }
+        } else {
+            reads.read(after: after, through: through, want: poll.want, limits: limits, completion)
         }
     }
 

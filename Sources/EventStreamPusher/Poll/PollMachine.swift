@@ -123,7 +123,7 @@ struct PollMachine {
     /// Nobody waits for the answer any more.
     mutating func abandoned() -> Action { answer(.success(.emptyList)) }
 
-    mutating func failed(_ message: String) -> Action { answer(.failure(.internalError(message))) }
+    mutating func failed(_ error: EventStreamError) -> Action { answer(.failure(error)) }
 
     private mutating func answer(_ outcome: Result<RawJSON, EventStreamError>) -> Action {
         state = .over

@@ -8,8 +8,10 @@ package import LibPQ
 /// the present epoch, so a pusher that was paused and resumed cannot move what has passed to another.
 package struct ConsumerStore: Sendable {
     package enum Claim: Hashable, Sendable {
-        /// - Parameter common: up to here this generation of the stream and earlier ones have the same events for it.
-        case claimed(position: EventID, epoch: Int64, common: EventID)
+        /// - Parameters:
+        ///   - common: up to here this generation of the stream and earlier ones have the same events for it.
+        ///   - discarded: up to here events are in the archive only.
+        case claimed(position: EventID, epoch: Int64, common: EventID, discarded: EventID)
         case busy
         case notRegistered
     }
@@ -22,8 +24,34 @@ package struct ConsumerStore: Sendable {
         case locked
     }
 
+    /// A consumer that is to be registered.
+    package struct Registration: Hashable, Sendable {
+        package let consumer: ConsumerIdentity
+        /// What it may see, until it says what it wants.
+        package let want: EventFilter
+        /// Consumers its user may have.
+        package let limit: Int
+        /// Its position; nil for the one before the oldest event that is certain to be in the table.
+        package var position: EventID?
+        /// Positions below the discarded events may not be lower; nil if there may be none at all.
+        package var lowest: EventID?
+
+        package init(_ consumer: ConsumerIdentity, want: EventFilter, limit: Int) {
+            (self.consumer, self.want, self.limit) = (consumer, want, limit)
+        }
+    }
+
+    package enum Registered: Hashable, Sendable {
+        case done
+        /// Its user has too many consumers already.
+        case tooMany
+        /// Events after its position are discarded up to here, and may not be.
+        case discarded(through: EventID)
+    }
+
     private let knownStatement: Statement
     private let registerStatement: Statement
+    private let placeStatements: (given: Statement, lock: Statement, insert: Statement)
     private let mayRegisterStatement: Statement
     private let claimStatement: Statement
     private let releaseStatement: Statement
@@ -55,6 +83,26 @@ package struct ConsumerStore: Sendable {
                 ON CONFLICT (ident) DO NOTHING)
             SELECT count < $3::bigint OR EXISTS (SELECT FROM \(consumers) WHERE ident = $1::text) FROM mine
             """, name: "evt_register")
+        // The lock first: what is discarded is looked at, and the position inserted, while nothing is being discarded.
+        placeStatements = (
+            Statement("SELECT set_config('eventstream.position', 'given', true)"),
+            Statement("SELECT pg_advisory_xact_lock_shared(\(info.key(of: .discard)))"),
+            Statement(
+                """
+                WITH mine AS MATERIALIZED (
+                    SELECT count(*) AS count, EXISTS (SELECT FROM \(consumers) WHERE ident = $1::text) AS is_known,
+                        (SELECT discarded FROM \(tables.state.sql)) AS discarded
+                    FROM \(consumers) WHERE starts_with(ident, $2::text || ':')),
+                new AS (
+                    INSERT INTO \(consumers) (ident, last_evt_id, reg_time, last_time, want)
+                    SELECT $1::text, $5::bigint, \(now), \(now), $4::text[] FROM mine
+                    WHERE count < $3::bigint AND NOT is_known AND ($5::bigint >= discarded OR $5::bigint >= $6::bigint)
+                    ON CONFLICT (ident) DO NOTHING)
+                SELECT is_known OR count < $3::bigint, is_known OR $5::bigint >= discarded OR COALESCE($5::bigint >= $6::bigint, false),
+                    discarded
+                FROM mine
+                """)
+        )
         mayRegisterStatement = Statement(
             "SELECT pg_try_advisory_xact_lock_shared(\(info.key(of: .discard)))", name: "evt_may_register")
         // A pusher holds the advisory lock of its own id for as long as its connection lives. The epoch grows by a random
@@ -72,7 +120,8 @@ package struct ConsumerStore: Sendable {
             SELECT (SELECT last_evt_id FROM claimed), (SELECT session_epoch FROM claimed),
                 EXISTS (SELECT FROM \(consumers) WHERE ident = $1::text),
                 (SELECT CASE WHEN reg_time >= generation_since AT TIME ZONE 'UTC' THEN discarded ELSE began_evt_id END
-                    FROM claimed, \(tables.state.sql))
+                    FROM claimed, \(tables.state.sql)),
+                (SELECT discarded FROM \(tables.state.sql))
             """, name: "evt_claim")
         releaseStatement = Statement(
             """
@@ -120,18 +169,47 @@ package struct ConsumerStore: Sendable {
             "SELECT id FROM \(tables.events.sql) WHERE id > $1::bigint ORDER BY id DESC LIMIT 1", name: "evt_newest")
     }
 
-    /// Registers a consumer; doing it again changes nothing. It starts with the oldest event still in the table.
-    ///
-    /// - Parameter want: what it may see, until it says what it wants.
+    /// Registers a consumer; doing it again changes nothing.
     package func register(
-        _ consumer: ConsumerIdentity, want: EventFilter, limit: Int, on connection: Connection,
-        completion: @escaping (Result<Bool, PostgresError>) -> Void
+        _ new: Registration, on connection: Connection, completion: @escaping (Result<Registered, PostgresError>) -> Void
     ) {
-        let parameters: [Parameter] = [.text(consumer.description), .text(consumer.user), .int8(Int64(limit)), .types(want)]
-        let register = registerStatement
-        connection.submit(knownStatement, [.text(consumer.description)]) { known in
-            guard case .success(let rows) = known, rows.count == 0 else { return completion(known.map { _ in true }) }
-            connection.submit(register, parameters) { completion($0.map { $0.bool(0, 0) == true }) }
+        let parameters: [Parameter] = [
+            .text(new.consumer.description), .text(new.consumer.user), .int8(Int64(new.limit)), .types(new.want),
+        ]
+        connection.submit(knownStatement, [.text(new.consumer.description)]) { [self] known in
+            guard case .success(let rows) = known, rows.count == 0 else { return completion(known.map { _ in .done }) }
+            guard let position = new.position else {
+                return connection.submit(registerStatement, parameters) {
+                    completion($0.map { $0.bool(0, 0) == true ? .done : .tooMany })
+                }
+            }
+            let place: [Parameter] = [.int8(position.rawValue), new.lowest.map { .int8($0.rawValue) } ?? .null]
+            insert(parameters + place, on: connection, completion: completion)
+        }
+    }
+
+    /// At a position of its own: a transaction, sent at once.
+    private func insert(
+        _ parameters: [Parameter], on connection: Connection, completion: @escaping (Result<Registered, PostgresError>) -> Void
+    ) {
+        var failure: PostgresError?
+        func noting(_ result: Result<Rows, PostgresError>) {
+            if case .failure(let error) = result { failure = failure ?? error }
+        }
+        var registered = Registered.done
+        for statement in [Statement("BEGIN"), placeStatements.given, placeStatements.lock] {
+            connection.submit(statement) { noting($0) }
+        }
+        connection.submit(placeStatements.insert, parameters) { result in
+            noting(result)
+            guard case .success(let rows) = result else { return }
+            let discarded = EventID(rows.int(0, 2) ?? 0)
+            registered =
+                rows.bool(0, 0) != true ? .tooMany : rows.bool(0, 1) != true ? .discarded(through: discarded) : .done
+        }
+        connection.submit(Statement("COMMIT")) { result in
+            noting(result)
+            completion(failure.map { .failure($0) } ?? .success(registered))
         }
     }
 
@@ -161,7 +239,8 @@ package struct ConsumerStore: Sendable {
                 result.map { rows in
                     if let position = rows.int(0, 0), let epoch = rows.int(0, 1) {
                         return .claimed(
-                            position: EventID(position), epoch: epoch, common: EventID(rows.int(0, 3) ?? 0))
+                            position: EventID(position), epoch: epoch, common: EventID(rows.int(0, 3) ?? 0),
+                            discarded: EventID(rows.int(0, 4) ?? 0))
                     }
                     return rows.bool(0, 2) == true ? .busy : .notRegistered
                 })

@@ -4,8 +4,14 @@ import EventStreamServer
 import LibPQ
 import PosixLoop
 
+/// What is asked of the event table for those who catch up.
+struct CatchUpStatements {
+    let rows: QueueReader
+    let queries: QueueQueries
+}
+
 /// The connection to PostgreSQL that reads older events for those who catch up.
-final class CatchUpLink: DatabaseLink<QueueReader>, CatchUpPort {
+final class CatchUpLink: DatabaseLink<CatchUpStatements>, CatchUpPort {
     private let tables: StreamTables
     private(set) var identity: GenerationStore.Identity?
     weak var delegate: (any CatchUpPortDelegate)?
@@ -16,24 +22,33 @@ final class CatchUpLink: DatabaseLink<QueueReader>, CatchUpPort {
     }
 
     func visible(after id: EventID, _ completion: @escaping (Result<EventIDSet, PostgresError>) -> Void) {
-        submit(completion) { $0.visible(after: id, on: $1, completion: completion) }
+        submit(completion) { $0.queries.visible(after: id, on: $1, completion: completion) }
     }
 
     func read(
         after: EventID, through: EventID, want: EventFilter, stretch: QueueReader.Stretch, limits: QueueReader.Limits,
-        _ completion: @escaping (Result<any FetchedRows, PostgresError>) -> Void
+        _ completion: @escaping (Result<TablePage, PostgresError>) -> Void
     ) {
-        submit(completion) {
-            $0.read(on: $1, after: after, through: through, want: want, stretch: stretch, limits: limits) {
-                completion($0.map { $0 as any FetchedRows })
+        submit(completion) { statements, connection in
+            var page: Result<QueueRows, PostgresError> = .failure(.unreachable)
+            statements.rows.read(
+                on: connection, after: after, through: through, want: want, stretch: stretch, limits: limits
+            ) { page = $0 }
+            // Sent at once, and carried out after the page with a snapshot of its own.
+            statements.queries.discarded(on: connection) { discarded in
+                completion(page.flatMap { rows in discarded.map { TablePage(rows: rows, discarded: $0) } })
             }
         }
     }
 
-    override func prepare(_ connection: Connection) async throws -> QueueReader {
+    func first(
+        since time: EventTimestamp, _ completion: @escaping (Result<(first: EventID?, oldest: EventID?), PostgresError>) -> Void
+    ) { submit(completion) { $0.queries.first(since: time, on: $1, completion: completion) } }
+
+    override func prepare(_ connection: Connection) async throws -> CatchUpStatements {
         let info = try await StreamInfo.load(tables, from: connection, writing: true)
         identity = try await GenerationStore(info).identity(on: connection)
-        return QueueReader(info.tables)
+        return CatchUpStatements(rows: QueueReader(info.tables), queries: QueueQueries(info.tables))
     }
 
     override func opened(_ connection: Connection) { delegate?.catchUpOpened() }

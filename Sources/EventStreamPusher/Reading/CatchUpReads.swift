@@ -7,7 +7,7 @@ import Logging
 final class CatchUpReads {
     private let stream: SharedStream
     private let table: SessionTable
-    private let membership: Membership
+    private let reads: EventReads
     private let outbox: Outbox
     private let ticker: SessionTicker
     private let logger: Logger
@@ -15,16 +15,18 @@ final class CatchUpReads {
     private var queue = CatchUpQueue<ConsumerIdentity>()
     /// A session has another page.
     var onPage: (ReliableSession) -> Void = { _ in }
+    /// What a session needs cannot be read here.
+    var onUnavailable: (ReliableSession, EventStreamError) -> Void = { _, _ in }
 
     init(
-        _ limits: GroupLimits, stream: SharedStream, table: SessionTable, membership: Membership, outbox: Outbox,
+        _ limits: GroupLimits, stream: SharedStream, table: SessionTable, reads: EventReads, outbox: Outbox,
         ticker: SessionTicker, logger: Logger
     ) {
         // A little less than a group has, so that a page makes one.
         self.limits = QueueReader.Limits(rows: limits.events, bytes: limits.bytes * 7 / 8)
         self.stream = stream
         self.table = table
-        self.membership = membership
+        self.reads = reads
         self.outbox = outbox
         self.ticker = ticker
         self.logger = logger
@@ -49,8 +51,7 @@ final class CatchUpReads {
 
     private func begin(_ read: ConsumerFeed.Read, _ session: ReliableSession) {
         session.machine.readBegan(read)
-        guard let reader = membership.catchUp else { return failed(read, session, "the database cannot be reached") }
-        reader.read(after: read.after, through: read.through, want: session.want, stretch: .limited, limits: limits) { result in
+        reads.read(after: read.after, through: read.through, want: session.want, limits: limits) { result in
             switch result {
             case .success(let rows):
                 session.machine.readReturned(read, through: rows.through)
@@ -60,15 +61,16 @@ final class CatchUpReads {
                 guard !session.isOver else { return }
                 session.machine.add(rows.page())
                 self.onPage(session)
-            case .failure(let error): self.failed(read, session, "\(error)")
+            case .failure(let failure): self.failed(read, session, failure)
             }
         }
     }
 
-    private func failed(_ read: ConsumerFeed.Read, _ session: ReliableSession, _ error: String) {
+    private func failed(_ read: ConsumerFeed.Read, _ session: ReliableSession, _ failure: EventReads.Failure) {
         session.machine.readFailed(read)
         ended()
-        logger.debug("older events could not be read", metadata: [.error: "\(error)"])
+        logger.debug("older events could not be read", metadata: [.error: "\(failure.error)"])
+        if case .unavailable(let error) = failure, !session.isOver { return onUnavailable(session, error) }
         ticker.keepTime(within: .milliseconds(100))
     }
 

@@ -2,17 +2,21 @@ import EventStream
 import EventStreamDatabase
 import LibPQ
 
-// Where consumers who catch up have their events from. ``CatchUpLink`` reads the event table, ``CatchUpReads`` and the drivers of
-// sessions and polls ask, ``Membership`` hands the port out, and `PusherProcess` makes it. Who reads at the head: ``HeadPort``.
+// Where consumers who catch up have their events from. ``EventReads`` chooses the source and joins the two; ``CatchUpLink`` reads the
+// event table, ``HistoryLink`` the archive; ``Membership`` hands the ports out, and `PusherProcess` makes them. Who reads at the head:
+// ``HeadPort``.
 
-/// The connection that reads older events for those who catch up: pages must not hold positions up.
+/// The connection that reads older events of the event table for those who catch up: pages must not hold positions up.
 protocol CatchUpPort: DatabasePort {
     var delegate: (any CatchUpPortDelegate)? { get set }
     var identity: GenerationStore.Identity? { get }
     func visible(after id: EventID, _ completion: @escaping (Result<EventIDSet, PostgresError>) -> Void)
     func read(
         after: EventID, through: EventID, want: EventFilter, stretch: QueueReader.Stretch, limits: QueueReader.Limits,
-        _ completion: @escaping (Result<any FetchedRows, PostgresError>) -> Void)
+        _ completion: @escaping (Result<TablePage, PostgresError>) -> Void)
+    /// The first event in the order of ids that was recorded at a time or later, and the oldest event there is.
+    func first(
+        since time: EventTimestamp, _ completion: @escaping (Result<(first: EventID?, oldest: EventID?), PostgresError>) -> Void)
 }
 
 protocol CatchUpPortDelegate: AnyObject {
@@ -20,7 +24,32 @@ protocol CatchUpPortDelegate: AnyObject {
     func catchUpFailed(_ error: any Error)
 }
 
-/// Rows of the event table as they were read, not yet in their wire form.
+/// A page of the event table.
+struct TablePage {
+    let rows: any FetchedRows
+    /// Up to here events were discarded, by a look that began after the page was read.
+    let discarded: EventID
+}
+
+/// The connection that reads an archive.
+protocol HistoryPort: DatabasePort {
+    func read(
+        after: EventID, through: EventID, want: EventFilter, stretch: QueueReader.Stretch, limits: QueueReader.Limits,
+        _ completion: @escaping (Result<ArchivePage, PostgresError>) -> Void)
+    /// What the archive holds.
+    func look(_ completion: @escaping (Result<ArchiveExtent, PostgresError>) -> Void)
+    /// The first archived event in the order of ids that was recorded at a time or later.
+    func first(since time: EventTimestamp, _ completion: @escaping (Result<EventID?, PostgresError>) -> Void)
+}
+
+/// A page of an archive, and what that held before and after the page was read.
+struct ArchivePage {
+    let rows: any FetchedRows
+    let before: ArchiveExtent
+    let after: ArchiveExtent
+}
+
+/// Rows as they were read, not yet in their wire form.
 protocol FetchedRows {
     var ids: [EventID] { get }
     /// Whether a limit ended the page, so that there may be more.

@@ -1,7 +1,11 @@
 package import EventStream
 package import LibPQ
 
-/// Reads the event table in pages, into their wire form.
+/// Reads events in pages, into their wire form: of the event table, or of an archive. The pages of both are the same bytes.
+///
+/// TRUNCATE is not MVCC: a statement may see none of the rows that were discarded while it began. Whoever reads pages of the event
+/// table reads afterwards, with a snapshot of its own, what is discarded (``discarded(on:completion:)``). Pages are never read by
+/// EXECUTE, in a function, by a cursor or in a transaction that keeps its snapshot.
 package struct QueueReader: Sendable {
     /// How much one page may hold, in its wire form. A page has at least one event, and ends with the one that reaches the
     /// limit, however large.
@@ -26,16 +30,21 @@ package struct QueueReader: Sendable {
 
     private let all: Statement
     private let filtered: Statement
-    private let visible: Statement
 
-    package init(_ tables: StreamTables) {
+    /// Of the event table.
+    package init(_ tables: StreamTables) { self.init(tables.events.sql, bytes: "bytes") }
+
+    /// Of an archive, which has no column for the size.
+    package init(_ tables: ArchiveTables) { self.init(tables.history.sql, bytes: "octet_length(data::text)") }
+
+    private init(_ events: String, bytes: String) {
         // The window sum bounds the page by bytes on the server, without unpacking what will not be sent.
-        let weight = "bytes + \(EventPage.overhead)"
-        let events = tables.events.sql
+        let weight = "\(bytes) + \(EventPage.overhead)"
         func page(through bound: String, _ condition: String = "") -> String {
             """
             SELECT id, type, data, ts, bytes FROM (
-                SELECT id, type, data, ts, bytes, sum(\(weight)) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - (\(weight)) AS before
+                SELECT id, type, data, ts, \(bytes) AS bytes,
+                    sum(\(weight)) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - (\(weight)) AS before
                 FROM \(events) WHERE id > $1::bigint AND id <= \(bound)\(condition) ORDER BY id LIMIT $3::bigint
             ) page WHERE before < $4::bigint
             """
@@ -49,30 +58,6 @@ package struct QueueReader: Sendable {
                 SELECT LEAST($2::bigint, (SELECT id FROM \(events) WHERE id > $1::bigint ORDER BY id LIMIT 1) + $6::bigint) AS bound
             ) stretch LEFT JOIN LATERAL (\(page(through: "bound", " AND type = ANY ($5::text[])"))) wanted ON true ORDER BY id
             """, name: "evt_page_of_types", binaryResults: true)
-        visible = Statement(
-            """
-            SELECT min(id), max(id) FROM (
-                SELECT id, id - row_number() OVER (ORDER BY id) AS stretch
-                FROM (SELECT id FROM \(events) WHERE id > $1::bigint ORDER BY id LIMIT 100000) ids
-            ) numbered GROUP BY stretch ORDER BY 1
-            """, name: "evt_visible")
-    }
-
-    /// Which events past `after` can be seen now: ids without a gap between them are one stretch.
-    ///
-    /// Of a hundred thousand rows at most: past these nobody should have to wait for the answer.
-    package func visible(
-        after: EventID, on connection: Connection, completion: @escaping (Result<EventIDSet, PostgresError>) -> Void
-    ) {
-        connection.submit(visible, [.int8(after.rawValue)]) { result in
-            completion(
-                result.map { rows in
-                    EventIDSet(
-                        (0..<rows.count).compactMap { row in
-                            rows.int(row, 0).flatMap { first in rows.int(row, 1).map { EventID(first)...EventID($0) } }
-                        })
-                })
-        }
     }
 
     /// Reads what comes after `after`, in id order, up to and including `through`, or as far as limits and stretch allow.

@@ -10,6 +10,7 @@ final class ClaimDriver {
     private let table: SessionTable
     private let outbox: Outbox
     private let membership: Membership
+    private let reads: EventReads
     private let positions: PositionWriter
     private let sessions: SessionDriver
     private let turns: CallTurns
@@ -20,7 +21,7 @@ final class ClaimDriver {
 
     init(
         userLimit: Int, loop: any LoopPort, head: HeadDriver, table: SessionTable, outbox: Outbox, membership: Membership,
-        positions: PositionWriter, sessions: SessionDriver, turns: CallTurns
+        reads: EventReads, positions: PositionWriter, sessions: SessionDriver, turns: CallTurns
     ) {
         self.userLimit = userLimit
         self.loop = loop
@@ -28,6 +29,7 @@ final class ClaimDriver {
         self.table = table
         self.outbox = outbox
         self.membership = membership
+        self.reads = reads
         self.positions = positions
         self.sessions = sessions
         self.turns = turns
@@ -151,15 +153,21 @@ final class ClaimDriver {
     private func claimed(_ start: SessionStart, _ result: Result<ConsumerStore.Claim, PostgresError>) {
         turns.ended(start.peer)
         switch result {
-        case .success(.claimed(let position, let epoch, _)) where claims.isWithdrawn(start.consumer):
+        case .success(.claimed(let position, let epoch, _, _)) where claims.isWithdrawn(start.consumer):
             positions.release(start.consumer, epoch: epoch, position: position)
             end(start)
-        case .success(.claimed(let position, let epoch, _)) where table.count(of: start.peer.account) >= userLimit:
+        case .success(.claimed(let position, let epoch, _, _)) where table.count(of: start.peer.account) >= userLimit:
             // Others of its claims were under way at the same time.
             positions.release(start.consumer, epoch: epoch, position: position)
             refuse(start, tooManySessions(start.peer))
-        case .success(.claimed(let position, let epoch, let common)):
-            sessions.begin(start, after: position, epoch: epoch, common: common)
+        case .success(.claimed(let position, let epoch, let common, let discarded)):
+            reads.saw(discarded: discarded)
+            if let refusal = reads.refusal(after: position) {
+                positions.release(start.consumer, epoch: epoch, position: position)
+                refuse(start, refusal)
+            } else {
+                sessions.begin(start, after: position, epoch: epoch, common: common)
+            }
         case .success(.busy): refuse(start, .consumerBusy("\(start.consumer) is being served by another pusher"))
         case .success(.notRegistered): refuse(start, .notRegistered("\(start.consumer) is not registered"))
         case .failure(let error): refuse(start, .internalError("the session could not start: \(error.message)"))

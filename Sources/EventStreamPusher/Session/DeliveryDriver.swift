@@ -10,7 +10,7 @@ final class DeliveryDriver {
     private let stream: SharedStream
     private let table: SessionTable
     private let outbox: Outbox
-    private let membership: Membership
+    private let reads: EventReads
     private let positions: PositionWriter
     private let metrics: PusherMetrics
     private let ticker: SessionTicker
@@ -20,23 +20,26 @@ final class DeliveryDriver {
     var isStopping = false
     /// The peer of a session turned out to be gone.
     var onUnreachable: ([UInt8]) -> Void = { _ in }
+    /// What a session needs cannot be read here.
+    var onUnavailable: (ReliableSession, EventStreamError) -> Void = { _, _ in }
 
     init(
         _ limits: GroupLimits, loop: any LoopPort, stream: SharedStream, table: SessionTable, outbox: Outbox,
-        membership: Membership, positions: PositionWriter, metrics: PusherMetrics, ticker: SessionTicker, logger: Logger
+        reads: EventReads, positions: PositionWriter, metrics: PusherMetrics, ticker: SessionTicker, logger: Logger
     ) {
         self.loop = loop
         self.stream = stream
         self.table = table
         self.outbox = outbox
-        self.membership = membership
+        self.reads = reads
         self.positions = positions
         self.metrics = metrics
         self.ticker = ticker
         catchUp = CatchUpReads(
-            limits, stream: stream, table: table, membership: membership, outbox: outbox, ticker: ticker, logger: logger)
+            limits, stream: stream, table: table, reads: reads, outbox: outbox, ticker: ticker, logger: logger)
         reports = DeliveryReports(logger: logger)
         catchUp.onPage = { [weak self] in self?.pump($0) }
+        catchUp.onUnavailable = { [weak self] in self?.onUnavailable($0, $1) }
     }
 
     func pumpAll() { for session in table.reliable { pump(session) } }
@@ -98,14 +101,15 @@ final class DeliveryDriver {
         if let window = stream.window, window.covers(after: group.after) {
             return reread(group, in: window.pages(after: group.after), for: session)
         }
-        guard let reader = membership.catchUp else { return session.machine.rereadFailed(group) }
-        reader.read(
-            after: group.after, through: group.last, want: session.want, stretch: .whole,
+        reads.readWhole(
+            after: group.after, through: group.last, want: session.want,
             limits: .init(rows: group.count, bytes: 2 * MessageLimit.events)
         ) { result in
             switch result {
-            case .success(let rows): self.reread(group, in: [rows.page()], for: session)
-            case .failure: session.machine.rereadFailed(group)
+            case .success(let pages): self.reread(group, in: pages, for: session)
+            case .failure(let failure):
+                session.machine.rereadFailed(group)
+                if case .unavailable(let error) = failure, !session.isOver { self.onUnavailable(session, error) }
             }
         }
     }

@@ -38,6 +38,15 @@ extension SettingsReader {
         return try required(Settings.all.archiveURL)
     }
 
+    /// The warehouse and its tables; nil if none is set.
+    package func archiveIfSet() throws(ConfigurationError) -> ArchiveConfiguration? {
+        guard let url = try archiveURL() else { return nil }
+        var configuration = ArchiveConfiguration(url: url)
+        configuration.file = archiveFile()
+        configuration.tables = try archiveTables()
+        return configuration
+    }
+
     /// The file that ``archive()`` is in; nil if it is in none.
     package func archiveFile() -> ConnectionFile? { file(Settings.all.archiveURLFile) }
 

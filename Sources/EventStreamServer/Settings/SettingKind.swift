@@ -32,7 +32,7 @@ package enum SettingGroup: String, Hashable, CaseIterable, Sendable {
         case .common: Program.allCases
         case .process: [.generator, .pusher, .archiver, .discarder]
         case .database: [.generator, .pusher, .discarder, .evt]
-        case .archive: [.archiver, .discarder, .evt]
+        case .archive: [.pusher, .archiver, .discarder, .evt]
         case .generator: [.generator]
         case .pusher: [.pusher]
         case .archiver: [.archiver]

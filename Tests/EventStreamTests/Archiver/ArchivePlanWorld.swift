@@ -101,7 +101,7 @@ struct ArchivePlanWorld {
             return { $0.connected(found) }
         case .poll(_, let after, _):
             let answer = stream.filter { $0.id > after.rawValue }.prefix(2).map { SimulatedEvent.event($0) }
-            return { $0.polled(answer) }
+            return { $0.polled(answer, discarded: .none) }
         case .introduce(let known):
             if let known, !tokens.contains(known) { broken("the token \(known) is not known") }
             let token = "T\(trail.count)"

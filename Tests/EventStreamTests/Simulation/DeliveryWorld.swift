@@ -45,7 +45,9 @@ final class DeliveryWorld {
         database.meanwhile = { [unowned self] in if self.surroundings.chance(20) { self.write() } }
         // One of those that do not keep what they have processed by themselves.
         surroundings.archivers = surroundings.chance(30) ? surroundings.chance(30) ? 2 : 1 : 0
-        if surroundings.archivers > 0 { warehouse = SimulatedWarehouse(of: 1, surroundings, database, oracle) }
+        if surroundings.archivers > 0 { warehouse = SimulatedWarehouse(surroundings, database, oracle) }
+        surroundings.hasArchive = surroundings.chance(50)
+        if surroundings.hasArchive, surroundings.chance(60) { surroundings.maxLag = Int64(surroundings.random.pick(5...200)) }
         populate(count)
     }
 

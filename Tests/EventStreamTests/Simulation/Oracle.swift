@@ -85,7 +85,7 @@ final class Oracle {
     /// The database went back: what it lacks is lost, and what was confirmed later comes again.
     func wentBack(
         to rows: [SimulatedQueue.Row], from before: [SimulatedQueue.Row], _ stored: [SimulatedDatabase.Consumer],
-        discarded: Int64, epoch: Int64
+        epoch: Int64
     ) {
         newestVisible = rows.last?.id ?? 0
         if surroundings.live > 0 { present = Set(rows) }
@@ -98,7 +98,7 @@ final class Oracle {
             consumers[consumer].processed = index(after: last, consumers[consumer].events)
             consumers[consumer].start = min(consumers[consumer].start, position)
             consumers[consumer].kept = position
-            (consumers[consumer].operatorEpoch, consumers[consumer].sent) = (epoch, max(position, discarded))
+            (consumers[consumer].operatorEpoch, consumers[consumer].sent) = (epoch, position)
             (consumers[consumer].owner, consumers[consumer].epoch) = (stored[consumer].owner ?? 0, stored[consumer].epoch)
         }
     }
@@ -110,7 +110,7 @@ final class Oracle {
     }
 
     func discarded(through id: Int64, _ stored: [SimulatedDatabase.Consumer]) {
-        for consumer in consumers.indices where stored[consumer].isRegistered {
+        for consumer in consumers.indices where stored[consumer].isRegistered && !mayReadArchive(consumer) {
             if stored[consumer].position < id {
                 surroundings.broken("\(id) was discarded, \(name(consumer)) has confirmed \(stored[consumer].position)")
             }
@@ -118,6 +118,11 @@ final class Oracle {
                 surroundings.broken("\(id) was discarded, and \(name(consumer)) has not processed all up to it")
             }
         }
+    }
+
+    /// What is discarded comes to it nevertheless.
+    private func mayReadArchive(_ consumer: Int) -> Bool {
+        surroundings.hasArchive && !(surroundings.archivers > 0 && consumer == SimulatedWarehouse.consumer)
     }
 
     // MARK: Live receivers
@@ -149,19 +154,18 @@ final class Oracle {
 
     func name(_ consumer: Int) -> String { "consumer \(consumer)" }
 
-    func registered(_ consumer: Int, discarded: Int64, epoch: Int64) {
-        skipped(through: discarded, consumer)
-        consumers[consumer].discardedBefore = max(consumers[consumer].discardedBefore, discarded)
-        (consumers[consumer].operatorEpoch, consumers[consumer].sent) = (epoch, discarded)
-        surroundings.note("\(name(consumer)) is registered")
+    func registered(_ consumer: Int, at position: Int64, epoch: Int64) {
+        skipped(through: position, consumer)
+        consumers[consumer].discardedBefore = max(consumers[consumer].discardedBefore, position)
+        (consumers[consumer].operatorEpoch, consumers[consumer].sent) = (epoch, position)
+        surroundings.note("\(name(consumer)) is registered at \(position)")
     }
 
     /// An operator sets a position: from there its events come again, whatever anybody knows of the sessions before.
-    func set(_ consumer: Int, to position: Int64, discarded: Int64, epoch: Int64) {
+    func set(_ consumer: Int, to position: Int64, epoch: Int64) {
         surroundings.note("the position of \(name(consumer)) is set to \(position)")
         skipped(through: position, consumer)
-        // What is discarded by then cannot come.
-        (consumers[consumer].operatorEpoch, consumers[consumer].sent) = (epoch, max(position, discarded))
+        (consumers[consumer].operatorEpoch, consumers[consumer].sent) = (epoch, position)
         claimed(consumer, by: 0, epoch: epoch)
     }
 

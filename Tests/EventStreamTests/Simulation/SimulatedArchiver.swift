@@ -42,6 +42,9 @@ final class SimulatedArchiver: SimulatedReceiver {
     /// It wants the same for ever.
     override var want: EventFilter { oracle.consumers[consumer].want }
 
+    /// It archives what is not discarded.
+    override var start: StartPosition? { nil }
+
     // MARK: Lives
 
     override func started() {
@@ -229,6 +232,19 @@ final class SimulatedArchiver: SimulatedReceiver {
         call(.archive(component, known: known, token: token), completion)
     }
 
+    /// What the answer to a poll lacks may have been discarded.
+    private func askWhatIsDiscarded(after events: [Event]) {
+        guard let token = plan.standing?.token else { return perform(plan.polled(events, discarded: .none)) }
+        let completion = mine { [unowned self] (outcome: SimulatedLink.Outcome?) in
+            guard case .done(let answer)? = outcome, let admission = ArchiveAdmission(answer) else {
+                return self.perform(self.plan.pollFailed(isForbidden: false))
+            }
+            self.perform(self.plan.polled(events, discarded: admission.discarded))
+        }
+        guard link != nil else { return perform(plan.pollFailed(isForbidden: false)) }
+        call(.archive(component, known: token, token: token), completion)
+    }
+
     private func poll(_ endpoint: Int, after: EventID, generation: String?) {
         let completion = mine { [unowned self] (outcome: SimulatedLink.Outcome?) in
             guard case .done(let list)? = outcome, let rows = SimulatedEvent.rows(of: list.bytes) else {
@@ -236,7 +252,7 @@ final class SimulatedArchiver: SimulatedReceiver {
                 self.asker.reset()
                 return self.perform(self.plan.pollFailed(isForbidden: false))
             }
-            self.perform(self.plan.polled(rows.map { SimulatedEvent.event($0) }))
+            self.askWhatIsDiscarded(after: rows.map { SimulatedEvent.event($0) })
         }
         asker.call(
             .pollEvents(

@@ -36,9 +36,11 @@ final class SimulatedCatchUpPort: SimulatedPort, CatchUpPort {
 
     func read(
         after: EventID, through: EventID, want: EventFilter, stretch: QueueReader.Stretch, limits: QueueReader.Limits,
-        _ completion: @escaping (Result<any FetchedRows, PostgresError>) -> Void
+        _ completion: @escaping (Result<TablePage, PostgresError>) -> Void
     ) {
         let fault = surroundings.fault
+        var (discarded, page): (EventID?, Result<SimulatedRows, PostgresError>) = (nil, .failure(.unreachable))
+        if fault == .discardedBeforePage { submit({ [database] _ in EventID(database.discarded) }) { discarded = try? $0.get() } }
         let isWhole = stretch == .whole && fault != .resendCutShort
         if stretch == .limited { reads += 1 }
         // An archiver may ask again while a pusher still reads for it.
@@ -53,11 +55,18 @@ final class SimulatedCatchUpPort: SimulatedPort, CatchUpPort {
                 limits: (limits.rows, limits.bytes))
         }) { [unowned self] result in
             if stretch == .limited { self.reads -= 1 }
-            completion(
-                result.map { rows in
-                    guard stretch == .limited else { return rows }
-                    return fault == .rejoinOffByOne ? rows.claimingOneMore : rows
-                })
+            page = result.map { rows in
+                guard stretch == .limited else { return rows }
+                return fault == .rejoinOffByOne ? rows.claimingOneMore : rows
+            }
+        }
+        // Between the two anything may happen.
+        submit({ [database] _ in EventID(database.discarded) }) { found in
+            completion(page.flatMap { rows in found.map { TablePage(rows: rows, discarded: discarded ?? $0) } })
         }
     }
+
+    func first(
+        since time: EventTimestamp, _ completion: @escaping (Result<(first: EventID?, oldest: EventID?), PostgresError>) -> Void
+    ) { surroundings.broken("nobody begins at a time") }
 }

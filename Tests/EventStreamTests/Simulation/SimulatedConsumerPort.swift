@@ -48,11 +48,11 @@ final class SimulatedConsumerPort: SimulatedPort, ConsumerPort {
     }
 
     func register(
-        _ consumer: ConsumerIdentity, want: EventFilter, limit: Int, _ completion: @escaping (Result<Bool, PostgresError>) -> Void
+        _ registration: ConsumerStore.Registration,
+        _ completion: @escaping (Result<ConsumerStore.Registered, PostgresError>) -> Void
     ) {
-        submit(isBlocked: { [database] in database.isDiscarding }, { [database] _ in database.register(consumer) }) {
-            completion($0.map { true })
-        }
+        submit(
+            isBlocked: { [database] in database.isDiscarding }, { [database] _ in database.register(registration) }, completion)
     }
 
     func claim(

@@ -78,6 +78,8 @@ final class SimulatedDatabase {
     var hasPolicy = false
     /// Tokens of warehouses: what is known here is known wherever the stream goes on.
     private var tokens: Set<String> = []
+    /// How far the archive has come, and in which generation.
+    private lazy var archived = (generation: generation, through: discarded)
     /// The real ones grow by random numbers: none comes twice.
     private var lastEpoch: Int64 = 0
 
@@ -146,7 +148,7 @@ final class SimulatedDatabase {
         let before = queue.committed
         contents = standby
         self.standby = nil
-        oracle.wentBack(to: queue.committed, from: before, consumers, discarded: discarded, epoch: lastEpoch)
+        oracle.wentBack(to: queue.committed, from: before, consumers, epoch: lastEpoch)
     }
 
     /// Tells the oracle and the listeners what the writers have done.
@@ -219,7 +221,7 @@ final class SimulatedDatabase {
         guard consumers[SimulatedDatabase.consumer(identity)].epoch == epoch, isOf(generation) else { return .fenced }
         if let known, !tokens.contains(known) { return .unknown }
         tokens.insert(token)
-        return .admitted
+        return .admitted(discarded: EventID(discarded))
     }
 
     // MARK: The tail's statements
@@ -274,33 +276,44 @@ final class SimulatedDatabase {
     func page(
         after: EventID, through end: EventID, types: [Bool]?, stretch: Int64?, limits: (rows: Int, bytes: Int)
     ) -> SimulatedRows {
-        let committed = queue.committed
-        var index = queue.index(after: max(after.rawValue, discarded))
-        var through = end
-        if types != nil, let stretch, index < committed.count {
-            through = min(end, EventID(committed[index].id + stretch))
+        SimulatedRows(
+            of: queue.committed[queue.index(after: max(after.rawValue, discarded))...], after: after, through: end, types: types,
+            stretch: stretch, limits: limits)
+    }
+
+    // MARK: The archive
+
+    /// What the archive holds: it soon has all that was discarded, and follows the generation of the stream.
+    func extent() -> ArchiveExtent {
+        if surroundings.chance(50) {
+            if archived.generation != generation, isEstablished { archived = (generation, min(archived.through, discarded)) }
+            if archived.generation == generation { archived.through = discarded }
         }
-        var rows: [SimulatedQueue.Row] = []
-        var bytes = 0
-        while index < committed.count, rows.count < limits.rows, bytes < limits.bytes {
-            let row = committed[index]
-            guard row.id <= through.rawValue else { break }
-            index += 1
-            guard types?[row.type] ?? true else { continue }
-            rows.append(row)
-            bytes += EventPage.overhead + SimulatedEvent.size(of: row.id)
-        }
-        return SimulatedRows(
-            rows: rows, after: after, bound: through, isCut: rows.count >= limits.rows || bytes >= limits.bytes)
+        let position = surroundings.fault == .archiveBeyondPosition ? EventID(.max) : EventID(archived.through)
+        return ArchiveExtent([.init(want: .all, completeFrom: .none, position: position, generation: archived.generation)])
+    }
+
+    /// A page of the archive. Past what it is complete to it has some events already.
+    func archivedPage(
+        after: EventID, through end: EventID, types: [Bool]?, stretch: Int64?, limits: (rows: Int, bytes: Int)
+    ) -> SimulatedRows {
+        let rows = queue.committed[queue.index(after: after.rawValue)...].filter { $0.id <= archived.through || $0.id % 2 == 0 }
+        return SimulatedRows(of: rows, after: after, through: end, types: types, stretch: stretch, limits: limits)
     }
 
     // MARK: Consumers
 
-    func register(_ identity: ConsumerIdentity) {
-        let consumer = SimulatedDatabase.consumer(identity)
-        guard !consumers[consumer].isRegistered else { return }
+    func register(_ new: ConsumerStore.Registration) -> ConsumerStore.Registered {
+        let consumer = SimulatedDatabase.consumer(new.consumer)
+        guard !consumers[consumer].isRegistered else { return .done }
+        let position = new.position?.rawValue ?? discarded
+        guard position >= discarded || new.lowest.map({ position >= $0.rawValue }) ?? false else {
+            return .discarded(through: EventID(discarded))
+        }
         consumers[consumer].isRegistered = true
-        oracle.registered(consumer, discarded: discarded, epoch: lastEpoch)
+        consumers[consumer].position = position
+        oracle.registered(consumer, at: position, epoch: lastEpoch)
+        return .done
     }
 
     private func nextEpoch() -> Int64 {
@@ -333,7 +346,7 @@ final class SimulatedDatabase {
         }
         return .claimed(
             position: EventID(consumers[consumer].position), epoch: consumers[consumer].epoch,
-            common: EventID(consumers[consumer].began))
+            common: EventID(consumers[consumer].began), discarded: EventID(discarded))
     }
 
     func release(_ identity: ConsumerIdentity, of pusher: Int64, epoch: Int64) {
@@ -374,10 +387,11 @@ final class SimulatedDatabase {
     /// An operator moves a position, not past what is settled, while nothing is being discarded.
     func set(_ consumer: Int, to position: Int64) {
         guard consumers[consumer].isRegistered, !isDiscarding else { return }
+        let position = mayReadArchive(consumer) ? position : max(position, discarded)
         consumers[consumer].owner = nil
         consumers[consumer].epoch = nextEpoch()
         consumers[consumer].position = position
-        oracle.set(consumer, to: position, discarded: discarded, epoch: consumers[consumer].epoch)
+        oracle.set(consumer, to: position, epoch: consumers[consumer].epoch)
     }
 
     /// An operator removes a consumer. Its receiver registers it again.
@@ -454,8 +468,23 @@ final class SimulatedDatabase {
 
     // MARK: The discarder
 
+    /// Archivers hold whatever their lag.
+    private func mayReadArchive(_ consumer: Int) -> Bool {
+        surroundings.hasArchive && !(surroundings.archivers > 0 && consumer == SimulatedWarehouse.consumer)
+    }
+
+    /// Up to where a consumer holds nothing; nil if it holds nothing at all.
+    private func held(by consumer: Int) -> Int64? {
+        let position = consumers[consumer].position
+        guard mayReadArchive(consumer) else { return position }
+        guard position >= discarded else { return nil }
+        let floor = surroundings.maxLag.map { settled - $0 } ?? 0
+        return floor >= generation.start.rawValue ? max(position, floor) : position
+    }
+
     func discardState() -> (confirmed: EventID?, lowest: EventID?) {
-        let confirmed = consumers.filter(\.isRegistered).map(\.position).min().map { EventID($0) }
+        let confirmed = consumers.indices.filter { consumers[$0].isRegistered }.compactMap { held(by: $0) }.min()
+            .map { EventID($0) }
         let index = queue.index(after: discarded)
         return (confirmed, index < queue.committed.count ? EventID(queue.committed[index].id) : nil)
     }

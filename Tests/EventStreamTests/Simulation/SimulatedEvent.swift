@@ -91,6 +91,24 @@ struct SimulatedRows: FetchedRows {
         through = isCut ? rows.last.map { EventID($0.id) } ?? after : bound
     }
 
+    /// A page of rows that follow `after`, in order.
+    init(
+        of committed: some Sequence<SimulatedQueue.Row>, after: EventID, through end: EventID, types: [Bool]?, stretch: Int64?,
+        limits: (rows: Int, bytes: Int)
+    ) {
+        var through = end
+        var (rows, bytes, isFirst): ([SimulatedQueue.Row], Int, Bool) = ([], 0, true)
+        for row in committed {
+            if isFirst, types != nil, let stretch { through = min(end, EventID(row.id + stretch)) }
+            isFirst = false
+            guard row.id <= through.rawValue, rows.count < limits.rows, bytes < limits.bytes else { break }
+            guard types?[row.type] ?? true else { continue }
+            rows.append(row)
+            bytes += EventPage.overhead + SimulatedEvent.size(of: row.id)
+        }
+        self.init(rows: rows, after: after, bound: through, isCut: rows.count >= limits.rows || bytes >= limits.bytes)
+    }
+
     /// The same, said to be complete one id further than they are.
     var claimingOneMore: SimulatedRows {
         var rows = self

@@ -105,6 +105,11 @@ final class SimulatedHeadPort: SimulatedPort, HeadPort {
             }, completion)
     }
 
+    func discarded(_ completion: @escaping (Result<EventID, PostgresError>) -> Void) {
+        let isBlind = surroundings.fault == .gapNotCompared
+        submit({ [database] _ in isBlind ? .none : EventID(database.discarded) }, completion)
+    }
+
     func advance(beyond id: EventID, _ completion: @escaping (Result<Bool, PostgresError>) -> Void) {
         surroundings.broken("nobody supplies ids, and \(id) is said to be beyond the sequence")
     }

@@ -40,14 +40,17 @@ final class SimulatedProcess {
         let consumers = SimulatedConsumerPort(
             surroundings, database, timers, pusher: run, interval: Heartbeat.interval(configuration.pusher.sessionTimeout))
         let catchUp = SimulatedCatchUpPort(surroundings, database, timers, longestScan: configuration.longestScan)
-        ports = [head, consumers, catchUp]
+        let history =
+            surroundings.hasArchive
+            ? SimulatedHistoryPort(surroundings, database, timers, longestScan: configuration.longestScan) : nil
+        ports = [head, consumers, catchUp] + (history.map { [$0] } ?? [])
         self.head = head
         peers = SimulatedPeers(surroundings, database, loop)
         let broadcast = SimulatedBroadcast()
         engine = PusherEngine(
             configuration.pusher,
             PusherPorts(
-                loop: loop, head: head, consumers: consumers, catchUp: catchUp, figures: NoFigures(),
+                loop: loop, head: head, consumers: consumers, catchUp: catchUp, history: history, figures: NoFigures(),
                 archive: SimulatedArchivePort(surroundings, database, loop), processors: SimulatedProcessors(run),
                 peers: peers, broadcast: broadcast), outbox: Outbox(peers, after: UInt64(run) << 32),
             logger: surroundings.logger(of: run))
@@ -156,7 +159,7 @@ private final class SimulatedArchivePort: ArchivePort {
         _ = loop.after(surroundings.milliseconds(0...30)) { [surroundings, database] in
             guard !surroundings.trouble(5) else { return completion(.failure(.internalError("no connection"))) }
             switch database.admit(token, of: consumer, known: known, epoch: epoch, generation: generation) {
-            case .admitted: completion(.success(.true))
+            case .admitted(let discarded): completion(.success(ArchiveAdmission(discarded: discarded).json))
             case .fenced: completion(.failure(.consumerBusy("another session has it")))
             case .unknown: completion(.failure(.archiveUnknown("not known")))
             }

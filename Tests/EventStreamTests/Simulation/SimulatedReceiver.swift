@@ -87,10 +87,16 @@ class SimulatedReceiver: SimulatedClient {
     // MARK: The session
 
     private func begin() {
-        call(.registerConsumer(component)) { [unowned self] outcome in
+        call(.registerConsumer(component, start: start)) { [unowned self] outcome in
             guard outcome?.isDone ?? false else { return self.failed(outcome) }
             self.getReady()
         }
+    }
+
+    /// Where it begins if it is not registered.
+    var start: StartPosition? {
+        guard surroundings.hasArchive, surroundings.chance(30) else { return nil }
+        return surroundings.chance(70) ? .first : .now
     }
 
     private func getReady() {

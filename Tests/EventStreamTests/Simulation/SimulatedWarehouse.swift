@@ -10,7 +10,8 @@ final class SimulatedWarehouse {
     private let database: SimulatedDatabase
     private let oracle: Oracle
     /// The consumer whose events are archived.
-    let consumer: Int
+    static let consumer = 1
+    var consumer: Int { SimulatedWarehouse.consumer }
     private(set) var history: SimulatedHistory
     /// An earlier state, to be restored.
     private var backup: SimulatedHistory?
@@ -25,12 +26,11 @@ final class SimulatedWarehouse {
     /// Nothing is missing up to here.
     private var checked = EventID.none
 
-    init(of consumer: Int, _ surroundings: Surroundings, _ database: SimulatedDatabase, _ oracle: Oracle) {
-        self.consumer = consumer
+    init(_ surroundings: Surroundings, _ database: SimulatedDatabase, _ oracle: Oracle) {
         self.surroundings = surroundings
         self.database = database
         self.oracle = oracle
-        history = SimulatedHistory(want: oracle.consumers[consumer].want)
+        history = SimulatedHistory(want: oracle.consumers[SimulatedWarehouse.consumer].want)
     }
 
     // MARK: Connections

@@ -25,6 +25,12 @@ enum PlantedFault: CaseIterable {
     case noBeatAfterFailure
     /// The database went back, and the generation of the stream goes on.
     case generationGoesOn
+    /// What is discarded is looked at before the page is read, not afterwards.
+    case discardedBeforePage
+    /// The same at the head, where ids are missing.
+    case gapNotCompared
+    /// The archive is read as far as it was asked for, however far it is complete.
+    case archiveBeyondPosition
     /// What was committed before a live session was asked for is not known.
     case liveKnowsNothing
     /// The warehouse stores a position without what was copied up to it.
@@ -52,6 +58,9 @@ final class Surroundings {
     var live = 0
     /// How many archivers there may be, of one name.
     var archivers = 0
+    /// Whether pushers read an archive; and how many ids a consumer may be behind before it holds nothing, if it may not hold all.
+    var hasArchive = false
+    var maxLag: Int64?
 
     init(seed: UInt64, fault: PlantedFault?, isTracing: Bool) {
         // A seed names the same world as in earlier runs.

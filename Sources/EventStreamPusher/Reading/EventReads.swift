@@ -1,0 +1,224 @@
+import EventStream
+import EventStreamDatabase
+import EventStreamServer
+import LibPQ
+import Logging
+
+/// Reads older events, from the event table or from the archive: a consumer may stand anywhere between the first archived event and
+/// the newest one, and cannot tell.
+///
+/// The source is chosen for each read: what follows an id below the discarded events is in the archive. A page of the event table counts
+/// only if nothing after its first id had been discarded by a look that began when the page was complete: TRUNCATE shows a
+/// snapshot of before an empty table. Otherwise the page is thrown away, and the archive is read. Sound because the discarded id moves
+/// in the transaction that deletes or truncates.
+final class EventReads {
+    enum Failure: Error {
+        case database(PostgresError)
+        /// The archive is there, or will be; the same read may succeed later.
+        case waiting(String)
+        /// This pusher cannot read that far back.
+        case unavailable(EventStreamError)
+
+        /// What a caller is told who cannot wait.
+        var error: EventStreamError {
+            switch self {
+            case .database(let error): .internalError("the events could not be read: \(error.message)")
+            case .waiting(let text): .historyUnavailable("\(text); try again")
+            case .unavailable(let error): error
+            }
+        }
+    }
+
+    typealias Completion<Value> = (Result<Value, Failure>) -> Void
+
+    private let membership: Membership
+    private let history: (any HistoryPort)?
+    private let logger: Logger
+    private var told = TroubleLog()
+    /// Up to here events of the present generation are known to be discarded.
+    private(set) var discarded = EventID.none
+    /// Why the archive cannot be read; nil if it can, as far as is known.
+    private(set) var trouble: String?
+
+    init(_ membership: Membership, history: (any HistoryPort)?, logger: Logger) {
+        (self.membership, self.history, self.logger) = (membership, history, logger)
+    }
+
+    func start() { history?.start() }
+    func stop() { history?.stop() }
+
+    /// Whether this pusher has an archive.
+    var hasArchive: Bool { history != nil }
+
+    /// What was known is of another generation.
+    func beginAnew() { discarded = .none }
+
+    /// Somebody has seen how far events are discarded.
+    func saw(discarded id: EventID) { discarded = max(discarded, id) }
+
+    // MARK: Reading
+
+    /// Reads what comes after `after`, in the order of ids, up to and including `through`, or as far as limits and stretch allow.
+    func read(
+        after: EventID, through: EventID, want: EventFilter, stretch: QueueReader.Stretch = .limited,
+        limits: QueueReader.Limits, _ completion: @escaping Completion<any FetchedRows>
+    ) {
+        guard after >= discarded else {
+            return readArchive(
+                after: after, through: min(through, discarded), want: want, stretch: stretch, limits: limits, completion)
+        }
+        readTable(after: after, through: through, want: want, stretch: stretch, limits: limits) { result in
+            switch result {
+            case .success(let page) where page.discarded <= after: completion(.success(page.rows))
+            case .success(let page):
+                self.saw(discarded: page.discarded)
+                self.read(after: after, through: through, want: want, stretch: stretch, limits: limits, completion)
+            case .failure(let error): completion(.failure(error))
+            }
+        }
+    }
+
+    /// Reads the event table only, whatever has been discarded.
+    func readTable(
+        after: EventID, through: EventID, want: EventFilter, stretch: QueueReader.Stretch = .limited,
+        limits: QueueReader.Limits, _ completion: @escaping Completion<TablePage>
+    ) {
+        guard let reader = membership.catchUp else { return completion(.failure(.database(.unreachable))) }
+        reader.read(after: after, through: through, want: want, stretch: stretch, limits: limits) {
+            completion($0.mapError { .database($0) })
+        }
+    }
+
+    /// Reads all of a stretch, from as many pages as it takes: what was sent before must come again, whole.
+    func readWhole(
+        after: EventID, through: EventID, want: EventFilter, limits: QueueReader.Limits, pages: [EventPage] = [],
+        _ completion: @escaping Completion<[EventPage]>
+    ) {
+        read(after: after, through: through, want: want, stretch: .whole, limits: limits) { result in
+            switch result {
+            case .success(let rows):
+                let pages = pages + [rows.page()]
+                guard rows.through < through, !rows.isCut else { return completion(.success(pages)) }
+                self.readWhole(after: rows.through, through: through, want: want, limits: limits, pages: pages, completion)
+            case .failure(let error): completion(.failure(error))
+            }
+        }
+    }
+
+    // MARK: The archive
+
+    private func readArchive(
+        after: EventID, through: EventID, want: EventFilter, stretch: QueueReader.Stretch, limits: QueueReader.Limits,
+        _ completion: @escaping Completion<any FetchedRows>
+    ) {
+        guard let trusted = membership.trusted else { return completion(.failure(.database(.unreachable))) }
+        guard let history else { return completion(.failure(.unavailable(noArchive))) }
+        guard history.isConnected else { return completion(.failure(waits("the archive cannot be reached"))) }
+        history.read(after: after, through: through, want: want, stretch: stretch, limits: limits) { result in
+            // The stream may have begun anew meanwhile.
+            guard self.membership.trusted == trusted else { return completion(.failure(.database(.unreachable))) }
+            let page: ArchivePage
+            switch result {
+            case .success(let found): page = found
+            case .failure(let error): return completion(.failure(self.waits("the archive cannot be read: \(error.message)")))
+            }
+            let generation = trusted.generation
+            let reach = page.before.reach(after: after, want: want, of: generation)
+                .and(page.after.reach(after: after, want: want, of: generation))
+            switch reach {
+            case .through(let end) where end >= page.rows.through:
+                self.reads()
+                completion(.success(page.rows))
+            // Past its position the archive may lack events still, or have events of an earlier generation.
+            case .through(let end):
+                self.readArchive(after: after, through: end, want: want, stretch: stretch, limits: limits, completion)
+            case .missing(let first): completion(.failure(.unavailable(self.missing(before: first))))
+            case .waiting(let text): completion(.failure(self.waits(text)))
+            }
+        }
+    }
+
+    private func reads() {
+        trouble = nil
+        if told.isGoodNews() { logger.info("the archive can be read again") }
+    }
+
+    private func waits(_ text: String) -> Failure {
+        trouble = text
+        if told.isNews(text) {
+            logger.warning("consumers that read from the archive wait", metadata: [.reason: "\(text)"])
+        }
+        return .waiting(text)
+    }
+
+    private var noArchive: EventStreamError {
+        .historyUnavailable(
+            "events up to \(discarded) were discarded, and this pusher reads no archive (EVT_ARCHIVE_URL); the first event there is "
+                + "comes after \(discarded)"
+                + (membership.heartbeat.othersReadArchive ? "; another pusher of this stream reads the archive" : ""))
+    }
+
+    /// What was asked for begins too early.
+    ///
+    /// - Parameter lowest: from where on the archive is complete; nil if there is none that can be read now.
+    func unavailable(before lowest: EventID?) -> EventStreamError {
+        if let lowest { return missing(before: lowest) }
+        return hasArchive
+            ? .historyUnavailable("events up to \(discarded) were discarded, and the archive does not have these yet; try again")
+            : noArchive
+    }
+
+    private func missing(before first: EventID) -> EventStreamError {
+        .historyUnavailable("the archive begins after event \(first): no earlier event is there")
+    }
+
+    // MARK: Where to begin
+
+    /// The lowest position below the discarded events from which on everything wanted can be had; nil if there is none.
+    func lowestPosition(for want: EventFilter, _ completion: @escaping Completion<EventID?>) {
+        guard let history else { return completion(.success(nil)) }
+        guard let generation = membership.trusted?.generation else { return completion(.failure(.database(.unreachable))) }
+        history.look { result in
+            switch result {
+            case .failure(let error): completion(.failure(.waiting("the archive cannot be read: \(error.message)")))
+            case .success(let extent):
+                switch extent.reach(after: .none, want: want, of: generation) {
+                case .through: completion(.success(EventID.none))
+                case .missing(let first): completion(.success(first))
+                case .waiting: completion(.success(nil))
+                }
+            }
+        }
+    }
+
+    /// The position before the first event in the order of ids that was recorded at a time or later; nil if there is no such event.
+    func position(since time: EventTimestamp, now: EventTimestamp, _ completion: @escaping Completion<EventID?>) {
+        guard let reader = membership.catchUp else { return completion(.failure(.database(.unreachable))) }
+        reader.first(since: time) { result in
+            guard case .success(let (first, oldest)) = result else {
+                return completion(result.map { _ in nil }.mapError { .database($0) })
+            }
+            guard let history = self.history else {
+                // Where the table has nothing of before the time, what was discarded may be of after it.
+                let isKnown = self.discarded == .none || time > now || (oldest.map { $0 < first ?? EventID(.max) } ?? false)
+                return completion(
+                    isKnown ? .success(first.map { $0.before }) : .failure(.unavailable(self.noArchive)))
+            }
+            history.first(since: time) { archived in
+                switch archived {
+                case .success(let archived): completion(.success([first, archived].compactMap { $0 }.min()?.before))
+                case .failure(let error): completion(.failure(.waiting("the archive cannot be read: \(error.message)")))
+                }
+            }
+        }
+    }
+
+    /// Why nothing after a position can be read; nil if that can be, or it is not known.
+    func refusal(after position: EventID) -> EventStreamError? {
+        position < discarded && history == nil ? noArchive : nil
+    }
+}
+
+extension EventID {
+    fileprivate var before: EventID { EventID(rawValue - 1) }
+}
