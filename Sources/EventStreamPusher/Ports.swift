@@ -81,7 +81,7 @@ protocol ConsumerPort: DatabasePort {
         _ completion: @escaping (Result<[ConsumerIdentity: ConsumerStore.Stored], PostgresError>) -> Void)
     func confirm(
         _ consumer: ConsumerIdentity, through position: EventID, want: EventFilter, of generation: StreamGeneration,
-        _ completion: @escaping (Result<EventID?, PostgresError>) -> Void)
+        _ completion: @escaping (Result<ConsumerStore.Polled?, PostgresError>) -> Void)
     func newest(after id: EventID, _ completion: @escaping (Result<EventID?, PostgresError>) -> Void)
     func beat(
         settled: EventID, stored: EventID, looked: Duration?, generation: StreamGeneration,

@@ -76,6 +76,9 @@ final class StreamFollower: HeadDelegate, MembershipDelegate, HeartbeatDelegate 
     func isServed(_ consumer: ConsumerIdentity) -> Bool { services.isServed(consumer) }
     func settledStored(_ settled: EventID) { services.head.stored(settled) }
     func fenced(_ consumer: ConsumerIdentity, epoch: Int64) { services.sessions.fenced(consumer, epoch: epoch) }
+    func kept(_ consumer: ConsumerIdentity, epoch: Int64, isPaused: Bool) {
+        services.sessions.paused(consumer, epoch: epoch, isPaused)
+    }
     func declaredDead() { services.sessions.endAll() }
     func othersPresent(_ isSo: Bool) { services.head.hasListeners = isSo }
 }

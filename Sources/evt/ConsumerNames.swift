@@ -9,7 +9,7 @@ import LibPQ
 
 extension Consumers {
     /// The present name of a consumer, exactly as it is listed.
-    fileprivate static func ident<Command>(_ text: String, _ target: Target<Command>) throws -> String {
+    static func ident<Command>(_ text: String, _ target: Target<Command>) throws -> String {
         text.contains(":") ? text : try target.identity(text).description
     }
 

@@ -28,6 +28,7 @@ public struct EventStreamError: Error, Hashable, Sendable, CustomStringConvertib
         case consumerBusy = "ConsumerBusy"
         case archiveUnknown = "ArchiveUnknown"
         case historyUnavailable = "HistoryUnavailable"
+        case consumerPaused = "ConsumerPaused"
         case communicationError = "CommError"
         case timeout = "Timeout"
 
@@ -63,6 +64,7 @@ public struct EventStreamError: Error, Hashable, Sendable, CustomStringConvertib
                     "Events the consumer stands before were discarded, and the pusher cannot read the events from an archive. The text "
                         + "names the first event there is.", true
                 )
+            case .consumerPaused: ("An operator has paused the consumer: `evt consumers resume`.", true)
             case .communicationError: ("The server cannot be reached, or the connection was lost before the answer.", true)
             case .timeout: ("The server did not answer in time.", true)
             }
@@ -88,5 +90,6 @@ public struct EventStreamError: Error, Hashable, Sendable, CustomStringConvertib
     public static func liveNotAllowed(_ text: String) -> Self { .init(.liveNotAllowed, text) }
     public static func archiveUnknown(_ text: String) -> Self { .init(.archiveUnknown, text) }
     public static func historyUnavailable(_ text: String) -> Self { .init(.historyUnavailable, text) }
+    public static func consumerPaused(_ text: String) -> Self { .init(.consumerPaused, text) }
     public static func consumerBusy(_ text: String) -> Self { .init(.consumerBusy, text) }
 }

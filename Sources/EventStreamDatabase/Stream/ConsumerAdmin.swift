@@ -87,6 +87,15 @@ package struct ConsumerAdmin: Sendable {
         }
     }
 
+    /// Stops the delivery to a consumer, or lets it go on; it holds events like any other meanwhile. A session that is under way goes on.
+    ///
+    /// - Throws: ``StoreError`` if there is no such consumer.
+    package func pause(_ ident: String, _ isPaused: Bool, on connection: Connection) async throws {
+        let changed = try await connection.query(
+            Statement("UPDATE \(consumers) SET paused = $2::boolean WHERE ident = $1"), [.text(ident), .text("\(isPaused)")])
+        guard changed.affected == 1 else { throw StoreError("there is no consumer \(ident)") }
+    }
+
     /// Whether a consumer is an archiver: it has begun its work in a warehouse, or its archive was compared.
     package func isArchiver(_ ident: String, on connection: Connection) async throws -> Bool {
         if try await ArchiveTokens(info).hasAny(of: ident, on: connection) { return true }

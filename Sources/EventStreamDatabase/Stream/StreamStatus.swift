@@ -42,6 +42,8 @@ package struct StreamStatus: Sendable {
         package let isServed: Bool
         /// Of a required archiver: up to here its archive was seen to hold the events.
         package let verified: EventID
+        /// Whether an operator has stopped its delivery.
+        package let isPaused: Bool
     }
 
     /// The newest event's id, 0 if there is none.
@@ -102,7 +104,8 @@ package struct StreamStatus: Sendable {
                 """
                 SELECT ident, last_evt_id, to_char(last_time, \(iso)),
                     EXTRACT(EPOCH FROM (clock_timestamp() AT TIME ZONE 'UTC') - last_time), array_to_string(want, ','),
-                    EXISTS (SELECT FROM pg_locks l WHERE \(isAdvisoryLock("l", of: "session_owner"))), verified_evt_id
+                    EXISTS (SELECT FROM pg_locks l WHERE \(isAdvisoryLock("l", of: "session_owner"))), verified_evt_id,
+                    paused
                 FROM \(known) ORDER BY ident
                 """))
         let counts = try await counts(info, on: connection)
@@ -112,7 +115,7 @@ package struct StreamStatus: Sendable {
                 consumer: rows.string(row, 0) ?? "", position: EventID(rows.int(row, 1) ?? 0),
                 want: EventFilter(list: rows.string(row, 4)) ?? .all, lastSeen: rows.string(row, 2) ?? "",
                 lastSeenSeconds: max(0, rows.double(row, 3)), isServed: rows.bool(row, 5) ?? false,
-                verified: EventID(rows.int(row, 6) ?? 0))
+                verified: EventID(rows.int(row, 6) ?? 0), isPaused: rows.bool(row, 7) == true)
         }
         let positions = Set(consumers.map(\.position)).sorted()
         let following = Dictionary(grouping: consumers.indices) { consumers[$0].position }

@@ -41,7 +41,7 @@ final class LagCalls {
             return .failure(
                 .unauthorized("\(consumer) has wanted event types this user may not see: begin a session or poll, then ask"))
         }
-        return .success(ConsumerLag(events: found.lag.events, seconds: found.lag.seconds).json)
+        return .success(ConsumerLag(events: found.lag.events, seconds: found.lag.seconds, isPaused: found.isPaused).json)
     }
 
     private func answer(_ peer: Peer, _ rid: RequestID?, _ outcome: Result<RawJSON, EventStreamError>) {

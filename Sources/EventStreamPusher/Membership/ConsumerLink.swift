@@ -82,7 +82,7 @@ final class ConsumerLink: DatabaseLink<ConsumerStatements>, ConsumerPort {
 
     func confirm(
         _ consumer: ConsumerIdentity, through position: EventID, want: EventFilter, of generation: StreamGeneration,
-        _ completion: @escaping (Result<EventID?, PostgresError>) -> Void
+        _ completion: @escaping (Result<ConsumerStore.Polled?, PostgresError>) -> Void
     ) {
         submit(completion) { statements, connection in
             statements.consumers.confirm(consumer, through: position, want: want, of: generation, on: connection) {

@@ -16,6 +16,8 @@ protocol HeartbeatDelegate: AnyObject {
     func settledStored(_ settled: EventID)
     /// The session with this epoch has ended: another has the consumer, or it is gone.
     func fenced(_ consumer: ConsumerIdentity, epoch: Int64)
+    /// The session with this epoch is ours still; an operator has stopped its delivery, or has not.
+    func kept(_ consumer: ConsumerIdentity, epoch: Int64, isPaused: Bool)
     /// Others have given this pusher up for dead; every session may be theirs.
     func declaredDead()
     func othersPresent(_ isSo: Bool)
@@ -126,7 +128,13 @@ final class Heartbeat {
         liveliness.saw(pulse.beats, at: begun)
         othersReadArchive = pulse.archiveReaders.contains { $0 != port.pusher }
         delegate.othersPresent(pulse.beats.keys.contains { $0 != port.pusher })
-        for (consumer, epoch) in present where pulse.owned[consumer] != epoch { delegate.fenced(consumer, epoch: epoch) }
+        for (consumer, epoch) in present {
+            if pulse.owned[consumer] == epoch {
+                delegate.kept(consumer, epoch: epoch, isPaused: pulse.paused.contains(consumer))
+            } else {
+                delegate.fenced(consumer, epoch: epoch)
+            }
+        }
         // What a lost answer or an outage left behind would keep other pushers out for ever.
         for (consumer, epoch) in pulse.owned.sorted(by: { $0.value < $1.value }) where !delegate.isServed(consumer) {
             port.release(consumer, epoch: epoch) { _ in }

@@ -23,7 +23,7 @@ package struct PusherRegistry: Sendable {
                 marked AS (\(SettledMarks.insertion(tables, of: "settled")))
             SELECT id, beat, EXISTS (SELECT FROM mine), NULL, beat_interval, reads_archive FROM \(tables.pushers.sql)
             UNION ALL
-            SELECT session_epoch, NULL, NULL, ident, NULL, NULL FROM \(tables.consumers.sql) WHERE session_owner = $1::bigint
+            SELECT session_epoch, NULL, NULL, ident, NULL, paused FROM \(tables.consumers.sql) WHERE session_owner = $1::bigint
             UNION ALL
             SELECT NULL, settled, generation = $4::text::uuid AND settled >= $3::bigint
                 AND \(quotedLiteral(tables.events.sql))::regclass::oid::bigint = \(info.tableOID)
@@ -71,6 +71,8 @@ package struct PusherRegistry: Sendable {
         package var archiveReaders: Set<Int64> = []
         /// Which consumers are this pusher's, and with which epoch: an operator or another pusher may have taken one away.
         package var owned: [ConsumerIdentity: Int64] = [:]
+        /// Those of them whose delivery an operator has stopped.
+        package var paused: Set<ConsumerIdentity> = []
         /// Bytes of the small tables that are written all the time.
         package var sizes: [TableName: Int] = [:]
         /// Whether others still count on this pusher.
@@ -114,6 +116,7 @@ package struct PusherRegistry: Sendable {
                             pulse.isAlive = pulse.isAlive || rows.bool(row, 2) == true
                         } else if let consumer = rows.string(row, 3).flatMap({ ConsumerIdentity($0) }) {
                             pulse.owned[consumer] = rows.int(row, 0)
+                            if rows.bool(row, 5) == true { pulse.paused.insert(consumer) }
                         }
                     }
                     return pulse

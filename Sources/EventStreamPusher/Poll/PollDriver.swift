@@ -106,7 +106,7 @@ final class PollDriver {
     /// - Parameter attempts: what somebody else does to the row at the same time is no error of the poller's.
     private func confirm(
         _ poll: Poll, through position: EventID, attempts: Int = 3,
-        _ completion: @escaping (Result<EventID?, PostgresError>) -> Void
+        _ completion: @escaping (Result<ConsumerStore.Polled?, PostgresError>) -> Void
     ) {
         guard let port = membership.consumers, let asked = membership.trusted else { return completion(.failure(.unreachable)) }
         port.confirm(poll.consumer, through: position, want: poll.want, of: asked.generation) { result in

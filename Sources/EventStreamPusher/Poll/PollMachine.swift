@@ -90,10 +90,13 @@ struct PollMachine {
         return isOfThisOne ? last : .none
     }
 
-    /// - Parameter position: what is stored now; nil if the consumer is not registered.
-    mutating func stored(_ position: EventID?, consumer: ConsumerIdentity, in stream: Stream) -> Action {
-        guard let position else { return answer(.failure(.notRegistered("\(consumer) is not registered"))) }
-        return look(after: position, through: stream.settled, in: stream)
+    /// - Parameter stored: what is stored now; nil if the consumer is not registered.
+    mutating func stored(_ stored: ConsumerStore.Polled?, consumer: ConsumerIdentity, in stream: Stream) -> Action {
+        guard let stored else { return answer(.failure(.notRegistered("\(consumer) is not registered"))) }
+        guard !stored.isPaused else {
+            return answer(.failure(.consumerPaused("an operator has paused \(consumer); what the call confirms is stored")))
+        }
+        return look(after: stored.position, through: stream.settled, in: stream)
     }
 
     /// Nothing that a live poller wants lies between what it asked for and here.

@@ -8,12 +8,33 @@ package import LibPQ
 /// the present epoch, so a pusher that was paused and resumed cannot move what has passed to another.
 package struct ConsumerStore: Sendable {
     package enum Claim: Hashable, Sendable {
-        /// - Parameters:
-        ///   - common: up to here this generation of the stream and earlier ones have the same events for it.
-        ///   - discarded: up to here events are in the archive only.
-        case claimed(position: EventID, epoch: Int64, common: EventID, discarded: EventID)
+        case claimed(Claimed)
         case busy
         case notRegistered
+    }
+
+    package struct Claimed: Hashable, Sendable {
+        package let position: EventID
+        package let epoch: Int64
+        /// Up to here this generation of the stream and earlier ones have the same events for it.
+        package let common: EventID
+        /// Up to here events are in the archive only.
+        package let discarded: EventID
+        /// Whether an operator has stopped its delivery.
+        package let isPaused: Bool
+
+        package init(position: EventID, epoch: Int64, common: EventID, discarded: EventID, isPaused: Bool) {
+            (self.position, self.epoch, self.common) = (position, epoch, common)
+            (self.discarded, self.isPaused) = (discarded, isPaused)
+        }
+    }
+
+    /// What is known of a consumer that polls.
+    package struct Polled: Hashable, Sendable {
+        package let position: EventID
+        package let isPaused: Bool
+
+        package init(position: EventID, isPaused: Bool) { (self.position, self.isPaused) = (position, isPaused) }
     }
 
     package enum Stored: Hashable, Sendable {
@@ -116,12 +137,12 @@ package struct ConsumerStore: Sendable {
                     want = CASE WHEN want IS DISTINCT FROM $8::text[] THEN $8::text[] ELSE want END
                 WHERE ident = $1::text AND \(isOf("$5")) AND (session_owner IS NULL OR session_owner = $2::bigint
                     OR session_owner = ANY ($3::bigint[]) OR pg_try_advisory_xact_lock_shared(session_owner))
-                RETURNING last_evt_id, session_epoch, began_evt_id, reg_time)
+                RETURNING last_evt_id, session_epoch, began_evt_id, reg_time, paused)
             SELECT (SELECT last_evt_id FROM claimed), (SELECT session_epoch FROM claimed),
                 EXISTS (SELECT FROM \(consumers) WHERE ident = $1::text),
                 (SELECT CASE WHEN reg_time >= generation_since AT TIME ZONE 'UTC' THEN discarded ELSE began_evt_id END
                     FROM claimed, \(tables.state.sql)),
-                (SELECT discarded FROM \(tables.state.sql))
+                (SELECT discarded FROM \(tables.state.sql)), (SELECT paused FROM claimed)
             """, name: "evt_claim")
         releaseStatement = Statement(
             """
@@ -163,7 +184,8 @@ package struct ConsumerStore: Sendable {
                 RETURNING last_evt_id)
             SELECT COALESCE((SELECT last_evt_id FROM confirmed),
                     (SELECT last_evt_id FROM \(consumers) WHERE ident = $1::text AND \(isOf("$3")))),
-                EXISTS (SELECT FROM \(consumers) WHERE ident = $1::text)
+                EXISTS (SELECT FROM \(consumers) WHERE ident = $1::text),
+                (SELECT paused FROM \(consumers) WHERE ident = $1::text)
             """, name: "evt_confirm")
         newestStatement = Statement(
             "SELECT id FROM \(tables.events.sql) WHERE id > $1::bigint ORDER BY id DESC LIMIT 1", name: "evt_newest")
@@ -239,8 +261,9 @@ package struct ConsumerStore: Sendable {
                 result.map { rows in
                     if let position = rows.int(0, 0), let epoch = rows.int(0, 1) {
                         return .claimed(
-                            position: EventID(position), epoch: epoch, common: EventID(rows.int(0, 3) ?? 0),
-                            discarded: EventID(rows.int(0, 4) ?? 0))
+                            Claimed(
+                                position: EventID(position), epoch: epoch, common: EventID(rows.int(0, 3) ?? 0),
+                                discarded: EventID(rows.int(0, 4) ?? 0), isPaused: rows.bool(0, 5) == true))
                     }
                     return rows.bool(0, 2) == true ? .busy : .notRegistered
                 })
@@ -290,10 +313,10 @@ package struct ConsumerStore: Sendable {
 
     /// Confirms everything up to `position` for a consumer that polls, and notes what it wants.
     ///
-    /// - Returns: to the completion: the stored position, or nil if the consumer is not registered.
+    /// - Returns: to the completion: the stored position, and whether it is paused; nil if the consumer is not registered.
     package func confirm(
         _ consumer: ConsumerIdentity, through position: EventID, want: EventFilter, of generation: StreamGeneration,
-        on connection: Connection, completion: @escaping (Result<EventID?, PostgresError>) -> Void
+        on connection: Connection, completion: @escaping (Result<Polled?, PostgresError>) -> Void
     ) {
         let parameters: [Parameter] = [
             .text(consumer.description), .int8(position.rawValue), .text(generation.id), .types(want),
@@ -301,7 +324,9 @@ package struct ConsumerStore: Sendable {
         connection.submit(confirmStatement, parameters) { result in
             completion(
                 result.flatMap { rows in
-                    if let position = rows.int(0, 0) { return .success(EventID(position)) }
+                    if let position = rows.int(0, 0) {
+                        return .success(Polled(position: EventID(position), isPaused: rows.bool(0, 2) == true))
+                    }
                     guard rows.bool(0, 1) == true else { return .success(nil) }
                     return .failure(PostgresError(.connectionLost, "a new generation of the stream has begun"))
                 })

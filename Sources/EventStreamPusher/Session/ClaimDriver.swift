@@ -150,23 +150,27 @@ final class ClaimDriver {
         ) { self.claimed(start, $0) }
     }
 
+    private func release(_ start: SessionStart, _ claimed: ConsumerStore.Claimed) {
+        positions.release(start.consumer, epoch: claimed.epoch, position: claimed.position)
+    }
+
     private func claimed(_ start: SessionStart, _ result: Result<ConsumerStore.Claim, PostgresError>) {
         turns.ended(start.peer)
         switch result {
-        case .success(.claimed(let position, let epoch, _, _)) where claims.isWithdrawn(start.consumer):
-            positions.release(start.consumer, epoch: epoch, position: position)
+        case .success(.claimed(let claimed)) where claims.isWithdrawn(start.consumer):
+            release(start, claimed)
             end(start)
-        case .success(.claimed(let position, let epoch, _, _)) where table.count(of: start.peer.account) >= userLimit:
+        case .success(.claimed(let claimed)) where table.count(of: start.peer.account) >= userLimit:
             // Others of its claims were under way at the same time.
-            positions.release(start.consumer, epoch: epoch, position: position)
+            release(start, claimed)
             refuse(start, tooManySessions(start.peer))
-        case .success(.claimed(let position, let epoch, let common, let discarded)):
-            reads.saw(discarded: discarded)
-            if let refusal = reads.refusal(after: position) {
-                positions.release(start.consumer, epoch: epoch, position: position)
+        case .success(.claimed(let claimed)):
+            reads.saw(discarded: claimed.discarded)
+            if let refusal = reads.refusal(after: claimed.position) {
+                release(start, claimed)
                 refuse(start, refusal)
             } else {
-                sessions.begin(start, after: position, epoch: epoch, common: common)
+                sessions.begin(start, claimed)
             }
         case .success(.busy): refuse(start, .consumerBusy("\(start.consumer) is being served by another pusher"))
         case .success(.notRegistered): refuse(start, .notRegistered("\(start.consumer) is not registered"))

@@ -42,14 +42,15 @@ final class SessionDriver {
     // MARK: Beginning
 
     /// The consumer has been claimed.
-    func begin(_ start: SessionStart, after position: EventID, epoch: Int64, common: EventID) {
+    func begin(_ start: SessionStart, _ claimed: ConsumerStore.Claimed) {
+        let (position, common) = (claimed.position, claimed.common)
         if let before = table.session(of: start.peer, start.component) { table.remove(before) }
         let session = ReliableSession(
             start, after: position, common: common,
             SessionMachine(
-                epoch: epoch, want: start.want, precise: start.precise, limits: configuration.groupLimits,
+                epoch: claimed.epoch, want: start.want, precise: start.precise, limits: configuration.groupLimits,
                 lease: Lease(timeout: configuration.timeout, at: loop.now),
-                delivery: ConsumerDelivery(after: position, configuration: configuration.delivery)))
+                delivery: ConsumerDelivery(after: position, configuration: configuration.delivery), isPaused: claimed.isPaused))
         table.insert(session)
         // From now on its figures are there, if only zero.
         _ = deliveries.metrics(of: session.consumer)
@@ -138,6 +139,15 @@ final class SessionDriver {
                 deliveries.sendDue(session, at: now)
             }
         }
+    }
+
+    /// An operator has stopped a consumer's delivery, or lets it go on.
+    func paused(_ consumer: ConsumerIdentity, epoch: Int64, _ isPaused: Bool) {
+        guard let session = table.reliable(consumer), session.machine.epoch == epoch, session.machine.paused(isPaused) else {
+            return
+        }
+        deliveries.sendDue(session, at: loop.now)
+        ticker.keepTime()
     }
 
     // MARK: Ending

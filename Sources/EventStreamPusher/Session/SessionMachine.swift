@@ -73,6 +73,8 @@ struct SessionMachine {
     private let precise: Bool
     private let limits: GroupLimits
     private(set) var state = State.serving
+    /// An operator has stopped its delivery: nothing is sent, and what is answered counts.
+    private(set) var isPaused: Bool
     private(set) var lease: Lease
     private(set) var delivery: ConsumerDelivery
     /// Older events read for this session alone, while it is behind the shared window.
@@ -85,9 +87,11 @@ struct SessionMachine {
     private var waiting: Deque<(sequence: UInt64, since: EventTimestamp)> = []
 
     init(
-        epoch: Int64, want: EventFilter, precise: Bool, limits: GroupLimits, lease: Lease, delivery: ConsumerDelivery
+        epoch: Int64, want: EventFilter, precise: Bool, limits: GroupLimits, lease: Lease, delivery: ConsumerDelivery,
+        isPaused: Bool = false
     ) {
         self.epoch = epoch
+        self.isPaused = isPaused
         self.want = want
         self.precise = precise
         self.limits = limits
@@ -103,7 +107,8 @@ struct SessionMachine {
     /// Nothing is to be waited for: no group is in flight, or nobody is there to answer.
     var isIdle: Bool { delivery.inFlight.isEmpty || lease.isDisconnected }
     /// When something is to be sent, or sent again; nil while its peer is away.
-    var nextDeadline: MonotonicTime? { state == .serving ? delivery.nextDeadline : nil }
+    var nextDeadline: MonotonicTime? { maySend ? delivery.nextDeadline : nil }
+    private var maySend: Bool { state == .serving && !isPaused }
 
     // MARK: The life cycle
 
@@ -149,6 +154,12 @@ struct SessionMachine {
         return state == .serving ? .serving : .waiting
     }
 
+    /// - Returns: whether it goes on: something may be due.
+    mutating func paused(_ isPaused: Bool) -> Bool {
+        defer { self.isPaused = isPaused }
+        return self.isPaused && !isPaused
+    }
+
     /// It is over, for whatever reason.
     ///
     /// - Returns: the position with which the consumer is to be given up; nil if the session was over before.
@@ -161,7 +172,7 @@ struct SessionMachine {
     // MARK: What comes next
 
     mutating func next(in window: EventWindow) -> Next {
-        while state == .serving, delivery.canTakeGroup {
+        while maySend, delivery.canTakeGroup {
             let cursor = delivery.cursor
             let group: EventGroup
             if let page = feed.page(after: cursor) {
@@ -175,7 +186,7 @@ struct SessionMachine {
             guard group.through > cursor else { return .nothing }
             if let position = delivery.passedOver(through: group.through) { return .passed(position) }
         }
-        return state == .serving ? .catchUp : .nothing
+        return maySend ? .catchUp : .nothing
     }
 
     private func cut(
@@ -202,7 +213,7 @@ struct SessionMachine {
 
     /// The read of older events to begin now, if any, and the bytes of room it needs at the peer.
     func nextRead(in window: EventWindow) -> (read: ConsumerFeed.Read, room: Int)? {
-        guard state == .serving, let read = feed.nextRead(after: delivery.cursor, window: window, room: delivery.room)
+        guard maySend, let read = feed.nextRead(after: delivery.cursor, window: window, room: delivery.room)
         else { return nil }
         return (read, max(neededRoom, limits.bytes))
     }
@@ -219,7 +230,7 @@ struct SessionMachine {
 
     /// The groups to send again now, or for the first time; their events are read again.
     func due(at now: MonotonicTime) -> [ConsumerDelivery.Group] {
-        guard state == .serving else { return [] }
+        guard maySend else { return [] }
         return delivery.due(at: now).filter { !rereading.contains($0.sequence) }
     }
 

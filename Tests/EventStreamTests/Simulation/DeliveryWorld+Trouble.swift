@@ -45,6 +45,7 @@ extension DeliveryWorld {
         case 20...21: database.takeAway(surroundings.random.below(oracle.consumers.count))
         case 22...23: beOperator(surroundings.random.below(oracle.consumers.count))
         case 24: database.hasPolicy = !database.hasPolicy
+        case 25: database.pause(surroundings.random.below(oracle.consumers.count), surroundings.chance(50))
         default: if surroundings.chance(50) { database.hasPolicy = false }
         }
     }
@@ -106,6 +107,7 @@ extension DeliveryWorld {
     /// No more faults; those there are come right.
     func endTrouble() {
         surroundings.hasTrouble = false
+        for consumer in oracle.consumers.indices { database.pause(consumer, false) }
         database.hasPolicy = false
         for endpoint in pushers.indices {
             pushers[endpoint]?.frozenUntil = nil

@@ -82,7 +82,7 @@ final class SimulatedConsumerPort: SimulatedPort, ConsumerPort {
 
     func confirm(
         _ consumer: ConsumerIdentity, through position: EventID, want: EventFilter, of generation: StreamGeneration,
-        _ completion: @escaping (Result<EventID?, PostgresError>) -> Void
+        _ completion: @escaping (Result<ConsumerStore.Polled?, PostgresError>) -> Void
     ) {
         submit({ [database] _ in .some(database.confirm(consumer, through: position, of: generation)) }, completion)
     }

@@ -12,6 +12,7 @@ final class SimulatedDatabase {
         var epoch: Int64 = 0
         /// Up to here this generation and earlier ones have the same events for it.
         var began: Int64 = 0
+        var isPaused = false
     }
 
     struct Pusher {
@@ -345,8 +346,9 @@ final class SimulatedDatabase {
                 epoch: consumers[consumer].epoch, queue)
         }
         return .claimed(
-            position: EventID(consumers[consumer].position), epoch: consumers[consumer].epoch,
-            common: EventID(consumers[consumer].began), discarded: EventID(discarded))
+            .init(
+                position: EventID(consumers[consumer].position), epoch: consumers[consumer].epoch,
+                common: EventID(consumers[consumer].began), discarded: EventID(discarded), isPaused: consumers[consumer].isPaused))
     }
 
     func release(_ identity: ConsumerIdentity, of pusher: Int64, epoch: Int64) {
@@ -364,15 +366,23 @@ final class SimulatedDatabase {
 
     /// A poller confirms.
     ///
-    /// - Returns: the stored position; nil if it is not registered.
-    func confirm(_ identity: ConsumerIdentity, through position: EventID, of generation: StreamGeneration) -> EventID? {
+    /// - Returns: what is stored; nil if it is not registered.
+    func confirm(
+        _ identity: ConsumerIdentity, through position: EventID, of generation: StreamGeneration
+    ) -> ConsumerStore.Polled? {
         let consumer = SimulatedDatabase.consumer(identity)
         guard consumers[consumer].isRegistered else { return nil }
         if isOf(generation), position.rawValue > consumers[consumer].position {
             oracle.confirmed(consumer, from: consumers[consumer].position, to: position.rawValue, queue)
             consumers[consumer].position = position.rawValue
         }
-        return EventID(consumers[consumer].position)
+        return .init(position: EventID(consumers[consumer].position), isPaused: consumers[consumer].isPaused)
+    }
+
+    /// An operator stops a consumer's delivery, or lets it go on.
+    func pause(_ consumer: Int, _ isPaused: Bool) {
+        if isPaused { surroundings.note("consumer \(consumer) is paused") }
+        consumers[consumer].isPaused = isPaused
     }
 
     /// An operator takes a consumer from whoever serves it. Its receiver, still connected, is not told.
@@ -450,7 +460,10 @@ final class SimulatedDatabase {
         var pulse = PusherRegistry.Pulse()
         // The rows that a statement returns are as they were when it began.
         for known in pushers { pulse.beats[known.id] = (known.beat, interval) }
-        for consumer in consumers where consumer.owner == pusher { pulse.owned[consumer.identity] = consumer.epoch }
+        for consumer in consumers where consumer.owner == pusher {
+            pulse.owned[consumer.identity] = consumer.epoch
+            if consumer.isPaused { pulse.paused.insert(consumer.identity) }
+        }
         if let index = pushers.firstIndex(where: { $0.id == pusher }) {
             pulse.isAlive = true
             pushers[index].beat += 1
