@@ -175,7 +175,12 @@ final class ReceiverEngine {
         guard error.code != .timeout else { return channel.reset(because: "no answer") }
         let pause = error.code == .consumerBusy ? Duration.milliseconds(500) : backoff.next()
         timer?.cancel()
-        timer = loop.schedule(after: pause) { [weak self] in self?.begin() }
+        timer = loop.schedule(after: pause) { [weak self] in
+            guard let self else { return }
+            // Another pusher may read the archive.
+            guard error.code == .historyUnavailable, self.configuration.endpoints.count > 1 else { return self.begin() }
+            self.channel.reset(because: "\(error)")
+        }
     }
 
     private func scheduleKeepAlive() {

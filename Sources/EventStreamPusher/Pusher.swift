@@ -38,6 +38,8 @@ public enum Pusher {
         public var sendBytes = Settings.all.sendBytes.standard
         /// How long a stop waits for the groups in flight to be answered.
         public var drainTimeout = Duration.seconds(2)
+        /// How much of its time goes to events of the archive, in percent; 1 to 100.
+        public var replayShare = Settings.all.replayShare.standard
         /// Who decides that a database on another timeline is the home of the stream.
         public var failOver = Settings.all.failOver.standard
         /// What makes the sockets keyed; nil for plain ones.
@@ -97,6 +99,7 @@ extension SettingsReader {
         latch.longestPause = max(latch.shortestPause, min(latch.longestPause, latch.longestSleep))
         configuration.head.latch = latch
         configuration.head.pace.share = try self.headShare
+        configuration.replayShare = try self.replayShare
         configuration.maxRequestBytes = try self.maxRequestBytes
         configuration.windowBytes = try self.windowBytes
         configuration.sendBytes = try self.sendBytes

@@ -37,8 +37,8 @@ struct PusherServices {
         turns = CallTurns(loop: loop)
         ticker = SessionTicker(table, loop: loop, longest: min(.seconds(1), timeout / 20, delivery.ackTimeout / 5))
         deliveries = DeliveryDriver(
-            groupLimits, loop: loop, stream: stream, table: table, outbox: outbox, reads: reads,
-            positions: positions, metrics: metrics, ticker: ticker, logger: logger)
+            groupLimits, pace: ReplayPace(share: configuration.replayShare), loop: loop, stream: stream, table: table,
+            outbox: outbox, reads: reads, positions: positions, metrics: metrics, ticker: ticker, logger: logger)
         sessions = SessionDriver(
             .init(timeout: timeout, delivery: delivery, groupLimits: groupLimits),
             loop: loop, head: head, table: table, outbox: outbox, membership: membership, positions: positions,

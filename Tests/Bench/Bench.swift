@@ -53,11 +53,13 @@ struct Bench: AsyncParsableCommand {
 
 /// What can be measured.
 enum Measure: String, CaseIterable {
-    case history, curve, live, latency, heads, idle, memory, archive, archiving, discard, verified, inserting, size, positions
+    case history, replay, curve, live, latency, heads, idle, memory, archive, archiving, discard, verified, inserting, size,
+        positions
 
     func rows(on server: String, runs: Int) async throws -> [Row] {
         switch self {
         case .history: [try await HistoryMeasure.row(server, runs: runs)]
+        case .replay: try await ReplayMeasure.rows(server, runs: runs)
         case .curve: [try await HistoryMeasure.keyedRow(server, runs: runs)]
         case .live: [try await LiveMeasure.row(server, runs: runs)]
         case .latency: try await LatencyMeasure.rows(server, runs: runs)

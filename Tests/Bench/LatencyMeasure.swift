@@ -50,7 +50,8 @@ enum LatencyMeasure {
         }
     }
 
-    private static func push(
+    /// Milliseconds of each event.
+    static func push(
         _ receiver: Receiver, _ database: Database, rate: Int, writers: Int, seconds: Int
     ) async throws -> [Double] {
         let times = Times()

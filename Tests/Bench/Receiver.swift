@@ -22,11 +22,11 @@ actor Receiver {
 
     /// Starts a pusher and a receiver of a registered component, and runs `body` once the session has begun.
     static func with<Value>(
-        _ component: String, in database: Database, keys: BenchKeys? = nil,
+        _ component: String, in database: Database, keys: BenchKeys? = nil, archive: Database? = nil,
         _ body: (PusherProcess, Receiver) async throws -> Value
     ) async throws -> Value {
         try await database.register(component)
-        return try await PusherProcess.with(database, keys: keys) { pusher in
+        return try await PusherProcess.with(database, keys: keys, archive: archive) { pusher in
             let receiver = try Receiver(component, pusher.endpoint, keys: keys?.client)
             try await receiver.start()
             await receiver.waitUntilReady()

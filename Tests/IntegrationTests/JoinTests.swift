@@ -10,19 +10,27 @@ import Testing
 /// TRUNCATE is not MVCC: who has begun to read sees an empty table, whatever the snapshot. Each way of reading is stopped at the lock
 /// while events are discarded.
 @Suite(.serialized) struct JoinTests {
-    /// Discards the events up to `id` as the discarder does, and commits when `body` has returned.
-    private func truncating(_ pipeline: Pipeline, through id: Int, _ body: () async throws -> Void) async throws {
+    /// Discards the events up to `id` as the discarder does, and commits once somebody waits for the segment.
+    private func truncate(_ pipeline: Pipeline, through id: Int) async throws {
         try await TestDatabase.connected(to: pipeline.active) { connection in
             try await connection.script("BEGIN; TRUNCATE evt_queue_0; UPDATE evt_queue_state SET discarded = \(id)")
-            try await body()
+            try await eventually("the reader") { try await locks(pipeline, "NOT granted") }
             try await connection.query("COMMIT")
         }
     }
 
-    /// Somebody waits for a segment.
-    private func isWaiting(_ pipeline: Pipeline) async throws -> Bool {
+    private func locks(_ pipeline: Pipeline, _ condition: String) async throws -> Bool {
         try await TestDatabase.number(
-            "SELECT count(*) FROM pg_locks WHERE relation = 'evt_queue_0'::regclass AND NOT granted", on: pipeline.active) > 0
+            "SELECT count(*) FROM pg_locks WHERE relation = 'evt_queue_0'::regclass AND \(condition)", on: pipeline.active) > 0
+    }
+
+    /// Runs `body`, which is stopped at the lock, while the events up to 5 are discarded.
+    private func stopped<Value>(_ pipeline: Pipeline, _ body: () async throws -> Value) async throws -> Value {
+        async let discarding: Void = truncate(pipeline, through: 5)
+        try await eventually("the lock") { try await locks(pipeline, "mode = 'AccessExclusiveLock' AND granted") }
+        let value = try await body()
+        try await discarding
+        return value
     }
 
     /// Five events, archived, still in the table.
@@ -51,42 +59,17 @@ import Testing
             try await TestDatabase.connected(to: pipeline.active) { connection in
                 let info = try await StreamInfo.load(.standard, from: connection)
                 let (reader, queries) = (QueueReader(info.tables), QueueQueries(info.tables))
-                var found: (page: Result<QueueRows, PostgresError>, discarded: Result<EventID, PostgresError>)?
-                // Once before, so that the statement is prepared and its plan known.
-                for isRace in [false, true] {
-                    found = nil
-                    func read() async {
-                        await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
-                            var page: Result<QueueRows, PostgresError>?
-                            reader.read(on: connection, after: .none, through: EventID(5), want: want, limits: .init()) {
-                                page = $0
-                            }
-                            queries.discarded(on: connection) {
-                                found = (page!, $0)
-                                continuation.resume()
-                            }
-                        }
+                func read() async throws -> (count: Int, discarded: EventID) {
+                    var page: Result<QueueRows, PostgresError>?
+                    let discarded = await withCheckedContinuation { continuation in
+                        reader.read(on: connection, after: .none, through: EventID(5), want: want, limits: .init()) { page = $0 }
+                        queries.discarded(on: connection) { continuation.resume(returning: $0) }
                     }
-                    guard isRace else {
-                        await read()
-                        #expect(try found?.page.get().count == 5)
-                        continue
-                    }
-                    let discarding = Task {
-                        try await truncating(pipeline, through: 5) {
-                            try await eventually("the reader") { try await isWaiting(pipeline) }
-                        }
-                    }
-                    try await eventually("the lock") {
-                        try await TestDatabase.number(
-                            "SELECT count(*) FROM pg_locks WHERE relation = 'evt_queue_0'::regclass AND mode = 'AccessExclusiveLock'",
-                            on: pipeline.active) > 0
-                    }
-                    await read()
-                    try await discarding.value
-                    #expect(try found?.page.get().count == 0)
-                    #expect(try found?.discarded.get() == EventID(5))
+                    return (try page?.get().count ?? 0, try discarded.get())
                 }
+                // The statement is prepared by then, and its plan made.
+                #expect(try await read() == (5, .none))
+                #expect(try await stopped(pipeline) { try await read() } == (0, EventID(5)))
             }
         }
     }
@@ -97,17 +80,11 @@ import Testing
                 let poller = try await pipeline.poller()
                 try await poller.registerConsumer("SESSION")
                 let collector = Collector()
-                var receiving: Task<Void, any Error>?
-                try await truncating(pipeline, through: 5) {
-                    receiving = Task {
-                        try await pipeline.receiving("SESSION", into: collector) { collector in
-                            try await eventually("the events") { await collector.count == 5 }
-                        }
+                try await stopped(pipeline) {
+                    try await pipeline.receiving("SESSION", into: collector) { collector in
+                        try await eventually("the events") { await collector.count == 5 }
                     }
-                    try await eventually("the reader") { try await isWaiting(pipeline) }
-                    #expect(await collector.count == 0)
                 }
-                try await receiving?.value
                 #expect(await collector.ids.map(\.rawValue) == Array(1...5))
             }
         }
@@ -118,12 +95,8 @@ import Testing
             try await withArchive(pipeline) {
                 let poller = try await pipeline.poller()
                 try await poller.registerConsumer("POLL")
-                var polling: Task<[Event], any Error>?
-                try await truncating(pipeline, through: 5) {
-                    polling = Task { try await poller.pollEvents("POLL", after: nil) }
-                    try await eventually("the reader") { try await isWaiting(pipeline) }
-                }
-                #expect(try await polling?.value.map(\.id.rawValue) == Array(1...5))
+                let events = try await stopped(pipeline) { try await poller.pollEvents("POLL", after: nil) }
+                #expect(events.map(\.id.rawValue) == Array(1...5))
             }
         }
     }
@@ -134,13 +107,13 @@ import Testing
             try await withArchive(pipeline) {
                 try await pipeline.receiving("BEHIND", configure: { $0.start = .first }) { behind in
                     try await eventually("the first events") { await behind.count == 5 }
-                    try await truncating(pipeline, through: 7) {
-                        try await TestDatabase.execute(
-                            """
-                            INSERT INTO evt_history (id, type, data, ts) VALUES (6, 'EVENT', '6', now()), (7, 'EVENT', '7', now());
-                            UPDATE evt_history_positions SET last_evt_id = 7
-                            """, on: pipeline.warehouse)
-                    }
+                    try await TestDatabase.execute(
+                        """
+                        INSERT INTO evt_history (id, type, data, ts) VALUES (6, 'EVENT', '6', now()), (7, 'EVENT', '7', now());
+                        UPDATE evt_history_positions SET last_evt_id = 7
+                        """, on: pipeline.warehouse)
+                    try await TestDatabase.execute(
+                        "BEGIN; TRUNCATE evt_queue_0; UPDATE evt_queue_state SET discarded = 7; COMMIT", on: pipeline.active)
                     // What the ids 6 and 7 were is in the archive only.
                     try await TestDatabase.execute("SELECT setval('evt_queue_id_seq', 7)", on: pipeline.active)
                     try await pipeline.record("EVENT", ["8"])

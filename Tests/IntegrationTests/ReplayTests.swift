@@ -1,6 +1,7 @@
 import EventStream
 import EventStreamClient
 import EventStreamDatabase
+import EventStreamDiscarder
 import EventStreamPusher
 import EventStreamServer
 import TestSupport

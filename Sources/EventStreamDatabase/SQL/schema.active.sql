@@ -29,12 +29,16 @@ END $_$;
 COMMENT ON FUNCTION public.evt_add(type text, data json) IS 'Records an event in the present transaction and returns its id';
 
 CREATE FUNCTION public.evt_consumers_registering() RETURNS trigger
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET row_security TO 'off'
     AS $$
 BEGIN
-    -- The discarder has this lock for itself while it decides and deletes.
     PERFORM pg_advisory_xact_lock_shared((1163285572::bigint << 32) | '"public"."evt_queue"'::regclass::oid::bigint);
-    RETURN NULL;
+    IF COALESCE(NEW.last_evt_id, 0) = 0 AND COALESCE(current_setting('eventstream.position', true), '') <> 'given' THEN
+        NEW.last_evt_id := COALESCE((SELECT discarded FROM "public"."evt_queue_state"), 0);
+    END IF;
+    RETURN NEW;
 END $$;
 
 CREATE FUNCTION public.evt_queue_check_ids() RETURNS void
@@ -131,7 +135,12 @@ CREATE TABLE public.evt_consumers (
     session_epoch bigint DEFAULT 0 NOT NULL,
     verified_evt_id bigint DEFAULT 0 NOT NULL,
     began_evt_id bigint DEFAULT 0 NOT NULL,
-    want text[]
+    want text[],
+    max_lag_events bigint,
+    max_lag_time interval,
+    paused boolean DEFAULT false NOT NULL,
+    CONSTRAINT evt_consumers_max_lag_events_check CHECK ((max_lag_events >= 0)),
+    CONSTRAINT evt_consumers_max_lag_time_check CHECK ((max_lag_time >= '00:00:00'::interval))
 )
 WITH (fillfactor='50');
 
@@ -142,6 +151,12 @@ COMMENT ON COLUMN public.evt_consumers.verified_evt_id IS 'Of an archiver: up to
 COMMENT ON COLUMN public.evt_consumers.began_evt_id IS 'What it had confirmed, or was discarded, when the generation began';
 
 COMMENT ON COLUMN public.evt_consumers.want IS 'Event types it asked for when it was last served; NULL is all';
+
+COMMENT ON COLUMN public.evt_consumers.max_lag_events IS 'How many events the consumer may hold back; NULL with max_lag_time: as the discarder is set';
+
+COMMENT ON COLUMN public.evt_consumers.max_lag_time IS 'For how long the consumer may hold events back; NULL with max_lag_events: as the discarder is set';
+
+COMMENT ON COLUMN public.evt_consumers.paused IS 'Whether an operator has stopped delivery to the consumer';
 
 CREATE SEQUENCE public.evt_consumers_id_seq
     START WITH 1
@@ -283,7 +298,7 @@ CREATE TABLE public.evt_queue_migrations (
     applied_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
-COMMENT ON TABLE public.evt_queue_migrations IS 'Steps of the schema that were applied; the newest is step 1';
+COMMENT ON TABLE public.evt_queue_migrations IS 'Steps of the schema that were applied; the newest is step 2';
 
 CREATE TABLE public.evt_queue_pushers (
     id bigint NOT NULL,
@@ -291,7 +306,8 @@ CREATE TABLE public.evt_queue_pushers (
     started timestamp with time zone DEFAULT now() NOT NULL,
     application text DEFAULT ''::text NOT NULL,
     beat_interval double precision DEFAULT 3 NOT NULL,
-    looked timestamp with time zone
+    looked timestamp with time zone,
+    reads_archive boolean DEFAULT false NOT NULL
 );
 
 COMMENT ON TABLE public.evt_queue_pushers IS 'Pushers at work; one whose beat stands still is dead';
@@ -299,6 +315,8 @@ COMMENT ON TABLE public.evt_queue_pushers IS 'Pushers at work; one whose beat st
 COMMENT ON COLUMN public.evt_queue_pushers.beat_interval IS 'How often it gives a sign of life, in seconds';
 
 COMMENT ON COLUMN public.evt_queue_pushers.looked IS 'When it began to look for new events, of the looks that had ended at its last sign of life';
+
+COMMENT ON COLUMN public.evt_queue_pushers.reads_archive IS 'Whether the pusher has an archive to read discarded events from';
 
 CREATE TABLE public.evt_queue_state (
     only_row boolean DEFAULT true NOT NULL,
@@ -311,6 +329,7 @@ CREATE TABLE public.evt_queue_state (
     generation_reason text,
     leap bigint DEFAULT 0 NOT NULL,
     place text,
+    max_lag text,
     CONSTRAINT evt_queue_state_only_row_check CHECK (only_row)
 );
 
@@ -325,6 +344,8 @@ COMMENT ON COLUMN public.evt_queue_state.generation IS 'Another one since the da
 COMMENT ON COLUMN public.evt_queue_state.leap IS 'Ids up to here may be of an earlier generation; those drawn in this one are beyond';
 
 COMMENT ON COLUMN public.evt_queue_state.place IS 'The server, its timeline and the table this generation was begun in';
+
+COMMENT ON COLUMN public.evt_queue_state.max_lag IS 'How far a consumer may be behind before the consumer holds no events back, as the discarder is set; NULL for no limit';
 
 CREATE SEQUENCE public.evt_queue_settled
     START WITH 1
@@ -400,7 +421,7 @@ ALTER TABLE ONLY public.evt_queue_pushers
 ALTER TABLE ONLY public.evt_queue_state
     ADD CONSTRAINT evt_queue_state_pkey PRIMARY KEY (only_row);
 
-CREATE TRIGGER registering BEFORE INSERT ON public.evt_consumers FOR EACH STATEMENT EXECUTE FUNCTION public.evt_consumers_registering();
+CREATE TRIGGER registering BEFORE INSERT ON public.evt_consumers FOR EACH ROW EXECUTE FUNCTION public.evt_consumers_registering();
 
 ALTER TABLE public.evt_consumers ENABLE ALWAYS TRIGGER registering;
 

@@ -83,7 +83,7 @@ CREATE TABLE public.evt_history_migrations (
     applied_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
-COMMENT ON TABLE public.evt_history_migrations IS 'Steps of the schema that were applied; the newest is step 1';
+COMMENT ON TABLE public.evt_history_migrations IS 'Steps of the schema that were applied; the newest is step 2';
 
 CREATE TABLE public.evt_history_positions (
     ident character varying(64) NOT NULL,
@@ -96,7 +96,8 @@ CREATE TABLE public.evt_history_positions (
     doubtful_after bigint DEFAULT 0 NOT NULL,
     doubtful_id bigint DEFAULT 0 NOT NULL,
     token uuid,
-    keep_alive double precision DEFAULT 5 NOT NULL
+    keep_alive double precision DEFAULT 5 NOT NULL,
+    complete_from bigint DEFAULT 0 NOT NULL
 );
 
 COMMENT ON TABLE public.evt_history_positions IS 'How far each archiver has come; moved in the transaction that copies the events';
@@ -110,6 +111,8 @@ COMMENT ON COLUMN public.evt_history_positions.doubtful_id IS 'Events after doub
 COMMENT ON COLUMN public.evt_history_positions.token IS 'Written by an archiver when it starts; the active database it archives for knows it';
 
 COMMENT ON COLUMN public.evt_history_positions.keep_alive IS 'How often the archiver at work gives a sign of life, in seconds';
+
+COMMENT ON COLUMN public.evt_history_positions.complete_from IS 'The archive has each event that the archiver wants after this id and up to its position; the first event there is follows 0';
 
 CREATE TABLE public.evt_history_sums (
     ident character varying(64) NOT NULL,

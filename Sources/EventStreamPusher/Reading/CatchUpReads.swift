@@ -12,18 +12,24 @@ final class CatchUpReads {
     private let ticker: SessionTicker
     private let logger: Logger
     private let limits: QueueReader.Limits
-    private var queue = CatchUpQueue<ConsumerIdentity>()
+    /// Whoever reads the event table does not wait for a warehouse.
+    private var queues: [Source: CatchUpQueue<ConsumerIdentity>] = [.table: .init(), .archive: .init()]
+    private var pace: ReplayPace
+    private let loop: any LoopPort
+    private enum Source { case table, archive }
     /// A session has another page.
     var onPage: (ReliableSession) -> Void = { _ in }
     /// What a session needs cannot be read here.
     var onUnavailable: (ReliableSession, EventStreamError) -> Void = { _, _ in }
 
     init(
-        _ limits: GroupLimits, stream: SharedStream, table: SessionTable, reads: EventReads, outbox: Outbox,
+        _ limits: GroupLimits, pace: ReplayPace, loop: any LoopPort, stream: SharedStream, table: SessionTable, reads: EventReads,
+        outbox: Outbox,
         ticker: SessionTicker, logger: Logger
     ) {
         // A little less than a group has, so that a page makes one.
         self.limits = QueueReader.Limits(rows: limits.events, bytes: limits.bytes * 7 / 8)
+        (self.pace, self.loop) = (pace, loop)
         self.stream = stream
         self.table = table
         self.reads = reads
@@ -32,10 +38,14 @@ final class CatchUpReads {
         self.logger = logger
     }
 
+    private func source(of read: ConsumerFeed.Read) -> Source { read.after < reads.discarded ? .archive : .table }
+
     /// Begins the next read, if the session needs one and it is its turn.
     func begin(for session: ReliableSession) {
-        guard let read = next(session), queue.mayBegin(session.consumer) else { return }
-        begin(read, session)
+        guard let read = next(session), case let source = source(of: read),
+            queues[source]?.mayBegin(session.consumer) ?? false
+        else { return }
+        begin(read, session, source)
     }
 
     private func next(_ session: ReliableSession) -> ConsumerFeed.Read? {
@@ -49,34 +59,54 @@ final class CatchUpReads {
         return read
     }
 
-    private func begin(_ read: ConsumerFeed.Read, _ session: ReliableSession) {
+    private func begin(_ read: ConsumerFeed.Read, _ session: ReliableSession, _ source: Source) {
         session.machine.readBegan(read)
         reads.read(after: read.after, through: read.through, want: session.want, limits: limits) { result in
             switch result {
             case .success(let rows):
-                session.machine.readReturned(read, through: rows.through)
-                // First the next read: the database works on it while this page is put into its wire form and sent.
-                self.ended()
-                self.begin(for: session)
-                guard !session.isOver else { return }
-                session.machine.add(rows.page())
-                self.onPage(session)
-            case .failure(let failure): self.failed(read, session, failure)
+                let pause = source == .archive ? self.pace.pause(at: self.loop.now) : .zero
+                guard pause > .zero else { return self.arrived(rows, read, session, source) }
+                self.loop.after(pause) { self.arrived(rows, read, session, source) }
+            case .failure(let failure): self.failed(read, session, source, failure)
             }
         }
     }
 
-    private func failed(_ read: ConsumerFeed.Read, _ session: ReliableSession, _ failure: EventReads.Failure) {
-        session.machine.readFailed(read)
-        ended()
-        logger.debug("older events could not be read", metadata: [.error: "\(failure.error)"])
-        if case .unavailable(let error) = failure, !session.isOver { return onUnavailable(session, error) }
-        ticker.keepTime(within: .milliseconds(100))
+    private func arrived(_ rows: any FetchedRows, _ read: ConsumerFeed.Read, _ session: ReliableSession, _ source: Source) {
+        let begun = loop.now
+        session.machine.readReturned(read, through: rows.through)
+        // First the next read: the database works on it while this page is put into its wire form and sent.
+        ended(source)
+        begin(for: session)
+        guard !session.isOver else { return }
+        session.machine.add(rows.page())
+        onPage(session)
+        let now = loop.now
+        if source == .archive { pace.worked(now - begun, until: now) }
     }
 
-    private func ended() {
-        while let next = queue.ended() {
-            if let session = table.reliable(next), let read = self.next(session) { return begin(read, session) }
+    private func failed(
+        _ read: ConsumerFeed.Read, _ session: ReliableSession, _ source: Source, _ failure: EventReads.Failure
+    ) {
+        session.machine.readFailed(read)
+        ended(source)
+        logger.debug("older events could not be read", metadata: [.error: "\(failure.error)"])
+        switch failure {
+        case .unavailable(let error): if !session.isOver { onUnavailable(session, error) }
+        case .waiting: ticker.keepTime(within: .milliseconds(500))
+        case .database: ticker.keepTime(within: .milliseconds(100))
+        }
+    }
+
+    private func ended(_ source: Source) {
+        while let next = queues[source]?.ended() {
+            guard let session = table.reliable(next), let read = self.next(session) else { continue }
+            // It may have come to the event table meanwhile, or fallen behind it.
+            guard self.source(of: read) == source else {
+                begin(for: session)
+                continue
+            }
+            return begin(read, session, source)
         }
     }
 }

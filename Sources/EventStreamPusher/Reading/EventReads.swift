@@ -195,8 +195,10 @@ final class EventReads {
     func position(since time: EventTimestamp, now: EventTimestamp, _ completion: @escaping Completion<EventID?>) {
         guard let reader = membership.catchUp else { return completion(.failure(.database(.unreachable))) }
         reader.first(since: time) { result in
-            guard case .success(let (first, oldest)) = result else {
-                return completion(result.map { _ in nil }.mapError { .database($0) })
+            let (first, oldest): (EventID?, EventID?)
+            switch result {
+            case .success(let found): (first, oldest) = found
+            case .failure(let error): return completion(.failure(.database(error)))
             }
             guard let history = self.history else {
                 // Where the table has nothing of before the time, what was discarded may be of after it.

@@ -1,4 +1,5 @@
 package import EventStream
+package import EventStreamDatabase
 package import LibPQ
 
 /// Reads events in pages, into their wire form: of the event table, or of an archive. The pages of both are the same bytes.

@@ -24,7 +24,7 @@ final class DeliveryDriver {
     var onUnavailable: (ReliableSession, EventStreamError) -> Void = { _, _ in }
 
     init(
-        _ limits: GroupLimits, loop: any LoopPort, stream: SharedStream, table: SessionTable, outbox: Outbox,
+        _ limits: GroupLimits, pace: ReplayPace, loop: any LoopPort, stream: SharedStream, table: SessionTable, outbox: Outbox,
         reads: EventReads, positions: PositionWriter, metrics: PusherMetrics, ticker: SessionTicker, logger: Logger
     ) {
         self.loop = loop
@@ -36,7 +36,8 @@ final class DeliveryDriver {
         self.metrics = metrics
         self.ticker = ticker
         catchUp = CatchUpReads(
-            limits, stream: stream, table: table, reads: reads, outbox: outbox, ticker: ticker, logger: logger)
+            limits, pace: pace, loop: loop, stream: stream, table: table, reads: reads, outbox: outbox, ticker: ticker,
+            logger: logger)
         reports = DeliveryReports(logger: logger)
         catchUp.onPage = { [weak self] in self?.pump($0) }
         catchUp.onUnavailable = { [weak self] in self?.onUnavailable($0, $1) }

@@ -93,6 +93,9 @@ package struct Settings: Sendable {
     package let headShare = Setting(
         "EVT_HEAD_SHARE", .integer(1...100, "percent"), default: 20, .pusher,
         "how much of one processor reading new events may take while all processors are busy; 100 for no limit")
+    package let replayShare = Setting(
+        "EVT_REPLAY_SHARE", .integer(1...100, "percent"), default: 50, .pusher,
+        "how much of its time the pusher gives to consumers that read from the archive; 100 for no limit")
     package let ackTimeout = Setting(
         "EVT_ACK_TIMEOUT", .duration(.milliseconds(100) ... .seconds(3600)),
         default: .seconds(30), .pusher,

@@ -230,7 +230,7 @@ import Testing
     @Test func missingEventsAreCopiedBeforeThereAreTooMany() throws {
         var world = try world([World.append(World.rows(9000...9001))], until: isPoll)
         let missing = World.rows(1...5000).map { SimulatedEvent.event($0) }
-        #expect(world.plan.polled(missing) == .ping)
+        #expect(world.plan.polled(missing, discarded: .none) == .ping)
         guard case .copy(let copy) = world.plan.pinged() else {
             Issue.record("it does not copy")
             return
@@ -238,7 +238,7 @@ import Testing
         #expect(copy.events == missing)
         #expect(copy.lackedSince == EventID.none)
         #expect(world.plan.copied(5000) == .poll(endpoint: 0, after: 5000, generation: "0"))
-        #expect(world.plan.polled([]) == .ping)
+        #expect(world.plan.polled([], discarded: .none) == .ping)
         #expect(isCopy(world.plan.pinged()))
         #expect(world.plan.copied(2) == .done(5002))
     }

@@ -21,6 +21,20 @@ import Testing
                 == .addEvent(type: EventType("A_B")!, data: json(#"{"x":1}"#)))
         for push in ["futoin.evt.poll", "futoin.evt.push"] {
             #expect(try call("\(push):1.1:registerConsumer", #"{"component":"C"}"#) == .registerConsumer(c))
+            for (text, start) in [
+                ("first", StartPosition.first), ("now", .now), ("17", .after(17)),
+                ("2026-11-24T08:30:00Z", .since(EventTimestamp(wire: "2026-11-24T08:30:00Z".utf8)!)),
+            ] {
+                let parsed = try call("\(push):1.1:registerConsumer", #"{"component":"C","start":"\#(text)"}"#)
+                #expect(parsed == .registerConsumer(c, start: start))
+                #expect(try Call(parsed.request(rid: nil), offering: [.push]) == parsed)
+            }
+            #expect(try call("\(push):1.1:registerConsumer", #"{"component":"C","start":null}"#) == .registerConsumer(c))
+            for text in [#""last""#, #""""#, "17", #""0""#, #""2026-11-24""#, "true"] {
+                #expect(throws: EventStreamError.self) {
+                    try call("\(push):1.1:registerConsumer", #"{"component":"C","start":\#(text)}"#)
+                }
+            }
             #expect(
                 try call("\(push):1.0:pollEvents", #"{"component":"C","last_id":"5","want":["B","A"],"precise":true}"#)
                     == .pollEvents(

@@ -11,6 +11,8 @@ import Testing
 
     @Test func secondsHaveThreeDigits() {
         #expect(ConsumerLag(events: 3, seconds: 2.05).json.description == #"{"events":3,"seconds":2.050}"#)
+        let paused = ConsumerLag(events: 1, seconds: 0, isPaused: true)
+        #expect(paused.json.description == #"{"events":1,"seconds":0.000,"paused":true}"# && ConsumerLag(paused.json) == paused)
         #expect(ConsumerLag(events: 0, seconds: -1).json.description == #"{"events":0,"seconds":0.000}"#)
     }
 

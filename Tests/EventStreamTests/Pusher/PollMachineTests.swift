@@ -22,6 +22,10 @@ import Testing
             limits: .init(events: 10, bytes: 10_000))
     }
 
+    private func polled(_ position: EventID, isPaused: Bool = false) -> ConsumerStore.Polled {
+        .init(position: position, isPaused: isPaused)
+    }
+
     private func errorName(_ action: PollMachine.Action) -> String? {
         if case .answer(.failure(let error)) = action { error.name } else { nil }
     }
@@ -29,7 +33,7 @@ import Testing
     @Test func `a poll confirms what it has and looks after what is stored`() {
         var poll = poll(after: 150)
         #expect(poll.freshened(true, in: stream()) == .confirm(through: 150))
-        #expect(poll.stored(160, consumer: consumer, in: stream()) == .read(after: 160, through: 200))
+        #expect(poll.stored(polled(160), consumer: consumer, in: stream()) == .read(after: 160, through: 200))
         let action = poll.read(group([170], through: 170), isWaitedFor: true, in: stream())
         guard case .answer(.success(let list)) = action else { return #expect(Bool(false)) }
         #expect(list.description.contains("\"170\""))
@@ -76,7 +80,7 @@ import Testing
         _ = poll.freshened(true, in: stream())
         var next = stream()
         next.generation = StreamGeneration(stream: "S", id: "3", start: 1000)
-        #expect(errorName(poll.stored(150, consumer: consumer, in: next)) == "InvalidRequest")
+        #expect(errorName(poll.stored(polled(150), consumer: consumer, in: next)) == "InvalidRequest")
     }
 
     @Test func `who is not registered gets an error`() {
@@ -88,7 +92,7 @@ import Testing
     @Test func `a type that is rare is looked for in steps up to where the poll began`() {
         var poll = poll(after: 150)
         _ = poll.freshened(true, in: stream())
-        _ = poll.stored(150, consumer: consumer, in: stream())
+        _ = poll.stored(polled(150), consumer: consumer, in: stream())
         let later = stream(settled: 900)
         #expect(poll.read(group([], through: 180), isWaitedFor: true, in: later) == .read(after: 180, through: 200))
         #expect(
@@ -99,9 +103,16 @@ import Testing
     @Test func `nobody is looked for who does not wait`() {
         var poll = poll(after: 150)
         _ = poll.freshened(true, in: stream())
-        _ = poll.stored(150, consumer: consumer, in: stream())
+        _ = poll.stored(polled(150), consumer: consumer, in: stream())
         #expect(
             poll.read(group([], through: 180), isWaitedFor: false, in: stream())
                 == .answer(.success(RawJSON(unchecked: Array("[]".utf8)))))
+    }
+
+    @Test func `a poll of a consumer that is paused confirms and gets nothing`() {
+        var poll = poll(after: 150)
+        #expect(poll.freshened(true, in: stream()) == .confirm(through: 150))
+        #expect(errorName(poll.stored(polled(150, isPaused: true), consumer: consumer, in: stream())) == "ConsumerPaused")
+        #expect(poll.state == .over)
     }
 }

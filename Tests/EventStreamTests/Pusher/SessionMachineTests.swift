@@ -247,4 +247,30 @@ import Testing
             }
         }
     }
+
+    // MARK: Pauses
+
+    @Test func `a session that is paused sends nothing, keeps what is answered, and goes on where it was`() {
+        var session = session()
+        let window = window(1...10)
+        let first = send(&session, window, rid: 1)
+        #expect(first?.last == 2)
+        #expect(session.paused(true) == false)
+        guard case .nothing = session.next(in: window) else { return #expect(Bool(false)) }
+        #expect(session.due(at: start + .seconds(60)).isEmpty && session.nextDeadline == nil)
+        #expect(session.answered(1, .processed, at: start) == .confirmed(2, events: 2, since: []))
+        #expect(session.paused(true) == false)
+        #expect(session.paused(false) == true)
+        #expect(send(&session, window, rid: 2)?.last == 4)
+        #expect(session.paused(false) == false)
+    }
+
+    @Test func `what is overdue at the end of a pause is due at once`() {
+        var session = session()
+        let window = window(1...10)
+        send(&session, window, rid: 1)
+        _ = session.paused(true)
+        _ = session.paused(false)
+        #expect(session.due(at: start + .seconds(60)).count == 1)
+    }
 }

@@ -20,6 +20,8 @@ final class Oracle {
         var discardedBefore: Int64 = 0
         /// Where the database that took over last had its position: an operator's step back from there may be lost with the other.
         var kept: Int64 = 0
+        /// Where an operator has set its position last: what lies before that need not come, processed in an earlier life or not.
+        var setTo: Int64 = 0
         /// The last event that was applied.
         var applied: Int64 = 0
         /// When an operator registered it or set its position last; and how far events have been sent in sessions since then.
@@ -165,6 +167,7 @@ final class Oracle {
     func set(_ consumer: Int, to position: Int64, epoch: Int64) {
         surroundings.note("the position of \(name(consumer)) is set to \(position)")
         skipped(through: position, consumer)
+        consumers[consumer].setTo = position
         (consumers[consumer].operatorEpoch, consumers[consumer].sent) = (epoch, position)
         claimed(consumer, by: 0, epoch: epoch)
     }
@@ -242,7 +245,7 @@ final class Oracle {
                 "\(name(consumer)) processed \(id) and not \(events[consumers[consumer].processed])")
         }
         if let previous, previous > start, has(previous, events), index == 0 || events[index - 1] != previous,
-            index == 0 || events[index - 1] > consumers[consumer].kept
+            index == 0 || events[index - 1] > max(consumers[consumer].kept, consumers[consumer].setTo)
         {
             surroundings.broken("\(name(consumer)) processed \(id) after \(previous), and not what lies between")
         }

@@ -56,8 +56,8 @@ final class SimulatedCatchUpPort: SimulatedPort, CatchUpPort {
         }) { [unowned self] result in
             if stretch == .limited { self.reads -= 1 }
             page = result.map { rows in
-                guard stretch == .limited else { return rows }
-                return fault == .rejoinOffByOne ? rows.claimingOneMore : rows
+                guard stretch == .limited else { return fault == .resendCutShort ? rows.claiming(through) : rows }
+                return fault == .rejoinOffByOne ? rows.claiming(rows.through.next) : rows
             }
         }
         // Between the two anything may happen.

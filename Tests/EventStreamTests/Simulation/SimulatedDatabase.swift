@@ -348,7 +348,8 @@ final class SimulatedDatabase {
         return .claimed(
             .init(
                 position: EventID(consumers[consumer].position), epoch: consumers[consumer].epoch,
-                common: EventID(consumers[consumer].began), discarded: EventID(discarded), isPaused: consumers[consumer].isPaused))
+                common: EventID(consumers[consumer].began), discarded: EventID(discarded), isPaused: consumers[consumer].isPaused)
+        )
     }
 
     func release(_ identity: ConsumerIdentity, of pusher: Int64, epoch: Int64) {

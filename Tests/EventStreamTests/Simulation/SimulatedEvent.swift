@@ -109,10 +109,10 @@ struct SimulatedRows: FetchedRows {
         self.init(rows: rows, after: after, bound: through, isCut: rows.count >= limits.rows || bytes >= limits.bytes)
     }
 
-    /// The same, said to be complete one id further than they are.
-    var claimingOneMore: SimulatedRows {
+    /// The same, said to be complete up to another id than they are.
+    func claiming(_ through: EventID) -> SimulatedRows {
         var rows = self
-        rows.through = through.next
+        rows.through = through
         return rows
     }
 
