@@ -1,0 +1,67 @@
+import EventStream
+import EventStreamDatabase
+import Testing
+
+/// What an archive can give in place of discarded events.
+@Suite struct ArchiveReachTests {
+    private static let generation = StreamGeneration(stream: "s", id: "g", start: EventID(0))
+
+    private static func part(
+        _ archiver: String = "local:ARCHIVER", after completeFrom: Int64 = 0, through position: Int64 = 100, all: Bool = true,
+        stream: String? = "s", generation: String? = "g"
+    ) -> ArchiveReach.Part {
+        ArchiveReach.Part(
+            archiver: archiver, completeFrom: EventID(completeFrom), position: EventID(position), wantsAll: all, stream: stream,
+            generation: generation)
+    }
+
+    private static func reach(_ parts: ArchiveReach.Part..., through discarded: Int64 = 100) -> ArchiveReach {
+        ArchiveReach(parts, of: generation, through: EventID(discarded))
+    }
+
+    private static func least(_ reach: ArchiveReach, _ discarded: Int64 = 100) -> EventID {
+        reach.leastStart(discarded: EventID(discarded))
+    }
+
+    @Test func aCompleteArchiveReachesBackToItsBeginning() {
+        #expect(Self.reach(Self.part()) == .events(after: EventID(0), through: EventID(100)))
+        #expect(Self.least(Self.reach(Self.part())) == EventID(0))
+        #expect(Self.least(Self.reach(Self.part(after: 40))) == EventID(40))
+        // Nothing is discarded: the table has it all.
+        #expect(Self.least(Self.reach(Self.part(after: 40)), 0) == EventID(0))
+    }
+
+    @Test func anArchiveThatLacksTheNewestDiscardedEventsGivesNone() {
+        let behind = Self.reach(Self.part(through: 99))
+        #expect(behind == .events(after: EventID(0), through: EventID(99)))
+        #expect(Self.least(behind) == EventID(100))
+    }
+
+    @Test func ofSeveralArchiversTheOneThatReachesFurthestBackCounts() {
+        let reach = Self.reach(Self.part("a", after: 50), Self.part("b", after: 20), Self.part("c", after: 0, through: 60))
+        #expect(reach == .events(after: EventID(20), through: EventID(100)))
+        // None has all of it: the one that has come furthest.
+        #expect(
+            Self.reach(Self.part(through: 70), Self.part(after: 5, through: 80))
+                == .events(after: EventID(5), through: EventID(80)))
+    }
+
+    @Test func whatIsNotOfThisStreamAndGenerationWithAllTypesGivesNothing() {
+        let others: [(ArchiveReach, String)] = [
+            (Self.reach(), "no archiver has archived there yet"),
+            (Self.reach(Self.part(stream: nil, generation: nil)), "no archiver has archived there yet"),
+            (Self.reach(Self.part(stream: "t")), "the archive holds another stream, t"),
+            (
+                Self.reach(Self.part(generation: "f")),
+                "local:ARCHIVER has archived nothing of the present generation of the stream yet"
+            ),
+            (Self.reach(Self.part(all: false)), "local:ARCHIVER archives only some types of events"),
+        ]
+        for (reach, why) in others {
+            #expect(reach == .nothing(why))
+            #expect(Self.least(reach) == EventID(100))
+        }
+        // One that counts is enough.
+        #expect(Self.least(Self.reach(Self.part(all: false), Self.part(stream: "t"), Self.part(after: 7))) == EventID(7))
+    }
+}
