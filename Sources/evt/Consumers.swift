@@ -50,35 +50,68 @@ struct Consumers: AsyncParsableCommand, ReadsSettings {
         }
     }
 
-    struct Register: AsyncParsableCommand {
+    struct Register: AsyncParsableCommand, ReadsSettings {
         static let configuration = CommandConfiguration(
-            abstract: "Registers a consumer: from now on no event is discarded before it has confirmed it.")
-        @OptionGroup var target: Target<Consumers>
+            abstract: "Registers a consumer: from now on no event is discarded before it has confirmed it.",
+            discussion: """
+                Without --from the consumer begins with the oldest event that is not discarded. Discarded events come from the archive: \
+                give it in EVT_ARCHIVE_URL, here and to evt-pusher.
+                """)
+        static let settings = Settings.facts(of: .database, .archive)
+        @OptionGroup var target: Target<Self>
         @Argument var consumer: String
+        @Option(help: "Where to begin: \(startHelp)") var from: String?
 
         func run() async throws {
             let identity = try target.identity(consumer)
-            let isNew = try await target.change { try await $0.register(identity, on: $1) }
-            print(isNew ? "registered \(identity)" : "\(identity) was registered already")
+            let start = try from.map { try startPosition($0, of: "--from") }
+            let archive = try ArchiveSetting(await target.flags.read())
+            let text = try await target.change { admin, connection in
+                let archive = archive.link
+                defer { archive?.close() }
+                guard let placement = try await admin.register(identity, at: start, archive: archive, on: connection) else {
+                    let remedy = start == nil ? "" : "; evt consumers set \(identity) --to \(start!) moves the position"
+                    return "\(identity) was registered already" + remedy
+                }
+                let report = StartReport("\(identity)", placement, admin.starts(archive))
+                return try await
+                    (["registered \(report.place): \(report.following(on: connection))"]
+                    + (start == nil ? report.leftOut(admin, on: connection) : report.unread(on: connection))).joined(
+                        separator: "\n")
+            }
+            print(text)
         }
     }
 
-    struct Set: AsyncParsableCommand {
+    struct Set: AsyncParsableCommand, ReadsSettings {
         static let configuration = CommandConfiguration(
             abstract: "Moves a consumer's position: back to get events again, forward to skip them.",
-            discussion: "A receiver that runs drops what it has processed already: restart it to see events again.")
-        @OptionGroup var target: Target<Consumers>
+            discussion: """
+                A session in progress ends and begins anew at the position. A receiver that runs drops what it has processed already: \
+                restart it to see events again. Discarded events come from the archive: give it in EVT_ARCHIVE_URL, here and to \
+                evt-pusher.
+                """)
+        static let settings = Settings.facts(of: .database, .archive)
+        @OptionGroup var target: Target<Self>
         @Argument var consumer: String
-        @Argument(help: "An event id, 0 for the oldest event there is, or head for the newest.") var position: String
+        @Argument(help: "The same as --to.") var position: String?
+        @Option(help: "Where to go on: \(startHelp)") var to: String?
 
         func run() async throws {
             let ident = consumer.contains(":") ? consumer : try target.identity(consumer).description
-            let id = position == "head" ? nil : position == "0" ? EventID.none : EventID(position)
-            guard position == "head" || id != nil else { throw ValidationError("\(position) is no event id, 0 or head") }
-            let result = try await target.change { try await $0.set(ident, to: id, on: $1) }
-            print(
-                "\(ident) is at \(result.position)"
-                    + (result.someDiscarded ? "; some events after that are discarded already" : ""))
+            guard let text = to ?? position, to == nil || position == nil else {
+                throw ValidationError("say where to go on, once: \(startHelp)")
+            }
+            let start = try startPosition(text, of: to == nil ? "the position" : "--to")
+            let archive = try ArchiveSetting(await target.flags.read())
+            let report = try await target.change { admin, connection in
+                let archive = archive.link
+                defer { archive?.close() }
+                let placement = try await admin.set(ident, to: start, archive: archive, on: connection)
+                let report = StartReport(ident, placement, admin.starts(archive))
+                return try await ([report.moved] + report.unread(on: connection)).joined(separator: "\n")
+            }
+            print(report)
         }
     }
 }

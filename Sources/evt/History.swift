@@ -53,11 +53,16 @@ struct History: AsyncParsableCommand, ReadsSettings {
 
     private func time(_ text: String?, of option: String) throws -> EventTimestamp? {
         guard let text else { return nil }
-        guard let time = EventTimestamp(wire: text.utf8) ?? EventTimestamp(wire: "\(text)T00:00:00Z".utf8) else {
+        guard let time = eventTime(text) else {
             throw ValidationError("\(option): \(text) is no time; one is like 2026-11-24 or 2026-11-24T08:30:00Z (UTC)")
         }
         return time
     }
+}
+
+/// Reads a time, or a date alone; UTC.
+func eventTime(_ text: String) -> EventTimestamp? {
+    EventTimestamp(wire: text.utf8) ?? EventTimestamp(wire: "\(text)T00:00:00Z".utf8)
 }
 
 func eventID(_ text: String?, of option: String) throws -> EventID? {

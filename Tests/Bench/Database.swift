@@ -89,7 +89,7 @@ struct Database: Sendable {
     func confirmAll(_ component: String) async throws {
         try await connected { connection in
             let admin = ConsumerAdmin(try await StreamInfo.load(.standard, from: connection))
-            _ = try await admin.set("local:\(component)", to: nil, on: connection)
+            _ = try await admin.set("local:\(component)", to: .now, on: connection)
         }
     }
 

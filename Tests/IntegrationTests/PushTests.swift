@@ -88,7 +88,7 @@ import Testing
             try await eventually("the position") { try await pipeline.position(of: "MOVED") == 3 }
             try await TestDatabase.connected(to: pipeline.active) { connection in
                 let admin = ConsumerAdmin(try await StreamInfo.load(.standard, from: connection))
-                _ = try await admin.set("local:MOVED", to: EventID(1), on: connection)
+                _ = try await admin.set("local:MOVED", to: .after(EventID(1)), on: connection)
             }
             // The session ends, a new one begins, and what comes again is known to be processed.
             let reading = Task { for await batch in first.batches { Issue.record("again: \(batch.events.map(\.id))") } }

@@ -8,27 +8,69 @@ package struct ConsumerAdmin: Sendable {
 
     package init(_ info: StreamInfo) { self.info = info }
 
-    /// - Returns: false if it was registered already.
-    package func register(_ consumer: ConsumerIdentity, on connection: Connection) async throws -> Bool {
+    /// Where a consumer stands after a change.
+    package struct Placement: Hashable, Sendable {
+        package let position: EventID
+        /// Up to here events are discarded.
+        package let discarded: EventID
+        /// Whether a session was under way, which has ended.
+        package var wasServed = false
+    }
+
+    /// What finds positions to begin at.
+    ///
+    /// - Parameter archive: nil if none is set.
+    package func starts(_ archive: ArchiveLink?) -> StartResolver { StartResolver(info, archive) }
+
+    /// Registers a consumer.
+    ///
+    /// - Parameters:
+    ///   - start: nil for the oldest event that is not discarded.
+    ///   - archive: gives the events that are discarded; nil if none is set.
+    /// - Returns: nil if it was registered already: nothing is changed then.
+    /// - Throws: ``StoreError`` if events after the start cannot be had.
+    package func register(
+        _ consumer: ConsumerIdentity, at start: StartPosition? = nil, archive: ArchiveLink? = nil, on connection: Connection
+    ) async throws -> Placement? {
         // Asked first: the INSERT's trigger waits for the discarder, also where there is nothing to insert.
-        let known = try await connection.query(
-            Statement("SELECT FROM \(consumers) WHERE ident = $1::text"), [.text(consumer.description)])
-        guard known.count == 0 else { return false }
+        guard try await !exists(consumer.description, on: connection) else { return nil }
+        // Before the discarder has to wait: a search for a time may take long.
+        var position: EventID?
+        if let start { position = try await starts(archive).position(of: start, for: consumer.description, on: connection) }
         let deadline = ContinuousClock.now + ConsumerAdmin.timeout
         while true {
             do {
-                return try await insert(consumer, on: connection)
+                return try await insert(consumer, at: position, archive, on: connection)
             } catch let error as PostgresError where error.sqlState == .lockNotAvailable && ContinuousClock.now < deadline {
                 try await Task.sleep(for: .milliseconds(100))
             }
         }
     }
 
-    private func insert(_ consumer: ConsumerIdentity, on connection: Connection) async throws -> Bool {
-        try await connection.query(
-            Statement("INSERT INTO \(consumers) (ident) VALUES ($1::text) ON CONFLICT (ident) DO NOTHING"),
-            [.text(consumer.description)]
-        ).affected == 1
+    private func insert(
+        _ consumer: ConsumerIdentity, at position: EventID?, _ archive: ArchiveLink?, on connection: Connection
+    ) async throws -> Placement? {
+        try await connection.transaction {
+            try await shareDiscardLock(on: connection)
+            let starts = starts(archive)
+            let discarded =
+                if let position {
+                    try await starts.check(position, for: consumer.description, on: connection)
+                } else {
+                    try await starts.discarded(on: connection)
+                }
+            try await connection.query("SET LOCAL eventstream.position = 'given'")
+            let inserted = try await connection.query(
+                Statement(
+                    "INSERT INTO \(consumers) (ident, last_evt_id) VALUES ($1::text, $2::bigint) ON CONFLICT (ident) DO NOTHING"),
+                [.text(consumer.description), .int8((position ?? discarded).rawValue)])
+            return inserted.affected == 1 ? Placement(position: position ?? discarded, discarded: discarded) : nil
+        }
+    }
+
+    /// Until the transaction ends nothing is discarded, and it is known what has been.
+    private func shareDiscardLock(on connection: Connection) async throws(PostgresError) {
+        try await connection.query(Statement("SELECT pg_advisory_xact_lock_shared($1::bigint)"), [.int8(info.key(of: .discard))])
     }
 
     /// For so long a registration is tried again beside a discarder that is busy.
@@ -45,7 +87,7 @@ package struct ConsumerAdmin: Sendable {
         try await connection.query(Statement("SELECT FROM \(consumers) WHERE ident = $1"), [.text(ident)]).count > 0
     }
 
-    /// - Parameter evenIfServed: its receiver registers again, and begins with the oldest event there still is.
+    /// - Parameter evenIfServed: its receiver registers again, and begins with the oldest event that is not discarded.
     /// - Returns: false if there was no such consumer.
     /// - Throws: ``StoreError`` if it is served.
     package func remove(_ ident: String, evenIfServed: Bool = false, on connection: Connection) async throws -> Bool {
@@ -104,41 +146,34 @@ package struct ConsumerAdmin: Sendable {
         ).count > 0
     }
 
-    /// Moves a position, in either direction, but never past what is settled.
-    ///
-    /// - Parameter position: nil for the newest event.
-    /// - Returns: where it is now, and whether some events after it have been discarded already.
-    package func set(
-        _ ident: String, to position: EventID?, on connection: Connection
-    ) async throws -> (position: EventID, someDiscarded: Bool) {
-        let settled = try await WriterQueries(info).settledFloor(on: connection)
-        if let position, position > settled {
-            throw StoreError("\(position) is beyond \(settled), the newest event that is certain to have none before it to come")
-        }
-        let target = position ?? settled
-        let discarded = try await move(ident, "$2::bigint", to: target, on: connection)
-        return (target, discarded > target)
+    /// Where a consumer stands; nil if there is no such consumer.
+    package func position(of ident: String, on connection: Connection) async throws(PostgresError) -> EventID? {
+        try await connection.query(Statement("SELECT last_evt_id FROM \(consumers) WHERE ident = $1"), [.text(ident)])
+            .int(0, 0).map { EventID($0) }
     }
 
-    /// While the discarder neither decides nor deletes: what it has discarded is known afterwards.
+    /// Moves a position, in either direction, but never past what is settled.
     ///
-    /// - Returns: up to where events are discarded.
-    private func move(
-        _ ident: String, _ position: String, to target: EventID, on connection: Connection
-    ) async throws -> EventID {
-        let rows = try await connection.transaction([
-            (Statement("SELECT pg_advisory_xact_lock_shared($1::bigint)"), [.int8(info.key(of: .discard))]),
-            (
+    /// - Parameter archive: gives the events that are discarded; nil if none is set.
+    /// - Throws: ``StoreError`` if there is no such consumer, or events after the position cannot be had.
+    package func set(
+        _ ident: String, to start: StartPosition, archive: ArchiveLink? = nil, on connection: Connection
+    ) async throws -> Placement {
+        let starts = starts(archive)
+        let position = try await starts.position(of: start, for: ident, on: connection)
+        return try await connection.transaction {
+            try await shareDiscardLock(on: connection)
+            let discarded = try await starts.check(position, for: ident, on: connection)
+            let wasServed = try await isServed(ident, on: connection)
+            let moved = try await connection.query(
                 Statement(
                     """
-                    UPDATE \(consumers) SET last_evt_id = \(position), session_owner = NULL, session_epoch = session_epoch + 1
+                    UPDATE \(consumers) SET last_evt_id = $2::bigint, session_owner = NULL, session_epoch = session_epoch + 1
                     WHERE ident = $1
-                    """), [.text(ident), .int8(target.rawValue)]
-            ),
-            (Statement("SELECT discarded FROM \(info.tables.state.sql)"), []),
-        ])
-        guard rows[1].affected == 1 else { throw StoreError("there is no consumer \(ident)") }
-        return EventID(rows[2].int(0, 0) ?? 0)
+                    """), [.text(ident), .int8(position.rawValue)])
+            guard moved.affected == 1 else { throw StoreError("there is no consumer \(ident)") }
+            return Placement(position: position, discarded: discarded, wasServed: wasServed)
+        }
     }
 
     /// Whether a pusher that is alive has a session for the consumer.
@@ -153,14 +188,26 @@ package struct ConsumerAdmin: Sendable {
         ).count > 0
     }
 
-    /// Moves the position of a consumer that nobody serves back.
+    /// Moves the position of an archiver that nobody serves back.
     ///
-    /// - Returns: up to where events are discarded already.
+    /// - Returns: up to where events are discarded.
     /// - Throws: ``StoreError`` if there is no such consumer, or it is served.
     package func rewind(_ consumer: ConsumerIdentity, to position: EventID, on connection: Connection) async throws -> EventID {
         guard try await !isServed(consumer.description, on: connection) else {
             throw StoreError("\(consumer) is at work: stop it first")
         }
-        return try await move(consumer.description, "LEAST(last_evt_id, $2::bigint)", to: position, on: connection)
+        return try await connection.transaction {
+            try await shareDiscardLock(on: connection)
+            let discarded = try await starts(nil).discarded(on: connection)
+            let moved = try await connection.query(
+                Statement(
+                    """
+                    UPDATE \(consumers) SET last_evt_id = LEAST(last_evt_id, $2::bigint), session_owner = NULL,
+                        session_epoch = session_epoch + 1
+                    WHERE ident = $1
+                    """), [.text(consumer.description), .int8(position.rawValue)])
+            guard moved.affected == 1 else { throw StoreError("there is no consumer \(consumer)") }
+            return discarded
+        }
     }
 }

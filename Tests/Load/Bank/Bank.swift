@@ -39,7 +39,7 @@ struct Bank: Sendable {
             let admin = ConsumerAdmin(try await StreamInfo.load(database.tables, from: connection))
             let consumer = ConsumerIdentity("BALANCES")!
             _ = try await admin.register(consumer, on: connection)
-            _ = try await admin.set(consumer.description, to: nil, on: connection)
+            _ = try await admin.set(consumer.description, to: .now, on: connection)
         }
     }
 

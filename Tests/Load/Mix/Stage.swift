@@ -22,16 +22,16 @@ struct Stage: Sendable {
         try await withConnection(to: database.url) { connection in
             let info = try await StreamInfo.load(database.tables, from: connection)
             let admin = ConsumerAdmin(info)
-            func register(_ component: String, at position: EventID?) async throws -> EventID {
+            func register(_ component: String, at start: StartPosition) async throws -> EventID {
                 let ident = ConsumerIdentity(component)!
                 _ = try await admin.register(ident, on: connection)
-                return try await admin.set(ident.description, to: position, on: connection).position
+                return try await admin.set(ident.description, to: start, on: connection).position
             }
-            let start = try await register(hold, at: nil)
+            let start = try await register(hold, at: .now)
             let stage = Stage(database: database, info: info, start: start)
             // A run that was killed may have left some behind.
             try await stage.endPrepared(on: connection)
-            for component in Listening.consumers { _ = try await register(component, at: start) }
+            for component in Listening.consumers { _ = try await register(component, at: .after(start)) }
             try await connection.query(Statement("CREATE TABLE IF NOT EXISTS \(stage.bystander) (written timestamptz)"))
             return stage
         }
