@@ -101,7 +101,8 @@ struct Archive: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Has everything after an event archived again: what is missing is added, what is there is compared.",
             discussion: """
-                Stop every archiver of this name first, and start it again afterwards. Events discarded already cannot come again.
+                Stop every archiver of this name first, and start it again afterwards. Discarded events cannot come again: of an id before \
+                these the archiver goes on after the newest discarded event.
                 """)
         @OptionGroup var target: Target
         @Argument(help: "An event id, or 0.") var position: String
@@ -113,12 +114,13 @@ struct Archive: AsyncParsableCommand {
             let text = try await target.connected { active, warehouse in
                 let (admin, archiver) = (ConsumerAdmin(active.info), warehouse.history.archiver)
                 let discarded = try await admin.rewind(archiver, to: id, on: active.connection)
-                try await warehouse.history.rewind(to: id, on: warehouse.connection)
+                let position = max(id, discarded)
+                try await warehouse.history.rewind(to: position, on: warehouse.connection)
                 guard try await !admin.isServed(archiver.description, on: active.connection) else {
                     throw StoreError("\(archiver) has begun to archive meanwhile: stop it, and do this again")
                 }
-                return "\(archiver) goes on after \(id)"
-                    + (discarded > id ? "; events up to \(discarded) are discarded and stay as they are archived" : "")
+                return "\(archiver) goes on after \(position)"
+                    + (discarded > id ? ": events up to \(discarded) are discarded and stay as they are archived" : "")
             }
             print(text)
         }

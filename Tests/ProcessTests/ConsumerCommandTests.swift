@@ -78,6 +78,14 @@ import Testing
             #expect(try await deployment.evtAsOwner("consumers", "set", "ARCHIVER", "--to", "9").status == 0)
             let unknown = try await deployment.evtAsOwner("consumers", "set", "NOBODY", "--to", "3")
             #expect(unknown.status == 1 && unknown.text == "Error: there is no consumer local:NOBODY\n", "\(unknown.text)")
+            // What is discarded cannot be archived again.
+            let rewound = try await deployment.evtAsOwner("archive", "rewind", "2")
+            #expect(
+                rewound.text
+                    == "local:ARCHIVER goes on after 9: events up to 9 are discarded and stay as they are archived\n",
+                "\(rewound.text)")
+            #expect(try await deployment.position(of: "ARCHIVER") == 9)
+            #expect(try await TestDatabase.number("SELECT last_evt_id FROM evt_history_positions", on: deployment.warehouse) == 9)
         }
     }
 

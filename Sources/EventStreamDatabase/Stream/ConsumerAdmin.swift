@@ -188,7 +188,7 @@ package struct ConsumerAdmin: Sendable {
         ).count > 0
     }
 
-    /// Moves the position of an archiver that nobody serves back.
+    /// Moves the position of an archiver that nobody serves back, but not below what is discarded: that does not come again.
     ///
     /// - Returns: up to where events are discarded.
     /// - Throws: ``StoreError`` if there is no such consumer, or it is served.
@@ -205,7 +205,7 @@ package struct ConsumerAdmin: Sendable {
                     UPDATE \(consumers) SET last_evt_id = LEAST(last_evt_id, $2::bigint), session_owner = NULL,
                         session_epoch = session_epoch + 1
                     WHERE ident = $1
-                    """), [.text(consumer.description), .int8(position.rawValue)])
+                    """), [.text(consumer.description), .int8(max(position, discarded).rawValue)])
             guard moved.affected == 1 else { throw StoreError("there is no consumer \(consumer)") }
             return discarded
         }
