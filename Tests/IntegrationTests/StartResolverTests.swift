@@ -17,7 +17,7 @@ import Testing
 
     @Test func anEventThatMayStillAppearIsBeforeNoStart() async throws {
         try await TestDatabase.with(.active) { url in
-            try await TestDatabase.execute("SELECT evt_add('FIRST', '1')", on: url)
+            try await TestDatabase.execute("INSERT INTO evt_queue (type, data, ts) VALUES ('OLD', '1', '2025-01-01')", on: url)
             try await TestDatabase.connected(to: url) { connection in
                 try await connection.query("BEGIN")
                 try await connection.query("SELECT evt_add('OPEN', '2')")
