@@ -49,6 +49,14 @@ import Testing
                 #expect(refused.status != 0 && refused.text.contains(why), "\(refused.text)")
             }
             #expect(try await !deployment.isRegistered("NOT"))
+            // The pusher's role may read what it needs in both databases.
+            let role = try await ChildProcess.run(
+                "evt", ["consumers", "register", "ROLE", "--from", "2026-01-07"],
+                environment: deployment.environment.merging([
+                    "EVT_DATABASE_URL": TestDatabase.url(deployment.active, as: .pusher),
+                    "EVT_ARCHIVE_URL": TestDatabase.url(deployment.warehouse, as: .pusher),
+                ]) { $1 })
+            #expect(role.status == 0 && role.text.hasPrefix("registered local:ROLE after 6: 6 events follow"), "\(role.text)")
         }
     }
 
