@@ -110,4 +110,39 @@ import Testing
             }
         }
     }
+
+    @Test func ofEveryAgeSomeMarksStay() async throws {
+        try await TestDatabase.with(.active) { url in
+            try await TestDatabase.execute("DELETE FROM evt_queue_marks", on: url)
+            // Six hours of signs of life, every three seconds.
+            let (rounds, beat) = (72, 3)
+            try await TestDatabase.connected(to: url) { connection in
+                let marks = SettledMarks(try await StreamInfo.load(.standard, from: connection))
+                for round in 0..<rounds {
+                    try await connection.script(
+                        """
+                        INSERT INTO evt_queue_marks SELECT n, t, t FROM generate_series(\(round * 100 + 1), \(round * 100 + 100)) n,
+                            LATERAL (SELECT now() - (\(rounds * 100) - n) * interval '\(beat) seconds' AS t) times
+                        """)
+                    let result = await withCheckedContinuation { continuation in
+                        marks.thinOut(on: connection) { continuation.resume(returning: $0) }
+                    }
+                    try result.get()
+                }
+                let left = try await connection.query("SELECT count(*) FROM evt_queue_marks").int(0, 0) ?? 0
+                #expect(left < 500)
+                for minutes in [1, 5, 9, 15, 30, 60, 120, 240, 300] {
+                    let found = try await connection.query(
+                        Statement(
+                            """
+                            SELECT EXTRACT(EPOCH FROM now() - max(at))::bigint FROM evt_queue_marks
+                            WHERE at <= now() - interval '\(minutes) minutes'
+                            """)
+                    ).int(0, 0)
+                    let age = try #require(found, "none is older than \(minutes) minutes")
+                    #expect(Int(age) <= minutes * 60 * 8 / 7 + 2 * beat, "\(minutes) minutes: \(age) s")
+                }
+            }
+        }
+    }
 }

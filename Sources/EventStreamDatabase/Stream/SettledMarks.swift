@@ -61,15 +61,18 @@ package struct SettledMarks: Sendable {
 
     private static func microseconds(_ column: String) -> String { "(EXTRACT(EPOCH FROM \(column)) * 1000000)::bigint" }
 
-    /// Keeps the table small: marks of what is discarded go, and of older ones every other.
+    /// Keeps the table small: marks of what is discarded go, and of older ones every other, as long as the gap that it leaves is
+    /// short beside their age. So of any age there are some.
     package func thinOut(on connection: Connection, completion: @escaping (Result<Void, PostgresError>) -> Void) {
         let marks = tables.marks.sql
         connection.submit(
             Statement(
                 """
                 DELETE FROM \(marks) WHERE id < (SELECT max(m.id) FROM \(marks) m, \(tables.state.sql) s WHERE m.id <= s.discarded)
-                    OR id IN (SELECT id FROM (SELECT id, row_number() OVER (ORDER BY id DESC) AS n FROM \(marks)) m
-                        WHERE n > \(SettledMarks.kept) AND n % 2 = 0)
+                    OR id IN (SELECT id FROM (
+                            SELECT id, at, row_number() OVER newest AS n, lag(at) OVER newest - lead(at) OVER newest AS gap
+                            FROM \(marks) WINDOW newest AS (ORDER BY id DESC)) m
+                        WHERE n > \(SettledMarks.kept) AND n % 2 = 0 AND gap <= (clock_timestamp() - at) / 8)
                 """, name: "evt_thin_marks")
         ) { completion($0.map { _ in }) }
     }
