@@ -11,7 +11,8 @@ package struct DiscardPlan: Sendable {
     package struct Stream: Hashable, Sendable {
         /// The newest event, or the last one discarded.
         package var newest: EventID
-        /// What the slowest registered consumer has confirmed; nil if none is registered: then nothing is discarded at all.
+        /// Up to here no consumer holds events back, mostly what the slowest has confirmed; nil if none is registered, or none holds
+        /// any: then nothing is discarded at all.
         package var confirmed: EventID?
         /// The oldest event there is.
         package var oldest: EventID?

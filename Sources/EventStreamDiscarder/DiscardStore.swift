@@ -6,13 +6,18 @@ package import LibPQ
 /// Removes confirmed events.
 ///
 /// Works on the leaves of the event table only: it must not look like a writer. Whatever has been decided before, each step
-/// asks again, under a lock that keeps others from registering, what the slowest consumer has confirmed.
+/// asks again, under a lock that keeps others from registering, what consumers hold back.
 package struct DiscardStore: Sendable {
     private let info: StreamInfo
+    private let rule: HoldRule
     /// How long emptying a segment waits for its readers, while new ones wait behind it.
     private static let lockTimeout = "10ms"
 
-    package init(_ info: StreamInfo) { self.info = info }
+    /// - Parameter rule: which events consumers hold back; nil for all they have not confirmed.
+    package init(_ info: StreamInfo, rule: HoldRule? = nil) {
+        self.info = info
+        self.rule = rule ?? HoldRule(info.tables, required: [], maxLag: nil)
+    }
 
     /// Plans must go by the order of ids, whatever the statistics say: those of a segment that is filled and emptied all the
     /// time are of another moment.
@@ -54,7 +59,7 @@ package struct DiscardStore: Sendable {
         let rows = try await connection.query(
             Statement(
                 """
-                SELECT discarded, (SELECT min(last_evt_id) FROM \(info.tables.consumers.sql)),
+                SELECT discarded, \(rule.bound),
                     (SELECT id FROM \(events) WHERE id > (SELECT discarded FROM \(state)) ORDER BY id LIMIT 1),
                     (SELECT id FROM \(events) WHERE id > (SELECT discarded FROM \(state)) ORDER BY id DESC LIMIT 1)
                 FROM \(state)
@@ -99,19 +104,17 @@ package struct DiscardStore: Sendable {
         do {
             // All of it on the server: whoever reads the table waits for this transaction, and must not wait for the network.
             // Each statement sees what the one before has waited for.
-            try await connection.script(
-                """
-                DO $$
+            let block = """
                 DECLARE
-                    confirmed bigint;
+                    held bigint;
                 BEGIN
                     PERFORM set_config('lock_timeout', '\(DiscardStore.lockTimeout)', true);
                     -- Nobody registers until the transaction ends.
                     PERFORM pg_advisory_xact_lock(\(info.key(of: .discard)));
-                    SELECT min(last_evt_id) INTO confirmed FROM \(info.tables.consumers.sql);
+                    held := \(rule.bound);
                     LOCK TABLE \(leaf) IN ACCESS EXCLUSIVE MODE;
-                    IF confirmed IS NULL OR confirmed < \(through)
-                        OR (SELECT max(id) FROM \(leaf)) > LEAST(confirmed, \(allowed)) THEN
+                    IF held IS NULL OR held < \(through)
+                        OR (SELECT max(id) FROM \(leaf)) > LEAST(held, \(allowed)) THEN
                         RAISE EXCEPTION 'not all of the segment may go' USING ERRCODE = '\(DiscardStore.mayNotGo)';
                     END IF;
                     TRUNCATE \(leaf);
@@ -121,8 +124,10 @@ package struct DiscardStore: Sendable {
                         RAISE EXCEPTION 'older events are in other segments' USING ERRCODE = '\(DiscardStore.mayNotGo)';
                     END IF;
                     UPDATE \(info.tables.state.sql) SET discarded = \(through) WHERE discarded < \(through);
-                END $$
-                """)
+                END
+                """
+            // As a literal: a consumer's name may hold what would end a dollar quote.
+            try await connection.script("DO \(quotedLiteral(block))")
             return nil
         } catch {
             switch error.sqlState {
@@ -150,8 +155,7 @@ package struct DiscardStore: Sendable {
         let statement = Statement(
             """
             WITH bound AS (
-                SELECT LEAST($1::bigint, (SELECT min(last_evt_id) FROM \(info.tables.consumers.sql))) AS id
-                WHERE EXISTS (SELECT FROM \(info.tables.consumers.sql))),
+                SELECT LEAST($1::bigint, held) AS id FROM (SELECT \(rule.bound) AS held) rule WHERE held IS NOT NULL),
             step AS (
                 SELECT max(id) AS last FROM (
                     SELECT id FROM \(leaf) WHERE id >= $3::bigint AND id <= (SELECT id FROM bound)
@@ -183,6 +187,13 @@ package struct DiscardStore: Sendable {
     package func vacuum(_ segment: Int, on connection: Connection) async throws {
         // Giving pages back to the system would need a lock that writers wait for.
         try await connection.query(Statement("VACUUM (SKIP_LOCKED, TRUNCATE false) \(info.tables.segment(segment).sql)"))
+    }
+
+    /// Notes, for `evt status`, how far a consumer may be behind and hold everything back; nil for no limit.
+    package func note(maxLag: String?, on connection: Connection) async throws {
+        try await connection.query(
+            Statement("UPDATE \(info.tables.state.sql) SET max_lag = $1 WHERE max_lag IS DISTINCT FROM $1"),
+            [.optional(maxLag)])
     }
 
     /// Notes, for `evt status`, why nothing more is discarded; nil for no reason.

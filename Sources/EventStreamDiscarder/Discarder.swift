@@ -1,3 +1,4 @@
+package import EventStreamDatabase
 public import EventStreamServer
 public import Logging
 package import PosixLoop
@@ -14,6 +15,19 @@ public enum Discarder {
         public var required: [RequiredArchive] = []
         /// A consumer that holds back more events than this is named in a warning.
         public var warnEvents = Settings.all.discardWarnEvents.standard
+        /// A consumer that is further behind holds no more than that back; nil for no limit. Counts only where archives are
+        /// required: events that a consumer has not confirmed are only there then.
+        package var maxLag = Settings.all.discardMaxLag.standard
+        /// The maximum lag as a number of events, counted by their ids; takes the place of ``maxLagTime``.
+        public var maxLagEvents: Int? {
+            get { if case .events(let events) = maxLag { Int(events) } else { nil } }
+            set { maxLag = newValue.map { .events(Int64($0)) } }
+        }
+        /// The maximum lag as the age of the first event that a consumer has not confirmed; takes the place of ``maxLagEvents``.
+        public var maxLagTime: Duration? {
+            get { if case .time(let time) = maxLag { time } else { nil } }
+            set { maxLag = newValue.map { .time($0) } }
+        }
 
         public init(database: DatabaseConfiguration) { self.database = database }
     }
@@ -39,6 +53,13 @@ extension SettingsReader {
         configuration.limitAtOnce = try self.discardLimit
         configuration.warnEvents = try self.discardWarnEvents
         configuration.required = try requiredArchives()
+        configuration.maxLag = try self.discardMaxLag
+        guard configuration.maxLag == nil || !configuration.required.isEmpty else {
+            throw ConfigurationError(
+                "\(Settings.all.discardMaxLag.facts) needs \(Settings.all.discardRequire.facts): events that a consumer has not "
+                    + "confirmed are only in the archive then, so the archive must be seen to hold the events before they are discarded"
+            )
+        }
         return configuration
     }
 }

@@ -28,6 +28,7 @@ final class DiscarderEngine: RoleEngine {
             metadata: [
                 .period: "\(configuration.pollPeriod)",
                 .required: "\(configuration.required.map(\.consumer.description).joined(separator: ", "))",
+                .maxLag: "\(configuration.maxLag?.text ?? "")",
             ])
     }
 

@@ -28,12 +28,14 @@ final class DiscarderWork {
     ) {
         (self.configuration, self.info, self.connection) = (configuration, info, connection)
         (self.health, self.logger) = (health, logger)
-        store = DiscardStore(info)
+        let rule = HoldRule(info.tables, required: configuration.required.map(\.consumer), maxLag: configuration.maxLag)
+        store = DiscardStore(info, rule: rule)
         hindrances = DiscarderHindrances(info.tables, connection, health: health, logger: logger)
         guards = ArchiveGuards(
             configuration.required.map { ArchiveGuard($0, info, period: configuration.pollPeriod, loop: loop) }, store,
             connection, health: health, logger: logger)
-        heldBack = HeldBackReport(info, warnEvents: configuration.warnEvents, period: configuration.pollPeriod, logger: logger)
+        heldBack = HeldBackReport(
+            info, rule, warnEvents: configuration.warnEvents, period: configuration.pollPeriod, logger: logger)
         plan = DiscardPlan(limit: configuration.limitAtOnce, period: configuration.pollPeriod)
     }
 
@@ -88,6 +90,7 @@ final class DiscarderWork {
         health.doing = "discarding"
         // What an earlier one has left there. A required archive's is noted anew.
         if guards.isEmpty { try await store.note(refusal: nil, on: connection) }
+        try await store.note(maxLag: guards.isEmpty ? nil : configuration.maxLag?.text, on: connection)
         while !Task.isShuttingDownGracefully, !Task.isCancelled {
             try await checkTables()
             var (stream, discarded) = try await store.look(on: connection)

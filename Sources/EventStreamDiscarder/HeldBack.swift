@@ -2,11 +2,12 @@ package import EventStream
 package import EventStreamDatabase
 package import LibPQ
 
-/// What the slowest consumer keeps in the active table.
+/// What the slowest of the consumers that hold events back keeps in the active table.
 package struct HeldBack: Hashable, Sendable {
     package let consumer: String
+    /// It holds what comes after this id: its position, unless it is further behind than the maximum lag.
     package let position: EventID
-    /// Events after its position, and the bytes of their data.
+    /// Events after that, and the bytes of their data.
     package let events: Int
     package let bytes: Int
     /// Since when the oldest of them could be delivered, in seconds since 1970; nil if there is none.
@@ -26,10 +27,16 @@ package struct HeldBackCount: Sendable {
     /// Ids counted in one step.
     private static let stretch: Int64 = 5000
 
-    /// - Returns: nil if no consumer is registered.
-    package init?(_ info: StreamInfo, on connection: Connection) async throws {
+    /// - Returns: nil if no consumer holds events back.
+    package init?(_ info: StreamInfo, _ rule: HoldRule, on connection: Connection) async throws {
         let slowest = try await connection.query(
-            Statement("SELECT ident, last_evt_id FROM \(info.tables.consumers.sql) ORDER BY last_evt_id, ident LIMIT 1"))
+            Statement(
+                """
+                SELECT ident, held FROM (
+                    SELECT c.ident, \(rule.holdsAfter) AS held
+                    FROM \(info.tables.consumers.sql) c CROSS JOIN \(info.tables.state.sql) s) c
+                WHERE held IS NOT NULL ORDER BY held, ident LIMIT 1
+                """))
         guard let consumer = slowest.string(0, 0), let position = slowest.int(0, 1) else { return nil }
         (self.consumer, self.position, after) = (consumer, position, position)
         let events = info.tables.events.sql

@@ -3,15 +3,17 @@ import EventStreamServer
 import LibPQ
 import Logging
 
-/// Tells who keeps events in the active table: in metrics, and in a warning where it is too many.
+/// Tells who keeps events in the active table: in metrics, and in a warning where it is too many; and who keeps none any more.
 ///
 /// Gauges: `evt_discarder_held_events`, `evt_discarder_held_bytes` and `evt_discarder_held_since_seconds` (Unix time of the
-/// oldest one, 0 if there is none), of the slowest consumer, which is their label.
+/// oldest one, 0 if there is none), of the slowest consumer that holds any, which is their label.
 final class HeldBackReport {
     private let info: StreamInfo
+    private let rule: HoldRule
     private let warnEvents: Int
     private let period: Duration
     private let logger: Logger
+    private let archiveReaders: ArchiveReaders
     private var nextAt: ContinuousClock.Instant?
     private var counting: HeldBackCount?
     private var askedAt: ContinuousClock.Instant?
@@ -19,11 +21,13 @@ final class HeldBackReport {
     private var warnAt: ContinuousClock.Instant?
     private var gauges: (consumer: String, events: GaugeMetric, bytes: GaugeMetric, since: GaugeMetric)?
 
-    init(_ info: StreamInfo, warnEvents: Int, period: Duration, logger: Logger) {
+    init(_ info: StreamInfo, _ rule: HoldRule, warnEvents: Int, period: Duration, logger: Logger) {
         self.info = info
+        self.rule = rule
         self.warnEvents = warnEvents
         self.period = period
         self.logger = logger
+        archiveReaders = ArchiveReaders(info, rule, period: period, logger: logger)
     }
 
     deinit { forget() }
@@ -34,11 +38,12 @@ final class HeldBackReport {
     /// - Parameter isStill: whether nobody is recording events, who might mind.
     func update(on connection: Connection, isStill: Bool) async throws {
         do {
+            try await archiveReaders.update(on: connection)
             try await forgetIfRemoved(on: connection)
             if counting == nil {
                 guard nextAt.map({ $0 <= .now }) ?? true else { return }
                 nextAt = .now + min(period, .seconds(60))
-                counting = try await HeldBackCount(info, on: connection)
+                counting = try await HeldBackCount(info, rule, on: connection)
                 if counting == nil { forget() }
             }
             let start = ContinuousClock.now

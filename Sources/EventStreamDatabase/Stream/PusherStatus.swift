@@ -15,6 +15,8 @@ package struct PusherStatus: Sendable {
 
     /// How often it gives a sign of life, in seconds.
     package let interval: Double
+    /// Whether it has an archive to read discarded events from.
+    package let readsArchive: Bool
 
     package var isConnected: Bool { backend != nil }
     /// Whether a sign of life is overdue.
@@ -34,7 +36,8 @@ package struct PusherStatus: Sendable {
             Statement(
                 """
                 SELECT id, beat, l.pid, COALESCE(host(a.client_addr), ''),
-                    EXTRACT(EPOCH FROM clock_timestamp() - a.state_change), beat_interval
+                    EXTRACT(EPOCH FROM clock_timestamp() - a.state_change), beat_interval,
+                    reads_archive
                 FROM \(info.tables.pushers.sql) p LEFT JOIN pg_locks l ON \(isAdvisoryLock("l", of: "p.id"))
                     LEFT JOIN pg_stat_activity a ON a.pid = l.pid
                 ORDER BY started
@@ -43,7 +46,7 @@ package struct PusherStatus: Sendable {
             PusherStatus(
                 id: rows.int(row, 0) ?? 0, beat: rows.int(row, 1) ?? 0, backend: rows.int(row, 2).map { Int($0) },
                 address: rows.string(row, 3) ?? "", silence: rows.string(row, 4).flatMap { Double($0) },
-                interval: rows.double(row, 5))
+                interval: rows.double(row, 5), readsArchive: rows.bool(row, 6) ?? false)
         }
     }
 }

@@ -33,8 +33,14 @@ package struct StreamStatus: Sendable {
         package let want: EventFilter
         /// What it wants and has not confirmed.
         package fileprivate(set) var lag = Waiting()
-        /// All after its position, wanted or not: kept because of it.
+        /// What is kept because of it, wanted or not: all after its position, or less where its maximum lag is exceeded.
         package fileprivate(set) var held = Waiting()
+        /// It holds events after this id; nil if it holds none.
+        package let holdsAfter: EventID?
+        /// How many ids its position is below the discarded events, so that the archive is read for it; 0 if none, and of archivers.
+        package let archiveIDs: Int
+        /// Its own maximum lag; nil if what the discarder is set to counts.
+        package let maxLag: MaxLag?
         /// UTC, as an ISO 8601 text.
         package let lastSeen: String
         package let lastSeenSeconds: Double
@@ -44,6 +50,9 @@ package struct StreamStatus: Sendable {
         package let verified: EventID
         /// Whether an operator has stopped its delivery.
         package let isPaused: Bool
+
+        /// Whether events that it has not confirmed are discarded. Those are read from the archive.
+        package var readsArchive: Bool { archiveIDs > 0 }
     }
 
     /// The newest event's id, 0 if there is none.
@@ -60,6 +69,9 @@ package struct StreamStatus: Sendable {
     package let generationReason: String?
     /// Why confirmed events are kept nevertheless; nil if they are not.
     package let refusal: String?
+    /// How far a consumer may be behind and hold all its events, as the discarder at work is set: a number of events, or a time; nil
+    /// for no limit.
+    package let maxLag: String?
     /// By name.
     package let consumers: [Consumer]
     /// Those open for more than a second, the oldest first.
@@ -78,7 +90,9 @@ package struct StreamStatus: Sendable {
     package var hasPusher: Bool { pushers.contains(where: \.isConnected) }
 
     /// The consumer that holds most events back, if any does.
-    package var slowest: Consumer? { consumers.filter { $0.held.events > 0 }.min { $0.position < $1.position } }
+    package var slowest: Consumer? {
+        consumers.filter { $0.held.events > 0 }.min { $0.holdsAfter ?? $0.position < $1.holdsAfter ?? $1.position }
+    }
 
     private static let iso = "'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'"
 
@@ -86,7 +100,6 @@ package struct StreamStatus: Sendable {
     package static func load(
         _ info: StreamInfo, since: EventID? = nil, from connection: Connection
     ) async throws -> StreamStatus {
-        let known = info.tables.consumers.sql
         // First, and from catalogs alone: what follows may wait for one of them.
         let locks = try await TableLock.load(info.tables.lockScope, from: connection)
         let roleLocks = try await RoleLock.load(info.tables, from: connection).filter { $0.isStrange || $0.isLate }
@@ -96,43 +109,16 @@ package struct StreamStatus: Sendable {
             Statement(
                 """
                 SELECT GREATEST((SELECT max(id) FROM \(info.tables.events.sql)), discarded, 0), discarded, refusal, stream,
-                    generation, to_char(generation_since AT TIME ZONE 'UTC', \(iso)), generation_reason, leap
+                    generation, to_char(generation_since AT TIME ZONE 'UTC', \(iso)), generation_reason, leap, max_lag
                 FROM \(info.tables.state.sql)
                 """))
-        let rows = try await connection.query(
-            Statement(
-                """
-                SELECT ident, last_evt_id, to_char(last_time, \(iso)),
-                    EXTRACT(EPOCH FROM (clock_timestamp() AT TIME ZONE 'UTC') - last_time), array_to_string(want, ','),
-                    EXISTS (SELECT FROM pg_locks l WHERE \(isAdvisoryLock("l", of: "session_owner"))), verified_evt_id,
-                    paused
-                FROM \(known) ORDER BY ident
-                """))
-        let counts = try await counts(info, on: connection)
+        var consumers = try await consumers(info, on: connection)
+        let boundaries = Set(consumers.flatMap { [$0.position, $0.holdsAfter ?? $0.position] }).sorted()
+        let counts = try await counts(info, between: boundaries, on: connection)
         let recorded = if let since { try await countByType(info, after: since, on: connection) } else { [EventType: Int]() }
-        var consumers = (0..<rows.count).map { row in
-            Consumer(
-                consumer: rows.string(row, 0) ?? "", position: EventID(rows.int(row, 1) ?? 0),
-                want: EventFilter(list: rows.string(row, 4)) ?? .all, lastSeen: rows.string(row, 2) ?? "",
-                lastSeenSeconds: max(0, rows.double(row, 3)), isServed: rows.bool(row, 5) ?? false,
-                verified: EventID(rows.int(row, 6) ?? 0), isPaused: rows.bool(row, 7) == true)
-        }
-        let positions = Set(consumers.map(\.position)).sorted()
-        let following = Dictionary(grouping: consumers.indices) { consumers[$0].position }
-        let buckets = Dictionary(grouping: counts, by: \.bucket)
         var backlog = Waiting()
         for count in counts { backlog.add(count.waiting) }
-        // From the newest on: what lies behind a position is its bucket and all above.
-        var behind: [EventType?: Waiting] = [:]
-        for (index, position) in positions.enumerated().reversed() {
-            for count in buckets[index + 1] ?? [] { behind[count.type, default: Waiting()].add(count.waiting) }
-            for consumer in following[position] ?? [] {
-                for (type, waiting) in behind {
-                    consumers[consumer].held.add(waiting)
-                    if type.map({ consumers[consumer].want.wants($0) }) ?? true { consumers[consumer].lag.add(waiting) }
-                }
-            }
-        }
+        add(counts, between: boundaries, to: &consumers)
         let ages = try await ages(
             of: Set(([backlog] + consumers.flatMap { [$0.lag, $0.held] }).compactMap(\.first)), info, on: connection)
         try await connection.query("COMMIT")
@@ -147,10 +133,57 @@ package struct StreamStatus: Sendable {
             generation: StreamGeneration(
                 stream: state.string(0, 3) ?? "", id: state.string(0, 4) ?? "", start: EventID(state.int(0, 7) ?? 0)),
             generationSince: state.string(0, 5) ?? "", generationReason: state.string(0, 6), refusal: state.string(0, 2),
-            consumers: consumers,
+            maxLag: state.string(0, 8), consumers: consumers,
             writers: try await OpenWriter.load(info.tables, from: connection, olderThan: 1), locks: locks,
             roleLocks: roleLocks, pushers: try await PusherStatus.load(info, from: connection), recorded: recorded,
             tableTroubles: try await TableTrouble.load(info, from: connection))
+    }
+
+    private static func consumers(_ info: StreamInfo, on connection: Connection) async throws -> [Consumer] {
+        let rule = HoldRule(noted: info.tables)
+        let rows = try await connection.query(
+            Statement(
+                """
+                SELECT c.ident, c.last_evt_id, to_char(c.last_time, \(iso)),
+                    EXTRACT(EPOCH FROM (clock_timestamp() AT TIME ZONE 'UTC') - c.last_time), array_to_string(c.want, ','),
+                    EXISTS (SELECT FROM pg_locks l WHERE \(isAdvisoryLock("l", of: "c.session_owner"))), c.verified_evt_id,
+                    \(rule.holdsAfter), CASE WHEN \(rule.isArchiver) THEN 0 ELSE GREATEST(s.discarded - c.last_evt_id, 0) END,
+                    c.max_lag_events, (EXTRACT(EPOCH FROM c.max_lag_time) * 1000000)::bigint, c.paused
+                FROM \(info.tables.consumers.sql) c CROSS JOIN \(info.tables.state.sql) s ORDER BY c.ident
+                """))
+        return (0..<rows.count).map { row in
+            Consumer(
+                consumer: rows.string(row, 0) ?? "", position: EventID(rows.int(row, 1) ?? 0),
+                want: EventFilter(list: rows.string(row, 4)) ?? .all, holdsAfter: rows.int(row, 7).map { EventID($0) },
+                archiveIDs: Int(rows.int(row, 8) ?? 0),
+                maxLag: MaxLag(events: rows.int(row, 9), microseconds: rows.int(row, 10)), lastSeen: rows.string(row, 2) ?? "",
+                lastSeenSeconds: max(0, rows.double(row, 3)), isServed: rows.bool(row, 5) ?? false,
+                verified: EventID(rows.int(row, 6) ?? 0), isPaused: rows.bool(row, 11) == true)
+        }
+    }
+
+    /// From the newest on: what lies behind an id is its bucket and all above.
+    private static func add(
+        _ counts: [(bucket: Int, type: EventType?, waiting: Waiting)], between boundaries: [EventID],
+        to consumers: inout [Consumer]
+    ) {
+        let buckets = Dictionary(grouping: counts, by: \.bucket)
+        let following = Dictionary(grouping: consumers.indices) { consumers[$0].position }
+        let holding = Dictionary(grouping: consumers.indices.filter { consumers[$0].holdsAfter != nil }) {
+            consumers[$0].holdsAfter!
+        }
+        var behind: [EventType?: Waiting] = [:]
+        for (index, boundary) in boundaries.enumerated().reversed() {
+            for count in buckets[index + 1] ?? [] { behind[count.type, default: Waiting()].add(count.waiting) }
+            for consumer in holding[boundary] ?? [] {
+                for waiting in behind.values { consumers[consumer].held.add(waiting) }
+            }
+            for consumer in following[boundary] ?? [] {
+                for (type, waiting) in behind where type.map({ consumers[consumer].want.wants($0) }) ?? true {
+                    consumers[consumer].lag.add(waiting)
+                }
+            }
+        }
     }
 
     /// Since when events could be delivered.
@@ -182,17 +215,16 @@ package struct StreamStatus: Sendable {
             }, uniquingKeysWith: { $1 })
     }
 
-    /// Each event is looked at once, however many consumers there are: counted by type between the positions.
+    /// Each event is looked at once, however many consumers there are: counted by type between the ids.
     private static func counts(
-        _ info: StreamInfo, on connection: Connection
+        _ info: StreamInfo, between boundaries: [EventID], on connection: Connection
     ) async throws -> [(bucket: Int, type: EventType?, waiting: Waiting)] {
         let rows = try await connection.query(
             Statement(
                 """
-                SELECT width_bucket(id, ARRAY(SELECT DISTINCT last_evt_id + 1 FROM \(info.tables.consumers.sql) ORDER BY 1)), type,
-                    count(*), sum(bytes), min(id)
+                SELECT width_bucket(id, $1::bigint[]), type, count(*), sum(bytes), min(id)
                 FROM \(info.tables.events.sql) GROUP BY 1, 2
-                """))
+                """), [.int8Array(boundaries.map { $0.rawValue + 1 })])
         return (0..<rows.count).map { row in
             let waiting = Waiting(
                 events: Int(rows.int(row, 2) ?? 0), bytes: Int(rows.int(row, 3) ?? 0), first: rows.int(row, 4).map { EventID($0) }

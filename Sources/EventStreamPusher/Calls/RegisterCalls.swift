@@ -105,7 +105,7 @@ final class RegisterCalls {
                             : .failure(.invalidRequest("start: \(id) is beyond the newest event, \(newest ?? settled)")))
                 }
             case .since(let time):
-                self.reads.position(since: time, now: self.loop.wallClock) { found in
+                self.reads.position(since: time, now: self.loop.wallClock, settled: settled) { found in
                     completion(found.map { min($0 ?? settled, settled) }.mapError(\.error))
                 }
             }

@@ -192,7 +192,9 @@ final class EventReads {
     }
 
     /// The position before the first event in the order of ids that was recorded at a time or later; nil if there is no such event.
-    func position(since time: EventTimestamp, now: EventTimestamp, _ completion: @escaping Completion<EventID?>) {
+    ///
+    /// - Parameter settled: events past this id are not looked for in the archive.
+    func position(since time: EventTimestamp, now: EventTimestamp, settled: EventID, _ completion: @escaping Completion<EventID?>) {
         guard let reader = membership.catchUp else { return completion(.failure(.database(.unreachable))) }
         reader.first(since: time) { result in
             let (first, oldest): (EventID?, EventID?)
@@ -206,7 +208,7 @@ final class EventReads {
                 return completion(
                     isKnown ? .success(first.map { $0.before }) : .failure(.unavailable(self.noArchive)))
             }
-            history.first(since: time) { archived in
+            history.first(since: time, through: settled) { archived in
                 switch archived {
                 case .success(let archived): completion(.success([first, archived].compactMap { $0 }.min()?.before))
                 case .failure(let error): completion(.failure(.waiting("the archive cannot be read: \(error.message)")))

@@ -38,8 +38,8 @@ protocol HistoryPort: DatabasePort {
         _ completion: @escaping (Result<ArchivePage, PostgresError>) -> Void)
     /// What the archive holds.
     func look(_ completion: @escaping (Result<ArchiveExtent, PostgresError>) -> Void)
-    /// The first archived event in the order of ids that was recorded at a time or later.
-    func first(since time: EventTimestamp, _ completion: @escaping (Result<EventID?, PostgresError>) -> Void)
+    /// The first archived event in the order of ids, up to an id, that was recorded at a time or later.
+    func first(since time: EventTimestamp, through id: EventID, _ completion: @escaping (Result<EventID?, PostgresError>) -> Void)
 }
 
 /// A page of an archive, and what that held before and after the page was read.

@@ -47,9 +47,11 @@ final class HistoryLink: DatabaseLink<HistoryStatements>, HistoryPort {
         submit(completion) { $1.submit($0.extent) { completion($0.map { ArchiveExtent($0) }) } }
     }
 
-    func first(since time: EventTimestamp, _ completion: @escaping (Result<EventID?, PostgresError>) -> Void) {
+    func first(
+        since time: EventTimestamp, through id: EventID, _ completion: @escaping (Result<EventID?, PostgresError>) -> Void
+    ) {
         submit(completion) {
-            $1.submit($0.since, [.int8(time.postgres)]) { completion($0.map { $0.int(0, 0).map { EventID($0) } }) }
+            $1.submit($0.since, [.int8(time.postgres), .int8(id.rawValue)]) { completion($0.map { $0.int(0, 0).map { EventID($0) } }) }
         }
     }
 

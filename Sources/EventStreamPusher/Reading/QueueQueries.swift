@@ -20,7 +20,7 @@ package struct QueueQueries: Sendable {
         discarded = Statement("SELECT discarded FROM \(tables.state.sql)", name: "evt_discarded")
         since = Statement(
             """
-            SELECT (SELECT min(id) FROM \(events) WHERE ts >= \(StartQueries.time("$1"))), (SELECT min(id) FROM \(events))
+            SELECT (SELECT id FROM \(events) WHERE ts >= \(StartQueries.time) ORDER BY id LIMIT 1), (SELECT min(id) FROM \(events))
             """, name: "evt_since")
     }
 

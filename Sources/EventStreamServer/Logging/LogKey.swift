@@ -7,6 +7,7 @@ package enum LogKey: String, Hashable, Sendable {
     case since, suppressed, table, type, user
     case first = "first_id"
     case last = "last_id"
+    case maxLag = "max_lag"
 }
 
 extension Logger {

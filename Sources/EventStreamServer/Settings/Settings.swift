@@ -1,5 +1,5 @@
 package import EventStream
-import EventStreamDatabase
+package import EventStreamDatabase
 package import Logging
 
 /// Every setting, each declared once.
@@ -142,6 +142,11 @@ package struct Settings: Sendable {
         "archivers, separated by commas, whose warehouse must hold an event, by count and checksum, before the event is "
             + "discarded: COMPONENT, COMPONENT=table for another history table, COMPONENT@service for another warehouse, by its "
             + "name in pg_service.conf; none unless set")
+    package let discardMaxLag = Setting(
+        "EVT_DISCARD_MAX_LAG", SettingKind.maxLag.orNone(), default: nil, .discarder, readBy: [.discarder, .evt],
+        "how far behind a consumer may be and still hold all events that it has not confirmed: a number of events, or a duration; "
+            + "older events are discarded nevertheless, and the pusher reads them from the archive for the consumer; unset, each "
+            + "consumer holds its events for ever. Only together with EVT_DISCARD_REQUIRE")
     package let discardWarnEvents = Setting(
         "EVT_DISCARD_WARN_EVENTS", .integer(1...1_000_000_000_000, "events"), default: 1_000_000, .discarder,
         readBy: [.discarder, .evt], "how many events a consumer may hold back before a warning names the consumer")

@@ -1,4 +1,5 @@
 import EventStream
+import EventStreamDatabase
 import Testing
 
 @testable import EventStreamDiscarder
@@ -27,6 +28,18 @@ import Testing
         let kind = SettingKind.duration(.microseconds(50) ... .seconds(60))
         check(kind, range: "50us to 1m", taken: ["50us", "1m"], refused: ["49us", "61s", "", "fast"])
         check(kind.orNone(), range: "50us to 1m", taken: ["", "50us"], refused: ["-1", "61s"])
+    }
+
+    @Test func aMaximumLagIsANumberOrATime() {
+        let range = "1 to 1000000000000 events, or 1s to 3650d"
+        check(
+            SettingKind.maxLag, range: range, taken: ["1", "1000000", "1000000000000", "1s", "90m", "2h", "3650d"],
+            refused: [
+                "", "0", "-1", "+5", "1000000000001", "99999999999999999999", "0s", "999ms", "3651d", "2 h", "none", "1e6", "1.5",
+            ])
+        check(SettingKind.maxLag.orNone(), range: range, taken: ["", "2h"], refused: ["0"])
+        for text in ["1", "1000000", "2h", "90m", "1s"] { #expect(MaxLag(text: text)?.text == text) }
+        #expect(MaxLag.unlimited.text == "none")
     }
 
     @Test func wordsAreChosenFrom() {

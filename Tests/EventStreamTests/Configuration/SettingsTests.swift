@@ -120,4 +120,14 @@ import Testing
         #expect(required.map(\.tables.history.description) == ["h.all", "x.y", "h.all", "z"])
         #expect(required.map(\.url) == ["host=db", "host=db", "service=far", "service=far"])
     }
+
+    @Test func aMaximumLagNeedsAnArchive() async throws {
+        let lag = ["EVT_DISCARD_MAX_LAG": "2h"]
+        let error = await #expect(throws: ConfigurationError.self) { _ = try await self.reader(lag).discarder() }
+        #expect(error?.message.contains("EVT_DISCARD_MAX_LAG needs EVT_DISCARD_REQUIRE: events that a consumer has not") == true)
+        let both = lag.merging(["EVT_DISCARD_REQUIRE": "ARCHIVER"]) { $1 }
+        #expect(try await reader(both).discarder().maxLag == .time(.seconds(7200)))
+        #expect(try await reader(both.merging(["EVT_DISCARD_MAX_LAG": "500"]) { $1 }).discarder().maxLag == .events(500))
+        #expect(try await reader(["EVT_DISCARD_MAX_LAG": ""]).discarder().maxLag == nil)
+    }
 }

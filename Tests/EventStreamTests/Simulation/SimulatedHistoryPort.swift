@@ -41,7 +41,9 @@ final class SimulatedHistoryPort: SimulatedPort, HistoryPort {
         submit({ [database] _ in database.extent() }, completion)
     }
 
-    func first(since time: EventTimestamp, _ completion: @escaping (Result<EventID?, PostgresError>) -> Void) {
+    func first(
+        since time: EventTimestamp, through id: EventID, _ completion: @escaping (Result<EventID?, PostgresError>) -> Void
+    ) {
         surroundings.broken("nobody begins at a time")
     }
 }
