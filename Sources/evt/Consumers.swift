@@ -85,7 +85,7 @@ struct Consumers: AsyncParsableCommand, ReadsSettings {
 
     struct Set: AsyncParsableCommand, ReadsSettings {
         static let configuration = CommandConfiguration(
-            abstract: "Moves a consumer's position: back to get events again, forward to skip them.",
+            abstract: "Moves a consumer's position, back to get events again, forward to skip them; or sets its maximum lag.",
             discussion: """
                 A session in progress ends and begins anew at the position. A receiver that runs drops what it has processed already: \
                 restart it to see events again. Discarded events come from the archive: give it in EVT_ARCHIVE_URL, here and to \
@@ -96,13 +96,17 @@ struct Consumers: AsyncParsableCommand, ReadsSettings {
         @Argument var consumer: String
         @Argument(help: "The same as --to.") var position: String?
         @Option(help: "Where to go on: \(startHelp)") var to: String?
+        @OptionGroup var lag: MaxLagOption
 
         func run() async throws {
             let ident = consumer.contains(":") ? consumer : try target.identity(consumer).description
-            guard let text = to ?? position, to == nil || position == nil else {
-                throw ValidationError("say where to go on, once: \(startHelp)")
+            let change = try lag.change
+            guard to == nil || position == nil, to ?? position != nil || change != nil else {
+                throw ValidationError("say where to go on, once, or --max-lag: \(startHelp)")
             }
-            let start = try startPosition(text, of: to == nil ? "the position" : "--to")
+            let start = try (to ?? position).map { try startPosition($0, of: to == nil ? "the position" : "--to") }
+            if let change { print(try await target.change { try await change.make(ident, $0.info, on: $1) }) }
+            guard let start else { return }
             let archive = try ArchiveSetting(await target.flags.read())
             let report = try await target.change { admin, connection in
                 let archive = archive.link

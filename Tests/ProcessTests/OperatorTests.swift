@@ -101,6 +101,38 @@ import Testing
         }
     }
 
+    @Test func theMaximumLagOfAConsumerIsSet() async throws {
+        try await Deployment.with { deployment in
+            _ = try await deployment.evtAsOwner("consumers", "register", "APP")
+            func set(_ arguments: String...) async throws -> ChildProcess.Output {
+                try await ChildProcess.run("evt", ["consumers", "set", "APP"] + arguments, environment: deployment.environment)
+            }
+            func stored() async throws -> [String?] {
+                try await TestDatabase.rows("SELECT max_lag_events, max_lag_time FROM evt_consumers", on: deployment.active)[0]
+            }
+            #expect(try await set("--max-lag", "1000").text == "the maximum lag of local:APP is 1000 events\n")
+            #expect(try await stored() == ["1000", nil])
+            #expect(try await set("--max-lag", "2h").text == "the maximum lag of local:APP is 2h\n")
+            #expect(try await stored() == [nil, "02:00:00"])
+            let none = try await set("--max-lag", "none")
+            #expect(none.text == "the maximum lag of local:APP is none: it holds back all events that it has not confirmed\n")
+            #expect(try await stored() == ["999999999999999999", nil])
+            #expect(try await deployment.evt("status", "--json").text.contains("\"max_lag\":\"none\""))
+            try await TestDatabase.execute("UPDATE evt_queue_state SET max_lag = '90m'", on: deployment.active)
+            #expect(
+                try await set("--max-lag", "default").text == "the maximum lag of local:APP is as the discarder is set, 90m\n")
+            #expect(try await stored() == [nil, nil])
+            #expect(try await deployment.evt("status").text.contains("\nmax lag  90m: "))
+            for wrong in [["--max-lag", "0"], ["--max-lag", "soon"], []] {
+                let refused = try await ChildProcess.run(
+                    "evt", ["consumers", "set", "APP"] + wrong, environment: deployment.environment)
+                #expect(refused.status != 0 && refused.text.contains("--max-lag"), "\(refused.text)")
+            }
+            let unknown = try await deployment.evtAsOwner("consumers", "set", "NOBODY", "--max-lag", "5")
+            #expect(unknown.status == 1 && unknown.text == "Error: there is no consumer local:NOBODY\n", "\(unknown.text)")
+        }
+    }
+
     @Test func anArchiversNameChangesInTheWarehouseToo() async throws {
         try await Deployment.with { deployment in
             let pusher = try deployment.start("evt-pusher")

@@ -3,7 +3,7 @@ package import LibPQ
 
 /// What an operator does to consumers. Every change ends a session that may be under way: its receiver starts anew.
 package struct ConsumerAdmin: Sendable {
-    private let info: StreamInfo
+    package let info: StreamInfo
     private var consumers: String { info.tables.consumers.sql }
 
     package init(_ info: StreamInfo) { self.info = info }
