@@ -9,7 +9,8 @@ struct Status: AsyncParsableCommand, ReadsSettings {
         abstract: "Shows how the stream stands: head, backlog, and how far each consumer is.",
         discussion: """
             LAG is what a consumer wants and has not confirmed; HELD, what is kept because of it, wanted or not. SEEN is how long \
-            ago its position was stored or its session began or ended; SERVED, whether a pusher has a session for it.
+            ago its position was stored or its session began or ended; SERVED, whether a pusher has a session for it. A consumer whose \
+            next event is discarded reads from the archive: its LAG is what is in the table, and it holds nothing.
             """)
 
     static let settings = Settings.facts(of: .database)
@@ -93,6 +94,9 @@ extension StreamStatus {
                     "by \(slowest.consumer): \(events(slowest.held.events)), \(sizeText(slowest.held.bytes)) of data, "
                         + "the oldest waiting since \(slowest.held.since)", style))
         }
+        if let maxLag {
+            lines.append(row("max lag", "\(lagText(maxLag)): a consumer further behind does not hold all its events back", style))
+        }
         if let refusal { lines.append(row("kept", style.text(printable(refusal), .bad), style)) }
         if let generationReason {
             lines.append(
@@ -102,7 +106,21 @@ extension StreamStatus {
         }
         lines.append("")
         lines.append(consumers.isEmpty ? "no consumers are registered: nothing is discarded" : consumers.table(style))
+        for consumer in consumers where consumer.readsArchive {
+            lines.append(style.text("\(consumer.consumer) \(archiveText(of: consumer))", hasArchiveReader ? .warning : .bad))
+        }
         return lines.joined(separator: "\n")
+    }
+
+    /// Whether a pusher reads the archive for those who need it.
+    var hasArchiveReader: Bool { pushers.contains { $0.isConnected && $0.readsArchive } }
+
+    /// What is to be said of a consumer whose next event is discarded.
+    func archiveText(of consumer: Consumer) -> String {
+        let below = "\(consumer.archiveIDs) ids before the events of the table"
+        let holding = consumer.holdsAfter == nil ? ", and holds nothing back" : ""
+        return hasArchiveReader
+            ? "reads from the archive, \(below)\(holding)" : "is \(below)\(holding); no pusher reads the archive"
     }
 
     /// Why SERVED may not mean that anything is delivered.
@@ -125,6 +143,8 @@ extension StreamStatus {
                 ("lag", "\(consumer.lag.events)"), ("lag_bytes", "\(consumer.lag.bytes)"),
                 ("lag_since", jsonText(consumer.lag.since)), ("lag_seconds", "\(consumer.lag.seconds)"),
                 ("held", "\(consumer.held.events)"), ("held_bytes", "\(consumer.held.bytes)"),
+                ("reads_archive", "\(consumer.readsArchive)"), ("archive_ids", "\(consumer.archiveIDs)"),
+                ("max_lag", jsonText(consumer.maxLag?.text)),
                 ("want", consumer.want.types.map { types in jsonList(types.map { jsonQuoted("\($0)") }.sorted()) } ?? "null"),
                 ("last_seen", jsonQuoted(consumer.lastSeen)), ("last_seen_seconds", "\(consumer.lastSeenSeconds)"),
                 ("served", "\(consumer.isServed)"),
@@ -132,7 +152,8 @@ extension StreamStatus {
         }
         return jsonObject([
             ("head", "\(head)"), ("backlog", "\(backlog.events)"), ("backlog_bytes", "\(backlog.bytes)"),
-            ("discarded", "\(discarded)"), ("held_by", jsonText(slowest?.consumer)), ("stream", jsonQuoted(generation.stream)),
+            ("discarded", "\(discarded)"), ("held_by", jsonText(slowest?.consumer)), ("max_lag", jsonText(maxLag)),
+            ("stream", jsonQuoted(generation.stream)),
             ("generation", jsonQuoted(generation.id)), ("generation_since", jsonQuoted(generationSince)),
             ("generation_reason", jsonText(generationReason)), ("refusal", jsonText(refusal)),
             ("consumers", jsonList(consumers)), ("pushers", jsonList(pushers.map(\.json))),

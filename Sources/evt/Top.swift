@@ -81,7 +81,10 @@ struct TopPage {
                 .init(consumer.consumer, .bold), .init(rate), .init("\(consumer.lag.events)"),
                 .init(timeText(consumer.lag.seconds)), .init("\(consumer.held.events)"),
                 .init(consumer.isServed ? "yes" : "no", consumer.isServed ? .good : .bad),
-                .init(TopPage.bar(consumer.lag.events, of: most), consumer.isServed ? .warning : .bad),
+                .init(
+                    consumer.readsArchive
+                        ? status.archiveText(of: consumer) : TopPage.bar(consumer.lag.events, of: most),
+                    consumer.isServed ? .warning : .bad),
             ]
             table.add(cells)
         }

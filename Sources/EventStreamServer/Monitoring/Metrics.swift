@@ -67,6 +67,10 @@ package struct Metric: Hashable, Sendable {
     package static let heldEvents = Metric(
         .gauge, "evt_consumer_held_events", labels: ["consumer"], of: [.pusher],
         "Events after the position of a consumer, wanted or not, which are kept because of the consumer")
+    package static let archiveIDs = Metric(
+        .gauge, "evt_consumer_archive_ids", labels: ["consumer"], of: [.pusher],
+        "How many ids the position of a consumer is below the discarded events, which are read from the archive for the consumer; "
+            + "0 if the next event is in the active table")
     package static let served = Metric(
         .gauge, "evt_consumer_served", labels: ["consumer"], of: [.pusher],
         "1 while a pusher has a session for the consumer, else 0")
@@ -101,7 +105,8 @@ package struct Metric: Hashable, Sendable {
         Role.allCases.map { ready($0) } + [
             reconnects, rejected, logDropped, generatorEvents, generatorCommit, generatorWaiting, pusherRead, pusherDelivered,
             pusherLatency, pusherInFlight, pusherSessions, pusherSubscribers, pusherGaps, pusherGapAge, liveDropped, lagEvents,
-            lagSeconds, heldEvents, served, queueEvents, queueBytes, archiverEvents, archiverCommit, archiverLag, discarderEvents,
+            lagSeconds, heldEvents, archiveIDs, served, queueEvents, queueBytes, archiverEvents, archiverCommit, archiverLag,
+            discarderEvents,
             discarderRefused, discarderHeldEvents, discarderHeldBytes, discarderHeldSince,
         ]
 

@@ -28,4 +28,26 @@ extension StreamChecks {
                     : "run evt archive verify; etc/docs/archive.md says how to put an archive right")
         }
     }
+
+    /// A consumer whose next event is discarded.
+    func archiveReader(_ consumer: StreamStatus.Consumer, moves: Bool) -> Finding {
+        let name = consumer.consumer
+        let text = "\(name) \(status.archiveText(of: consumer))"
+        guard status.hasArchiveReader else {
+            return Finding(
+                .critical, "consumer", "\(text): it gets nothing",
+                advice: "set EVT_ARCHIVE_URL for evt-pusher; or, to skip these events, evt consumers set \(name) head")
+        }
+        guard !moves else { return Finding(.note, "consumer", text) }
+        guard consumer.isServed else {
+            return Finding(
+                .warning, "consumer", "\(text); it has no receiver, last seen \(consumer.lastSeen)",
+                advice: "start its receiver; if it is not needed any more, evt consumers remove \(name)")
+        }
+        return Finding(
+            .warning, "consumer", "\(text); it is served and confirms nothing",
+            advice:
+                "look at its receiver: it hangs, or answers with errors; the pusher's log has them, and what keeps it from the archive"
+        )
+    }
 }

@@ -135,6 +135,8 @@ struct StreamChecks {
 
     private func check(_ consumer: StreamStatus.Consumer, before: StreamStatus.Consumer?) -> Finding? {
         let isArchiver = archivers.contains(consumer.consumer) || consumer.verified > .none
+        let moves = before.map { $0.position != consumer.position } ?? true
+        if consumer.readsArchive { return archiveReader(consumer, moves: moves) }
         let holds = "it holds back \(events(consumer.held.events)), \(sizeText(consumer.held.bytes))"
         let waits = "\(events(consumer.lag.events)) wait for it, the oldest for \(timeText(consumer.lag.seconds))"
         if consumer.lag.events == 0 {
@@ -146,7 +148,6 @@ struct StreamChecks {
                     ? "start evt-archiver" : "start its receiver, or evt consumers remove \(consumer.consumer)")
         }
         let severity: Finding.Severity = isArchiver || consumer.held.events > warnEvents ? .critical : .warning
-        let moves = before.map { $0.position != consumer.position } ?? true
         // One that polls has no session; and what has just been recorded is on its way.
         guard !moves, consumer.lag.seconds > StreamChecks.graceSeconds else { return nil }
         if !consumer.isServed {
@@ -171,7 +172,12 @@ struct StreamChecks {
     }
 
     private var discarder: Finding? {
-        guard !facts.hasDiscarder else { return Finding(.fine, "discarder", "it is connected") }
+        guard !facts.hasDiscarder else {
+            let lag = status.maxLag.map {
+                "; of a consumer that is further behind than \(lagText($0)) it discards what is archived"
+            }
+            return Finding(.fine, "discarder", "it is connected\(lag ?? "")")
+        }
         return Finding(
             .warning, "discarder", "none is connected to the database: the event table grows",
             advice: "start evt-discarder; if it runs, its log says why it cannot connect")
