@@ -8,38 +8,19 @@ package enum ArchiveReach: Hashable, Sendable {
     /// Not all events of any range, and why.
     case nothing(String)
 
-    /// What one archiver has archived, as the table of positions says.
-    package struct Part: Hashable, Sendable {
-        package let archiver: String
-        package let completeFrom: EventID
-        package let position: EventID
-        package let wantsAll: Bool
-        package let stream: String?
-        package let generation: String?
-
-        package init(
-            archiver: String, completeFrom: EventID, position: EventID, wantsAll: Bool, stream: String?, generation: String?
-        ) {
-            (self.archiver, self.completeFrom, self.position) = (archiver, completeFrom, position)
-            (self.wantsAll, self.stream, self.generation) = (wantsAll, stream, generation)
-        }
-    }
-
-    /// - Parameters:
-    ///   - parts: of every archiver that has been at work there.
-    ///   - discarded: the part of the archiver that goes back furthest counts, of those that have everything up to this id.
-    package init(_ parts: [Part], of generation: StreamGeneration, through discarded: EventID) {
-        let ours = parts.filter { $0.stream == generation.stream }
-        let present = ours.filter { $0.generation == generation.id }
-        let whole = present.filter(\.wantsAll)
+    /// - Parameter discarded: the archiver that goes back furthest counts, of those that have everything up to this id.
+    package init(_ extent: ArchiveExtent, of generation: StreamGeneration, through discarded: EventID) {
+        let ours = extent.parts.filter { $0.generation?.stream == generation.stream }
+        let present = ours.filter { $0.generation == generation }
+        let whole = present.filter { $0.want == .all }
         let complete = whole.filter { $0.position >= discarded }
         if let best = complete.min(by: { $0.completeFrom < $1.completeFrom }) ?? whole.max(by: { $0.position < $1.position }) {
             self = .events(after: best.completeFrom, through: best.position)
-        } else if let part = present.first {
-            self = .nothing("\(part.archiver) archives only some types of events")
-        } else if let part = ours.first {
-            self = .nothing("\(part.archiver) has archived nothing of the present generation of the stream yet")
-        } else if let other = parts.compactMap(\.stream).first {
+        } else if !present.isEmpty {
+            self = .nothing("the archiver archives only some types of events")
+        } else if !ours.isEmpty {
+            self = .nothing("the archiver has archived nothing of the present generation of the stream yet")
+        } else if let other = extent.parts.compactMap(\.generation?.stream).first {
             self = .nothing("the archive holds another stream, \(other)")
         } else {
             self = .nothing("no archiver has archived there yet")
@@ -67,18 +48,8 @@ extension HistoryStore {
     package func reach(
         of generation: StreamGeneration, through discarded: EventID, on connection: Connection
     ) async throws(PostgresError) -> ArchiveReach {
-        let rows = try await connection.query(
-            Statement(
-                """
-                SELECT ident, complete_from, last_evt_id, want IS NULL, stream, generation FROM \(tables.positions.sql) ORDER BY ident
-                """))
-        let parts = (0..<rows.count).map { row in
-            ArchiveReach.Part(
-                archiver: rows.string(row, 0) ?? "", completeFrom: EventID(rows.int(row, 1) ?? 0),
-                position: EventID(rows.int(row, 2) ?? 0), wantsAll: rows.bool(row, 3) ?? false, stream: rows.string(row, 4),
-                generation: rows.string(row, 5))
-        }
-        return ArchiveReach(parts, of: generation, through: discarded)
+        let extent = ArchiveExtent(try await connection.query(ArchiveExtent.statement(tables)))
+        return ArchiveReach(extent, of: generation, through: discarded)
     }
 }
 

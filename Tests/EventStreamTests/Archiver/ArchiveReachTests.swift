@@ -7,16 +7,19 @@ import Testing
     private static let generation = StreamGeneration(stream: "s", id: "g", start: EventID(0))
 
     private static func part(
-        _ archiver: String = "local:ARCHIVER", after completeFrom: Int64 = 0, through position: Int64 = 100, all: Bool = true,
-        stream: String? = "s", generation: String? = "g"
-    ) -> ArchiveReach.Part {
-        ArchiveReach.Part(
-            archiver: archiver, completeFrom: EventID(completeFrom), position: EventID(position), wantsAll: all, stream: stream,
-            generation: generation)
+        after completeFrom: Int64 = 0, through position: Int64 = 100, all: Bool = true, stream: String? = "s",
+        generation: String? = "g"
+    ) -> ArchiveExtent.Part {
+        .init(
+            want: all ? .all : EventFilter([EventType("SOME")!])!, completeFrom: EventID(completeFrom),
+            position: EventID(position),
+            generation: stream.flatMap { stream in
+                generation.map { StreamGeneration(stream: stream, id: $0, start: EventID(0)) }
+            })
     }
 
-    private static func reach(_ parts: ArchiveReach.Part..., through discarded: Int64 = 100) -> ArchiveReach {
-        ArchiveReach(parts, of: generation, through: EventID(discarded))
+    private static func reach(_ parts: ArchiveExtent.Part..., through discarded: Int64 = 100) -> ArchiveReach {
+        ArchiveReach(ArchiveExtent(parts), of: generation, through: EventID(discarded))
     }
 
     private static func least(_ reach: ArchiveReach, _ discarded: Int64 = 100) -> EventID {
@@ -38,7 +41,7 @@ import Testing
     }
 
     @Test func ofSeveralArchiversTheOneThatReachesFurthestBackCounts() {
-        let reach = Self.reach(Self.part("a", after: 50), Self.part("b", after: 20), Self.part("c", after: 0, through: 60))
+        let reach = Self.reach(Self.part(after: 50), Self.part(after: 20), Self.part(after: 0, through: 60))
         #expect(reach == .events(after: EventID(20), through: EventID(100)))
         // None has all of it: the one that has come furthest.
         #expect(
@@ -53,9 +56,9 @@ import Testing
             (Self.reach(Self.part(stream: "t")), "the archive holds another stream, t"),
             (
                 Self.reach(Self.part(generation: "f")),
-                "local:ARCHIVER has archived nothing of the present generation of the stream yet"
+                "the archiver has archived nothing of the present generation of the stream yet"
             ),
-            (Self.reach(Self.part(all: false)), "local:ARCHIVER archives only some types of events"),
+            (Self.reach(Self.part(all: false)), "the archiver archives only some types of events"),
         ]
         for (reach, why) in others {
             #expect(reach == .nothing(why))
