@@ -194,7 +194,8 @@ final class EventReads {
     /// The position before the first event in the order of ids that was recorded at a time or later; nil if there is no such event.
     ///
     /// - Parameter settled: events past this id are not looked for in the archive.
-    func position(since time: EventTimestamp, now: EventTimestamp, settled: EventID, _ completion: @escaping Completion<EventID?>) {
+    func position(since time: EventTimestamp, now: EventTimestamp, settled: EventID, _ completion: @escaping Completion<EventID?>)
+    {
         guard let reader = membership.catchUp else { return completion(.failure(.database(.unreachable))) }
         reader.first(since: time) { result in
             let (first, oldest): (EventID?, EventID?)

@@ -50,8 +50,10 @@ final class HistoryLink: DatabaseLink<HistoryStatements>, HistoryPort {
     func first(
         since time: EventTimestamp, through id: EventID, _ completion: @escaping (Result<EventID?, PostgresError>) -> Void
     ) {
-        submit(completion) {
-            $1.submit($0.since, [.int8(time.postgres), .int8(id.rawValue)]) { completion($0.map { $0.int(0, 0).map { EventID($0) } }) }
+        submit(completion) { statements, connection in
+            connection.submit(statements.since, [.int8(time.postgres), .int8(id.rawValue)]) { found in
+                completion(found.map { $0.int(0, 0).map { EventID($0) } })
+            }
         }
     }
 
