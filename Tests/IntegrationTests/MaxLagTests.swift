@@ -104,6 +104,43 @@ import Testing
         }
     }
 
+    @Test func eventsThatCouldBeDeliveredLongAgoGo() async throws {
+        try await Pipeline.with([]) { pipeline in
+            try await archive(100, from: [1], pipeline)
+            try await TestDatabase.execute(
+                """
+                DELETE FROM evt_queue_marks;
+                INSERT INTO evt_queue_marks SELECT id, now() - age, now() - age
+                    FROM (VALUES (40, interval '3 hours'), (60, '2 hours'), (100, '0')) m (id, age)
+                """, on: pipeline.active)
+            try await add("STUCK", at: 5, pipeline)
+            try await add("NEAR", at: 80, pipeline)
+            try await discard(.time(.seconds(86_400)), pipeline) {
+                try await eventually("the first events") { try await discarded(pipeline) == 5 }
+            }
+            try await discard(.time(.seconds(3600)), pipeline) {
+                try await eventually("the discard") { try await discarded(pipeline) == 80 }
+                try await eventually("the note") {
+                    try await TestDatabase.rows("SELECT max_lag FROM evt_queue_state", on: pipeline.active) == [["1h"]]
+                }
+            }
+            #expect(try await first(pipeline) == 81)
+        }
+    }
+
+    @Test func beyondTheLagTheNewestEventsAreHeldUntilTheRestIsGone() async throws {
+        try await Pipeline.with([]) { pipeline in
+            try await archive(100, from: [1], pipeline)
+            try await add("STUCK", at: 5, pipeline)
+            // As a discarder would have noted it that has not got there yet.
+            try await TestDatabase.execute(
+                "UPDATE evt_queue_state SET max_lag = '30'; UPDATE evt_consumers SET verified_evt_id = 1 WHERE ident = 'local:ARCHIVER'",
+                on: pipeline.active)
+            let stuck = try await status("STUCK", pipeline)
+            #expect(stuck.lag.events == 95 && stuck.held.events == 30 && stuck.holdsAfter == EventID(70) && !stuck.readsArchive)
+        }
+    }
+
     @Test func whatCountsIsWhatAConsumerHasOfItsOwn() async throws {
         try await Pipeline.with([]) { pipeline in
             try await archive(100, from: [1], pipeline)

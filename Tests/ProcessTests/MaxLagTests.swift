@@ -64,6 +64,11 @@ import Testing
                 try await pusher.samples()["evt_consumer_archive_ids{consumer=\"local:STUCK\"}"] == Double(status.discarded)
             }
             #expect(try await pusher.samples()["evt_consumer_archive_ids{consumer=\"local:ARCHIVER\"}"] == 0)
+            let discarder = try #require(surfaces["evt-discarder"])
+            try await eventually("no figures of who holds nothing") {
+                let held = try await discarder.samples().filter { $0.key.hasPrefix("evt_discarder_held_events{") }
+                return held.count == 1 && held.allSatisfy { $0.value == 0 && !$0.key.contains("STUCK") }
+            }
             let log = try #require(processes["evt-discarder"]).output
             #expect(
                 log.components(separatedBy: "has not confirmed are discarded").count == 2 && log.contains("max_lag="), "\(log)")
