@@ -144,9 +144,9 @@ import Testing
                 """
                 UPDATE evt_queue_state SET settled = 100, discarded = 20;
                 INSERT INTO evt_consumers (ident, last_evt_id, want, verified_evt_id) VALUES
-                    ('local:ARCHIVER', 100, '{A,B}', 9), ('local:OTHER', 100, '{C}', 9),
-                    ('local:ALL', 30, NULL, 0), ('local:SOME', 30, '{C,A}', 0), ('local:ELSE', 30, '{A,D}', 0),
-                    ('local:GONE', 10, '{B}', 0), ('local:BEFORE', 10, '{D}', 0)
+                    ('local:ARCHIVER', 100, '{A,B}', 9), ('local:OTHER', 100, '{C,D,A}', 9),
+                    ('local:ALL', 30, NULL, 0), ('local:SOME', 30, '{C,A}', 0), ('local:ELSE', 30, '{B,D}', 0),
+                    ('local:GONE', 10, '{B}', 0), ('local:BEFORE', 10, '{E}', 0)
                 """, on: url)
             try await TestDatabase.connected(to: url) { connection in
                 let info = try await StreamInfo.load(.standard, from: connection)

@@ -45,10 +45,9 @@ package struct HoldRule: Sendable {
     }
 
     private init(_ tables: StreamTables, isRequired: (String) -> String, events: String?, time: String?) {
-        let others = "FROM \(tables.consumers.sql) r WHERE \(isRequired("r"))"
-        // Archivers may share the types.
+        // One archiver has all of it: what several have is not read together.
         let isArchived = """
-            COALESCE(EXISTS (SELECT \(others) AND r.want IS NULL) OR c.want <@ ARRAY(SELECT unnest(r.want) \(others)), false)
+            EXISTS (SELECT FROM \(tables.consumers.sql) r WHERE \(isRequired("r")) AND (r.want IS NULL OR c.want <@ r.want))
             """
         let own = HoldRule.floor(tables, events: "c.max_lag_events", time: "c.max_lag_time")
         let standard = HoldRule.floor(tables, events: events, time: time)
