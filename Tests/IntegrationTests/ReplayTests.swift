@@ -178,4 +178,37 @@ import Testing
             }
         }
     }
+
+    @Test func `a consumer that stands still beyond the maximum lag comes back and gets every event`() async throws {
+        try await Pipeline.with([]) { pipeline in
+            try await pipeline.run([.pusher, .archiver, .discarder]) {
+                $0.archive = ArchiveConfiguration(url: TestDatabase.url(pipeline.warehouse, as: .pusher))
+            } discarder: {
+                $0.required = [pipeline.required()]
+                $0.maxLagEvents = 50
+            } _: {
+                let poller = try await pipeline.poller()
+                try await poller.registerConsumer("STUCK")
+                try await TestDatabase.execute("INSERT INTO evt_consumers (ident) VALUES ('local:RAW')", on: pipeline.active)
+                for _ in 0..<4 { try await pipeline.record("EVENT", (1...100).map(String.init)) }
+                try await eventually("the discard") { try await pipeline.backlog() <= 50 }
+                #expect(try await pipeline.position(of: "STUCK") == 0)
+                // At the border: some events at a time, and more are discarded meanwhile.
+                var (ids, recorded): ([Int64], Int64) = ([], 400)
+                while ids.count < 500 {
+                    let last = ids.last.map { EventID($0) }
+                    ids += try await poller.pollEvents("STUCK", after: last).map(\.id.rawValue)
+                    if recorded < 500 {
+                        try await pipeline.record("EVENT", (1...20).map(String.init))
+                        recorded += 20
+                    }
+                }
+                #expect(ids == Array(1...500))
+                try await pipeline.receiving("RAW") { raw in
+                    try await eventually("every event") { await raw.count == 500 }
+                    #expect(await raw.ids.map(\.rawValue) == Array(1...500))
+                }
+            }
+        }
+    }
 }

@@ -196,6 +196,8 @@ final class EventReads {
     /// - Parameter settled: events past this id are not looked for in the archive.
     func position(since time: EventTimestamp, now: EventTimestamp, settled: EventID, _ completion: @escaping Completion<EventID?>)
     {
+        // Of a time to come, whatever time events say they have.
+        guard time <= now else { return completion(.success(nil)) }
         guard let reader = membership.catchUp else { return completion(.failure(.database(.unreachable))) }
         reader.first(since: time) { result in
             let (first, oldest): (EventID?, EventID?)
@@ -205,7 +207,7 @@ final class EventReads {
             }
             guard let history = self.history else {
                 // Where the table has nothing of before the time, what was discarded may be of after it.
-                let isKnown = self.discarded == .none || time > now || (oldest.map { $0 < first ?? EventID(.max) } ?? false)
+                let isKnown = self.discarded == .none || (oldest.map { $0 < first ?? EventID(.max) } ?? false)
                 return completion(
                     isKnown ? .success(first.map { $0.before }) : .failure(.unavailable(self.noArchive)))
             }
