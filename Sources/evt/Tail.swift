@@ -30,9 +30,13 @@ struct Tail: AsyncParsableCommand, ReadsSettings {
     @OptionGroup var flags: SettingFlags<Self>
     @OptionGroup var wanted: WantOptions
     @Option(help: "Receive reliably, as this component.") var component: String?
+    @Option(help: "Where the component begins if it is not registered yet: \(startHelp)") var from: String?
     @Option(help: "End after so many events, at least 1.") var count: Int?
 
     func validate() throws {
+        guard from == nil || component != nil else {
+            throw ValidationError("--from goes with --component: a live receiver sees what happens from now on")
+        }
         guard count ?? 1 >= 1 else { throw ValidationError("--count is a number from 1") }
     }
 
@@ -42,6 +46,7 @@ struct Tail: AsyncParsableCommand, ReadsSettings {
         configuration.keys = try settings.clientKeys()
         configuration.precise = wanted.precise
         configuration.sessionTimeout = try settings.sessionTimeout
+        configuration.start = try from.map { try startPosition($0, of: "--from") }
         configuration.batchLimit = count.map { min($0, 1000) } ?? 1000
         var left = count ?? .max
         if let component {
@@ -102,7 +107,7 @@ struct Tail: AsyncParsableCommand, ReadsSettings {
             switch signal {
             case .ready: last = ""
             case .workerError(let error), .receiverError(let error):
-                guard error.code != .unauthorized else {
+                guard error.code != .unauthorized, error.code != .invalidRequest else {
                     await stop()
                     return error
                 }
