@@ -431,4 +431,6 @@ ALTER TABLE public.evt_queue ENABLE ALWAYS TRIGGER wake;
 
 REVOKE ALL ON FUNCTION public.evt_add(type text, data json) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.evt_consumers_registering() FROM PUBLIC;
+
 GRANT SELECT ON SEQUENCE public.evt_queue_settled TO PUBLIC;

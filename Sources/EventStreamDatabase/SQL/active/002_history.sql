@@ -24,6 +24,7 @@ BEGIN
     EXECUTE format('ALTER FUNCTION %s() OWNER TO %I', {{'registering}},
         (SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = to_regclass({{'state}})));
 END $$;
+REVOKE ALL ON FUNCTION {{registering}}() FROM PUBLIC;
 DROP TRIGGER registering ON {{consumers}};
 CREATE TRIGGER registering BEFORE INSERT ON {{consumers}} FOR EACH ROW EXECUTE FUNCTION {{registering}}();
 ALTER TABLE {{consumers}} ENABLE ALWAYS TRIGGER registering;
