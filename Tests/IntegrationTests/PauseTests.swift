@@ -15,8 +15,8 @@ import Testing
     }
 
     @Test func `a consumer that is paused gets nothing and keeps its session, and goes on where it was`() async throws {
-        try await Pipeline.with(configure: { $0.sessionTimeout = .milliseconds(500) }) { pipeline in
-            try await pipeline.receiving("PAUSED", configure: { $0.sessionTimeout = .milliseconds(500) }) { paused in
+        try await Pipeline.with(configure: { $0.sessionTimeout = .seconds(5) }) { pipeline in
+            try await pipeline.receiving("PAUSED", configure: { $0.sessionTimeout = .seconds(5) }) { paused in
                 try await pipeline.record("BEFORE")
                 try await eventually("the first") { await paused.count == 1 }
                 try await pause("PAUSED", true, pipeline)
@@ -47,7 +47,7 @@ import Testing
     }
 
     @Test func `a session that begins paused is answered, and a poll is refused`() async throws {
-        try await Pipeline.with(configure: { $0.sessionTimeout = .milliseconds(500) }) { pipeline in
+        try await Pipeline.with(configure: { $0.sessionTimeout = .seconds(5) }) { pipeline in
             let poller = try await pipeline.poller()
             try await poller.registerConsumer("PAUSED")
             try await pipeline.record("EVENT", ["1", "2"])
@@ -59,7 +59,7 @@ import Testing
             #expect(error?.code == .consumerPaused)
             // What a poll confirms counts.
             #expect(try await pipeline.position(of: "PAUSED") == 1)
-            try await pipeline.receiving("PAUSED", configure: { $0.sessionTimeout = .milliseconds(500) }) { paused in
+            try await pipeline.receiving("PAUSED", configure: { $0.sessionTimeout = .seconds(5) }) { paused in
                 try await eventually("a session") {
                     try await TestDatabase.number(
                         "SELECT count(*) FROM evt_consumers WHERE ident = 'local:PAUSED' AND session_owner IS NOT NULL",
