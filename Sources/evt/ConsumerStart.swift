@@ -27,8 +27,8 @@ struct ArchiveSetting: Sendable {
 
     init(_ settings: SettingsReader) throws { (url, tables) = (try settings.archiveURL(), try settings.archiveTables()) }
 
-    var link: ArchiveLink? {
-        url.map { ArchiveLink(ConnectionOptions($0, applicationName: "evt", settings: commandLimits), tables) }
+    var link: ArchiveOnDemand? {
+        url.map { ArchiveOnDemand(ConnectionOptions($0, applicationName: "evt", settings: commandLimits), tables) }
     }
 }
 

@@ -20,7 +20,7 @@ package struct ConsumerAdmin: Sendable {
     /// What finds positions to begin at.
     ///
     /// - Parameter archive: nil if none is set.
-    package func starts(_ archive: ArchiveLink?) -> StartResolver { StartResolver(info, archive) }
+    package func starts(_ archive: ArchiveOnDemand?) -> StartResolver { StartResolver(info, archive) }
 
     /// Registers a consumer.
     ///
@@ -30,7 +30,7 @@ package struct ConsumerAdmin: Sendable {
     /// - Returns: nil if it was registered already: nothing is changed then.
     /// - Throws: ``StoreError`` if events after the start cannot be had.
     package func register(
-        _ consumer: ConsumerIdentity, at start: StartPosition? = nil, archive: ArchiveLink? = nil, on connection: Connection
+        _ consumer: ConsumerIdentity, at start: StartPosition? = nil, archive: ArchiveOnDemand? = nil, on connection: Connection
     ) async throws -> Placement? {
         // Asked first: the INSERT's trigger waits for the discarder, also where there is nothing to insert.
         guard try await !exists(consumer.description, on: connection) else { return nil }
@@ -48,7 +48,7 @@ package struct ConsumerAdmin: Sendable {
     }
 
     private func insert(
-        _ consumer: ConsumerIdentity, at position: EventID?, _ archive: ArchiveLink?, on connection: Connection
+        _ consumer: ConsumerIdentity, at position: EventID?, _ archive: ArchiveOnDemand?, on connection: Connection
     ) async throws -> Placement? {
         try await connection.transaction {
             try await shareDiscardLock(on: connection)
@@ -157,7 +157,7 @@ package struct ConsumerAdmin: Sendable {
     /// - Parameter archive: gives the events that are discarded; nil if none is set.
     /// - Throws: ``StoreError`` if there is no such consumer, or events after the position cannot be had.
     package func set(
-        _ ident: String, to start: StartPosition, archive: ArchiveLink? = nil, on connection: Connection
+        _ ident: String, to start: StartPosition, archive: ArchiveOnDemand? = nil, on connection: Connection
     ) async throws -> Placement {
         let starts = starts(archive)
         let position = try await starts.position(of: start, for: ident, on: connection)

@@ -7,10 +7,10 @@ package import LibPQ
 /// event after it.
 package struct StartResolver {
     private let info: StreamInfo
-    private let archive: ArchiveLink?
+    private let archive: ArchiveOnDemand?
 
     /// - Parameter archive: nil if none is set.
-    package init(_ info: StreamInfo, _ archive: ArchiveLink?) { (self.info, self.archive) = (info, archive) }
+    package init(_ info: StreamInfo, _ archive: ArchiveOnDemand?) { (self.info, self.archive) = (info, archive) }
 
     /// The position of a start at this moment; whether a consumer may begin there is looked at already, before anybody waits for it.
     ///

@@ -54,7 +54,7 @@ extension HistoryStore {
 }
 
 /// An archive that is connected to once it is needed.
-package final class ArchiveLink {
+package final class ArchiveOnDemand {
     private let options: ConnectionOptions
     private let tables: ArchiveTables
     private var opened: (store: HistoryStore, connection: Connection)?
