@@ -17,8 +17,10 @@ final class ArchiveGuard {
     private var warehouse: (connection: Connection, store: HistoryStore)?
     /// Up to here the archive was equal to the active table.
     private var verified: EventID?
+    /// The event types in which it was.
+    private var want: EventFilter?
     /// What the active database knows of it.
-    private var noted = EventID.none
+    private var noted: (id: EventID, want: EventFilter?) = (.none, nil)
     /// Why events past an id are kept; whether for what the archive holds, or does not: it could be asked; when, and up to
     /// which id was to be discarded then.
     private(set) var refusal: (reason: String, lacksEvents: Bool, at: ContinuousClock.Instant, through: EventID)?
@@ -43,9 +45,9 @@ final class ArchiveGuard {
     /// - Throws: only what is wrong with the active database; an archive that cannot be asked refuses.
     func verify(through target: EventID, after discarded: EventID, active: Connection) async throws -> EventID {
         let bound = try await check(through: target, after: discarded, active: active)
-        if let verified, verified > noted {
-            try await discards.note(verified: verified, by: consumer, on: active)
-            noted = verified
+        if let verified, verified > noted.id || want != noted.want {
+            try await discards.note(verified: verified, ofAll: want == .all, by: consumer, on: active)
+            noted = (verified, want)
         }
         return bound
     }
@@ -68,11 +70,11 @@ final class ArchiveGuard {
     }
 
     private func compare(through target: EventID, after discarded: EventID, active: Connection) async throws -> EventID {
-        let start = max(verified ?? .none, discarded)
         let (warehouse, store) = try await connected()
         guard let confirmed = try await discards.position(of: consumer, on: active),
             let standing = try await store.standing(on: warehouse)
         else {
+            let start = max(verified ?? .none, discarded)
             let missing = MissingArchiver(
                 consumer.description, registered: try await discards.consumers(on: active),
                 archivers: try await store.archivers(on: warehouse))
@@ -82,6 +84,10 @@ final class ArchiveGuard {
             verified = nil
             return refuse(discarded, of: target, stranger)
         }
+        // Of other types nothing was compared.
+        if standing.want != want { verified = nil }
+        want = standing.want
+        let start = max(verified ?? .none, discarded)
         let audit = ArchiveAudit(info, store, want: standing.want)
         let sums = ArchiveSums(store)
         // Also where there is nothing left to compare: the warehouse answers, and still has what was recorded.
@@ -106,8 +112,12 @@ final class ArchiveGuard {
             done = found.through
             verified = done
         }
+        verified = done
         return done
     }
+
+    /// Whether the archive was compared in all event types.
+    var isOfAll: Bool { noted.want == .all }
 
     /// Why the archive is none of this database's, or has been used by a copy of it; nil if it is its own.
     private func stranger(

@@ -13,6 +13,8 @@ final class ArchiveGuards {
     /// What may go at most, as long as a guard refuses the rest.
     private(set) var allowed = EventID(.max)
     private var isNoted = false
+    /// When the archives were last asked what event types they have.
+    private var asked: ContinuousClock.Instant?
 
     init(_ guards: [ArchiveGuard], _ store: DiscardStore, _ connection: Connection, health: DiscarderHealth, logger: Logger) {
         (self.guards, self.store, self.connection, self.health, self.logger) = (guards, store, connection, health, logger)
@@ -39,9 +41,14 @@ final class ArchiveGuards {
         return bound >= through
     }
 
-    /// What was refused before may have been put right.
+    /// What was refused before may have been put right; and an archive that was not seen to have all event types may have them now:
+    /// until then consumers hold all events, however far behind they are.
     func checkAgain(after discarded: EventID) async throws {
-        guard allowed < EventID(.max) else { return }
-        _ = try await mayGo(through: allowed.next, after: discarded)
+        if allowed < EventID(.max) {
+            _ = try await mayGo(through: allowed.next, after: discarded)
+        } else if !guards.isEmpty, !guards.contains(where: \.isOfAll), asked.map({ .now - $0 > .seconds(1) }) ?? true {
+            asked = .now
+            _ = try await mayGo(through: discarded, after: discarded)
+        }
     }
 }

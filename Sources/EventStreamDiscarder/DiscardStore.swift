@@ -3,7 +3,7 @@ package import EventStreamDatabase
 import EventStreamServer
 package import LibPQ
 
-/// Removes confirmed events.
+/// Removes events that no consumer holds.
 ///
 /// Works on the leaves of the event table only: it must not look like a writer. Whatever has been decided before, each step
 /// asks again, under a lock that keeps others from registering, what consumers hold back.
@@ -42,14 +42,18 @@ package struct DiscardStore: Sendable {
     }
 
     /// Notes up to which id an archive has been seen to hold what was discarded.
-    package func note(verified id: EventID, by archiver: ConsumerIdentity, on connection: Connection) async throws(PostgresError)
+    ///
+    /// - Parameter ofAll: whether events of all types were compared.
+    package func note(
+        verified id: EventID, ofAll: Bool, by archiver: ConsumerIdentity, on connection: Connection
+    ) async throws(PostgresError)
     {
         try await connection.query(
             Statement(
                 """
-                UPDATE \(info.tables.consumers.sql) SET verified_evt_id = $2::bigint
-                WHERE ident = $1 AND verified_evt_id < $2::bigint
-                """, name: "evt_verified"), [.text(archiver.description), .int8(id.rawValue)])
+                UPDATE \(info.tables.consumers.sql) SET verified_evt_id = GREATEST(verified_evt_id, $2::bigint), verified_all = $3::boolean
+                WHERE ident = $1 AND (verified_evt_id < $2::bigint OR verified_all <> $3::boolean)
+                """, name: "evt_verified"), [.text(archiver.description), .int8(id.rawValue), .text("\(ofAll)")])
     }
 
     /// What there is to discard, and up to which id it has been done.

@@ -52,7 +52,7 @@ struct Consumers: AsyncParsableCommand, ReadsSettings {
 
     struct Register: AsyncParsableCommand, ReadsSettings {
         static let configuration = CommandConfiguration(
-            abstract: "Registers a consumer: from now on no event is discarded before it has confirmed it.",
+            abstract: "Registers a consumer: the events after its position are kept for it.",
             discussion: """
                 Without --from the consumer begins with the oldest event that is not discarded. Discarded events come from the archive: \
                 give it in EVT_ARCHIVE_URL, here and to evt-pusher.

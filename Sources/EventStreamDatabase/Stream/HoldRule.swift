@@ -3,8 +3,8 @@ import LibPQ
 
 /// Which events consumers keep in the active table, as SQL: decided in one place, by whoever discards and whoever looks on.
 ///
-/// A consumer holds what it has not confirmed. One that is no archiver need not hold all of it where a required archive has what
-/// the consumer wants: then one that is further behind than the maximum lag holds the newest events alone, and one whose next event
+/// A consumer holds what it has not confirmed. One that is no archiver need not hold all of it where a required archive
+/// was seen to have events of all types: then one that is further behind than the maximum lag holds the newest events alone, and one whose next event
 /// is discarded holds nothing: the archive is read for it.
 package struct HoldRule: Sendable {
     /// The consumer, aliased `c`, holds events after this id; NULL if it holds none. Beside the row of the state, aliased `s`.
@@ -45,10 +45,8 @@ package struct HoldRule: Sendable {
     }
 
     private init(_ tables: StreamTables, isRequired: (String) -> String, events: String?, time: String?) {
-        // One archiver has all of it: what several have is not read together.
-        let isArchived = """
-            EXISTS (SELECT FROM \(tables.consumers.sql) r WHERE \(isRequired("r")) AND (r.want IS NULL OR c.want <@ r.want))
-            """
+        // Consumers read an archive of all event types, and what an archiver says it wants is not what was compared.
+        let isArchived = "EXISTS (SELECT FROM \(tables.consumers.sql) r WHERE \(isRequired("r")) AND r.verified_all)"
         let own = HoldRule.floor(tables, events: "c.max_lag_events", time: "c.max_lag_time")
         let standard = HoldRule.floor(tables, events: events, time: time)
         let isArchiver = "(\(isRequired("c")) OR \(HoldRule.isArchiver(tables)))"
