@@ -206,7 +206,11 @@ struct ArchivePlan {
     /// - Parameter isForbidden: whether this archiver may not poll; then nothing is known to be missing.
     mutating func pollFailed(isForbidden: Bool) -> Action {
         guard case .polling(let missing) = state else { return fail(nil) }
-        if isForbidden { return completed() }
+        if isForbidden {
+            // What the active database takes for archived may not be here, and nobody can be asked.
+            if case .append(_, let origin?, _) = work, origin.after > missing.position { completeFrom = origin.after }
+            return completed()
+        }
         guard missing.endpoint + 1 < endpoints else { return fail(nil) }
         return poll(Missing(endpoint: missing.endpoint + 1, position: missing.position, next: missing.position))
     }

@@ -52,6 +52,8 @@ struct HeadStart {
     let finding: GenerationStore.Finding
     /// Everything up to here is settled.
     let floor: EventID
+    /// Up to here events are discarded.
+    let discarded: EventID
     /// Whether writers may prepare transactions, and so do not notify.
     let writersMayPrepare: Bool
     /// The event table's name, for people.
@@ -67,6 +69,7 @@ protocol ConsumerPort: DatabasePort {
     var identity: GenerationStore.Identity? { get }
     /// The name of the server, for people.
     var host: String { get }
+    func isRegistered(_ consumer: ConsumerIdentity, _ completion: @escaping (Result<Bool, PostgresError>) -> Void)
     /// Registers a consumer.
     func register(
         _ registration: ConsumerStore.Registration,

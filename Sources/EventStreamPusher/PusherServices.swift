@@ -32,7 +32,7 @@ struct PusherServices {
         stream = SharedStream(byteLimit: configuration.windowBytes)
         head = HeadDriver(configuration.head, ports.head, loop: loop, processors: ports.processors, logger: logger)
         membership = Membership(ports, sessionTimeout: timeout, logger: logger)
-        reads = EventReads(membership, history: ports.history, logger: logger)
+        reads = EventReads(membership, history: ports.history, loop: loop, logger: logger)
         positions = PositionWriter(membership, loop: loop, logger: logger)
         turns = CallTurns(loop: loop)
         ticker = SessionTicker(table, loop: loop, longest: min(.seconds(1), timeout / 20, delivery.ackTimeout / 5))
@@ -57,7 +57,8 @@ struct PusherServices {
             maxChunkEvents: configuration.maxChunkEvents, loop: loop, head: head, peers: ports.peers,
             membership: membership, reads: reads, turns: turns)
         registrations = RegisterCalls(
-            userLimit: userLimits.userConsumers, loop: loop, head: head, peers: ports.peers, membership: membership, reads: reads,
+            userLimit: userLimits.userConsumers, peers: ports.peers, membership: membership, reads: reads,
+            starts: StartFinder(loop: loop, head: head, membership: membership, reads: reads, history: ports.history),
             turns: turns)
         lag = LagCalls(ports.figures, peers: ports.peers)
         archive = ArchiveCalls(ports.archive, loop: loop, head: head, table: table, peers: ports.peers, turns: turns)

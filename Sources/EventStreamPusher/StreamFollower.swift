@@ -9,6 +9,8 @@ final class StreamFollower: HeadDelegate, MembershipDelegate, HeartbeatDelegate 
     /// Called when calls that need the database can be served.
     private let ready: () -> Void
     private var hasStarted = false
+    /// Where the head stood when more was discarded than it had read.
+    private var behind: EventID?
 
     init(_ services: PusherServices, ready: @escaping () -> Void) {
         (self.services, self.ready) = (services, ready)
@@ -17,8 +19,10 @@ final class StreamFollower: HeadDelegate, MembershipDelegate, HeartbeatDelegate 
 
     // MARK: The head
 
-    func headStarted(_ identity: GenerationStore.Identity, at position: EventID, isAnew: Bool) {
+    func headStarted(_ identity: GenerationStore.Identity, at position: EventID, isAnew: Bool, isBehind: Bool) {
         if isAnew { beginAnew(after: position) }
+        // Whoever has not come so far catches up, from the archive if need be.
+        if isBehind { services.stream.begin(after: position) }
         // A crash can bring back what was discarded.
         services.reads.beginAnew()
         services.membership.trust(identity, isAnew: isAnew)
@@ -78,6 +82,13 @@ final class StreamFollower: HeadDelegate, MembershipDelegate, HeartbeatDelegate 
     func fenced(_ consumer: ConsumerIdentity, epoch: Int64) { services.sessions.fenced(consumer, epoch: epoch) }
     func kept(_ consumer: ConsumerIdentity, epoch: Int64, isPaused: Bool) {
         services.sessions.paused(consumer, epoch: epoch, isPaused)
+    }
+    func discarded(through id: EventID) {
+        services.reads.saw(discarded: id)
+        let settled = services.head.settled ?? id
+        // What is discarded it will never read. Others may have been quicker for a moment.
+        if id > settled, behind == settled { services.head.lookAgain(because: "events were discarded before they were read") }
+        behind = id > settled ? settled : nil
     }
     func declaredDead() { services.sessions.endAll() }
     func othersPresent(_ isSo: Bool) { services.head.hasListeners = isSo }

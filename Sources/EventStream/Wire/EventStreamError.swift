@@ -61,8 +61,8 @@ public struct EventStreamError: Error, Hashable, Sendable, CustomStringConvertib
                 ("The active database does not know the token of the archive: the warehouse belongs to another database.", false)
             case .historyUnavailable:
                 (
-                    "Events the consumer stands before were discarded, and the pusher cannot read the events from an archive. The text "
-                        + "names the first event there is.", true
+                    "The next events of the consumer are discarded, and the pusher cannot read them from an archive. The text names the "
+                        + "least id after which a consumer can begin.", true
                 )
             case .consumerPaused: ("An operator has paused the consumer: `evt consumers resume`.", true)
             case .communicationError: ("The server cannot be reached, or the connection was lost before the answer.", true)

@@ -15,6 +15,19 @@ package enum StartQueries {
         Statement("SELECT id FROM \(table.sql) WHERE ts >= \(time) AND id <= $2::bigint ORDER BY id LIMIT 1")
     }
 
+    /// The same of an archive, of the ids after `$2` and up to `$3`; and whether there is an event before the one that was found, or at
+    /// all.
+    package static func firstSince(of tables: ArchiveTables) -> Statement {
+        let history = tables.history.sql
+        return Statement(
+            """
+            WITH found AS (
+                SELECT id FROM \(history) WHERE ts >= \(time) AND id > $2::bigint AND id <= $3::bigint ORDER BY id LIMIT 1)
+            SELECT (SELECT id FROM found), EXISTS (SELECT FROM \(history) WHERE id > $2::bigint
+                AND id < COALESCE((SELECT id FROM found), $3::bigint + 1))
+            """)
+    }
+
     /// Counts the events after `$1` and up to `$2`, no more than `$3` of them, and finds the time of the first, as text; NULL if there
     /// are none.
     static func following(_ table: TableName) -> Statement {

@@ -22,6 +22,8 @@ package struct ArchiveExtent: Hashable, Sendable {
         case through(EventID)
         /// What is asked for was never archived, or is gone on purpose: the archive begins after this event.
         case missing(first: EventID)
+        /// Nobody archives what is asked for; the text says why.
+        case never(String)
         /// Not now; the text says why.
         case waiting(String)
 
@@ -40,11 +42,16 @@ package struct ArchiveExtent: Hashable, Sendable {
     package init(_ parts: [Part]) { self.parts = parts }
 
     /// How far events after an id can be read.
-    package func reach(after id: EventID, want: EventFilter, of generation: StreamGeneration) -> Reach {
-        let mine = parts.filter { $0.generation?.stream == generation.stream && $0.want.covers(want) }
-        guard !mine.isEmpty else {
-            return .waiting("the archive has nothing of this stream yet, or not all event types that are wanted")
+    ///
+    /// What an archiver of some types has left out it does not tell: only one of all types has a position that says what is there.
+    package func reach(after id: EventID, of generation: StreamGeneration) -> Reach {
+        let known = parts.filter { $0.generation != nil }
+        let ours = known.filter { $0.generation?.stream == generation.stream }
+        guard !ours.isEmpty else {
+            return known.isEmpty ? .waiting("the archive has nothing yet") : .never("the archive holds another stream")
         }
+        let mine = ours.filter { $0.want == .all }
+        guard !mine.isEmpty else { return .never("the archive has only some event types (EVT_ARCHIVER_WANT)") }
         let present = mine.filter { $0.generation == generation }
         guard !present.isEmpty else { return .waiting("the archiver has not begun the present generation of the stream") }
         let complete = present.filter { $0.completeFrom <= id }
@@ -76,13 +83,5 @@ package struct ArchiveExtent: Hashable, Sendable {
                 want: want, completeFrom: EventID(rows.int(row, 1) ?? 0), position: EventID(rows.int(row, 2) ?? 0),
                 generation: generation)
         }
-    }
-}
-
-extension EventFilter {
-    /// Whether it wants all that another one wants.
-    package func covers(_ other: EventFilter) -> Bool {
-        guard let types else { return true }
-        return other.types.map { $0.isSubset(of: types) } ?? false
     }
 }

@@ -6,20 +6,18 @@ import LibPQ
 /// Calls of `registerConsumer` (protocol, sections 4 and 8.1).
 final class RegisterCalls {
     private let userLimit: Int
-    private let loop: any LoopPort
-    private let head: HeadDriver
     private let peers: any PeerPort
     private let membership: Membership
     private let reads: EventReads
+    private let starts: StartFinder
     private let turns: CallTurns
 
     /// - Parameter userLimit: registered consumers of one user.
     init(
-        userLimit: Int, loop: any LoopPort, head: HeadDriver, peers: any PeerPort, membership: Membership, reads: EventReads,
-        turns: CallTurns
+        userLimit: Int, peers: any PeerPort, membership: Membership, reads: EventReads, starts: StartFinder, turns: CallTurns
     ) {
-        (self.userLimit, self.loop, self.head, self.peers) = (userLimit, loop, head, peers)
-        (self.membership, self.reads, self.turns) = (membership, reads, turns)
+        (self.userLimit, self.peers, self.membership) = (userLimit, peers, membership)
+        (self.reads, self.starts, self.turns) = (reads, starts, turns)
     }
 
     /// - Parameter start: where it begins; nil for what the table holds.
@@ -57,57 +55,27 @@ final class RegisterCalls {
                             "not registered: \(new.consumer.user) has \(new.limit) consumers; remove those not needed any more")))
             case .success(.discarded(let id)):
                 self.reads.saw(discarded: id)
-                answer(.failure(self.reads.unavailable(before: new.lowest)))
+                answer(.failure(self.starts.unavailable(before: new.lowest)))
             case .failure(let error): answer(.failure(.internalError("not registered: \(error.message)")))
             }
         }
     }
 
-    // MARK: Where to begin
-
-    /// Finds the position, and what this pusher can serve of what is discarded; then registers.
+    /// Finds where it begins, if it is not registered yet; then registers.
     private func place(
         _ new: ConsumerStore.Registration, _ start: StartPosition,
         _ answer: @escaping (Result<RawJSON, EventStreamError>) -> Void
     ) {
-        position(of: start) { found in
-            guard case .success(let position) = found else { return answer(found.map { _ in .true }) }
-            self.reads.lowestPosition(for: new.want) { found in
-                switch found {
-                case .success(let lowest):
-                    var placed = new
-                    (placed.position, placed.lowest) = (position, lowest)
-                    self.register(placed, answer)
-                case .failure(let failure): answer(.failure(failure.error))
-                }
+        guard let port = membership.consumers else { return answer(.failure(.unavailable)) }
+        port.isRegistered(new.consumer) { known in
+            guard case .success(false) = known else {
+                return answer(known.map { _ in .true }.mapError { .internalError("not registered: \($0.message)") })
             }
-        }
-    }
-
-    private func position(
-        of start: StartPosition, _ completion: @escaping (Result<EventID, EventStreamError>) -> Void
-    ) {
-        guard start != .first else { return completion(.success(.none)) }
-        // Positions never go past what is settled; and what was committed before the call counts.
-        head.whenFresh { isFresh in
-            guard isFresh, let settled = self.head.settled else { return completion(.failure(.unavailable)) }
-            switch start {
-            case .first, .now: completion(.success(settled))
-            case .after(let id) where id <= settled: completion(.success(id))
-            case .after(let id):
-                guard let port = self.membership.consumers else { return completion(.failure(.unavailable)) }
-                port.newest(after: settled) { newest in
-                    guard case .success(let newest) = newest else { return completion(.failure(.unavailable)) }
-                    let isKnown = newest.map { id <= $0 } ?? false
-                    completion(
-                        isKnown
-                            ? .success(settled)
-                            : .failure(.invalidRequest("start: \(id) is beyond the newest event, \(newest ?? settled)")))
-                }
-            case .since(let time):
-                self.reads.position(since: time, now: self.loop.wallClock, settled: settled) { found in
-                    completion(found.map { min($0 ?? settled, settled) }.mapError(\.error))
-                }
+            self.starts.find(start) { found in
+                guard case .success(let (position, lowest)) = found else { return answer(found.map { _ in .true }) }
+                var placed = new
+                (placed.position, placed.lowest) = (position, lowest)
+                self.register(placed, answer)
             }
         }
     }

@@ -13,8 +13,10 @@ struct LookAgain: Error, CustomStringConvertible {
 protocol HeadDelegate: AnyObject {
     /// Reading begins over a new connection.
     ///
-    /// - Parameter isAnew: whether what was read before is of another generation, or nothing was.
-    func headStarted(_ identity: GenerationStore.Identity, at position: EventID, isAnew: Bool)
+    /// - Parameters:
+    ///   - isAnew: whether what was read before is of another generation, or nothing was.
+    ///   - isBehind: whether events before the position were discarded before they could be read.
+    func headStarted(_ identity: GenerationStore.Identity, at position: EventID, isAnew: Bool, isBehind: Bool)
     /// Events that are settled, in order.
     ///
     /// - Parameter complete: what is missing in the page up to here may have been discarded before it could be read; nil if nothing
@@ -238,12 +240,13 @@ extension HeadDriver: HeadPortDelegate {
         reports.found(start, before: memory.generation)
         // After a reconnect reading goes on where it was, if that means anything in this database.
         let isAnew = head == nil || memory.generation != found.generation
-        if isAnew { head = HeadReader(settled: start.floor, configuration) }
+        let isBehind = !isAnew && start.discarded > (head?.settled ?? .none)
+        if isAnew || isBehind { head = HeadReader(settled: start.floor, configuration) }
         memory.follow(found.generation)
         identity = found
         let position = head?.settled ?? .none
         reports.following(found, at: position)
-        delegate?.headStarted(found, at: position, isAnew: isAnew)
+        delegate?.headStarted(found, at: position, isAnew: isAnew, isBehind: isBehind)
         if start.writersMayPrepare { follow(as: .poller) } else { takeRole() }
     }
 

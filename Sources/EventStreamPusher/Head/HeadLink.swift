@@ -79,8 +79,10 @@ final class HeadLink: DatabaseLink<HeadStatements>, HeadPort {
         let columns = try await TableTrouble.addedColumns(info, on: connection)
         if !columns.isEmpty { logger.warning("\(TableTrouble.columnsText(columns, of: info.tables))") }
         try await queries.listen(on: connection)
+        let floor = try await writers.settledFloor(on: connection)
+        let discarded = try await connection.query(Statement("SELECT discarded FROM \(info.tables.state.sql)"))
         prepared = HeadStart(
-            finding: found, floor: try await writers.settledFloor(on: connection), writersMayPrepare: info.writersMayPrepare,
+            finding: found, floor: floor, discarded: EventID(discarded.int(0, 0) ?? 0), writersMayPrepare: info.writersMayPrepare,
             table: "\(info.tables.events)")
         return HeadStatements(
             head: queries, writers: writers, rows: QueueReader(info.tables), queries: QueueQueries(info.tables),

@@ -121,6 +121,10 @@ final class ConsumerLink: DatabaseLink<ConsumerStatements>, ConsumerPort {
         }
     }
 
+    func isRegistered(_ consumer: ConsumerIdentity, _ completion: @escaping (Result<Bool, PostgresError>) -> Void) {
+        submit(completion) { $0.consumers.isRegistered(consumer, on: $1, completion: completion) }
+    }
+
     func register(
         _ registration: ConsumerStore.Registration,
         _ completion: @escaping (Result<ConsumerStore.Registered, PostgresError>) -> Void

@@ -16,6 +16,8 @@ protocol HeartbeatDelegate: AnyObject {
     func settledStored(_ settled: EventID)
     /// The session with this epoch has ended: another has the consumer, or it is gone.
     func fenced(_ consumer: ConsumerIdentity, epoch: Int64)
+    /// Up to here events are discarded.
+    func discarded(through id: EventID)
     /// The session with this epoch is ours still; an operator has stopped its delivery, or has not.
     func kept(_ consumer: ConsumerIdentity, epoch: Int64, isPaused: Bool)
     /// Others have given this pusher up for dead; every session may be theirs.
@@ -126,6 +128,7 @@ final class Heartbeat {
         }
         lastBeat = begun
         liveliness.saw(pulse.beats, at: begun)
+        delegate.discarded(through: pulse.discarded)
         othersReadArchive = pulse.archiveReaders.contains { $0 != port.pusher }
         delegate.othersPresent(pulse.beats.keys.contains { $0 != port.pusher })
         for (consumer, epoch) in present {

@@ -27,7 +27,7 @@ package struct PusherRegistry: Sendable {
             UNION ALL
             SELECT NULL, settled, generation = $4::text::uuid AND settled >= $3::bigint
                 AND \(quotedLiteral(tables.events.sql))::regclass::oid::bigint = \(info.tableOID)
-                AND \(TableGuard.noneIsFed(info.tableOIDs)), NULL, NULL, NULL
+                AND \(TableGuard.noneIsFed(info.tableOIDs)), discarded::text, NULL, NULL
             FROM \(tables.state.sql)
             UNION ALL
             \(TableRewriting.sizeRows(TableRewriting.hotTables(of: info)))
@@ -67,6 +67,8 @@ package struct PusherRegistry: Sendable {
     package struct Pulse: Sendable {
         /// Every pusher's beat, the own one included, and how often it means to give one.
         package var beats: [Int64: (beat: Int64, interval: Duration)] = [:]
+        /// Up to here events are discarded.
+        package var discarded = EventID.none
         /// Pushers that read the archive.
         package var archiveReaders: Set<Int64> = []
         /// Which consumers are this pusher's, and with which epoch: an operator or another pusher may have taken one away.
@@ -108,6 +110,7 @@ package struct PusherRegistry: Sendable {
                         if rows.isNull(row, 0) {
                             guard rows.bool(row, 2) == true else { continue }
                             pulse.stored = max(settled, EventID(rows.int(row, 1) ?? 0))
+                            pulse.discarded = EventID(rows.int(row, 3) ?? 0)
                         } else if rows.double(row, 4) < 0 {
                             pulse.sizes[hotTables[Int(rows.int(row, 0) ?? 1) - 1]] = Int(rows.int(row, 1) ?? 0)
                         } else if rows.isNull(row, 3) {

@@ -191,6 +191,10 @@ package struct ConsumerStore: Sendable {
             "SELECT id FROM \(tables.events.sql) WHERE id > $1::bigint ORDER BY id DESC LIMIT 1", name: "evt_newest")
     }
 
+    package func isRegistered(
+        _ consumer: ConsumerIdentity, on connection: Connection, completion: @escaping (Result<Bool, PostgresError>) -> Void
+    ) { connection.submit(knownStatement, [.text(consumer.description)]) { completion($0.map { $0.count > 0 }) } }
+
     /// Registers a consumer; doing it again changes nothing.
     package func register(
         _ new: Registration, on connection: Connection, completion: @escaping (Result<Registered, PostgresError>) -> Void

@@ -41,9 +41,9 @@ final class CatchUpLink: DatabaseLink<CatchUpStatements>, CatchUpPort {
         }
     }
 
-    func first(
-        since time: EventTimestamp, _ completion: @escaping (Result<(first: EventID?, oldest: EventID?), PostgresError>) -> Void
-    ) { submit(completion) { $0.queries.first(since: time, on: $1, completion: completion) } }
+    func first(since time: EventTimestamp, _ completion: @escaping (Result<QueueQueries.Since, PostgresError>) -> Void) {
+        submit(completion) { $0.queries.first(since: time, on: $1, completion: completion) }
+    }
 
     override func prepare(_ connection: Connection) async throws -> CatchUpStatements {
         let info = try await StreamInfo.load(tables, from: connection, writing: true)

@@ -61,15 +61,33 @@ final class CatchUpReads {
 
     private func begin(_ read: ConsumerFeed.Read, _ session: ReliableSession, _ source: Source) {
         session.machine.readBegan(read)
-        reads.read(after: read.after, through: read.through, want: session.want, limits: limits) { result in
+        guard source == .table else {
+            return reads.read(after: read.after, through: read.through, want: session.want, limits: limits) { result in
+                switch result {
+                case .success(let rows): self.arrive(rows, read, session)
+                case .failure(let failure): self.failed(read, session, source, failure)
+                }
+            }
+        }
+        reads.readTable(after: read.after, through: read.through, want: session.want, limits: limits) { result in
             switch result {
-            case .success(let rows):
-                let pause = source == .archive ? self.pace.pause(at: self.loop.now) : .zero
-                guard pause > .zero else { return self.arrived(rows, read, session, source) }
-                self.loop.after(pause) { self.arrived(rows, read, session, source) }
+            case .success(let page) where page.discarded <= read.after: self.arrived(page.rows, read, session, source)
+            case .success(let page):
+                // Not here any more: its turn at the archive comes.
+                self.reads.saw(discarded: page.discarded)
+                session.machine.readFailed(read)
+                self.ended(source)
+                self.begin(for: session)
             case .failure(let failure): self.failed(read, session, source, failure)
             }
         }
+    }
+
+    /// A page of the archive waits until the ones before have had their share of the time.
+    private func arrive(_ rows: any FetchedRows, _ read: ConsumerFeed.Read, _ session: ReliableSession) {
+        let pause = pace.pause(at: loop.now)
+        guard pause > .zero else { return arrived(rows, read, session, .archive) }
+        loop.after(pause) { self.arrive(rows, read, session) }
     }
 
     private func arrived(_ rows: any FetchedRows, _ read: ConsumerFeed.Read, _ session: ReliableSession, _ source: Source) {

@@ -33,22 +33,26 @@ final class EventReads {
 
     private let membership: Membership
     private let history: (any HistoryPort)?
+    private let loop: any LoopPort
     private let logger: Logger
     private var told = TroubleLog()
     /// Up to here events of the present generation are known to be discarded.
     private(set) var discarded = EventID.none
-    /// Why the archive cannot be read; nil if it can, as far as is known.
-    private(set) var trouble: String?
+    /// Why somebody waits for the archive, and when that was last so.
+    private var wait: (reason: String, at: MonotonicTime)?
 
-    init(_ membership: Membership, history: (any HistoryPort)?, logger: Logger) {
-        (self.membership, self.history, self.logger) = (membership, history, logger)
+    init(_ membership: Membership, history: (any HistoryPort)?, loop: any LoopPort, logger: Logger) {
+        (self.membership, self.history, self.loop, self.logger) = (membership, history, loop, logger)
     }
 
     func start() { history?.start() }
     func stop() { history?.stop() }
 
-    /// Whether this pusher has an archive.
-    var hasArchive: Bool { history != nil }
+    /// Why somebody waits for the archive; nil if nobody does.
+    var trouble: String? {
+        // Whoever waits asks again, several times a second.
+        wait.flatMap { loop.now - $0.at < .seconds(5) ? $0.reason : nil }
+    }
 
     /// What was known is of another generation.
     func beginAnew() { discarded = .none }
@@ -113,7 +117,7 @@ final class EventReads {
     ) {
         guard let trusted = membership.trusted else { return completion(.failure(.database(.unreachable))) }
         guard let history else { return completion(.failure(.unavailable(noArchive))) }
-        guard history.isConnected else { return completion(.failure(waits("the archive cannot be reached"))) }
+        guard history.isConnected else { return completion(.failure(waits("the archive cannot be reached\(reason(history))"))) }
         history.read(after: after, through: through, want: want, stretch: stretch, limits: limits) { result in
             // The stream may have begun anew meanwhile.
             guard self.membership.trusted == trusted else { return completion(.failure(.database(.unreachable))) }
@@ -123,8 +127,7 @@ final class EventReads {
             case .failure(let error): return completion(.failure(self.waits("the archive cannot be read: \(error.message)")))
             }
             let generation = trusted.generation
-            let reach = page.before.reach(after: after, want: want, of: generation)
-                .and(page.after.reach(after: after, want: want, of: generation))
+            let reach = page.before.reach(after: after, of: generation).and(page.after.reach(after: after, of: generation))
             switch reach {
             case .through(let end) where end >= page.rows.through:
                 self.reads()
@@ -132,100 +135,54 @@ final class EventReads {
             // Past its position the archive may lack events still, or have events of an earlier generation.
             case .through(let end):
                 self.readArchive(after: after, through: end, want: want, stretch: stretch, limits: limits, completion)
-            case .missing(let first): completion(.failure(.unavailable(self.missing(before: first))))
+            case .missing(let first): completion(.failure(.unavailable(.archiveBegins(after: first))))
+            case .never(let text): completion(.failure(.unavailable(.historyUnavailable(text))))
             case .waiting(let text): completion(.failure(self.waits(text)))
             }
         }
     }
 
     private func reads() {
-        trouble = nil
+        wait = nil
         if told.isGoodNews() { logger.info("the archive can be read again") }
     }
 
     private func waits(_ text: String) -> Failure {
-        trouble = text
+        wait = (text, loop.now)
         if told.isNews(text) {
             logger.warning("consumers that read from the archive wait", metadata: [.reason: "\(text)"])
         }
         return .waiting(text)
     }
 
-    private var noArchive: EventStreamError {
+    private func reason(_ history: any HistoryPort) -> String { history.failure.map { ": \($0)" } ?? "" }
+
+    /// What is said where this pusher has no archive.
+    var noArchive: EventStreamError {
         .historyUnavailable(
-            "events up to \(discarded) were discarded, and this pusher reads no archive (EVT_ARCHIVE_URL); the first event there is "
-                + "comes after \(discarded)"
+            "events up to \(discarded) were discarded, and this pusher reads no archive (EVT_ARCHIVE_URL): a consumer can begin after "
+                + "\(discarded) at the earliest"
                 + (membership.heartbeat.othersReadArchive ? "; another pusher of this stream reads the archive" : ""))
     }
 
-    /// What was asked for begins too early.
-    ///
-    /// - Parameter lowest: from where on the archive is complete; nil if there is none that can be read now.
-    func unavailable(before lowest: EventID?) -> EventStreamError {
-        if let lowest { return missing(before: lowest) }
-        return hasArchive
-            ? .historyUnavailable("events up to \(discarded) were discarded, and the archive does not have these yet; try again")
-            : noArchive
-    }
-
-    private func missing(before first: EventID) -> EventStreamError {
-        .historyUnavailable("the archive begins after event \(first): no earlier event is there")
-    }
-
-    // MARK: Where to begin
-
-    /// The lowest position below the discarded events from which on everything wanted can be had; nil if there is none.
-    func lowestPosition(for want: EventFilter, _ completion: @escaping Completion<EventID?>) {
-        guard let history else { return completion(.success(nil)) }
-        guard let generation = membership.trusted?.generation else { return completion(.failure(.database(.unreachable))) }
+    /// Looks whether what follows a position can be read; nil if it can, now or later.
+    func refusal(after position: EventID, _ completion: @escaping (EventStreamError?) -> Void) {
+        guard position < discarded else { return completion(nil) }
+        guard let history else { return completion(noArchive) }
+        guard history.isConnected, let generation = membership.trusted?.generation else { return completion(nil) }
         history.look { result in
-            switch result {
-            case .failure(let error): completion(.failure(.waiting("the archive cannot be read: \(error.message)")))
-            case .success(let extent):
-                switch extent.reach(after: .none, want: want, of: generation) {
-                case .through: completion(.success(EventID.none))
-                case .missing(let first): completion(.success(first))
-                case .waiting: completion(.success(nil))
-                }
+            guard case .success(let extent) = result else { return completion(nil) }
+            switch extent.reach(after: position, of: generation) {
+            case .missing(let first): completion(.archiveBegins(after: first))
+            case .never(let text): completion(.historyUnavailable(text))
+            case .through, .waiting: completion(nil)
             }
         }
-    }
-
-    /// The position before the first event in the order of ids that was recorded at a time or later; nil if there is no such event.
-    ///
-    /// - Parameter settled: events past this id are not looked for in the archive.
-    func position(since time: EventTimestamp, now: EventTimestamp, settled: EventID, _ completion: @escaping Completion<EventID?>)
-    {
-        // Of a time to come, whatever time events say they have.
-        guard time <= now else { return completion(.success(nil)) }
-        guard let reader = membership.catchUp else { return completion(.failure(.database(.unreachable))) }
-        reader.first(since: time) { result in
-            let (first, oldest): (EventID?, EventID?)
-            switch result {
-            case .success(let found): (first, oldest) = found
-            case .failure(let error): return completion(.failure(.database(error)))
-            }
-            guard let history = self.history else {
-                // Where the table has nothing of before the time, what was discarded may be of after it.
-                let isKnown = self.discarded == .none || (oldest.map { $0 < first ?? EventID(.max) } ?? false)
-                return completion(
-                    isKnown ? .success(first.map { $0.before }) : .failure(.unavailable(self.noArchive)))
-            }
-            history.first(since: time, through: settled) { archived in
-                switch archived {
-                case .success(let archived): completion(.success([first, archived].compactMap { $0 }.min()?.before))
-                case .failure(let error): completion(.failure(.waiting("the archive cannot be read: \(error.message)")))
-                }
-            }
-        }
-    }
-
-    /// Why nothing after a position can be read; nil if that can be, or it is not known.
-    func refusal(after position: EventID) -> EventStreamError? {
-        position < discarded && history == nil ? noArchive : nil
     }
 }
 
-extension EventID {
-    fileprivate var before: EventID { EventID(rawValue - 1) }
+extension EventStreamError {
+    static func archiveBegins(after first: EventID) -> EventStreamError {
+        .historyUnavailable("the archive begins after event \(first): a consumer can begin there at the earliest")
+    }
 }

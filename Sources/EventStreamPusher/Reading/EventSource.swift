@@ -14,9 +14,8 @@ protocol CatchUpPort: DatabasePort {
     func read(
         after: EventID, through: EventID, want: EventFilter, stretch: QueueReader.Stretch, limits: QueueReader.Limits,
         _ completion: @escaping (Result<TablePage, PostgresError>) -> Void)
-    /// The first event in the order of ids that was recorded at a time or later, and the oldest event there is.
-    func first(
-        since time: EventTimestamp, _ completion: @escaping (Result<(first: EventID?, oldest: EventID?), PostgresError>) -> Void)
+    /// Where the events of a time or later begin.
+    func first(since time: EventTimestamp, _ completion: @escaping (Result<QueueQueries.Since, PostgresError>) -> Void)
 }
 
 protocol CatchUpPortDelegate: AnyObject {
@@ -33,13 +32,18 @@ struct TablePage {
 
 /// The connection that reads an archive.
 protocol HistoryPort: DatabasePort {
+    /// Why there is no connection; nil if there is one, or none was tried.
+    var failure: String? { get }
     func read(
         after: EventID, through: EventID, want: EventFilter, stretch: QueueReader.Stretch, limits: QueueReader.Limits,
         _ completion: @escaping (Result<ArchivePage, PostgresError>) -> Void)
     /// What the archive holds.
     func look(_ completion: @escaping (Result<ArchiveExtent, PostgresError>) -> Void)
-    /// The first archived event in the order of ids, up to an id, that was recorded at a time or later.
-    func first(since time: EventTimestamp, through id: EventID, _ completion: @escaping (Result<EventID?, PostgresError>) -> Void)
+    /// The first archived event in the order of ids, in (after, through], that was recorded at a time or later; and whether there are
+    /// events before it.
+    func first(
+        since time: EventTimestamp, after: EventID, through: EventID,
+        _ completion: @escaping (Result<(first: EventID?, hasEarlier: Bool), PostgresError>) -> Void)
 }
 
 /// A page of an archive, and what that held before and after the page was read.

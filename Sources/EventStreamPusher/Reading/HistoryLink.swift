@@ -14,10 +14,16 @@ struct HistoryStatements {
 /// The connection to the warehouse that reads discarded events.
 final class HistoryLink: DatabaseLink<HistoryStatements>, HistoryPort {
     private let tables: ArchiveTables
+    private(set) var failure: String?
 
     init(_ configuration: ArchiveConfiguration, loop: EventLoop) {
         tables = configuration.tables
-        super.init(configuration.options(application: "evt-pusher history", settings: StreamInfo.plans), on: loop)
+        super.init(
+            configuration.options(
+                application: "evt-pusher history",
+                // Somebody may have the history locked: whoever waits is to be told.
+                settings: StreamInfo.plans.merging(["lock_timeout": "5s", "statement_timeout": "60s"]) { mine, _ in mine }),
+            on: loop)
     }
 
     func read(
@@ -48,11 +54,14 @@ final class HistoryLink: DatabaseLink<HistoryStatements>, HistoryPort {
     }
 
     func first(
-        since time: EventTimestamp, through id: EventID, _ completion: @escaping (Result<EventID?, PostgresError>) -> Void
+        since time: EventTimestamp, after: EventID, through: EventID,
+        _ completion: @escaping (Result<(first: EventID?, hasEarlier: Bool), PostgresError>) -> Void
     ) {
         submit(completion) { statements, connection in
-            connection.submit(statements.since, [.int8(time.postgres), .int8(id.rawValue)]) { found in
-                completion(found.map { $0.int(0, 0).map { EventID($0) } })
+            connection.submit(
+                statements.since, [.int8(time.postgres), .int8(after.rawValue), .int8(through.rawValue)]
+            ) { found in
+                completion(found.map { ($0.int(0, 0).map { EventID($0) }, $0.bool(0, 1) ?? false) })
             }
         }
     }
@@ -63,6 +72,9 @@ final class HistoryLink: DatabaseLink<HistoryStatements>, HistoryPort {
             tables, archiver: ConsumerIdentity(component: .archiver), from: connection, writing: false)
         return HistoryStatements(
             rows: QueueReader(store.tables), extent: ArchiveExtent.statement(store.tables),
-            since: StartQueries.firstSince(store.tables.history))
+            since: StartQueries.firstSince(of: store.tables))
     }
+
+    override func opened(_ connection: Connection) { failure = nil }
+    override func failed(_ error: any Error) { failure = "\(error)" }
 }

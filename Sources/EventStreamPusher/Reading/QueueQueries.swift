@@ -1,5 +1,5 @@
 package import EventStream
-package import EventStreamDatabase
+import EventStreamDatabase
 package import LibPQ
 
 /// What is asked of the event table besides its pages.
@@ -46,15 +46,29 @@ package struct QueueQueries: Sendable {
         connection.submit(discarded) { completion($0.map { EventID($0.int(0, 0) ?? 0) }) }
     }
 
-    /// The first event in the order of ids that was recorded at a time or later, and the oldest event there is.
+    /// Where the events of a time or later begin.
+    package struct Since: Hashable, Sendable {
+        /// The first in the order of ids.
+        package let first: EventID?
+        /// The oldest event there is.
+        package let oldest: EventID?
+        /// Up to here events are discarded.
+        package let discarded: EventID
+    }
+
     package func first(
-        since time: EventTimestamp, on connection: Connection,
-        completion: @escaping (Result<(first: EventID?, oldest: EventID?), PostgresError>) -> Void
+        since time: EventTimestamp, on connection: Connection, completion: @escaping (Result<Since, PostgresError>) -> Void
     ) {
-        connection.submit(since, [.int8(time.postgres)]) { result in
+        var found: Result<Rows, PostgresError>?
+        connection.submit(since, [.int8(time.postgres)]) { found = $0 }
+        discarded(on: connection) { discarded in
             completion(
-                result.map { rows in
-                    (rows.int(0, 0).map { EventID($0) }, rows.int(0, 1).map { EventID($0) })
+                discarded.flatMap { discarded in
+                    found!.map { rows in
+                        Since(
+                            first: rows.int(0, 0).map { EventID($0) }, oldest: rows.int(0, 1).map { EventID($0) },
+                            discarded: discarded)
+                    }
                 })
         }
     }

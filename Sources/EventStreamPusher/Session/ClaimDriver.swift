@@ -150,6 +150,21 @@ final class ClaimDriver {
         ) { self.claimed(start, $0) }
     }
 
+    /// It is known whether what follows its position can be read.
+    private func looked(_ start: SessionStart, _ claimed: ConsumerStore.Claimed, _ refusal: EventStreamError?) {
+        defer { ended(start.consumer) }
+        guard !isStopped else { return }
+        if claims.isWithdrawn(start.consumer) {
+            release(start, claimed)
+            end(start)
+        } else if let refusal {
+            release(start, claimed)
+            refuse(start, refusal)
+        } else {
+            sessions.begin(start, claimed)
+        }
+    }
+
     private func release(_ start: SessionStart, _ claimed: ConsumerStore.Claimed) {
         positions.release(start.consumer, epoch: claimed.epoch, position: claimed.position)
     }
@@ -166,12 +181,11 @@ final class ClaimDriver {
             refuse(start, tooManySessions(start.peer))
         case .success(.claimed(let claimed)):
             reads.saw(discarded: claimed.discarded)
-            if let refusal = reads.refusal(after: claimed.position) {
-                release(start, claimed)
-                refuse(start, refusal)
-            } else {
+            guard claimed.position < reads.discarded else {
                 sessions.begin(start, claimed)
+                break
             }
+            return reads.refusal(after: claimed.position) { self.looked(start, claimed, $0) }
         case .success(.busy): refuse(start, .consumerBusy("\(start.consumer) is being served by another pusher"))
         case .success(.notRegistered): refuse(start, .notRegistered("\(start.consumer) is not registered"))
         case .failure(let error): refuse(start, .internalError("the session could not start: \(error.message)"))

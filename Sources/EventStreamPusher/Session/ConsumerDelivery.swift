@@ -5,7 +5,7 @@ import EventStreamServer
 /// One session's deliveries: sequence numbers, the window of groups in flight, answers, resends, and the position.
 ///
 /// A pure machine. The driver tells what happened and does what it is told; it keeps no groups: one that must be sent
-/// again is read again by its range of ids, which gives the same events, since nothing past the position is discarded.
+/// again is read again by its range of ids, which gives the same events, from the archive if they are discarded by now.
 package struct ConsumerDelivery: Sendable {
     package struct Configuration: Hashable, Sendable {
         /// Groups in flight at most; at least 1.

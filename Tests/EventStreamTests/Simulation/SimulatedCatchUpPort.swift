@@ -66,7 +66,7 @@ final class SimulatedCatchUpPort: SimulatedPort, CatchUpPort {
         }
     }
 
-    func first(
-        since time: EventTimestamp, _ completion: @escaping (Result<(first: EventID?, oldest: EventID?), PostgresError>) -> Void
-    ) { surroundings.broken("nobody begins at a time") }
+    func first(since time: EventTimestamp, _ completion: @escaping (Result<QueueQueries.Since, PostgresError>) -> Void) {
+        surroundings.broken("nobody begins at a time")
+    }
 }

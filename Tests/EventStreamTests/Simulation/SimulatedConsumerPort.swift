@@ -47,6 +47,10 @@ final class SimulatedConsumerPort: SimulatedPort, ConsumerPort {
         }
     }
 
+    func isRegistered(_ consumer: ConsumerIdentity, _ completion: @escaping (Result<Bool, PostgresError>) -> Void) {
+        submit({ [database] _ in database.consumers[SimulatedDatabase.consumer(consumer)].isRegistered }, completion)
+    }
+
     func register(
         _ registration: ConsumerStore.Registration,
         _ completion: @escaping (Result<ConsumerStore.Registered, PostgresError>) -> Void

@@ -475,6 +475,7 @@ final class SimulatedDatabase {
             oracle.settled(self.settled, queue, "the stored floor")
         }
         pulse.stored = EventID(self.settled)
+        pulse.discarded = EventID(discarded)
         return pulse
     }
 

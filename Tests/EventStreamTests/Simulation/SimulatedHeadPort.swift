@@ -54,6 +54,7 @@ final class SimulatedHeadPort: SimulatedPort, HeadPort {
                         let floor = EventID(known)
                         self.found = HeadStart(
                             finding: finding, floor: look.holders.isEmpty ? max(floor, look.newest) : floor,
+                            discarded: EventID(database.discarded),
                             writersMayPrepare: database.writersMayPrepare, table: "evt_queue")
                         done(true)
                     }

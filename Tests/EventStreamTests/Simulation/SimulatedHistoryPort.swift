@@ -7,6 +7,7 @@ import LibPQ
 /// The connection that reads an archive. Its archiver has copied all that is discarded; after a fail-over it is late to follow.
 final class SimulatedHistoryPort: SimulatedPort, HistoryPort {
     private let longestScan: Int64
+    let failure: String? = nil
 
     init(_ surroundings: Surroundings, _ database: SimulatedDatabase, _ timers: SimulatedTimers, longestScan: Int64) {
         self.longestScan = longestScan
@@ -42,8 +43,7 @@ final class SimulatedHistoryPort: SimulatedPort, HistoryPort {
     }
 
     func first(
-        since time: EventTimestamp, through id: EventID, _ completion: @escaping (Result<EventID?, PostgresError>) -> Void
-    ) {
-        surroundings.broken("nobody begins at a time")
-    }
+        since time: EventTimestamp, after: EventID, through: EventID,
+        _ completion: @escaping (Result<(first: EventID?, hasEarlier: Bool), PostgresError>) -> Void
+    ) { surroundings.broken("nobody begins at a time") }
 }
