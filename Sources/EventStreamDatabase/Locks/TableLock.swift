@@ -183,5 +183,5 @@ extension StreamTables {
 }
 
 extension ArchiveTables {
-    package var lockScope: LockScope { LockScope(tables: [history, positions, sums, lost, migrations], rows: []) }
+    package var lockScope: LockScope { LockScope(tables: [history, positions, sums, lost, expired, migrations], rows: []) }
 }

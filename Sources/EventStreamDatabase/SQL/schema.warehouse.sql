@@ -59,6 +59,35 @@ CREATE TABLE public.evt_history_default (
     ts timestamp without time zone NOT NULL
 );
 
+CREATE TABLE public.evt_history_expired (
+    number bigint NOT NULL,
+    month date NOT NULL,
+    before timestamp without time zone NOT NULL,
+    events bigint NOT NULL,
+    first_id bigint,
+    last_id bigint,
+    by text DEFAULT CURRENT_USER NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    reason text
+);
+
+COMMENT ON TABLE public.evt_history_expired IS 'Months whose events were dropped from the history on purpose';
+
+COMMENT ON COLUMN public.evt_history_expired.month IS 'The first day; a partition of another length is named by its first day, too';
+
+COMMENT ON COLUMN public.evt_history_expired.before IS 'What had ended by this time was to go; UTC';
+
+COMMENT ON COLUMN public.evt_history_expired.last_id IS 'The archive is complete after this id at the earliest';
+
+ALTER TABLE public.evt_history_expired ALTER COLUMN number ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.evt_history_expired_number_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE public.evt_history_lost (
     id bigint NOT NULL,
     type character varying(16) NOT NULL,
@@ -83,7 +112,7 @@ CREATE TABLE public.evt_history_migrations (
     applied_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
-COMMENT ON TABLE public.evt_history_migrations IS 'Steps of the schema that were applied; the newest is step 2';
+COMMENT ON TABLE public.evt_history_migrations IS 'Steps of the schema that were applied; the newest is step 3';
 
 CREATE TABLE public.evt_history_positions (
     ident character varying(64) NOT NULL,
@@ -131,6 +160,9 @@ ALTER TABLE ONLY public.evt_history ATTACH PARTITION public.evt_history_default 
 
 ALTER TABLE ONLY public.evt_history_default
     ADD CONSTRAINT evt_history_default_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.evt_history_expired
+    ADD CONSTRAINT evt_history_expired_pkey PRIMARY KEY (number);
 
 ALTER TABLE ONLY public.evt_history_migrations
     ADD CONSTRAINT evt_history_migrations_pkey PRIMARY KEY (number);

@@ -91,7 +91,8 @@ extension ArchiveTables {
     /// reached through it.
     package var roleGrants: RoleGrants {
         precondition(history.schema != nil, "qualify the tables first")
-        let (positions, sums, lost) = (Grant.Object.table(positions), Grant.Object.table(sums), Grant.Object.table(lost))
+        let (positions, sums) = (Grant.Object.table(positions), Grant.Object.table(sums))
+        let (lost, expired) = (Grant.Object.table(lost), Grant.Object.table(expired))
         let make = Grant.Object.function(partitions, arguments: "date, date")
         let (history, migrations) = (Grant.Object.table(history), Grant.Object.table(migrations))
         let event = ["id", "type", "data", "ts"]
@@ -113,6 +114,7 @@ extension ArchiveTables {
             Grant(.archiver, "SELECT", "DELETE", on: sums, "remove sums of events that are set aside"),
             Grant(.archiver, "UPDATE", columns: ["last_id", "events", "checksum"], on: sums, "shorten sums"),
             Grant(.archiver, "INSERT", columns: event + ["ident", "generation"], on: lost, "set aside events"),
+            Grant(.archiver, "SELECT", on: expired, "make no partitions of months that have ended"),
 
             Grant(.pusher, "SELECT", on: history, "read discarded events"),
             Grant(.pusher, "SELECT", on: positions, "read how far events are archived"),
@@ -125,11 +127,13 @@ extension ArchiveTables {
                 "store the sums of verified events"),
             Grant(.discarder, "UPDATE", columns: ["last_id", "events", "checksum", "compared"], on: sums, "extend sums"),
         ]
-        grants += [history, positions, sums, lost].map { Grant(.monitor, "SELECT", on: $0, "report the state of the archive") }
+        grants += [history, positions, sums, lost, expired].map {
+            Grant(.monitor, "SELECT", on: $0, "report the state of the archive")
+        }
         for role in [GroupRole.archiver, .pusher, .discarder, .monitor] {
             grants += RoleGrants.entry(role, self.history.schema!, migrations)
         }
-        return RoleGrants(grants: grants, objects: [history, positions, sums, lost, migrations, make])
+        return RoleGrants(grants: grants, objects: [history, positions, sums, lost, expired, migrations, make])
     }
 }
 

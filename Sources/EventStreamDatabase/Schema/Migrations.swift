@@ -68,12 +68,15 @@ extension ArchiveTables {
         precondition(history.schema != nil, "qualify the tables first")
         let template = SQLTemplate(
             names: [
-                "history": history, "positions": positions, "sums": sums, "lost": lost, "partitions": partitions,
-                "default": history.with(suffix: "_default"),
+                "history": history, "positions": positions, "sums": sums, "lost": lost, "expired": expired,
+                "partitions": partitions, "default": defaultPartition,
             ], functions: ["partitions": PackageResources.partitions_sql])
         return Schema(
             template,
-            steps: ["history": PackageResources._01_history_sql, "complete": PackageResources._02_complete_sql],
+            steps: [
+                "history": PackageResources._01_history_sql, "complete": PackageResources._02_complete_sql,
+                "expired": PackageResources._03_expired_sql,
+            ],
             record: migrations, marker: positions)
     }
 }

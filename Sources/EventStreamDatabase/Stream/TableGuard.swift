@@ -91,5 +91,5 @@ extension StreamTables {
 
 extension ArchiveTables {
     /// All tables of an archive; partitions belong to the history.
-    var all: [TableName] { [history, positions, sums, lost, migrations] }
+    var all: [TableName] { [history, positions, sums, lost, expired, migrations] }
 }

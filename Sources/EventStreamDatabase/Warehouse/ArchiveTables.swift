@@ -12,6 +12,10 @@ package struct ArchiveTables: Hashable, Sendable {
     package var sums: TableName { history.with(suffix: "_sums") }
     /// Events that were archived, and that a fail-over or a restore of the active database has lost.
     package var lost: TableName { history.with(suffix: "_lost") }
+    /// What was dropped from the history on purpose.
+    package var expired: TableName { history.with(suffix: "_expired") }
+    /// What belongs to no month that has a partition.
+    package var defaultPartition: TableName { history.with(suffix: "_default") }
     /// The function that makes the history's partitions.
     package var partitions: TableName { history.with(suffix: "_partitions") }
     package var migrations: TableName { history.with(suffix: "_migrations") }

@@ -152,7 +152,7 @@ extension HistoryStore {
     }
 
     /// Makes the partitions for this month and the next three, and for those of the times given, as far as they are of the
-    /// last two years; events of other times go into the default partition.
+    /// last two years; events of other times go into the default partition, and so do those of months that have expired.
     ///
     /// - Returns: how many were made.
     @discardableResult
@@ -168,8 +168,11 @@ extension HistoryStore {
         for month in months {
             let rows = try await connection.query(
                 Statement(
-                    "SELECT \(tables.partitions.sql)(d, d) FROM (SELECT LEAST(\(month), \(utc) + interval '3 months')::date AS d) m"
-                ))
+                    """
+                    SELECT \(tables.partitions.sql)(d, d) FROM (SELECT LEAST(\(month), \(utc) + interval '3 months')::date AS d) m
+                    WHERE NOT EXISTS (
+                        SELECT FROM \(tables.expired.sql) e WHERE e.month = date_trunc('month', m.d::timestamp)::date)
+                    """))
             made += Int(rows.int(0, 0) ?? 0)
         }
         return made
