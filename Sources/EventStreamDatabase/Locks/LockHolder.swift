@@ -1,3 +1,4 @@
+import EventStream
 import LibPQ
 
 /// Who has a lock, or waits for one: a backend, or a prepared transaction, which keeps its locks without a process.
@@ -86,6 +87,23 @@ package struct LockHolder: Hashable, Sendable, CustomStringConvertible {
             transaction: text(0), processID: rows.int(row, column + 1).map { Int($0) }, prepared: rows.string(row, column + 2),
             application: text(3), user: text(4), state: text(5), since: text(6), age: Double(text(7)), queryStart: text(8),
             query: text(5).isEmpty ? "" : text(9))
+    }
+
+    /// Who uses tables or their partitions, in whatever mode, the longest first. Found in catalogs alone.
+    static func users(of tables: [TableName], from connection: Connection) async throws(PostgresError) -> [LockHolder] {
+        let rows = try await connection.query(
+            Statement(
+                """
+                WITH RECURSIVE tables AS (
+                    SELECT to_regclass(name)::oid AS oid FROM unnest($1::text[]) name
+                    UNION SELECT inhrelid FROM pg_inherits JOIN tables ON inhparent = tables.oid)
+                SELECT \(columns) FROM pg_locks l \(joins)
+                WHERE l.locktype = 'relation' AND l.relation IN (SELECT oid FROM tables) AND l.granted AND \(isInThisDatabase)
+                    AND l.pid IS DISTINCT FROM pg_backend_pid()
+                ORDER BY \(begun)
+                """), [.strings(tables.map(\.sql))])
+        var seen: Set<String> = []
+        return (0..<rows.count).map { LockHolder(rows, row: $0, from: 0) }.filter { seen.insert($0.transaction).inserted }
     }
 
     /// Backends by their process ids.

@@ -37,6 +37,8 @@ package struct ArchiveVerifier: Sendable {
         /// What was archived up to here, past the archiver's position, is of an earlier generation of the stream: what is extra
         /// there is set aside when the next event is archived. Nil if there is no such thing.
         package var doubtful: EventID?
+        /// What was dropped from the history on purpose; nil if nothing was.
+        package var expired: ExpiredMonths.Total?
         package init(verified: Int = 0, wrong: Int = 0) { (self.verified, self.wrong) = (verified, wrong) }
     }
 
@@ -59,6 +61,9 @@ package struct ArchiveVerifier: Sendable {
             if case .unknown = finding {} else { summary.wrong += 1 }
             report(finding)
         }
+        let total = try await ExpiredMonths(history).total(on: warehouse)
+        let expired = total?.last ?? .none
+        if first <= expired { summary.expired = total }
         let audit = ArchiveAudit(info, history, want: standing.want)
         if first <= EventID(1) {
             let rows = try await warehouse.query(
@@ -93,27 +98,29 @@ package struct ArchiveVerifier: Sendable {
         }
         let gone = min(last, try await discarded(on: active))
         let forgotten = (
-            first: max(first, try await ArchiveSums(history).end(on: warehouse).next),
+            first: max(first, expired.next, try await ArchiveSums(history).end(on: warehouse).next),
             last: min(gone, EventID(confirmed.int(0, 1) ?? 0))
         )
         if forgotten.first <= forgotten.last { tell(.forgotten(first: forgotten.first, last: forgotten.last)) }
-        try await verifySums(from: first, through: gone, warehouse: warehouse, tell) { record in
+        try await verifySums(from: first, through: gone, expired: expired, warehouse: warehouse, tell) { record in
             if record.last <= alive { summary.verified += record.sum.events }
         }
         return summary
     }
 
     private func verifySums(
-        from first: EventID, through last: EventID, warehouse: Connection, _ tell: (Finding) -> Void,
+        from first: EventID, through last: EventID, expired: EventID, warehouse: Connection, _ tell: (Finding) -> Void,
         right: (ArchiveSums.Record) -> Void
     ) async throws {
         let sums = ArchiveSums(history)
         let everything = ArchiveAudit(info, history, want: .all)
         var next = first
         func gap(through end: EventID) async throws {
-            guard next <= end else { return }
-            let events = try await everything.archived(next, end, on: warehouse).events
-            if events > 0 { tell(.unknown(first: next, last: end, events: events)) }
+            // The sums of what has expired went along.
+            let start = max(next, expired.next)
+            guard start <= end else { return }
+            let events = try await everything.archived(start, end, on: warehouse).events
+            if events > 0 { tell(.unknown(first: start, last: end, events: events)) }
         }
         while next <= last {
             let records = try await sums.records(from: next, through: last, limit: 100, on: warehouse)
