@@ -9,7 +9,7 @@ import PosixLoop
 struct Archive: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Looks after an archive: verifies it, or has a part of it archived again.",
-        subcommands: [Verify.self, Rewind.self, Lost.self, Adopt.self])
+        subcommands: [Verify.self, Rewind.self, Lost.self, Adopt.self, Expire.self, Expired.self])
 
     struct Target: ParsableArguments, ReadsSettings {
         static let settings = Settings.facts(of: .database, .archive) + [Settings.all.archiverComponent.facts]
@@ -71,6 +71,11 @@ struct Archive: AsyncParsableCommand {
             }
             if let doubtful = summary.doubtful {
                 print("doubtful up to \(doubtful): the active database went back; what is extra is set aside with the next event")
+            }
+            if let expired = summary.expired {
+                print(
+                    "expired  \(expired.first) to \(expired.last): \(expired.events) events were dropped on purpose; see `evt archive expired`"
+                )
             }
             print("\(summary.verified) events verified, \(summary.wrong) findings")
             guard summary.wrong == 0 else { throw ExitCode.failure }

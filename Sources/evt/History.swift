@@ -29,8 +29,8 @@ struct History: AsyncParsableCommand, ReadsSettings {
         query.want = try wanted.filter()
         query.first = try eventID(from, of: "--from") ?? query.first
         query.last = try eventID(to, of: "--to") ?? query.last
-        query.since = try time(since, of: "--since")
-        query.until = try time(until, of: "--until")
+        query.since = try eventTime(since, of: "--since")
+        query.until = try eventTime(until, of: "--until")
         guard limit ?? 1 >= 0 else { throw ValidationError("--limit: at least 0") }
         guard !count || limit == nil else { throw ValidationError("--limit and --count do not go together") }
         let (url, tables) = (try settings.archive(), try settings.archiveTables())
@@ -50,14 +50,14 @@ struct History: AsyncParsableCommand, ReadsSettings {
             printer.flush()
         }
     }
+}
 
-    private func time(_ text: String?, of option: String) throws -> EventTimestamp? {
-        guard let text else { return nil }
-        guard let time = eventTime(text) else {
-            throw ValidationError("\(option): \(text) is no time; one is like 2026-11-24 or 2026-11-24T08:30:00Z (UTC)")
-        }
-        return time
+func eventTime(_ text: String?, of option: String) throws -> EventTimestamp? {
+    guard let text else { return nil }
+    guard let time = eventTime(text) else {
+        throw ValidationError("\(option): \(text) is no time; one is like 2026-11-24 or 2026-11-24T08:30:00Z (UTC)")
     }
+    return time
 }
 
 /// Reads a time, or a date alone; UTC.
