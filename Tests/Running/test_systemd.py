@@ -12,6 +12,8 @@ from files import PROGRAMS, UNITS, adapted
 
 LATER = {"RestartSteps", "RestartMaxDelaySec"}
 """Keys that systemd before version 254 ignores, and says so."""
+TASKS = [unit.stem for unit in UNITS.glob("*.timer")]
+"""What a timer starts."""
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +55,7 @@ def test_a_unit_that_is_not_valid_would_be_found(units, tmp_path):
         assert complaints(tmp_path, "evt-pusher.service") != [], new
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("program", [*PROGRAMS, *TASKS])
 def test_a_process_can_do_little_else(units, program):
     """An exposure of at most 2.5, of 10."""
     done = analyze("security", "--offline=true", "--no-pager", "--threshold=25", units / f"{program}.service")
@@ -63,7 +65,7 @@ def test_a_process_can_do_little_else(units, program):
 def test_the_target_wants_what_the_procfile_runs():
     wanted = re.search(r"^Wants=(.*)$", (UNITS / "eventstream.target").read_text(), re.MULTILINE)[1]
     assert wanted.split() == [f"{program}.service" for program in PROGRAMS]
-    assert {unit.stem for unit in UNITS.glob("*.service")} == set(PROGRAMS)
+    assert {unit.stem for unit in UNITS.glob("*.service")} == {*PROGRAMS, *TASKS}
 
 
 def test_the_units_differ_in_their_program_only():
