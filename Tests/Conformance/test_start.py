@@ -1,4 +1,4 @@
-"""Where a consumer begins, and what a paused one gets (sections 4, 5 and 8)."""
+"""Where a consumer begins (section 4)."""
 
 import pytest
 
@@ -69,20 +69,3 @@ def test_an_id_beyond_the_newest_event_is_refused(source, peer, component, event
     event_id = source.add_event(event_type)
     with refused("InvalidRequest"):
         register(peer, component, str(int(event_id) + 1_000_000))
-
-
-def test_a_paused_consumer_gets_nothing_until_it_is_resumed(stream, source, peer, consumer, event_type):
-    def pause(is_paused: bool):
-        stream.database.value(
-            f"UPDATE evt_consumers SET paused = {is_paused} WHERE ident = 'local:{consumer}' RETURNING 1")
-
-    pause(True)
-    assert peer.ready(consumer, [event_type]) is True
-    event_id = source.add_event(event_type)
-    with refused("ConsumerPaused"):
-        peer.poll(consumer)
-    eventually(lambda: peer.lag(consumer).get("paused") is True, "lag says so")
-    assert peer.ready(consumer, [event_type]) is True
-    pause(False)
-    assert peer.receive_until(event_id) == [event_id]
-    eventually(lambda: "paused" not in peer.lag(consumer), "lag does not say so")
