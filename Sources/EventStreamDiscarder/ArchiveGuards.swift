@@ -48,7 +48,7 @@ final class ArchiveGuards {
             _ = try await mayGo(through: allowed.next, after: discarded)
         } else if !guards.isEmpty, !guards.contains(where: \.isOfAll), asked.map({ .now - $0 > .seconds(1) }) ?? true {
             asked = .now
-            _ = try await mayGo(through: discarded, after: discarded)
+            for each in guards { _ = try await each.verify(through: discarded, after: discarded, active: connection) }
         }
     }
 }

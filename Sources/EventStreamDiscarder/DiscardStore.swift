@@ -46,8 +46,7 @@ package struct DiscardStore: Sendable {
     /// - Parameter ofAll: whether events of all types were compared.
     package func note(
         verified id: EventID, ofAll: Bool, by archiver: ConsumerIdentity, on connection: Connection
-    ) async throws(PostgresError)
-    {
+    ) async throws(PostgresError) {
         try await connection.query(
             Statement(
                 """

@@ -134,7 +134,7 @@ import Testing
             try await add("STUCK", at: 5, pipeline)
             // As a discarder would have noted it that has not got there yet.
             try await TestDatabase.execute(
-                "UPDATE evt_queue_state SET max_lag = '30'; UPDATE evt_consumers SET verified_evt_id = 1 WHERE ident = 'local:ARCHIVER'",
+                "UPDATE evt_queue_state SET max_lag = '30'; UPDATE evt_consumers SET verified_evt_id = 1, verified_all = true WHERE ident = 'local:ARCHIVER'",
                 on: pipeline.active)
             let stuck = try await status("STUCK", pipeline)
             #expect(stuck.lag.events == 95 && stuck.held.events == 30 && stuck.holdsAfter == EventID(70) && !stuck.readsArchive)

@@ -139,6 +139,7 @@ CREATE TABLE public.evt_consumers (
     max_lag_events bigint,
     max_lag_time interval,
     paused boolean DEFAULT false NOT NULL,
+    verified_all boolean DEFAULT false NOT NULL,
     CONSTRAINT evt_consumers_max_lag_events_check CHECK ((max_lag_events >= 0)),
     CONSTRAINT evt_consumers_max_lag_time_check CHECK ((max_lag_time >= '00:00:00'::interval))
 )
@@ -157,6 +158,8 @@ COMMENT ON COLUMN public.evt_consumers.max_lag_events IS 'How many events the co
 COMMENT ON COLUMN public.evt_consumers.max_lag_time IS 'For how long the consumer may hold events back; NULL with max_lag_events: as the discarder is set';
 
 COMMENT ON COLUMN public.evt_consumers.paused IS 'Whether an operator has stopped delivery to the consumer';
+
+COMMENT ON COLUMN public.evt_consumers.verified_all IS 'Of an archiver: whether its archive was compared in all event types, so that consumers can read it in place of the table';
 
 CREATE SEQUENCE public.evt_consumers_id_seq
     START WITH 1
@@ -345,7 +348,7 @@ COMMENT ON COLUMN public.evt_queue_state.leap IS 'Ids up to here may be of an ea
 
 COMMENT ON COLUMN public.evt_queue_state.place IS 'The server, its timeline and the table this generation was begun in';
 
-COMMENT ON COLUMN public.evt_queue_state.max_lag IS 'How far a consumer may be behind before the consumer holds no events back, as the discarder is set; NULL for no limit';
+COMMENT ON COLUMN public.evt_queue_state.max_lag IS 'How many of the newest events, or for how long, a consumer may hold events back, as the discarder is set; NULL for no limit';
 
 CREATE SEQUENCE public.evt_queue_settled
     START WITH 1

@@ -60,7 +60,9 @@ extension StreamTables {
 
             Grant(.discarder, "SELECT", on: events, "find confirmed events"),
             Grant(.discarder, "SELECT", on: consumers, "read positions"),
-            Grant(.discarder, "UPDATE", columns: ["verified_evt_id", "verified_all"], on: consumers, "store how far the archive is verified"),
+            Grant(
+                .discarder, "UPDATE", columns: ["verified_evt_id", "verified_all"], on: consumers,
+                "store how far the archive is verified"),
             Grant(.discarder, "SELECT", on: state, "read the state of the stream"),
             Grant(
                 .discarder, "UPDATE", columns: ["discarded", "refusal", "max_lag"], on: state,

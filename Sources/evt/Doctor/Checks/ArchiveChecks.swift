@@ -36,7 +36,8 @@ extension StreamChecks {
         guard status.hasArchiveReader else {
             return Finding(
                 .critical, "consumer", "\(text): it gets nothing",
-                advice: "set EVT_ARCHIVE_URL for evt-pusher; or, to skip the discarded events, evt consumers set \(name) --to \(status.discarded)")
+                advice: "set EVT_ARCHIVE_URL for evt-pusher; or, to skip the discarded events, evt consumers set \(name) --to "
+                    + "\(status.discarded)")
         }
         guard !moves else { return Finding(.note, "consumer", text) }
         guard consumer.isServed else {
