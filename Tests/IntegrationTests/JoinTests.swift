@@ -10,24 +10,38 @@ import Testing
 /// TRUNCATE is not MVCC: who has begun to read sees an empty table, whatever the snapshot. Each way of reading is stopped at the lock
 /// while events are discarded.
 @Suite(.serialized) struct JoinTests {
-    /// Discards the events up to `id` as the discarder does, and commits once somebody waits for the segment.
-    private func truncate(_ pipeline: Pipeline, through id: Int) async throws {
+    private actor Gate {
+        private(set) var isOpen = false
+        func open() { isOpen = true }
+    }
+
+    /// Discards the events up to `id` as the discarder does, and commits once the gate is open and somebody waits for the segment.
+    private func truncate(_ pipeline: Pipeline, through id: Int, _ gate: Gate, _ reader: String) async throws {
         try await TestDatabase.connected(to: pipeline.active) { connection in
             try await connection.script("BEGIN; TRUNCATE evt_queue_0; UPDATE evt_queue_state SET discarded = \(id)")
-            try await eventually("the reader") { try await locks(pipeline, "NOT granted") }
+            try await eventually("the reader") {
+                guard await gate.isOpen else { return false }
+                return try await locks(pipeline, "NOT granted AND \(reader)")
+            }
             try await connection.query("COMMIT")
         }
     }
 
     private func locks(_ pipeline: Pipeline, _ condition: String) async throws -> Bool {
         try await TestDatabase.number(
-            "SELECT count(*) FROM pg_locks WHERE relation = 'evt_queue_0'::regclass AND \(condition)", on: pipeline.active) > 0
+            "SELECT count(*) FROM pg_locks l WHERE relation = 'evt_queue_0'::regclass AND \(condition)", on: pipeline.active) > 0
     }
 
     /// Runs `body`, which is stopped at the lock, while the events up to 5 are discarded.
-    private func stopped<Value>(_ pipeline: Pipeline, _ body: () async throws -> Value) async throws -> Value {
-        async let discarding: Void = truncate(pipeline, through: 5)
+    ///
+    /// - Parameter reader: who it is that is stopped, of those that wait for the segment, as SQL.
+    private func stopped<Value>(
+        _ pipeline: Pipeline, reader: String = "true", _ body: () async throws -> Value
+    ) async throws -> Value {
+        let gate = Gate()
+        async let discarding: Void = truncate(pipeline, through: 5, gate, reader)
         try await eventually("the lock") { try await locks(pipeline, "mode = 'AccessExclusiveLock' AND granted") }
+        await gate.open()
         let value = try await body()
         try await discarding
         return value
@@ -80,7 +94,11 @@ import Testing
                 let poller = try await pipeline.poller()
                 try await poller.registerConsumer("SESSION")
                 let collector = Collector()
-                try await stopped(pipeline) {
+                // Not the head, which reads as well.
+                let reader = """
+                    EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = l.pid AND a.application_name LIKE '%catch-up')
+                    """
+                try await stopped(pipeline, reader: reader) {
                     try await pipeline.receiving("SESSION", into: collector) { collector in
                         try await eventually("the events") { await collector.count == 5 }
                     }

@@ -103,7 +103,7 @@ import Testing
                 let error = await #expect(throws: EventStreamError.self) {
                     try await poller.registerConsumer("EARLY", start: start)
                 }
-                #expect(error?.code == .historyUnavailable && error?.text.contains("comes after 300") == true, "\(error!)")
+                #expect(error?.code == .historyUnavailable && error?.text.contains("begin after 300") == true, "\(error!)")
             }
             #expect(
                 try await TestDatabase.number(
