@@ -66,13 +66,15 @@ final class RegisterCalls {
         _ new: ConsumerStore.Registration, _ start: StartPosition,
         _ answer: @escaping (Result<RawJSON, EventStreamError>) -> Void
     ) {
-        guard let port = membership.consumers else { return answer(.failure(.unavailable)) }
+        guard let port = membership.consumers, let asked = membership.trusted else { return answer(.failure(.unavailable)) }
         port.isRegistered(new.consumer) { known in
             guard case .success(false) = known else {
                 return answer(known.map { _ in .true }.mapError { .internalError("not registered: \($0.message)") })
             }
             self.starts.find(start) { found in
                 guard case .success(let (position, lowest)) = found else { return answer(found.map { _ in .true }) }
+                // A position of another generation means nothing in this one.
+                guard self.membership.trusted == asked else { return answer(.failure(.unavailable)) }
                 var placed = new
                 (placed.position, placed.lowest) = (position, lowest)
                 self.register(placed, answer)

@@ -185,7 +185,15 @@ final class ClaimDriver {
                 sessions.begin(start, claimed)
                 break
             }
-            return reads.refusal(after: claimed.position) { self.looked(start, claimed, $0) }
+            let asked = membership.trusted
+            return reads.refusal(after: claimed.position) { refusal in
+                guard self.membership.trusted == asked else {
+                    // What was claimed in another generation says nothing here; a sign of life gives it up.
+                    self.refuse(start, .internalError("the session could not start: a new generation of the stream has begun"))
+                    return self.ended(start.consumer)
+                }
+                self.looked(start, claimed, refusal)
+            }
         case .success(.busy): refuse(start, .consumerBusy("\(start.consumer) is being served by another pusher"))
         case .success(.notRegistered): refuse(start, .notRegistered("\(start.consumer) is not registered"))
         case .failure(let error): refuse(start, .internalError("the session could not start: \(error.message)"))
