@@ -136,6 +136,11 @@ import Testing
             error = await #expect(throws: EventStreamError.self) { try await poller.pollEvents("LATER", after: nil) }
             #expect(error?.code == .historyUnavailable, "\(error!)")
             try await pipeline.receiving("WAITS", configure: { $0.start = .now }) { present in
+                // It begins with what is recorded from then on.
+                try await eventually("its registration") {
+                    try await TestDatabase.number(
+                        "SELECT count(*) FROM evt_consumers WHERE ident = 'local:WAITS'", on: pipeline.active) == 1
+                }
                 try await pipeline.receiving("LATER") { late in
                     try await pipeline.record("NEW", ["1"])
                     try await eventually("the present") { await present.count == 1 }
