@@ -57,7 +57,9 @@ extension FaultTests {
                     try await eventually("the discard") { try await deployment.backlog() == 0 }
                     #expect(try await deployment.evt("archive", "verify").text.contains(" 0 findings"))
                     for (name, process) in processes {
-                        #expect(process.warnings == [], "\(name): \(process.output)")
+                        // While a clock is set a commit that lasts a moment may seem to have lasted for minutes.
+                        let warnings = process.warnings.filter { !$0.contains("somebody keeps the process from its work") }
+                        #expect(warnings == [], "\(name): \(process.output)")
                     }
                     try await processes.stop()
                 }
