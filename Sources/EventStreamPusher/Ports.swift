@@ -72,8 +72,8 @@ protocol ConsumerPort: DatabasePort {
     func isRegistered(_ consumer: ConsumerIdentity, _ completion: @escaping (Result<Bool, PostgresError>) -> Void)
     /// Registers a consumer.
     func register(
-        _ registration: ConsumerStore.Registration,
-        _ completion: @escaping (Result<ConsumerStore.Registered, PostgresError>) -> Void)
+        _ registration: ConsumerRegistering.Registration,
+        _ completion: @escaping (Result<ConsumerRegistering.Registered, PostgresError>) -> Void)
     func claim(
         _ consumer: ConsumerIdentity, want: EventFilter, knowing known: PositionBook.Entry?, of generation: StreamGeneration,
         dead: [Int64], _ completion: @escaping (Result<ConsumerStore.Claim, PostgresError>) -> Void)

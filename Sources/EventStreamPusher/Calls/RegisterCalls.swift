@@ -31,7 +31,7 @@ final class RegisterCalls {
                 self.peers.answer(peer, .init(outcome: outcome, rid: rid))
                 self.turns.ended(peer)
             }
-            let new = ConsumerStore.Registration(
+            let new = ConsumerRegistering.Registration(
                 ConsumerIdentity(user: peer.user, component: component), want: peer.caller.user.rights.types,
                 limit: self.userLimit)
             guard let start else { return self.register(new, answer) }
@@ -40,7 +40,7 @@ final class RegisterCalls {
     }
 
     private func register(
-        _ new: ConsumerStore.Registration, _ answer: @escaping (Result<RawJSON, EventStreamError>) -> Void
+        _ new: ConsumerRegistering.Registration, _ answer: @escaping (Result<RawJSON, EventStreamError>) -> Void
     ) {
         guard let port = membership.consumers else {
             return answer(.failure(.internalError("not registered: the database cannot be reached")))
@@ -63,7 +63,7 @@ final class RegisterCalls {
 
     /// Finds where it begins, if it is not registered yet; then registers.
     private func place(
-        _ new: ConsumerStore.Registration, _ start: StartPosition,
+        _ new: ConsumerRegistering.Registration, _ start: StartPosition,
         _ answer: @escaping (Result<RawJSON, EventStreamError>) -> Void
     ) {
         guard let port = membership.consumers, let asked = membership.trusted else { return answer(.failure(.unavailable)) }

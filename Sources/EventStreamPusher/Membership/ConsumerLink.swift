@@ -9,6 +9,7 @@ import PosixLoop
 struct ConsumerStatements {
     let info: StreamInfo
     let consumers: ConsumerStore
+    let registering: ConsumerRegistering
     let registry: PusherRegistry
     let generations: GenerationStore
 }
@@ -122,12 +123,12 @@ final class ConsumerLink: DatabaseLink<ConsumerStatements>, ConsumerPort {
     }
 
     func isRegistered(_ consumer: ConsumerIdentity, _ completion: @escaping (Result<Bool, PostgresError>) -> Void) {
-        submit(completion) { $0.consumers.isRegistered(consumer, on: $1, completion: completion) }
+        submit(completion) { $0.registering.isRegistered(consumer, on: $1, completion: completion) }
     }
 
     func register(
-        _ registration: ConsumerStore.Registration,
-        _ completion: @escaping (Result<ConsumerStore.Registered, PostgresError>) -> Void
+        _ registration: ConsumerRegistering.Registration,
+        _ completion: @escaping (Result<ConsumerRegistering.Registered, PostgresError>) -> Void
     ) { Registering(registration, on: self, completion).attempt() }
 
     func schedule(after delay: Duration, _ body: @escaping () -> Void) { loop.schedule(after: delay, body) }
@@ -164,7 +165,8 @@ final class ConsumerLink: DatabaseLink<ConsumerStatements>, ConsumerPort {
             upkeep.opened(info)
             onMarks(try await SettledMarks(info).load(on: connection))
             return ConsumerStatements(
-                info: info, consumers: ConsumerStore(info), registry: registry, generations: generations)
+                info: info, consumers: ConsumerStore(info), registering: ConsumerRegistering(info), registry: registry,
+                generations: generations)
         } catch {
             await upkeep.endFrozen(info, because: error, on: connection)
             throw error

@@ -52,8 +52,8 @@ final class SimulatedConsumerPort: SimulatedPort, ConsumerPort {
     }
 
     func register(
-        _ registration: ConsumerStore.Registration,
-        _ completion: @escaping (Result<ConsumerStore.Registered, PostgresError>) -> Void
+        _ registration: ConsumerRegistering.Registration,
+        _ completion: @escaping (Result<ConsumerRegistering.Registered, PostgresError>) -> Void
     ) {
         submit(
             isBlocked: { [database] in database.isDiscarding }, { [database] _ in database.register(registration) }, completion)

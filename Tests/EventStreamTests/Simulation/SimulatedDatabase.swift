@@ -304,7 +304,7 @@ final class SimulatedDatabase {
 
     // MARK: Consumers
 
-    func register(_ new: ConsumerStore.Registration) -> ConsumerStore.Registered {
+    func register(_ new: ConsumerRegistering.Registration) -> ConsumerRegistering.Registered {
         let consumer = SimulatedDatabase.consumer(new.consumer)
         guard !consumers[consumer].isRegistered else { return .done }
         let position = new.position?.rawValue ?? discarded
