@@ -88,6 +88,8 @@ struct ArchivePlan {
         return .readPosition
     }
 
+    private var origin: StreamOrigin? { if case .append(_, let origin, _) = work { origin } else { nil } }
+
     private var session: Int? {
         switch work {
         case .append(_, _, let session): session
@@ -184,7 +186,6 @@ struct ArchivePlan {
     // MARK: What was confirmed and the warehouse lacks: it was restored, or replaced by one that lags
 
     private mutating func poll(_ missing: Missing) -> Action {
-        guard case .append(_, let origin, _) = work else { return fail(nil) }
         state = .polling(missing)
         return .poll(endpoint: missing.endpoint, after: missing.next, generation: origin?.generation.id)
     }
@@ -206,11 +207,9 @@ struct ArchivePlan {
     /// - Parameter isForbidden: whether this archiver may not poll; then nothing is known to be missing.
     mutating func pollFailed(isForbidden: Bool) -> Action {
         guard case .polling(let missing) = state else { return fail(nil) }
-        if isForbidden {
-            // What the active database takes for archived may not be here, and nobody can be asked.
-            if case .append(_, let origin?, _) = work, origin.after > missing.position { completeFrom = origin.after }
-            return completed()
-        }
+        // What the active database takes for archived may not be here, and nobody can be asked.
+        if isForbidden, let after = origin?.after, after > missing.position { completeFrom = after }
+        if isForbidden { return completed() }
         guard missing.endpoint + 1 < endpoints else { return fail(nil) }
         return poll(Missing(endpoint: missing.endpoint + 1, position: missing.position, next: missing.position))
     }
@@ -260,8 +259,7 @@ struct ArchivePlan {
         guard case .copying(let events, var missing) = state, let last = events.last?.id, let standing else { return fail(nil) }
         self.standing?.position = max(standing.position, last)
         self.standing?.doubtfulAfter = max(standing.doubtfulAfter, last)
-        count += new
-        completeFrom = nil
+        (count, completeFrom) = (count + new, nil)
         guard missing != nil else { return done() }
         missing?.events = []
         guard let missing, missing.isMore else { return completed() }

@@ -181,17 +181,12 @@ package struct StartResolver {
             throw refusal(reach, discarded)
         }
         return try await archive.read(beside: connection) { store, other in
-            let rows = try await other.query(
-                StartQueries.firstSince(store.tables.history), [.int8(time.postgres), .int8(discarded.rawValue)])
-            let first = rows.int(0, 0)
+            let found = try await other.query(
+                StartQueries.firstSince(of: store.tables),
+                [.int8(time.postgres), .int8(start.rawValue), .int8(discarded.rawValue)])
             // Events that the archive lacks may be of that time, too; not if the archive has an event of before.
-            if start > .none {
-                let earlier = try await other.query(
-                    Statement("SELECT FROM \(store.tables.history.sql) WHERE id > $1::bigint AND id < $2::bigint LIMIT 1"),
-                    [.int8(start.rawValue), .int8(first ?? discarded.next.rawValue)])
-                guard earlier.count > 0 else { throw refusal(reach, discarded) }
-            }
-            return first.map { EventID($0) }
+            guard start == .none || found.bool(0, 1) == true else { throw refusal(reach, discarded) }
+            return found.int(0, 0).map { EventID($0) }
         }
     }
 
