@@ -36,8 +36,7 @@ extension StreamTables {
                 .pusher, "UPDATE",
                 columns: [
                     "last_evt_id", "last_time", "session_owner", "session_epoch", "began_evt_id", "want", "paused",
-                    "max_lag_events",
-                    "max_lag_time",
+                    "max_lag_events", "max_lag_time",
                 ], on: consumers,
                 "store positions and sessions"),
             Grant(.pusher, "INSERT", "TRUNCATE", on: consumers, rewrite),
@@ -51,7 +50,7 @@ extension StreamTables {
             Grant(
                 .pusher, "INSERT", columns: ["id", "application", "beat_interval", "reads_archive"], on: pushers,
                 "register the pusher"),
-            Grant(.pusher, "UPDATE", columns: ["beat", "looked", "reads_archive"], on: pushers, "store heartbeats"),
+            Grant(.pusher, "UPDATE", columns: ["beat", "looked"], on: pushers, "store heartbeats"),
             Grant(.pusher, "INSERT", "TRUNCATE", on: pushers, rewrite),
             Grant(.pusher, "SELECT", "DELETE", on: archives, "check the tokens of archivers, and remove old tokens"),
             Grant(.pusher, "INSERT", columns: ["ident", "token"], on: archives, "store the tokens of archivers"),
