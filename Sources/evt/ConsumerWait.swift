@@ -19,7 +19,7 @@ extension Consumers {
         @Option(help: "How long to wait: 100ms to 7d.") var timeout = "10m"
 
         func run() async throws {
-            let ident = consumer.contains(":") ? consumer : try target.identity(consumer).description
+            let ident = try Consumers.ident(consumer, target)
             let id = through == "head" ? nil : through == "0" ? EventID.none : EventID(through)
             guard through == "head" || id != nil else { throw ValidationError("--through: \(through) is no event id, 0 or head") }
             guard let limit = Duration(text: timeout), limit >= .milliseconds(100), limit <= .seconds(7 * 86_400) else {

@@ -99,7 +99,7 @@ struct Consumers: AsyncParsableCommand, ReadsSettings {
         @OptionGroup var lag: MaxLagOption
 
         func run() async throws {
-            let ident = consumer.contains(":") ? consumer : try target.identity(consumer).description
+            let ident = try Consumers.ident(consumer, target)
             let change = try lag.change
             guard to == nil || position == nil, to ?? position != nil || change != nil else {
                 throw ValidationError("say where to go on, once, or --max-lag: \(startHelp)")

@@ -9,7 +9,7 @@ struct Status: AsyncParsableCommand, ReadsSettings {
         abstract: "Shows how the stream stands: head, backlog, and how far each consumer is.",
         discussion: """
             LAG is what a consumer wants and has not confirmed; HELD, what is kept because of it, wanted or not. SEEN is how long \
-            ago its position was stored or its session began or ended; SERVED, whether a pusher has a session for it. A consumer whose \
+            ago its position was stored or its session began or ended; SERVED, whether a pusher has a session for it, or that an operator has paused it. A consumer whose \
             next event is discarded reads from the archive: its LAG is what is in the table, and it holds nothing.
             """)
 
@@ -147,7 +147,7 @@ extension StreamStatus {
                 ("max_lag", jsonText(consumer.maxLag?.text)),
                 ("want", consumer.want.types.map { types in jsonList(types.map { jsonQuoted("\($0)") }.sorted()) } ?? "null"),
                 ("last_seen", jsonQuoted(consumer.lastSeen)), ("last_seen_seconds", "\(consumer.lastSeenSeconds)"),
-                ("served", "\(consumer.isServed)"),
+                ("served", "\(consumer.isServed)"), ("paused", "\(consumer.isPaused)"),
             ])
         }
         return jsonObject([
@@ -225,7 +225,8 @@ extension [StreamStatus.Consumer] {
             let cells: [TextTable.Cell] = [
                 .init(consumer.consumer, .bold), .init("\(consumer.position)"), .init("\(consumer.lag.events)", look),
                 .init(timeText(consumer.lag.seconds), look), .init("\(consumer.lag.bytes)"), .init("\(consumer.held.events)"),
-                .init(timeText(consumer.lastSeenSeconds)), .init(consumer.isServed ? "yes" : "no", served),
+                .init(timeText(consumer.lastSeenSeconds)),
+                .init(consumer.isPaused ? "paused" : consumer.isServed ? "yes" : "no", consumer.isPaused ? .warning : served),
             ]
             table.add(cells)
         }
