@@ -24,6 +24,10 @@ final class Oracle {
         var setTo: Int64 = 0
         /// The last event that was applied.
         var applied: Int64 = 0
+        /// Whether it has heard of another generation and processed nothing since: it knows of nothing that it has processed.
+        var forgot = false
+        /// Where an operator has set the position since the last session began.
+        var setBefore: Int64?
         /// When an operator registered it or set its position last; and how far events have been sent in sessions since then.
         var operatorEpoch: Int64 = 0
         var sent: Int64 = 0
@@ -168,6 +172,8 @@ final class Oracle {
         surroundings.note("the position of \(name(consumer)) is set to \(position)")
         skipped(through: position, consumer)
         consumers[consumer].setTo = position
+        consumers[consumer].setBefore = position
+        if consumers[consumer].forgot { consumers[consumer].applied = min(consumers[consumer].applied, position) }
         (consumers[consumer].operatorEpoch, consumers[consumer].sent) = (epoch, position)
         claimed(consumer, by: 0, epoch: epoch)
     }
@@ -187,6 +193,7 @@ final class Oracle {
 
     func claimed(_ consumer: Int, by pusher: Int64, epoch: Int64) {
         (consumers[consumer].owner, consumers[consumer].epoch) = (pusher, epoch)
+        if pusher != 0 { consumers[consumer].setBefore = nil }
     }
 
     func stored(
@@ -253,12 +260,15 @@ final class Oracle {
             surroundings.broken("\(name(consumer)) applied \(id) twice")
         }
         consumers[consumer].applied = max(consumers[consumer].applied, id)
+        consumers[consumer].forgot = false
         consumers[consumer].processed = max(consumers[consumer].processed, index + 1)
     }
 
     /// A receiver hears that the database went back, and forgets what it has of the time before.
     func heardOfGeneration(_ consumer: Int, after position: EventID) {
-        consumers[consumer].applied = min(consumers[consumer].applied, position.rawValue)
+        let position = min(position.rawValue, consumers[consumer].setBefore ?? .max)
+        consumers[consumer].applied = min(consumers[consumer].applied, position)
+        consumers[consumer].forgot = true
     }
 
     private func has(_ id: Int64, _ events: [Int64]) -> Bool {
