@@ -57,6 +57,7 @@ final class ArchiverEngine: RoleEngine {
         _ = trouble.isGoodNews()
         logger.info("archiving", metadata: [.consumer: "\(configuration.consumer)", .position: "\(position)"])
         var receiving = ReceiverConfiguration(endpoints: configuration.connect.list, want: configuration.want)
+        receiving.answersPartly = false
         receiving.keys = configuration.keys
         receiving.precise = true
         receiving.keepAlive = configuration.keepAlive

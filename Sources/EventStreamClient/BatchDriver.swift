@@ -52,7 +52,7 @@ final class BatchDriver {
     }
 
     func received(_ call: OnEvents) throws(EventStreamError) {
-        switch progress.arrived(sequence: call.sequence, events: call.events, rid: call.rid) {
+        switch progress.arrived(sequence: call.sequence, events: call.events, rid: call.rid, session: call.session) {
         case .kept:
             ports.emit(.newEvents(call.events.count))
             mostGroups = max(mostGroups, progress.waiting + progress.handedOut)
@@ -96,6 +96,30 @@ final class BatchDriver {
     func succeeded(_ count: Int) {
         answer(progress.succeeded(), .success(.true))
         ports.emit(.processedEvents(count))
+        afterBatch?()
+    }
+
+    /// The batch that is out has been processed up to an event; the rest is being processed.
+    ///
+    /// - Parameter count: how many these are that were not reported before.
+    func succeeded(through last: EventID, _ count: Int) {
+        answer(progress.succeeded(through: last), .success(.true))
+        ports.emit(.processedEvents(count))
+    }
+
+    /// An event of the batch that is out could not be processed; those before it have been.
+    ///
+    /// - Parameter count: how many that are.
+    func stopped(at failed: EventID, _ error: EventStreamError, processed count: Int) {
+        guard progress.isProcessing else { return }
+        let stop = progress.stopped(at: failed)
+        ports.emit(.receiverError(error))
+        if count > 0 { ports.emit(.processedEvents(count)) }
+        answer(stop.processed, .success(.true))
+        if let (rid, through, failed) = stop.partly {
+            ports.answer(rid, GroupAnswer.partly(through: through, failed: failed, error: error.text).outcome)
+        }
+        answer(stop.failed, .failure(error))
         afterBatch?()
     }
 

@@ -8,16 +8,27 @@ package import EventStream
 ///
 /// A session may begin anew without our being told, and groups of the old one may still wait here. A number that comes
 /// again with other events gives it away: what waits behind that number is of the old session and is forgotten. As long
-/// as the events are the same, what waits continues them.
+/// as the events are the same, what waits continues them. In a session with partial processing each call tells which session
+/// it is of, and nothing has to be guessed.
 package struct ReceiverProgress: Sendable {
     /// Events to process, out of one group or several.
     package struct Batch: Sendable {
         /// In id order; none of them was processed before.
         package let events: [Event]
-        fileprivate let sequences: ClosedRange<UInt64>
         fileprivate let session: Int
         fileprivate let last: EventID
         fileprivate let generation: Int
+    }
+
+    /// What is to be answered about a batch that could not be processed to its end.
+    package struct Stop: Sendable {
+        /// To these calls: success.
+        package fileprivate(set) var processed: [RequestID?] = []
+        /// To this call: what was processed of its group, and which event failed. Nil where the session has no partial processing,
+        /// or is over.
+        package fileprivate(set) var partly: (rid: RequestID?, through: EventID?, failed: EventID)?
+        /// To these calls: an error.
+        package fileprivate(set) var failed: [RequestID?] = []
     }
 
     package enum Arrival: Hashable, Sendable {
@@ -44,7 +55,10 @@ package struct ReceiverProgress: Sendable {
     /// Which events came under the recent numbers.
     private var contents: [UInt64: ClosedRange<EventID>] = [:]
     private var untrusted: [RequestID?] = []
-    private var current: (batch: Batch, rids: [UInt64: RequestID?])?
+    /// The batch that is out, and its groups that are not answered yet: a group without its call is of a session that is over.
+    private var current: (batch: Batch, sequences: Range<UInt64>, groups: [UInt64: Group])?
+    /// As the server tells it, in sessions with partial processing.
+    private var told: Int64?
     /// Everything up to here has been processed; survives sessions.
     package private(set) var processed: EventID
 
@@ -65,7 +79,8 @@ package struct ReceiverProgress: Sendable {
         contents = [:]
         untrusted = []
         next = 0
-        current?.rids = [:]
+        told = nil
+        current?.groups = [:]
     }
 
     /// The stream is of another generation: what was processed says nothing about the events of this one. A new session.
@@ -76,24 +91,34 @@ package struct ReceiverProgress: Sendable {
     }
 
     /// A call arrived.
-    package mutating func arrived(sequence: UInt64, events: [Event], rid: RequestID?) -> Arrival {
-        forgetOldSession(sequence: sequence, events: events, rid: rid)
-        if let current, current.batch.session == session, current.batch.sequences.contains(sequence),
+    ///
+    /// - Parameter number: the session it is of, where the server tells.
+    package mutating func arrived(sequence: UInt64, events: [Event], rid: RequestID?, session number: Int64? = nil) -> Arrival {
+        if let number {
+            if let told, told != number { sessionStarted() }
+            told = number
+        } else {
+            forgetOldSession(sequence: sequence, events: events, rid: rid)
+        }
+        if let current, current.batch.session == session, current.sequences.contains(sequence),
             (events.last?.id ?? .none) <= current.batch.last
         {
             // The same group again, while it is being processed: the answer goes to the newest call.
-            self.current?.rids[sequence] = rid
+            self.current?.groups[sequence] = Group(rid: rid, events: events)
             return .kept
+        }
+        if sequence < next, told != nil {
+            return (events.last?.id ?? .none) <= processed ? .answerAgain : .refused
         }
         if sequence < next {
             guard let last = events.last?.id, last > processed else { return .answerAgain }
             // An old number with a new event: a session we were not told of. What came before was answered, but for calls
             // that wait for the batch being processed: should it fail, its events must come again.
             let waiting = current.flatMap { $0.batch.session == session ? $0 : nil }
-            let unanswered = untrusted + (waiting?.rids.sorted { $0.key < $1.key }.map(\.value) ?? [])
+            let unanswered = untrusted + (waiting.map { ReceiverProgress.calls($0.groups) } ?? [])
             sessionStarted()
             untrusted = unanswered
-            next = min(sequence, waiting?.batch.sequences.lowerBound ?? sequence)
+            next = min(sequence, waiting?.sequences.lowerBound ?? sequence)
         }
         guard sequence - next < window else { return .refused }
         groups[sequence] = Group(rid: rid, events: events)
@@ -125,20 +150,19 @@ package struct ReceiverProgress: Sendable {
         if mayHaveGaps, groups[next] == nil, let lowest = groups.keys.min() { next = lowest }
         let first = next
         var events: [Event] = []
-        var rids: [UInt64: RequestID?] = [:]
-        while let group = groups[next], rids.isEmpty || events.count + group.events.count <= limit {
+        var taken: [UInt64: Group] = [:]
+        while let group = groups[next], taken.isEmpty || events.count + group.events.count <= limit {
             groups[next] = nil
-            rids[next] = .some(group.rid)
+            taken[next] = group
             let newest = events.last?.id ?? processed
             events += group.events.filter { $0.id > newest }
             next += 1
         }
-        guard !rids.isEmpty else { return nil }
+        guard !taken.isEmpty else { return nil }
         if contents.count > 2 * window { contents = contents.filter { $0.key + window >= next } }
         let batch = Batch(
-            events: events, sequences: first...(next - 1), session: session, last: events.last?.id ?? processed,
-            generation: generation)
-        current = (batch, rids)
+            events: events, session: session, last: events.last?.id ?? processed, generation: generation)
+        current = (batch, first..<next, taken)
         return batch
     }
 
@@ -146,7 +170,7 @@ package struct ReceiverProgress: Sendable {
     package var waiting: Int { groups.count }
 
     /// Groups of the batch that is out.
-    package var handedOut: Int { current?.rids.count ?? 0 }
+    package var handedOut: Int { current?.groups.count ?? 0 }
 
     /// Whether a batch is out.
     package var isProcessing: Bool { current != nil }
@@ -161,19 +185,68 @@ package struct ReceiverProgress: Sendable {
     ///
     /// - Returns: the calls to answer with success.
     package mutating func succeeded() -> [RequestID?] {
-        guard let (batch, rids) = current else { return [] }
+        guard let (batch, _, groups) = current else { return [] }
         current = nil
-        if batch.generation == generation { processed = max(processed, batch.last) }
-        return rids.sorted { $0.key < $1.key }.map(\.value)
+        note(batch.last, of: batch)
+        return ReceiverProgress.calls(groups)
+    }
+
+    private mutating func note(_ last: EventID, of batch: Batch) {
+        if batch.generation == generation { processed = max(processed, last) }
+    }
+
+    private static func calls(_ groups: [UInt64: Group]) -> [RequestID?] {
+        groups.sorted { $0.key < $1.key }.map(\.value.rid)
+    }
+
+    /// The batch handed out last has been processed up to one of its events; the rest is being processed.
+    ///
+    /// - Returns: the calls to answer with success: their groups are processed whole.
+    package mutating func succeeded(through last: EventID) -> [RequestID?] {
+        guard let batch = current?.batch, var sequences = current?.sequences, var groups = current?.groups,
+            last < batch.last
+        else { return [] }
+        note(last, of: batch)
+        var done: [RequestID?] = []
+        while let first = sequences.first, groups[first].map({ ($0.events.last?.id ?? .none) <= last }) ?? false {
+            done.append(groups.removeValue(forKey: first)?.rid)
+            sequences.removeFirst()
+        }
+        current = (batch, sequences, groups)
+        return done
+    }
+
+    /// One event of the batch handed out last could not be processed; those before it have been.
+    ///
+    /// What is left of its group comes again, and nothing later is handed out before that.
+    package mutating func stopped(at failed: EventID) -> Stop {
+        var stop = Stop()
+        guard let batch = current?.batch else { return stop }
+        if let before = batch.events.last(where: { $0.id < failed })?.id { stop.processed = succeeded(through: before) }
+        guard let (_, sequences, groups) = current else { return stop }
+        current = nil
+        guard batch.session == session else {
+            stop.failed = ReceiverProgress.calls(groups)
+            return stop
+        }
+        next = sequences.lowerBound
+        guard told != nil, let group = groups[next] else {
+            stop.failed = ReceiverProgress.calls(groups)
+            return stop
+        }
+        stop.partly = (group.rid, group.events.last { $0.id < failed }?.id, failed)
+        // They wait again.
+        for (sequence, group) in groups where sequence > next { self.groups[sequence] = group }
+        return stop
     }
 
     /// The batch handed out last could not be processed; it will be delivered again.
     ///
     /// - Returns: the calls to answer with an error.
     package mutating func failed() -> [RequestID?] {
-        guard let (batch, rids) = current else { return [] }
+        guard let (batch, sequences, groups) = current else { return [] }
         current = nil
-        if batch.session == session { next = batch.sequences.lowerBound }
-        return rids.sorted { $0.key < $1.key }.map(\.value)
+        if batch.session == session { next = sequences.lowerBound }
+        return ReceiverProgress.calls(groups)
     }
 }

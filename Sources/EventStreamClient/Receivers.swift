@@ -16,6 +16,8 @@ public struct ReceiverConfiguration: Sendable {
     /// Where a consumer that is not registered yet begins; nil for the oldest event that is not discarded. Afterwards it goes on from
     /// its position.
     public var start: StartPosition?
+    /// Whether one event can be rejected, and those before it confirmed, where the pusher is not too old for that.
+    package var answersPartly = true
     /// Groups that wait are merged into one batch up to this many events.
     public var batchLimit = 1000
     /// While there is a backlog, how long a batch waits for more groups to join it: for work that is cheaper done at once.
@@ -115,7 +117,26 @@ public actor ReliableReceiver {
     /// The batches, in order; starts the receiver. For one reader.
     public nonisolated var batches: EventBatches { EventBatches(receiver: self) }
 
-    /// Handler style: confirms every batch the handler returns from; one it throws on comes again.
+    /// Handler style, event by event: confirms what the handler returns from. An event it throws on comes again after a pause, and
+    /// what follows comes after it.
+    ///
+    /// Returns when the receiver is stopped or the task is cancelled.
+    public nonisolated func forEach(_ handler: (Event) async throws -> Void) async throws(EventStreamError) {
+        try await start()
+        batches: for await batch in batches {
+            for event in batch.events {
+                do {
+                    try await handler(event)
+                } catch {
+                    await batch.reject(event, because: "\(error)")
+                    continue batches
+                }
+            }
+            await batch.confirm()
+        }
+    }
+
+    /// Handler style: confirms every batch the handler returns from; one it throws on comes again as a whole.
     ///
     /// Returns when the receiver is stopped or the task is cancelled.
     public nonisolated func run(_ handler: (EventBatch) async throws -> Void) async throws(EventStreamError) {
@@ -141,13 +162,36 @@ public actor ReliableReceiver {
             Task { await self.stop() }
         }
         handedOut += 1
+        confirmed = 0
         return batch.map { EventBatch(events: $0.0, origin: $0.1, number: handedOut, receiver: self) }
     }
 
     /// The number of the batch that is out; a report about any other comes too late.
     private var handedOut = 0
 
-    func succeeded(_ batch: EventBatch) { if batch.number == handedOut { engine.batches.succeeded(batch.events.count) } }
+    /// Events of the batch that is out which have been confirmed one by one.
+    private var confirmed = 0
+
+    func succeeded(_ batch: EventBatch) {
+        guard batch.number == handedOut else { return }
+        engine.batches.succeeded(batch.events.count - confirmed)
+    }
+
+    func succeeded(_ batch: EventBatch, through event: Event) {
+        guard batch.number == handedOut, let index = batch.events.firstIndex(where: { $0.id == event.id }), index >= confirmed
+        else { return }
+        let count = index + 1 - confirmed
+        confirmed += count
+        guard confirmed < batch.events.count else { return engine.batches.succeeded(count) }
+        engine.batches.succeeded(through: event.id, count)
+    }
+
+    func failed(_ batch: EventBatch, at event: Event, _ reason: String) {
+        guard batch.number == handedOut, let index = batch.events.firstIndex(where: { $0.id == event.id }), index >= confirmed
+        else { return }
+        engine.batches.stopped(at: event.id, .internalError(reason), processed: index - confirmed)
+    }
+
     /// Gives the connection up and goes on with the next endpoint.
     package func moveOn(because reason: String) { engine.moveOn(because: reason) }
 
@@ -178,7 +222,10 @@ public actor ReliableReceiver {
     func isPresent(_ batch: EventBatch) -> Bool { engine.batches.origin?.generation == batch.origin?.generation }
 
     func failed(_ batch: EventBatch, _ reason: String) {
-        if batch.number == handedOut { engine.batches.failed(.internalError(reason)) }
+        guard batch.number == handedOut else { return }
+        // What was confirmed must not come again.
+        guard confirmed == 0 else { return failed(batch, at: batch.events[confirmed], reason) }
+        engine.batches.failed(.internalError(reason))
     }
 }
 
@@ -208,10 +255,23 @@ public struct EventBatch: Sendable {
     /// They have been processed: they will not come again. Only the first report about a batch counts.
     public func confirm() async { await receiver.succeeded(self) }
 
+    /// The events up to this one have been processed: they will not come again, whatever happens to the rest.
+    ///
+    /// - Parameter event: one of ``events``; an earlier one than before, or another batch's, changes nothing.
+    public func confirm(through event: Event) async { await receiver.succeeded(self, through: event) }
+
+    /// This event could not be processed; those before it have been. It comes again after a pause, and what follows after it.
+    ///
+    /// - Parameters:
+    ///   - event: one of ``events`` that is not confirmed.
+    ///   - reason: for the pusher's log, at most 1000 bytes of it.
+    public func reject(_ event: Event, because reason: String) async { await receiver.failed(self, at: event, reason) }
+
     /// Whether they are still of the stream there is: not after the database went back.
     package var isPresent: Bool { get async { await receiver.isPresent(self) } }
 
-    /// They could not be processed: the pusher sends them again after a pause, and logs the reason.
+    /// They could not be processed: the pusher sends them again after a pause, and logs the reason. Where some are confirmed by
+    /// ``confirm(through:)`` the one after these counts as the one that failed.
     public func reject(because reason: String) async { await receiver.failed(self, reason) }
 }
 

@@ -165,17 +165,18 @@ class Peer(Dealer):
 
     # Answering the pusher
 
-    def _reply(self, group: Group, reply: dict) -> None:
+    def reply(self, group: Group, reply: dict) -> None:
+        """Answers the call with this."""
         payload = json.dumps({**reply, "rid": group.rid}).encode("utf-8")
         self.send_frames(*([b"", payload] if group.message.delimited else [payload]))
 
     def accept(self, group: Group) -> None:
         """Tells the pusher that the group is processed."""
-        self._reply(group, {"r": True})
+        self.reply(group, {"r": True})
 
     def refuse(self, group: Group, error: str = "InternalError") -> None:
         """Tells the pusher that the group could not be processed; it will come again."""
-        self._reply(group, {"e": error, "edesc": "not now"})
+        self.reply(group, {"e": error, "edesc": "not now"})
 
     def receive_events(self, count: int) -> list[dict]:
         """Accepts groups until that many events have come, and returns the events."""

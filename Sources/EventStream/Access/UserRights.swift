@@ -48,10 +48,10 @@ package struct UserRights: Hashable, Sendable {
             try require(.poll)
             try require(component)
             return .pollEvents(component, after: after, want: try narrowed(want), precise: precise, generation: generation)
-        case .readyToReceive(let component, let want, let precise, let origin):
+        case .readyToReceive(let component, let want, let precise, let origin, let partial):
             try require(component.isLive ? .live : .push)
             try require(component)
-            return .readyToReceive(component, want: try narrowed(want), precise: precise, origin: origin)
+            return .readyToReceive(component, want: try narrowed(want), precise: precise, origin: origin, partial: partial)
         case .stopReceiving(let component), .archive(let component, _, _):
             try require(component.isLive ? .live : .push)
             try require(component)

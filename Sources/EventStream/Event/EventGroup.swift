@@ -21,6 +21,9 @@ package struct EventGroup: Sendable {
         output.append(UInt8(ascii: "]"))
     }
 
+    /// The ids of its events, in order.
+    package var ids: [EventID] { runs.flatMap { run in run.range.map { run.page.entries[$0].id } } }
+
     /// The group as an EventList.
     package var list: [UInt8] {
         var output: [UInt8] = []

@@ -21,8 +21,10 @@ package enum Call: Hashable, Sendable {
     /// - Parameter start: where a new consumer begins; nil for what the table holds.
     case registerConsumer(ConsumerComponent, start: StartPosition? = nil)
     case pollEvents(ConsumerComponent, after: EventID?, want: EventFilter, precise: Bool, generation: String? = nil)
-    /// - Parameter origin: whether the answer is to tell which stream this is, and from where on (``StreamOrigin``).
-    case readyToReceive(ConsumerComponent, want: EventFilter, precise: Bool, origin: Bool = false)
+    /// - Parameters:
+    ///   - origin: whether the answer is to tell which stream this is, and from where on (``StreamOrigin``).
+    ///   - partial: whether a group may be answered with what was processed of it (``GroupAnswer``).
+    case readyToReceive(ConsumerComponent, want: EventFilter, precise: Bool, origin: Bool = false, partial: Bool = false)
     case stopReceiving(ConsumerComponent)
     /// How far the consumer is behind (``ConsumerLag``).
     case lag(ConsumerComponent)
@@ -65,7 +67,7 @@ package enum Call: Hashable, Sendable {
         case (.push, "readyToReceive"):
             self = .readyToReceive(
                 try parameters.component(), want: try parameters.want(), precise: try parameters.bool("precise"),
-                origin: try parameters.bool("origin"))
+                origin: try parameters.bool("origin"), partial: try parameters.bool("partial"))
         case (.push, "stopReceiving"): self = .stopReceiving(try parameters.component())
         case (.poll, "lag"), (.push, "lag"): self = .lag(try parameters.component())
         case (.push, "archive"):
@@ -100,10 +102,11 @@ package enum Call: Hashable, Sendable {
             var more = ["last_id": last, "want": want.json, "precise": json(precise)]
             if let generation { more["generation"] = quoted(generation) }
             return .init(function: function(.push, "pollEvents"), parameters: consumer(component, more), rid: rid)
-        case .readyToReceive(let component, let want, let precise, let origin):
-            return .init(
-                function: function(.push, "readyToReceive"),
-                parameters: consumer(component, ["want": want.json, "precise": json(precise), "origin": json(origin)]), rid: rid)
+        case .readyToReceive(let component, let want, let precise, let origin, let partial):
+            var more = ["want": want.json, "precise": json(precise), "origin": json(origin)]
+            // A server that does not know of it refuses the parameter.
+            if partial { more["partial"] = .true }
+            return .init(function: function(.push, "readyToReceive"), parameters: consumer(component, more), rid: rid)
         case .stopReceiving(let component):
             return .init(function: function(.push, "stopReceiving"), parameters: consumer(component), rid: rid)
         case .lag(let component): return .init(function: function(.push, "lag"), parameters: consumer(component), rid: rid)

@@ -1,16 +1,20 @@
 /// The pusher's call to a receiver: `futoin.evt.receiver:1.1:onEvents` (protocol, section 4).
 package struct OnEvents: Hashable, Sendable {
     package let sequence: UInt64
+    /// Another number in each session of a peer; nil in sessions without partial processing.
+    package let session: Int64?
     package let events: [Event]
     package let rid: RequestID?
 
     private static let function = "futoin.evt.receiver:1.1:onEvents"
 
     /// The payload frame of a call with a group's events.
-    package static func encoded(sequence: UInt64, group: EventGroup, rid: RequestID) -> [UInt8] {
+    package static func encoded(sequence: UInt64, session: Int64? = nil, group: EventGroup, rid: RequestID) -> [UInt8] {
         var output: [UInt8] = []
         output.reserveCapacity(group.bytes + 128)
-        output.append(contentsOf: "{\"f\":\"\(function)\",\"p\":{\"seq\":\(sequence),\"events\":".utf8)
+        output.append(contentsOf: "{\"f\":\"\(function)\",\"p\":{\"seq\":\(sequence)".utf8)
+        if let session { output.append(contentsOf: ",\"session\":\(session)".utf8) }
+        output.append(contentsOf: ",\"events\":".utf8)
         group.append(to: &output)
         output.append(UInt8(ascii: "}"))
         rid.append(to: &output)
@@ -32,6 +36,10 @@ package struct OnEvents: Hashable, Sendable {
             throw .invalidRequest("seq must be an integer of at least 0")
         }
         guard let events = request.parameters["events"] else { throw .invalidRequest("parameter events is missing") }
+        session = try request.parameters["session"].map { value throws(EventStreamError) in
+            guard let session = Int64(value.description) else { throw .invalidRequest("session must be an integer") }
+            return session
+        }
         self.sequence = sequence
         self.events = try Event.list(decoding: events)
         rid = request.rid
@@ -41,18 +49,19 @@ package struct OnEvents: Hashable, Sendable {
     ///
     /// - Returns: nil for anything that is not such a call, or not in its usual form; ``WireMessage`` tells what it is.
     package init?(frame: [UInt8]) {
-        let call = frame.withUnsafeBufferPointer { bytes -> (UInt64, [Event], RequestID?)? in
+        let call = frame.withUnsafeBufferPointer { bytes -> (UInt64, Int64?, [Event], RequestID?)? in
             try? OnEvents.scan(bytes)
         }
         guard let call else { return nil }
-        (sequence, events, rid) = call
+        (sequence, session, events, rid) = call
     }
 
-    private static func scan(_ bytes: UnsafeBufferPointer<UInt8>) throws -> (UInt64, [Event], RequestID?)? {
+    private static func scan(_ bytes: UnsafeBufferPointer<UInt8>) throws -> (UInt64, Int64?, [Event], RequestID?)? {
         var scanner = JSONScanner(bytes)
         var isCall = false
         var hasParameters = false
         var sequence: UInt64?
+        var session: Int64?
         var events: [Event]?
         var rid: RequestID?
         try scanner.expect(UInt8(ascii: "{"))
@@ -76,6 +85,9 @@ package struct OnEvents: Hashable, Sendable {
                     if name.elementsEqual("seq".utf8), sequence == nil {
                         sequence = UInt64(String(decoding: bytes[try scanner.value()], as: UTF8.self))
                         guard sequence != nil else { return nil }
+                    } else if name.elementsEqual("session".utf8), session == nil {
+                        session = Int64(String(decoding: bytes[try scanner.value()], as: UTF8.self))
+                        guard session != nil else { return nil }
                     } else if name.elementsEqual("events".utf8), events == nil {
                         var decoder = EventDecoder(scanner)
                         events = try decoder.list()
@@ -92,6 +104,6 @@ package struct OnEvents: Hashable, Sendable {
         try scanner.expect(UInt8(ascii: "}"))
         try scanner.end()
         guard isCall, let sequence, let events else { return nil }
-        return (sequence, events, rid)
+        return (sequence, session, events, rid)
     }
 }

@@ -30,10 +30,14 @@ package struct ConsumerDelivery: Sendable {
     /// A group in flight: its number, and the range of ids it stands for.
     package struct Group: Hashable, Sendable {
         package let sequence: UInt64
-        /// The group's events have ids in (after, last].
-        package let after: EventID
+        /// The group's events, as far as they are not processed, have ids in (after, last].
+        package fileprivate(set) var after: EventID
+        /// The first of them.
+        package fileprivate(set) var first: EventID
         package let last: EventID
-        package let count: Int
+        package fileprivate(set) var count: Int
+        /// The ids of these events; empty where a group is answered as a whole.
+        fileprivate var ids: ArraySlice<EventID>
         /// Where the position goes once this group and all before it are answered: over unwanted events, too.
         package fileprivate(set) var through: EventID
         /// Sends so far.
@@ -41,6 +45,8 @@ package struct ConsumerDelivery: Sendable {
         fileprivate var state: State
         /// Every number it was sent under: a late answer to an earlier one counts as well.
         fileprivate var rids: [UInt64] = []
+        /// Whether it was sent and is not answered.
+        package var isSent: Bool { if case .sent = state { true } else { false } }
 
         fileprivate enum State: Hashable, Sendable {
             /// To be sent, or sent again, at this time.
@@ -50,20 +56,16 @@ package struct ConsumerDelivery: Sendable {
         }
     }
 
-    package enum Answer: Hashable, Sendable {
-        case processed
-        /// The receiver could not process the group: its error's name and text.
-        case failed(String)
-    }
-
     /// What an answer changed.
     package enum Outcome: Hashable, Sendable {
         /// The position may move to here.
         case confirmed(EventID)
         /// Answered out of order; the position waits for the groups before.
         case waiting
-        /// To be sent again after the pause.
-        case retry(Group, after: Duration)
+        /// What is left of the group is to be sent again after the pause; the position may move to ``confirmed``.
+        ///
+        /// - Parameter isNamed: whether the receiver has named the first event of it as the one that failed.
+        case retry(Group, after: Duration, isNamed: Bool)
         /// No group in flight has this number: late, repeated or invented.
         case unknown
     }
@@ -98,9 +100,17 @@ package struct ConsumerDelivery: Sendable {
     /// A group was put together out of what comes after ``cursor``.
     ///
     /// - Returns: it, due at once.
-    package mutating func took(last: EventID, count: Int, through: EventID, at now: MonotonicTime) -> Group {
+    ///
+    /// - Parameters:
+    ///   - events: the first event, the last one, and how many there are.
+    ///   - ids: of these events, where it may be answered in part.
+    ///   - through: up to here nothing else is wanted.
+    package mutating func took(
+        _ events: (first: EventID, last: EventID, count: Int), ids: [EventID] = [], through: EventID, at now: MonotonicTime
+    ) -> Group {
         let group = Group(
-            sequence: nextSequence, after: cursor, last: last, count: count, through: through, state: .due(now))
+            sequence: nextSequence, after: cursor, first: events.first, last: events.last, count: events.count, ids: ids[...],
+            through: through, state: .due(now))
         nextSequence += 1
         cursor = through
         inFlight.append(group)
@@ -143,26 +153,26 @@ package struct ConsumerDelivery: Sendable {
     }
 
     /// The receiver answered the call with this number.
-    package mutating func answered(_ rid: UInt64, _ answer: Answer, at now: MonotonicTime) -> Outcome {
+    package mutating func answered(_ rid: UInt64, _ answer: GroupAnswer, at now: MonotonicTime) -> Outcome {
         guard let index = inFlight.firstIndex(where: { $0.rids.contains(rid) }) else { return .unknown }
-        switch answer {
-        case .processed:
+        guard answer != .processed else {
             inFlight[index].state = .answered
             guard index == 0 else { return .waiting }
-            while let first = inFlight.first, first.state == .answered {
-                confirmed = first.through
-                inFlight.removeFirst()
-            }
-            if inFlight.isEmpty { confirmed = cursor }
+            while let first = inFlight.first, first.state == .answered { inFlight.removeFirst() }
+            confirmed = inFlight.first?.after ?? cursor
             return .confirmed(confirmed)
-        case .failed:
-            // An error to an earlier send says nothing about the present one.
-            guard case .sent = inFlight[index].state, inFlight[index].rids.last == rid else { return .waiting }
-            let doublings = min(inFlight[index].attempts - 1, 16)
-            let pause = min(configuration.errorPause * (1 << doublings), configuration.longestErrorPause)
-            inFlight[index].state = .due(now + pause)
-            return .retry(inFlight[index], after: pause)
         }
+        // An error to an earlier send says nothing about the present one.
+        guard inFlight[index].isSent, inFlight[index].rids.last == rid else { return .waiting }
+        var isNamed = false
+        if case .partly(let through, let failed, _) = answer {
+            isNamed = inFlight[index].processed(through: through, failed: failed)
+            if index == 0 { confirmed = inFlight[0].after }
+        }
+        let doublings = min(inFlight[index].attempts - 1, 16)
+        let pause = min(configuration.errorPause * (1 << doublings), configuration.longestErrorPause)
+        inFlight[index].state = .due(now + pause)
+        return .retry(inFlight[index], after: pause, isNamed: isNamed)
     }
 
     /// The groups to send now: new ones, those whose pause is over, and those whose answer is overdue.
@@ -191,5 +201,28 @@ package struct ConsumerDelivery: Sendable {
         guard let first = inFlight.first?.sequence, sequence >= first else { return nil }
         let index = Int(sequence - first)
         return index < inFlight.count ? index : nil
+    }
+}
+
+extension ConsumerDelivery.Group {
+    /// What was processed is not of the group any more.
+    ///
+    /// - Returns: false, and nothing has changed, where `failed` is not the event that follows `last`.
+    fileprivate mutating func processed(through last: EventID?, failed: EventID) -> Bool {
+        var index = ids.startIndex
+        if let last {
+            guard let found = ids.firstIndex(of: last) else { return false }
+            index = found + 1
+        }
+        guard index < ids.endIndex, ids[index] == failed else { return false }
+        count -= index - ids.startIndex
+        if index > ids.startIndex {
+            after = ids[index - 1]
+            // Another event is first: what was tried before says nothing about this one.
+            attempts = 1
+        }
+        ids = ids[index...]
+        first = failed
+        return true
     }
 }

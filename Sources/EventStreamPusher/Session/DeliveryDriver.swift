@@ -71,7 +71,8 @@ final class DeliveryDriver {
 
     private func send(_ group: ConsumerDelivery.Group, _ events: EventGroup, to session: ReliableSession) {
         let (rid, now) = (outbox.nextRid(), loop.now)
-        switch outbox.peers.send(session.peer, OnEvents.encoded(sequence: group.sequence, group: events, rid: .server(rid))) {
+        let call = OnEvents.encoded(sequence: group.sequence, session: session.number, group: events, rid: .server(rid))
+        switch outbox.peers.send(session.peer, call) {
         case .sent: session.machine.sent(group.sequence, rid: rid, at: now)
         case .full:
             session.machine.postponed(group.sequence, until: now + .milliseconds(20))
@@ -128,15 +129,18 @@ final class DeliveryDriver {
 
     /// - Returns: whether it answers something.
     func answered(_ session: ReliableSession, _ rid: UInt64, _ outcome: Result<RawJSON, EventStreamError>) -> Bool {
-        let answer = ConsumerDelivery.Answer(outcome)
+        let answer = GroupAnswer(outcome)
         switch session.machine.answered(rid, answer, at: loop.now) {
         case .confirmed(let position, let events, let times):
             positions.note(session.consumer, epoch: session.machine.epoch, position: position)
             measure(session, events, waitingSince: times)
             pump(session)
-        case .retry(let group, let pause):
+        case .retry(let group, let pause, let position, let events):
+            // A part of the group was processed, perhaps.
+            positions.note(session.consumer, epoch: session.machine.epoch, position: position)
+            measure(session, events, waitingSince: [])
             ticker.keepTime(within: pause)
-            reports.failed(group, answer, session, at: loop.now)
+            if let error = answer.error { reports.failed(group, error, session, at: loop.now) }
         case .waiting: break
         case .unknown: return false
         }
@@ -155,15 +159,6 @@ final class DeliveryDriver {
     }
 }
 
-extension ConsumerDelivery.Answer {
-    init(_ outcome: Result<RawJSON, EventStreamError>) {
-        switch outcome {
-        case .success(let result): self = result == .true ? .processed : .failed("answered \(result), not true")
-        case .failure(let error): self = .failed(error.description)
-        }
-    }
-}
-
 /// What the log says of deliveries.
 struct DeliveryReports {
     let logger: Logger
@@ -172,14 +167,13 @@ struct DeliveryReports {
     init(logger: Logger) { self.logger = logger }
 
     mutating func failed(
-        _ group: ConsumerDelivery.Group, _ answer: ConsumerDelivery.Answer, _ session: Session, at now: MonotonicTime
+        _ group: ConsumerDelivery.Group, _ text: String, _ session: Session, at now: MonotonicTime
     ) {
-        guard case .failed(let text) = answer, let line = failures.line("cannot process", of: session.peer.account, at: now)
-        else { return }
+        guard let line = failures.line("cannot process", of: session.peer.account, at: now) else { return }
         logger.warning(
             "a receiver cannot process a group; it is sent again",
             metadata: line.metadata([
-                .consumer: "\(session.consumer)", .first: "\(group.after.next)", .last: "\(group.last)",
+                .consumer: "\(session.consumer)", .first: "\(group.first)", .last: "\(group.last)",
                 .attempts: "\(group.attempts)", .error: "\(text.prefix(500))",
             ]))
     }

@@ -22,6 +22,7 @@ final class SessionDriver {
     private let deliveries: DeliveryDriver
     private let ticker: SessionTicker
     private var reports: SessionReports
+    private var number: Int64 = 0
 
     init(
         _ configuration: Configuration, loop: any LoopPort, head: HeadDriver, table: SessionTable, outbox: Outbox,
@@ -46,10 +47,10 @@ final class SessionDriver {
         let (position, common) = (claimed.position, claimed.common)
         if let before = table.session(of: start.peer, start.component) { table.remove(before) }
         let session = ReliableSession(
-            start, after: position, common: common,
+            start, number: nextNumber(), after: position, common: common,
             SessionMachine(
-                epoch: claimed.epoch, want: start.want, precise: start.precise, limits: configuration.groupLimits,
-                lease: Lease(timeout: configuration.timeout, at: loop.now),
+                epoch: claimed.epoch, want: start.want, precise: start.precise, isPartial: start.isPartial,
+                limits: configuration.groupLimits, lease: Lease(timeout: configuration.timeout, at: loop.now),
                 delivery: ConsumerDelivery(after: position, configuration: configuration.delivery), isPaused: claimed.isPaused))
         table.insert(session)
         // From now on its figures are there, if only zero.
@@ -63,6 +64,12 @@ final class SessionDriver {
         }
         deliveries.pump(session)
         ticker.keepTime()
+    }
+
+    /// A number that no session of the same peer has had, here or at another pusher.
+    private func nextNumber() -> Int64 {
+        number = max(number + 1, loop.wallClock.microseconds)
+        return number
     }
 
     /// Answers the calls that asked for the session.

@@ -48,8 +48,10 @@ struct SessionMachine {
         ///   - events: so many are not in flight any more.
         ///   - since: since when the first events of their groups could be delivered.
         case confirmed(EventID, events: Int, since: [EventTimestamp])
-        /// To be sent again after the pause.
-        case retry(ConsumerDelivery.Group, after: Duration)
+        /// What is left of the group is to be sent again after the pause; the position may move to here.
+        ///
+        /// - Parameter events: so many were processed.
+        case retry(ConsumerDelivery.Group, after: Duration, EventID, events: Int)
         /// Answered out of order; the position waits for the groups before.
         case waiting
         /// No group in flight has this number.
@@ -71,6 +73,8 @@ struct SessionMachine {
     let epoch: Int64
     private let want: EventFilter
     private let precise: Bool
+    /// Whether groups may be answered in part.
+    private let isPartial: Bool
     private let limits: GroupLimits
     private(set) var state = State.serving
     /// An operator has stopped its delivery: nothing is sent, and what is answered counts.
@@ -87,13 +91,14 @@ struct SessionMachine {
     private var waiting: Deque<(sequence: UInt64, since: EventTimestamp)> = []
 
     init(
-        epoch: Int64, want: EventFilter, precise: Bool, limits: GroupLimits, lease: Lease, delivery: ConsumerDelivery,
-        isPaused: Bool = false
+        epoch: Int64, want: EventFilter, precise: Bool, isPartial: Bool = false, limits: GroupLimits, lease: Lease,
+        delivery: ConsumerDelivery, isPaused: Bool = false
     ) {
         self.epoch = epoch
         self.isPaused = isPaused
         self.want = want
         self.precise = precise
+        self.isPartial = isPartial
         self.limits = limits
         self.lease = lease
         self.delivery = delivery
@@ -204,7 +209,9 @@ struct SessionMachine {
     /// The group is on its way.
     mutating func took(_ group: EventGroup, waitingSince time: EventTimestamp?, at now: MonotonicTime) -> ConsumerDelivery.Group {
         neededRoom = 0
-        let taken = delivery.took(last: group.last ?? delivery.cursor, count: group.count, through: group.through, at: now)
+        let (first, last) = (group.first ?? delivery.cursor, group.last ?? delivery.cursor)
+        let taken = delivery.took(
+            (first, last, group.count), ids: isPartial ? group.ids : [], through: group.through, at: now)
         if let time { waiting.append((taken.sequence, time)) }
         return taken
     }
@@ -246,7 +253,8 @@ struct SessionMachine {
         _ group: ConsumerDelivery.Group, in pages: some Sequence<EventPage>, at now: MonotonicTime
     ) -> EventGroup? {
         rereading.remove(group.sequence)
-        guard due(at: now).contains(where: { $0.sequence == group.sequence }) else { return nil }
+        // What is left of it by now.
+        guard let group = due(at: now).first(where: { $0.sequence == group.sequence }) else { return nil }
         neededRoom = 0
         return cut(pages, after: group.after, through: group.last, limits: .init(events: group.count, bytes: .max))
     }
@@ -258,13 +266,14 @@ struct SessionMachine {
 
     // MARK: Answers
 
-    mutating func answered(_ rid: UInt64, _ answer: ConsumerDelivery.Answer, at now: MonotonicTime) -> Answered {
+    mutating func answered(_ rid: UInt64, _ answer: GroupAnswer, at now: MonotonicTime) -> Answered {
         guard !isOver else { return .unknown }
         let before = delivery.eventsInFlight
         switch delivery.answered(rid, answer, at: now) {
         case .confirmed(let position):
             return .confirmed(position, events: before - delivery.eventsInFlight, since: waitedFor())
-        case .retry(let group, let pause): return .retry(group, after: pause)
+        case .retry(let group, let pause, _):
+            return .retry(group, after: pause, delivery.confirmed, events: before - delivery.eventsInFlight)
         case .waiting: return .waiting
         case .unknown: return .unknown
         }

@@ -7,6 +7,7 @@ class Session {
     fileprivate(set) var peer: Peer
     let want: EventFilter
     let precise: Bool
+    let isPartial: Bool
     /// It brings what comes after this event.
     let start: EventID
     /// Up to here earlier generations of the stream had the same events for it.
@@ -19,6 +20,7 @@ class Session {
         peer = start.peer
         want = start.want
         precise = start.precise
+        isPartial = start.isPartial
         self.start = position
         self.common = common
     }
@@ -30,11 +32,14 @@ class Session {
 final class ReliableSession: Session {
     /// Changed in place: what is called while it is being read may change it, too.
     var machine: SessionMachine
+    /// Told with every group in sessions with partial processing: another one in each session of a peer.
+    let number: Int64?
     /// Calls of the peer that wait to see whether the consumer can be taken back.
     var afterResuming: [() -> Void] = []
 
-    init(_ start: SessionStart, after position: EventID, common: EventID, _ machine: SessionMachine) {
+    init(_ start: SessionStart, number: Int64, after position: EventID, common: EventID, _ machine: SessionMachine) {
         self.machine = machine
+        self.number = start.isPartial ? number : nil
         super.init(start, after: position, common: common)
     }
 }
@@ -63,14 +68,20 @@ struct SessionStart {
     let component: ConsumerComponent
     let want: EventFilter
     let precise: Bool
+    /// Whether groups may be answered in part.
+    let isPartial: Bool
     let peer: Peer
     private(set) var calls: [Call]
     var consumer: ConsumerIdentity { ConsumerIdentity(user: peer.user, component: component) }
 
-    init(_ component: ConsumerComponent, want: EventFilter, precise: Bool, peer: Peer, rid: RequestID?, asksOrigin: Bool) {
+    init(
+        _ component: ConsumerComponent, want: EventFilter, precise: Bool, isPartial: Bool, peer: Peer, rid: RequestID?,
+        asksOrigin: Bool
+    ) {
         self.component = component
         self.want = want
         self.precise = precise
+        self.isPartial = isPartial
         self.peer = peer
         calls = [Call(rid: rid, asksOrigin: asksOrigin)]
     }

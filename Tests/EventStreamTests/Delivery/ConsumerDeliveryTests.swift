@@ -10,7 +10,7 @@ import Testing
 
     /// Takes a group up to this id and sends it.
     private mutating func send(last: EventID, rid: UInt64, at now: MonotonicTime = start) -> ConsumerDelivery.Group {
-        let group = delivery.took(last: last, count: 1, through: last, at: now)
+        let group = delivery.took((last, last, 1), through: last, at: now)
         delivery.sent(group.sequence, rid: rid, at: now)
         return group
     }
@@ -43,7 +43,7 @@ import Testing
     }
 
     @Test mutating func aGroupThatHasNotGoneOutYetIsNotOvertaken() {
-        let group = delivery.took(last: 12, count: 1, through: 12, at: start)
+        let group = delivery.took((12, 12, 1), through: 12, at: start)
         delivery.postponed(group.sequence, until: start + .milliseconds(20))
         #expect(!delivery.canTakeGroup)
         delivery.sent(group.sequence, rid: 1, at: start + .milliseconds(20))
@@ -75,7 +75,7 @@ import Testing
         var now = start
         for (attempt, milliseconds) in [100, 200, 400, 500, 500].enumerated() {
             let pause = Duration.milliseconds(milliseconds)
-            guard case .retry(let retried, let after) = delivery.answered(UInt64(attempt + 1), .failed("no"), at: now) else {
+            guard case .retry(let retried, let after, _) = delivery.answered(UInt64(attempt + 1), .failed("no"), at: now) else {
                 Issue.record("an error must be retried")
                 return
             }
@@ -150,7 +150,7 @@ import Testing
     }
 
     @Test mutating func aGroupThatCouldNotBeSentIsDueLater() {
-        let group = delivery.took(last: 12, count: 1, through: 12, at: start)
+        let group = delivery.took((12, 12, 1), through: 12, at: start)
         #expect(delivery.due(at: start).map(\.sequence) == [0])
         delivery.postponed(group.sequence, until: start + .seconds(1))
         #expect(delivery.due(at: start).isEmpty)
@@ -158,5 +158,82 @@ import Testing
         delivery.postponed(77, until: start)
         delivery.sent(77, rid: 1, at: start)
         #expect(delivery.answered(1, .processed, at: start) == .unknown)
+    }
+
+    // MARK: Partial processing
+
+    /// Takes a group of these events and sends it.
+    private mutating func send(_ ids: ClosedRange<Int64>, rid: UInt64, through: EventID? = nil) {
+        let (first, last) = (EventID(ids.lowerBound), EventID(ids.upperBound))
+        let group = delivery.took(
+            (first, last, ids.count), ids: ids.map { EventID($0) }, through: through ?? last, at: start)
+        delivery.sent(group.sequence, rid: rid, at: start)
+    }
+
+    @Test mutating func thePositionMovesOverWhatWasProcessedOfAGroupAndTheRestComesAgain() {
+        send(11...15, rid: 1)
+        let outcome = delivery.answered(1, .partly(through: 13, failed: 14, error: "no"), at: start)
+        guard case .retry(let group, .milliseconds(100), true) = outcome else {
+            Issue.record("\(outcome)")
+            return
+        }
+        #expect((group.sequence, group.after, group.first, group.last, group.count) == (0, 13, 14, 15, 2))
+        #expect(delivery.confirmed == 13)
+        #expect(delivery.eventsInFlight == 2)
+        delivery.sent(0, rid: 2, at: start + .milliseconds(100))
+        #expect(delivery.answered(2, .processed, at: start + .milliseconds(100)) == .confirmed(15))
+    }
+
+    @Test mutating func ofALaterGroupThePrefixCountsOnceThoseBeforeAreAnswered() {
+        send(11...12, rid: 1)
+        send(13...15, rid: 2)
+        _ = delivery.answered(2, .partly(through: 13, failed: 14, error: "no"), at: start)
+        #expect(delivery.confirmed == 10)
+        #expect(delivery.answered(1, .processed, at: start) == .confirmed(13))
+        delivery.sent(1, rid: 3, at: start)
+        #expect(delivery.answered(3, .processed, at: start) == .confirmed(15))
+    }
+
+    @Test mutating func theFirstEventMayFail() {
+        send(11...12, rid: 1)
+        guard case .retry(let group, _, true) = delivery.answered(1, .partly(through: nil, failed: 11, error: ""), at: start)
+        else {
+            Issue.record("must be sent again")
+            return
+        }
+        #expect((group.after, group.first, group.count) == (10, 11, 2))
+        #expect(delivery.confirmed == 10)
+    }
+
+    @Test(arguments: [
+        GroupAnswer.partly(through: 13, failed: 15, error: ""), .partly(through: 13, failed: 13, error: ""),
+        .partly(through: nil, failed: 12, error: ""), .partly(through: 15, failed: 16, error: ""),
+        .partly(through: 10, failed: 11, error: ""), .partly(through: 99, failed: 100, error: ""),
+    ])
+    mutating func whatDoesNotNameTheNextEventIsAFailureOfTheWhole(_ answer: GroupAnswer) {
+        send(11...15, rid: 1)
+        guard case .retry(let group, _, false) = delivery.answered(1, answer, at: start) else {
+            Issue.record("must be sent again")
+            return
+        }
+        #expect((group.after, group.first, group.count) == (10, 11, 5))
+        #expect(delivery.confirmed == 10)
+    }
+
+    @Test mutating func whereGroupsAreAnsweredAsAWholeAPartIsAFailure() {
+        _ = send(last: 12, rid: 1)
+        guard case .retry(_, _, false) = delivery.answered(1, .partly(through: nil, failed: 12, error: ""), at: start) else {
+            Issue.record("must be sent again")
+            return
+        }
+    }
+
+    @Test mutating func aPartInAnAnswerToAnEarlierSendSaysNothing() {
+        send(11...15, rid: 1)
+        delivery.sent(0, rid: 2, at: start + .seconds(30))
+        #expect(delivery.answered(1, .partly(through: 13, failed: 14, error: ""), at: start + .seconds(31)) == .waiting)
+        #expect(delivery.confirmed == 10)
+        // Processed after all, it was.
+        #expect(delivery.answered(1, .processed, at: start + .seconds(31)) == .confirmed(15))
     }
 }

@@ -228,4 +228,83 @@ import Testing
             return nil
         }
     }
+
+    // MARK: Partial processing
+
+    private mutating func arrive(_ sequence: UInt64, _ ids: ClosedRange<Int64>, rid: UInt64, of session: Int64)
+        -> ReceiverProgress.Arrival
+    {
+        progress.arrived(sequence: sequence, events: events(ids), rid: .server(rid), session: session)
+    }
+
+    @Test mutating func whatPrecedesAFailedEventIsAnsweredAndWhatFollowsWaits() {
+        for sequence in 0..<3 as Range<UInt64> {
+            let first = Int64(sequence) * 3 + 1
+            #expect(arrive(sequence, first...first + 2, rid: 10 + sequence, of: 7) == .kept)
+        }
+        #expect(batch() == Array(1...9))
+        let stop = progress.stopped(at: 5)
+        #expect(stop.processed.map { $0?.number } == [10])
+        #expect((stop.partly?.rid?.number, stop.partly?.through, stop.partly?.failed) == (11, 4, 5))
+        #expect(stop.failed.isEmpty)
+        #expect(progress.processed == 4)
+        #expect(batch() == nil, "the rest of the group comes first")
+        #expect(arrive(1, 5...6, rid: 20, of: 7) == .kept)
+        #expect(batch() == [5, 6, 7, 8, 9])
+        #expect(success() == [20, 12])
+    }
+
+    @Test mutating func aWholeGroupThatComesAgainBringsOnlyWhatIsNew() {
+        _ = arrive(0, 1...3, rid: 10, of: 7)
+        _ = batch()
+        _ = progress.stopped(at: 3)
+        // It was on its way when the answer was given.
+        #expect(arrive(0, 1...3, rid: 11, of: 7) == .kept)
+        #expect(batch() == [3])
+        let stop = progress.stopped(at: 3)
+        #expect((stop.partly?.rid?.number, stop.partly?.through, stop.partly?.failed) == (11, 2, 3))
+    }
+
+    @Test mutating func anotherSessionBeginsWithoutAWord() {
+        _ = (arrive(0, 1...3, rid: 10, of: 7), arrive(1, 4...6, rid: 11, of: 7))
+        #expect(batch(limit: 3) == [1, 2, 3])
+        #expect(arrive(0, 1...2, rid: 20, of: 8) == .kept)
+        #expect(success() == [], "the session it came in is over")
+        #expect(batch() == [], "processed before")
+        #expect(success() == [20])
+        #expect(arrive(1, 3...4, rid: 21, of: 8) == .kept)
+        #expect(batch() == [4])
+    }
+
+    @Test mutating func withoutPartialProcessingTheGroupsThatAreNotProcessedFail() {
+        _ = (arrive(0, 1...2, rid: 10), arrive(1, 3...4, rid: 11), arrive(2, 5...6, rid: 12))
+        #expect(batch() == Array(1...6))
+        let stop = progress.stopped(at: 4)
+        #expect(stop.processed.map { $0?.number } == [10])
+        #expect(stop.partly == nil)
+        #expect(stop.failed.map { $0?.number } == [11, 12])
+        #expect(arrive(1, 3...4, rid: 20) == .kept)
+        #expect(batch() == [4])
+    }
+
+    @Test mutating func whatIsConfirmedOnTheWayIsAnsweredByWholeGroups() {
+        _ = (arrive(0, 1...2, rid: 10, of: 7), arrive(1, 3...4, rid: 11, of: 7))
+        #expect(batch() == [1, 2, 3, 4])
+        #expect(progress.succeeded(through: 1).isEmpty)
+        #expect(progress.succeeded(through: 3).map { $0?.number } == [10])
+        #expect(arrive(0, 1...2, rid: 12, of: 7) == .answerAgain)
+        #expect(progress.processed == 3)
+        #expect(success() == [11])
+    }
+
+    @Test mutating func aBatchOfASessionThatIsOverIsNotAnswered() {
+        _ = arrive(0, 1...3, rid: 10, of: 7)
+        _ = batch()
+        progress.sessionStarted()
+        let stop = progress.stopped(at: 2)
+        #expect(stop.processed.isEmpty && stop.partly == nil && stop.failed.isEmpty)
+        #expect(progress.processed == 1)
+        #expect(arrive(0, 1...3, rid: 11, of: 8) == .kept)
+        #expect(batch() == [2, 3])
+    }
 }

@@ -15,7 +15,7 @@ class SimulatedClient {
     private var lastRid = 0
     private var calls: [(rid: Int, timer: Int, completion: (SimulatedLink.Outcome?) -> Void)] = []
     /// Answers that have not been sent yet.
-    var answers: [(rid: UInt64, isGood: Bool)] = []
+    var answers: [(rid: UInt64, answer: GroupAnswer)] = []
 
     init(
         _ surroundings: Surroundings, _ oracle: Oracle,
@@ -138,7 +138,7 @@ class SimulatedClient {
         guard !answers.isEmpty else { return }
         let answer = answers.remove(at: surroundings.trouble(20) ? surroundings.random.below(answers.count) : 0)
         guard !surroundings.trouble(2) else { return }
-        link?.toPusher.append(.answer(rid: answer.rid, isGood: answer.isGood))
-        if surroundings.trouble(2) { link?.toPusher.append(.answer(rid: answer.rid, isGood: answer.isGood)) }
+        link?.toPusher.append(.answer(rid: answer.rid, answer.answer))
+        if surroundings.trouble(2) { link?.toPusher.append(.answer(rid: answer.rid, answer.answer)) }
     }
 }

@@ -14,7 +14,7 @@ final class SimulatedLink {
 
     enum ToPusher {
         case call(Call, rid: Int)
-        case answer(rid: UInt64, isGood: Bool)
+        case answer(rid: UInt64, GroupAnswer)
     }
 
     enum ToReceiver {

@@ -61,7 +61,7 @@ final class SimulatedLiveReceiver: SimulatedClient {
             previous = row.id
         }
         self.next = call.sequence + 1
-        answers.append((call.rid, !surroundings.trouble(5)))
+        answers.append((call.rid, surroundings.trouble(5) ? .failed("no") : .processed))
     }
 }
 

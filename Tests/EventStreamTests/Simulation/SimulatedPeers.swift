@@ -74,10 +74,13 @@ final class SimulatedPeers: PeerPort {
 /// A call of onEvents, read at little cost: whatever else is in it is noticed.
 struct SimulatedCall {
     let sequence: UInt64
+    /// As the pusher tells it; nil in sessions without partial processing.
+    let session: Int64?
     let rows: [SimulatedQueue.Row]
     let rid: UInt64
 
     private static let head = Array("{\"f\":\"futoin.evt.receiver:1.1:onEvents\",\"p\":{\"seq\":".utf8)
+    private static let session = Array(",\"session\":".utf8)
     private static let events = Array(",\"events\":".utf8)
     private static let rid = Array("},\"rid\":\"S".utf8)
     private static let tail = Array("\"}".utf8)
@@ -86,7 +89,14 @@ struct SimulatedCall {
         var rest = payload[...]
         guard rest.starts(with: SimulatedCall.head) else { return nil }
         rest = rest.dropFirst(SimulatedCall.head.count)
-        guard let sequence = SimulatedCall.number(&rest), rest.starts(with: SimulatedCall.events) else { return nil }
+        guard let sequence = SimulatedCall.number(&rest) else { return nil }
+        var session: UInt64?
+        if rest.starts(with: SimulatedCall.session) {
+            rest = rest.dropFirst(SimulatedCall.session.count)
+            session = SimulatedCall.number(&rest)
+            guard session != nil else { return nil }
+        }
+        guard rest.starts(with: SimulatedCall.events) else { return nil }
         rest = rest.dropFirst(SimulatedCall.events.count)
         guard rest.suffix(2) == SimulatedCall.tail[...], let quote = rest.dropLast(2).lastIndex(of: UInt8(ascii: "S")),
             rest[..<(quote + 1)].suffix(SimulatedCall.rid.count) == SimulatedCall.rid[...],
@@ -94,7 +104,7 @@ struct SimulatedCall {
         else { return nil }
         rest = rest[(quote + 1)...]
         guard let rid = SimulatedCall.number(&rest) else { return nil }
-        (self.sequence, self.rows, self.rid) = (sequence, rows, rid)
+        (self.sequence, self.session, self.rows, self.rid) = (sequence, session.map { Int64($0) }, rows, rid)
     }
 
     private static func number(_ bytes: inout ArraySlice<UInt8>) -> UInt64? {

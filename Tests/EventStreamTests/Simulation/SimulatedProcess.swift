@@ -100,8 +100,8 @@ final class SimulatedProcess {
         let peer = link.asPeer
         engine.calls.heard(peer)
         switch message {
-        case .answer(let rid, let isGood):
-            let outcome: Result<RawJSON, EventStreamError> = isGood ? .success(.true) : .failure(.internalError("no"))
+        case .answer(let rid, let answer):
+            let outcome = answer.outcome
             _ = engine.calls.answered(.init(outcome: outcome, rid: .server(rid)), by: peer)
         case .call(let call, let rid): engine.calls.received(call, rid: .client(UInt64(rid)), from: peer)
         }

@@ -11,6 +11,8 @@ class SimulatedReceiver: SimulatedClient {
     /// A receiver that keeps its session over a reconnect cannot begin to count anew with each connection, as the library's does;
     /// this one is told by every group which session it is of.
     private let tellsSessionsApart: Bool
+    /// Whether it answers a group with what it has processed of it.
+    private let answersPartly: Bool
     private var state = State.starting
     private var progress = ReceiverProgress()
     private var session: Int64 = 0
@@ -41,6 +43,7 @@ class SimulatedReceiver: SimulatedClient {
         self.consumer = consumer
         batchLimit = surroundings.random.pick(1...12)
         tellsSessionsApart = mayKeepName && surroundings.chance(40)
+        answersPartly = mayKeepName && surroundings.chance(50)
         super.init(surroundings, oracle, connect: connect)
     }
 
@@ -99,9 +102,13 @@ class SimulatedReceiver: SimulatedClient {
         return surroundings.chance(70) ? .first : .now
     }
 
+    private var readyCall: Call {
+        .readyToReceive(component, want: want, precise: false, origin: true, partial: answersPartly)
+    }
+
     private func getReady() {
         guard state == .starting else { return }
-        call(.readyToReceive(component, want: want, precise: false, origin: true)) { [unowned self] outcome in
+        call(readyCall) { [unowned self] outcome in
             guard self.state == .starting else { return }
             guard outcome?.isDone ?? false else { return self.failed(outcome) }
             self.failures = 0
@@ -141,7 +148,7 @@ class SimulatedReceiver: SimulatedClient {
         timers.cancel(keepAlive)
         keepAlive = timers.schedule(at: surroundings.now + .milliseconds(400)) { [unowned self] in
             if self.surroundings.trouble(5) { self.wants += 1 }
-            self.call(.readyToReceive(self.component, want: self.want, precise: false, origin: true)) { [unowned self] outcome in
+            self.call(self.readyCall) { [unowned self] outcome in
                 guard self.state == .ready else { return }
                 guard outcome?.isDone ?? false else { return self.reset() }
                 self.follow(outcome)
@@ -153,24 +160,25 @@ class SimulatedReceiver: SimulatedClient {
     // MARK: Groups
 
     override func received(_ call: SimulatedCall, session: Int64) {
-        guard state == .ready else { return answer([.server(call.rid)], isGood: false) }
-        if tellsSessionsApart, session != self.session {
+        guard state == .ready else { return answer([.server(call.rid)], .failed("not ready")) }
+        if answersPartly, call.session == nil { surroundings.broken("consumer \(consumer) is not told the session") }
+        if tellsSessionsApart, !answersPartly, session != self.session {
             progress.sessionStarted()
             self.session = session
         }
         let events = call.rows.map { SimulatedEvent.event($0) }
-        switch progress.arrived(sequence: call.sequence, events: events, rid: .server(call.rid)) {
+        switch progress.arrived(sequence: call.sequence, events: events, rid: .server(call.rid), session: call.session) {
         case .kept: break
-        case .answerAgain: answer([.server(call.rid)], isGood: true)
+        case .answerAgain: answer([.server(call.rid)], .processed)
         case .refused: surroundings.broken("consumer \(consumer) refused seq \(call.sequence)")
         }
     }
 
-    private func answer(_ rids: [RequestID?], isGood: Bool) {
+    private func answer(_ rids: [RequestID?], _ answer: GroupAnswer) {
         guard link != nil else { return }
-        for rid in rids.compactMap({ $0?.number }) { answers.append((rid, isGood)) }
+        for rid in rids.compactMap({ $0?.number }) { answers.append((rid, answer)) }
         // The order of those that are not trusted is a dictionary's.
-        if !isGood, rids.count > 1 { answers.sort { $0.rid < $1.rid } }
+        if answer != .processed, rids.count > 1 { answers.sort { $0.rid < $1.rid } }
     }
 
     override var hasWork: Bool { super.hasWork || (!isDown && (batch != nil ? !isWaiting : state == .ready)) }
@@ -186,26 +194,52 @@ class SimulatedReceiver: SimulatedClient {
 
     /// The batch that is out has been processed, or not.
     func finished(isGood: Bool) {
+        over()
+        answer(isGood ? progress.succeeded() : progress.failed(), isGood ? .processed : .failed("no"))
+    }
+
+    private func over() {
         batch = nil
         if isOfEarlier { (previous, isOfEarlier) = (nil, false) }
-        answer(isGood ? progress.succeeded() : progress.failed(), isGood: isGood)
+    }
+
+    /// One event of the batch cannot be processed.
+    private func stopped(at failed: EventID) {
+        over()
+        let stop = progress.stopped(at: failed)
+        answer(stop.processed, .processed)
+        if let (rid, through, failed) = stop.partly {
+            answer([rid], .partly(through: through, failed: failed, error: "not this one"))
+        }
+        answer(stop.failed, .failed("no"))
     }
 
     func process(_ batch: ReceiverProgress.Batch) {
         if isApplied {
+            if answersPartly, surroundings.chance(20) {
+                answer(progress.succeeded(through: batch.events[surroundings.random.below(batch.events.count)].id), .processed)
+            }
             finished(isGood: true)
         } else if surroundings.trouble(5) {
             finished(isGood: false)
+        } else if answersPartly, surroundings.trouble(10) {
+            let failed = batch.events[surroundings.random.below(batch.events.count)].id
+            apply(batch.events.filter { $0.id < failed })
+            stopped(at: failed)
         } else {
-            surroundings.note("consumer \(consumer) processes \(batch.events.map(\.id))")
-            for event in batch.events {
-                oracle.processed(SimulatedEvent.row(event), by: consumer, after: previous)
-                previous = event.id.rawValue
-            }
-            // Kept with the earlier generation, it says nothing of this one.
-            if isOfEarlier, let origin { oracle.heardOfGeneration(consumer, after: origin.after) }
+            apply(batch.events)
             isApplied = true
         }
+    }
+
+    private func apply(_ events: [Event]) {
+        surroundings.note("consumer \(consumer) processes \(events.map(\.id))")
+        for event in events {
+            oracle.processed(SimulatedEvent.row(event), by: consumer, after: previous)
+            previous = event.id.rawValue
+        }
+        // Kept with the earlier generation, it says nothing of this one.
+        if isOfEarlier, let origin { oracle.heardOfGeneration(consumer, after: origin.after) }
     }
 
     private func takeBatch() {
@@ -216,8 +250,8 @@ class SimulatedReceiver: SimulatedClient {
                 break
             }
             // Nothing new in it: all was processed in an earlier session.
-            answer(progress.succeeded(), isGood: true)
+            answer(progress.succeeded(), .processed)
         }
-        answer(progress.takeUntrusted(), isGood: false)
+        answer(progress.takeUntrusted(), .failed("not trusted"))
     }
 }
