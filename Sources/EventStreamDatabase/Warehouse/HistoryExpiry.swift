@@ -20,7 +20,10 @@ package struct HistoryExpiry: Sendable {
 
     /// - Throws: ``StoreError`` if the archive is not that of this stream, or the time is yet to come.
     package func plan(_ limit: Limit, active: Connection, warehouse: Connection) async throws -> ExpiryPlan {
-        try await checkHome(active: active, warehouse: warehouse)
+        // What this database has discarded says nothing of the archive of another one.
+        guard try await ArchiveHome(info, history).check(active: active, warehouse: warehouse) else {
+            throw StoreError("no archiver has ever archived into \(tables.history)")
+        }
         let before = try await time(limit, on: warehouse)
         // What is discarded stays discarded; what is archived meanwhile is not.
         let discarded = try await discarded(on: active)
@@ -49,25 +52,6 @@ package struct HistoryExpiry: Sendable {
         let rows = try await active.query(Statement("SELECT discarded FROM \(info.tables.state.sql)"))
         try info.checkState(rows)
         return EventID(rows.int(0, 0) ?? 0)
-    }
-
-    /// What this database has discarded says nothing of the archive of another one.
-    private func checkHome(active: Connection, warehouse: Connection) async throws {
-        let tokens = ArchiveTokens(info)
-        let rows = try await warehouse.query(Statement("SELECT ident, stream, token FROM \(tables.positions.sql) ORDER BY ident"))
-        guard rows.count > 0 else { throw StoreError("no archiver has ever archived into \(tables.history)") }
-        for row in 0..<rows.count {
-            guard let archiver = ConsumerIdentity(rows.string(row, 0) ?? "") else { continue }
-            let mine = try await tokens.origin(of: rows.string(row, 2), of: archiver, on: active)
-            if let other = rows.string(row, 1), other != mine.stream {
-                throw StoreError("\(tables.history) holds another stream, \(other), than this database, \(mine.stream)")
-            }
-            guard mine.isKnown else {
-                throw StoreError(
-                    "the archive of \(archiver) has been used by a copy of this database, or belongs to another: if it is the right one, "
-                        + "`evt archive adopt`")
-            }
-        }
     }
 
     private func time(_ limit: Limit, on warehouse: Connection) async throws -> String {
