@@ -89,24 +89,34 @@ final class ArchiveGuard {
         want = standing.want
         let start = max(verified ?? .none, discarded)
         let audit = ArchiveAudit(info, store, want: standing.want)
-        let sums = ArchiveSums(store)
+        let (sums, erasures) = (ArchiveSums(store), ArchiveErasures(store))
         // Also where there is nothing left to compare: the warehouse answers, and still has what was recorded.
         let recorded = try await sums.end(on: warehouse)
         var done = recorded < start ? discarded : start
         while done < target, !Task.isShuttingDownGracefully {
             // What was recorded before a restart is compared once more, and not recorded again.
             let isRecorded = done < recorded
+            let erased = try await erasures.newest(on: warehouse)
             let found = try await audit.compare(
                 after: done, through: isRecorded ? min(target, recorded) : target, active: active, warehouse: warehouse)
             let wrong = found.blocks.first { !$0.isEqual }
             if !isRecorded {
                 let good = found.blocks.prefix { $0.isEqual }
-                try await sums.record(Array(good), want: standing.want, on: warehouse)
+                guard
+                    try await sums.record(Array(good), want: standing.want, unlessErasedSince: erased, on: warehouse)
+                else { continue }
             }
             if let wrong {
                 let differences = try await audit.differences(in: wrong, active: active, warehouse: warehouse)
                 let last = max(done, EventID(wrong.first.rawValue - 1))
                 verified = last
+                // What was recorded of the blocks before stays: only this one differs in what was being erased.
+                guard try await erasures.newest(on: warehouse) == erased else {
+                    return refuse(last, of: wrong.last, "data is being erased in the archive of \(consumer)", lacksEvents: false)
+                }
+                if let reason = try await erasing(differences, erasures, active: active, warehouse: warehouse) {
+                    return refuse(last, of: wrong.last, reason, lacksEvents: false)
+                }
                 return refuse(last, of: wrong.last, describe(differences, in: wrong, position: standing.position, confirmed))
             }
             done = found.through
@@ -132,6 +142,19 @@ final class ArchiveGuard {
         return
             "the archive of \(consumer) has been used by a copy of this database, or belongs to another: if it is the right one, "
             + "`evt archive adopt`"
+    }
+
+    /// Whether the archive differs only in data that was erased in one of the two databases and not yet in the other, in words; nil if
+    /// it differs in more.
+    private func erasing(
+        _ differences: ArchiveAudit.Differences, _ erasures: ArchiveErasures, active: Connection, warehouse: Connection
+    ) async throws -> String? {
+        guard differences.missing.isEmpty, differences.extra.isEmpty, !differences.changed.isEmpty else { return nil }
+        let half = try await ErasureStore(info).lacking(erasures, active: active, warehouse: warehouse)
+        guard differences.changed.allSatisfy({ half[$0] != nil }), let first = differences.changed.first, let number = half[first]
+        else { return nil }
+        return "the erasure \(number) has not reached the archive of \(consumer) yet; if it does not go on by itself, "
+            + "`evt archive erase --resume` with that archive (EVT_ARCHIVE_URL)"
     }
 
     private func refuse(_ id: EventID, of target: EventID, _ reason: String, lacksEvents: Bool = true) -> EventID {

@@ -87,7 +87,7 @@ protocol ConsumerPort: DatabasePort {
         _ completion: @escaping (Result<ConsumerStore.Polled?, PostgresError>) -> Void)
     func newest(after id: EventID, _ completion: @escaping (Result<EventID?, PostgresError>) -> Void)
     func beat(
-        settled: EventID, stored: EventID, looked: Duration?, generation: StreamGeneration,
+        settled: EventID, stored: EventID, looked: Duration?, erased: Int64, generation: StreamGeneration,
         _ completion: @escaping (Result<PusherRegistry.Pulse, PostgresError>) -> Void)
     /// Leaves the registry; everything submitted before has been carried out then, or never will be.
     func leave(_ completion: @escaping () -> Void)

@@ -90,6 +90,13 @@ final class StreamFollower: HeadDelegate, MembershipDelegate, HeartbeatDelegate 
         if id > settled, behind == settled { services.head.lookAgain(because: "events were discarded before they were read") }
         behind = id > settled ? settled : nil
     }
+    func dataErased() {
+        services.reads.forget()
+        services.head.forget()
+        if let window = services.stream.window { services.stream.begin(after: window.end) }
+        for session in services.table.reliable { session.machine.forgetPages() }
+        pumpAll()
+    }
     func declaredDead() { services.sessions.endAll() }
     func othersPresent(_ isSo: Bool) { services.head.hasListeners = isSo }
 }

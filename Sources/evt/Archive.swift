@@ -9,7 +9,7 @@ import PosixLoop
 struct Archive: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Looks after an archive: verifies it, or has a part of it archived again.",
-        subcommands: [Verify.self, Rewind.self, Lost.self, Adopt.self, Expire.self, Expired.self])
+        subcommands: [Verify.self, Rewind.self, Lost.self, Adopt.self, Expire.self, Expired.self, Erase.self, Erased.self])
 
     struct Target: ParsableArguments, ReadsSettings {
         static let settings = Settings.facts(of: .database, .archive) + [Settings.all.archiverComponent.facts]
@@ -96,6 +96,8 @@ struct Archive: AsyncParsableCommand {
             case .aside(let open):
                 "aside    \(open.events) events, \(open.first) to \(open.last), were moved out of the history: see `evt archive lost`, put them "
                     + "back or accept the loss"
+            case .notErased(let number):
+                "erasing  the erasure \(number) has not reached this archive: `evt archive erase --resume`"
             case .unknown(let first, let last, let events):
                 "unknown  \(first) to \(last): \(events) events that were discarded without being compared"
             }

@@ -54,6 +54,8 @@ public struct StreamTables: Hashable, Sendable {
     package var archives: TableName { events.with(suffix: "_archives") }
     /// When the stream was settled up to which id: from this follows since when events wait.
     package var marks: TableName { events.with(suffix: "_marks") }
+    /// Events whose data was erased on purpose.
+    package var erasures: TableName { events.with(suffix: "_erasures") }
     package var migrations: TableName { events.with(suffix: "_migrations") }
     package var sequence: TableName { events.with(suffix: "_id_seq") }
     /// A sequence that nothing is drawn from: up to its value events have been delivered.

@@ -178,10 +178,13 @@ package struct LockScope: Sendable {
 
 extension StreamTables {
     package var lockScope: LockScope {
-        LockScope(tables: [events, consumers, state, pushers, sequence, mark, migrations], rows: [consumers, state, pushers])
+        LockScope(
+            tables: [events, consumers, state, pushers, erasures, sequence, mark, migrations], rows: [consumers, state, pushers])
     }
 }
 
 extension ArchiveTables {
-    package var lockScope: LockScope { LockScope(tables: [history, positions, sums, lost, expired, migrations], rows: []) }
+    package var lockScope: LockScope {
+        LockScope(tables: [history, positions, sums, lost, expired, erased, migrations], rows: [])
+    }
 }

@@ -287,6 +287,39 @@ COMMENT ON TABLE public.evt_queue_archives IS 'What archivers have written besid
 
 COMMENT ON COLUMN public.evt_queue_archives.reason IS 'Why a person has adopted a position that this database did not know; NULL for those of its own archivers';
 
+CREATE TABLE public.evt_queue_erasures (
+    number bigint NOT NULL,
+    erasure uuid DEFAULT gen_random_uuid() NOT NULL,
+    ids bigint[] NOT NULL,
+    types text[] NOT NULL,
+    times timestamp without time zone[] NOT NULL,
+    reason text NOT NULL,
+    by text DEFAULT CURRENT_USER NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    pass bigint,
+    closed timestamp with time zone,
+    CONSTRAINT evt_queue_erasures_check CHECK (((cardinality(types) = cardinality(ids)) AND (cardinality(times) = cardinality(ids))))
+);
+
+COMMENT ON TABLE public.evt_queue_erasures IS 'Events whose data was erased on purpose; written before anything is erased';
+
+COMMENT ON COLUMN public.evt_queue_erasures.erasure IS 'The same in every archive';
+
+COMMENT ON COLUMN public.evt_queue_erasures.ids IS 'The events are known by id, type and time together: a later generation may give an id again';
+
+COMMENT ON COLUMN public.evt_queue_erasures.pass IS 'Given when the data is gone from the databases: a pusher that has noted this number, or a greater one, has read everything anew since';
+
+COMMENT ON COLUMN public.evt_queue_erasures.closed IS 'When the pushers at work had noted the pass; NULL: `evt archive erase --resume` completes the erasure';
+
+ALTER TABLE public.evt_queue_erasures ALTER COLUMN number ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.evt_queue_erasures_number_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE public.evt_queue_marks (
     id bigint NOT NULL,
     since timestamp with time zone NOT NULL,
@@ -301,7 +334,7 @@ CREATE TABLE public.evt_queue_migrations (
     applied_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
-COMMENT ON TABLE public.evt_queue_migrations IS 'Steps of the schema that were applied; the newest is step 2';
+COMMENT ON TABLE public.evt_queue_migrations IS 'Steps of the schema that were applied; the newest is step 3';
 
 CREATE TABLE public.evt_queue_pushers (
     id bigint NOT NULL,
@@ -310,7 +343,8 @@ CREATE TABLE public.evt_queue_pushers (
     application text DEFAULT ''::text NOT NULL,
     beat_interval double precision DEFAULT 3 NOT NULL,
     looked timestamp with time zone,
-    reads_archive boolean DEFAULT false NOT NULL
+    reads_archive boolean DEFAULT false NOT NULL,
+    erased bigint DEFAULT 0 NOT NULL
 );
 
 COMMENT ON TABLE public.evt_queue_pushers IS 'Pushers at work; one whose beat stands still is dead';
@@ -320,6 +354,8 @@ COMMENT ON COLUMN public.evt_queue_pushers.beat_interval IS 'How often it gives 
 COMMENT ON COLUMN public.evt_queue_pushers.looked IS 'When it began to look for new events, of the looks that had ended at its last sign of life';
 
 COMMENT ON COLUMN public.evt_queue_pushers.reads_archive IS 'Whether the pusher has an archive to read discarded events from';
+
+COMMENT ON COLUMN public.evt_queue_pushers.erased IS 'The newest pass of erasing after which the pusher has read everything anew';
 
 CREATE TABLE public.evt_queue_state (
     only_row boolean DEFAULT true NOT NULL,
@@ -411,6 +447,15 @@ ALTER TABLE ONLY public.evt_queue_7
 
 ALTER TABLE ONLY public.evt_queue_archives
     ADD CONSTRAINT evt_queue_archives_pkey PRIMARY KEY (ident, token);
+
+ALTER TABLE ONLY public.evt_queue_erasures
+    ADD CONSTRAINT evt_queue_erasures_erasure_key UNIQUE (erasure);
+
+ALTER TABLE ONLY public.evt_queue_erasures
+    ADD CONSTRAINT evt_queue_erasures_pass_key UNIQUE (pass);
+
+ALTER TABLE ONLY public.evt_queue_erasures
+    ADD CONSTRAINT evt_queue_erasures_pkey PRIMARY KEY (number);
 
 ALTER TABLE ONLY public.evt_queue_marks
     ADD CONSTRAINT evt_queue_marks_pkey PRIMARY KEY (id);

@@ -59,6 +59,32 @@ CREATE TABLE public.evt_history_default (
     ts timestamp without time zone NOT NULL
 );
 
+CREATE TABLE public.evt_history_erased (
+    number bigint NOT NULL,
+    id bigint NOT NULL,
+    type character varying(16) NOT NULL,
+    ts timestamp without time zone NOT NULL,
+    erasure uuid NOT NULL,
+    reason text NOT NULL,
+    by text NOT NULL,
+    at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE public.evt_history_erased IS 'Events whose data was erased on purpose';
+
+COMMENT ON COLUMN public.evt_history_erased.erasure IS 'The same as in the active database';
+
+COMMENT ON COLUMN public.evt_history_erased.by IS 'The role in the active database';
+
+ALTER TABLE public.evt_history_erased ALTER COLUMN number ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.evt_history_erased_number_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE public.evt_history_expired (
     number bigint NOT NULL,
     month date NOT NULL,
@@ -112,7 +138,7 @@ CREATE TABLE public.evt_history_migrations (
     applied_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
-COMMENT ON TABLE public.evt_history_migrations IS 'Steps of the schema that were applied; the newest is step 3';
+COMMENT ON TABLE public.evt_history_migrations IS 'Steps of the schema that were applied; the newest is step 4';
 
 CREATE TABLE public.evt_history_positions (
     ident character varying(64) NOT NULL,
@@ -161,6 +187,12 @@ ALTER TABLE ONLY public.evt_history ATTACH PARTITION public.evt_history_default 
 ALTER TABLE ONLY public.evt_history_default
     ADD CONSTRAINT evt_history_default_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.evt_history_erased
+    ADD CONSTRAINT evt_history_erased_erasure_id_type_ts_key UNIQUE (erasure, id, type, ts);
+
+ALTER TABLE ONLY public.evt_history_erased
+    ADD CONSTRAINT evt_history_erased_pkey PRIMARY KEY (number);
+
 ALTER TABLE ONLY public.evt_history_expired
     ADD CONSTRAINT evt_history_expired_pkey PRIMARY KEY (number);
 
@@ -176,6 +208,8 @@ ALTER TABLE ONLY public.evt_history_sums
 CREATE INDEX evt_history_ts_idx ON ONLY public.evt_history USING brin (ts) WITH (autosummarize='on');
 
 CREATE INDEX evt_history_default_ts_idx ON public.evt_history_default USING brin (ts) WITH (autosummarize='on');
+
+CREATE INDEX evt_history_erased_id_idx ON public.evt_history_erased USING btree (id);
 
 ALTER INDEX public.evt_history_ts_idx ATTACH PARTITION public.evt_history_default_ts_idx;
 

@@ -15,6 +15,7 @@ extension StreamTables {
         )
         let archives = Grant.Object.table(archives)
         let marks = Grant.Object.table(marks)
+        let erasures = Grant.Object.table(erasures)
         let rewrite = "rewrite the table with the same rows when the table has grown"
         var grants = [
             Grant(.app, "EXECUTE", on: record, "record events"),
@@ -50,11 +51,14 @@ extension StreamTables {
             Grant(
                 .pusher, "INSERT", columns: ["id", "application", "beat_interval", "reads_archive"], on: pushers,
                 "register the pusher"),
-            Grant(.pusher, "UPDATE", columns: ["beat", "looked"], on: pushers, "store heartbeats"),
+            Grant(
+                .pusher, "UPDATE", columns: ["beat", "looked", "erased"], on: pushers,
+                "store heartbeats, and that erased data is dropped"),
             Grant(.pusher, "INSERT", "TRUNCATE", on: pushers, rewrite),
             Grant(.pusher, "SELECT", "DELETE", on: archives, "check the tokens of archivers, and remove old tokens"),
             Grant(.pusher, "INSERT", columns: ["ident", "token"], on: archives, "store the tokens of archivers"),
             Grant(.pusher, "SELECT", "DELETE", on: marks, "read when the stream was settled, and remove old marks"),
+            Grant(.pusher, "SELECT", columns: ["pass"], on: erasures, "see that data was erased"),
             Grant(.pusher, "INSERT", "TRUNCATE", on: marks, "store when the stream was settled; \(rewrite)"),
 
             Grant(.discarder, "SELECT", on: events, "find confirmed events"),
@@ -69,11 +73,14 @@ extension StreamTables {
             Grant(.discarder, "SELECT", on: archives, "check the tokens of archivers"),
             Grant(.discarder, "SELECT", on: marks, "read when the stream was settled"),
             Grant(.discarder, "SELECT", on: pushers, "see whether pushers are alive"),
+            Grant(
+                .discarder, "SELECT", columns: ["number", "erasure", "ids"], on: erasures,
+                "wait while an archive has data that is being erased"),
         ]
         grants += segments.map {
             Grant(.discarder, "SELECT", "DELETE", "TRUNCATE", on: $0, "delete confirmed events, and empty complete segments")
         }
-        grants += [events, consumers, state, pushers, ids, marks, archives].map {
+        grants += [events, consumers, state, pushers, ids, marks, archives, erasures].map {
             Grant(.monitor, "SELECT", on: $0, "report the state of the stream")
         }
         let (mine, theirs) = (self.events.schema!, self.consumers.schema!)
@@ -83,7 +90,8 @@ extension StreamTables {
         }
         return RoleGrants(
             grants: grants,
-            objects: [events, consumers, state, pushers, archives, marks, migrations, ids, delivered, record] + segments)
+            objects: [events, consumers, state, pushers, archives, marks, erasures, migrations, ids, delivered, record]
+                + segments)
     }
 }
 
@@ -94,6 +102,7 @@ extension ArchiveTables {
         precondition(history.schema != nil, "qualify the tables first")
         let (positions, sums) = (Grant.Object.table(positions), Grant.Object.table(sums))
         let (lost, expired) = (Grant.Object.table(lost), Grant.Object.table(expired))
+        let erased = Grant.Object.table(erased)
         let make = Grant.Object.function(partitions, arguments: "date, date")
         let (history, migrations) = (Grant.Object.table(history), Grant.Object.table(migrations))
         let event = ["id", "type", "data", "ts"]
@@ -116,6 +125,7 @@ extension ArchiveTables {
             Grant(.archiver, "UPDATE", columns: ["last_id", "events", "checksum"], on: sums, "shorten sums"),
             Grant(.archiver, "INSERT", columns: event + ["ident", "generation"], on: lost, "set aside events"),
             Grant(.archiver, "SELECT", on: expired, "make no partitions of months that have ended"),
+            Grant(.archiver, "SELECT", columns: ["id", "type", "ts"], on: erased, "archive no data that was erased"),
 
             Grant(.pusher, "SELECT", on: history, "read discarded events"),
             Grant(.pusher, "SELECT", on: positions, "read how far events are archived"),
@@ -123,18 +133,19 @@ extension ArchiveTables {
             Grant(.discarder, "SELECT", on: history, "verify events before the events are discarded"),
             Grant(.discarder, "SELECT", on: positions, "read how far events are archived"),
             Grant(.discarder, "SELECT", on: sums, "extend sums"),
+            Grant(.discarder, "SELECT", columns: ["number", "erasure"], on: erased, "compare again what was erased meanwhile"),
             Grant(
                 .discarder, "INSERT", columns: ["ident", "first_id", "last_id", "want", "events", "checksum"], on: sums,
                 "store the sums of verified events"),
             Grant(.discarder, "UPDATE", columns: ["last_id", "events", "checksum", "compared"], on: sums, "extend sums"),
         ]
-        grants += [history, positions, sums, lost, expired].map {
+        grants += [history, positions, sums, lost, expired, erased].map {
             Grant(.monitor, "SELECT", on: $0, "report the state of the archive")
         }
         for role in [GroupRole.archiver, .pusher, .discarder, .monitor] {
             grants += RoleGrants.entry(role, self.history.schema!, migrations)
         }
-        return RoleGrants(grants: grants, objects: [history, positions, sums, lost, expired, migrations, make])
+        return RoleGrants(grants: grants, objects: [history, positions, sums, lost, expired, erased, migrations, make])
     }
 }
 

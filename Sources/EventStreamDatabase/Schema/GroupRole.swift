@@ -21,7 +21,7 @@ package enum GroupRole: String, Hashable, CaseIterable, Sendable, CustomStringCo
         case .archiver: "`evt-archiver`; archivers of one name log in as one role"
         case .discarder: "`evt-discarder`"
         case .monitor:
-            "`evt status`, `top`, `doctor`, `consumers`, `generation`, `history`, `archive verify`, `archive lost list`, `archive expired`"
+            "`evt status`, `top`, `doctor`, `consumers`, `generation`, `history`, `archive verify`, `archive lost list`, `archive expired`, `archive erased`"
         }
     }
 

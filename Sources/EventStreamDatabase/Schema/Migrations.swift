@@ -40,7 +40,7 @@ extension StreamTables {
         precondition(events.schema != nil && consumers.schema != nil, "qualify the tables first")
         var names = [
             "events": events, "consumers": consumers, "state": state, "pushers": pushers, "archives": archives, "marks": marks,
-            "sequence": sequence, "mark": mark, "add": add, "wake": events.with(suffix: "_wake"),
+            "erasures": erasures, "sequence": sequence, "mark": mark, "add": add, "wake": events.with(suffix: "_wake"),
             "check_ids": events.with(suffix: "_check_ids"), "registering": consumers.with(suffix: "_registering"),
             "adopted": events.with(suffix: "_adopted"),
             "adopted_name": TableName(schema: nil, name: events.name + "_adopted"),
@@ -56,7 +56,10 @@ extension StreamTables {
         // The build makes the first digit of a resource's name an underscore.
         return Schema(
             template,
-            steps: ["stream": PackageResources._01_stream_sql, "history": PackageResources._02_history_sql],
+            steps: [
+                "stream": PackageResources._01_stream_sql, "history": PackageResources._02_history_sql,
+                "erasures": PackageResources._03_erasures_sql,
+            ],
             record: migrations, marker: state,
             completion: "INSERT INTO \(state.sql) DEFAULT VALUES ON CONFLICT DO NOTHING")
     }
@@ -68,14 +71,14 @@ extension ArchiveTables {
         precondition(history.schema != nil, "qualify the tables first")
         let template = SQLTemplate(
             names: [
-                "history": history, "positions": positions, "sums": sums, "lost": lost, "expired": expired,
+                "history": history, "positions": positions, "sums": sums, "lost": lost, "expired": expired, "erased": erased,
                 "partitions": partitions, "default": defaultPartition,
             ], functions: ["partitions": PackageResources.partitions_sql])
         return Schema(
             template,
             steps: [
                 "history": PackageResources._01_history_sql, "complete": PackageResources._02_complete_sql,
-                "expired": PackageResources._03_expired_sql,
+                "expired": PackageResources._03_expired_sql, "erased": PackageResources._04_erased_sql,
             ],
             record: migrations, marker: positions)
     }

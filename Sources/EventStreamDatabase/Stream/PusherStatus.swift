@@ -17,6 +17,8 @@ package struct PusherStatus: Sendable {
     package let interval: Double
     /// Whether it has an archive to read discarded events from.
     package let readsArchive: Bool
+    /// The newest pass of erasing after which it has read everything anew.
+    package let erased: Int64
 
     package var isConnected: Bool { backend != nil }
     /// Whether a sign of life is overdue.
@@ -37,7 +39,7 @@ package struct PusherStatus: Sendable {
                 """
                 SELECT id, beat, l.pid, COALESCE(host(a.client_addr), ''),
                     EXTRACT(EPOCH FROM clock_timestamp() - a.state_change), beat_interval,
-                    reads_archive
+                    reads_archive, erased
                 FROM \(info.tables.pushers.sql) p LEFT JOIN pg_locks l ON \(isAdvisoryLock("l", of: "p.id"))
                     LEFT JOIN pg_stat_activity a ON a.pid = l.pid
                 ORDER BY started
@@ -46,7 +48,8 @@ package struct PusherStatus: Sendable {
             PusherStatus(
                 id: rows.int(row, 0) ?? 0, beat: rows.int(row, 1) ?? 0, backend: rows.int(row, 2).map { Int($0) },
                 address: rows.string(row, 3) ?? "", silence: rows.string(row, 4).flatMap { Double($0) },
-                interval: rows.double(row, 5), readsArchive: rows.bool(row, 6) ?? false)
+                interval: rows.double(row, 5), readsArchive: rows.bool(row, 6) ?? false,
+                erased: rows.int(row, 7) ?? 0)
         }
     }
 }

@@ -86,10 +86,10 @@ package struct TableGuard: Sendable {
 
 extension StreamTables {
     /// All tables of a stream; segments belong to the events.
-    var all: [TableName] { [events, consumers, state, pushers, archives, marks, migrations] }
+    var all: [TableName] { [events, consumers, state, pushers, archives, marks, erasures, migrations] }
 }
 
 extension ArchiveTables {
     /// All tables of an archive; partitions belong to the history.
-    var all: [TableName] { [history, positions, sums, lost, expired, migrations] }
+    var all: [TableName] { [history, positions, sums, lost, expired, erased, migrations] }
 }

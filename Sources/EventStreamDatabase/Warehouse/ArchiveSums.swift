@@ -29,7 +29,25 @@ package struct ArchiveSums: Sendable {
 
     /// Records blocks that were found equal. One that goes on where the last record ends is added to it, as long as that
     /// is small.
-    package func record(_ blocks: [ArchiveAudit.Block], want: EventFilter, on connection: Connection) async throws {
+    ///
+    /// - Parameter erased: ``ArchiveErasures/newest(on:)`` of before the comparison.
+    /// - Returns: false if data was erased meanwhile, and nothing is recorded: the archive is to be compared again.
+    package func record(
+        _ blocks: [ArchiveAudit.Block], want: EventFilter, unlessErasedSince erased: Int64, on connection: Connection
+    ) async throws -> Bool {
+        do {
+            try await record(blocks, want: want, erased, on: connection)
+            return true
+        } catch is ErasedMeanwhile {
+            return false
+        }
+    }
+
+    private struct ErasedMeanwhile: Error {}
+
+    private func record(
+        _ blocks: [ArchiveAudit.Block], want: EventFilter, _ erased: Int64, on connection: Connection
+    ) async throws {
         try await connection.transaction {
             for block in blocks {
                 let parameters: [Parameter] = [
@@ -54,6 +72,8 @@ package struct ArchiveSums: Sendable {
                         ON CONFLICT (ident, first_id) DO NOTHING
                         """, name: "evt_record_sum"), parameters)
             }
+            // Afterwards: whoever erases waits for what was written above, and then finds it; or this finds the erasure.
+            guard try await ArchiveErasures(history).newest(on: connection) == erased else { throw ErasedMeanwhile() }
         }
     }
 

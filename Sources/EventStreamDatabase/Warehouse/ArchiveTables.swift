@@ -14,6 +14,8 @@ package struct ArchiveTables: Hashable, Sendable {
     package var lost: TableName { history.with(suffix: "_lost") }
     /// What was dropped from the history on purpose.
     package var expired: TableName { history.with(suffix: "_expired") }
+    /// Events whose data was erased on purpose.
+    package var erased: TableName { history.with(suffix: "_erased") }
     /// What belongs to no month that has a partition.
     package var defaultPartition: TableName { history.with(suffix: "_default") }
     /// The function that makes the history's partitions.

@@ -25,6 +25,8 @@ package struct ArchiveVerifier: Sendable {
         case forgotten(first: EventID, last: EventID)
         /// Events were moved out of the history, and nobody has put them back or accepted that.
         case aside(LostEvents.Open)
+        /// The data of an event was to be erased, and that has not reached the archive: the first of an erasure.
+        case notErased(number: Int)
         /// Events discarded without having been compared: there is nothing to verify them with.
         case unknown(first: EventID, last: EventID, events: Int)
     }
@@ -73,6 +75,8 @@ package struct ArchiveVerifier: Sendable {
         let aside = try await LostEvents(history).open(
             from: first <= EventID(1) ? EventID(.min) : first, through: last, on: warehouse)
         if let aside { tell(.aside(aside)) }
+        let half = try await ErasureStore(info).lacking(ArchiveErasures(history), active: active, warehouse: warehouse)
+        for number in Set(half.values).sorted() { tell(.notErased(number: number)) }
         let alive = try await discarded(on: active)
         var done = max(alive, EventID(first.rawValue - 1))
         while done < last {
@@ -129,11 +133,26 @@ package struct ArchiveVerifier: Sendable {
                 try await gap(through: min(last, EventID(record.first.rawValue - 1)))
                 let audit = ArchiveAudit(info, history, want: record.want)
                 let now = try await audit.archived(record.first, record.last, on: warehouse)
-                if now == record.sum { right(record) } else { tell(.range(record, now: now)) }
+                if now == record.sum {
+                    right(record)
+                } else if let finding = try await again(record, audit, warehouse: warehouse) {
+                    tell(finding)
+                } else {
+                    right(record)
+                }
                 next = max(next, record.last.next)
             }
         }
         try await gap(through: last)
+    }
+
+    /// Data may have been erased after the sum was read: both are read once more.
+    private func again(
+        _ record: ArchiveSums.Record, _ audit: ArchiveAudit, warehouse: Connection
+    ) async throws -> Finding? {
+        let present = try await ArchiveSums(history).records(from: record.first, through: record.first, limit: 1, on: warehouse)
+        let now = try await audit.archived(record.first, record.last, on: warehouse)
+        return present.first?.sum == now ? nil : .range(record, now: now)
     }
 
     private func discarded(on active: Connection) async throws -> EventID {

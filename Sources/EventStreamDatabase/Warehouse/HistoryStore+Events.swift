@@ -24,6 +24,7 @@ extension HistoryStore {
                 guard try await move(standing, over: events, completeFrom, on: connection) else {
                     return .moved(try await present(on: connection))
                 }
+                let events = try await withoutErased(events, on: connection)
                 let count = try await connection.copyIn(
                     "COPY \(tables.history.sql) (id, type, data, ts) FROM STDIN (FORMAT binary)", from: CopySource(events))
                 return .copied(count, lost: 0)
@@ -58,6 +59,33 @@ extension HistoryStore {
         ).affected == 1
     }
 
+    /// The events as they may be archived: data that was erased is not, wherever it was kept meanwhile.
+    ///
+    /// Called in a transaction that has moved the position: whoever erases waits for its end, or has been waited for.
+    private func withoutErased(
+        _ events: ArraySlice<Event>, on connection: Connection
+    ) async throws(PostgresError) -> ArraySlice<Event> {
+        let rows = try await connection.query(
+            Statement(
+                """
+                SELECT id, type, round(EXTRACT(EPOCH FROM ts - timestamp '2000-01-01') * 1000000)::bigint
+                FROM \(tables.erased.sql) WHERE id >= $1::bigint AND id <= $2::bigint
+                """, name: "evt_erased"),
+            [.int8(events.first?.id.rawValue ?? 0), .int8(events.last?.id.rawValue ?? 0)])
+        guard rows.count > 0 else { return events }
+        struct Key: Hashable { let id: Int64, type: String, time: Int64 }
+        let erased = Set(
+            (0..<rows.count).map {
+                Key(id: rows.int($0, 0) ?? 0, type: rows.string($0, 1) ?? "", time: rows.int($0, 2) ?? 0)
+            })
+        return events.map { event in
+            let key = Key(id: event.id.rawValue, type: event.type.description, time: event.timestamp.postgres)
+            guard erased.contains(key) else { return event }
+            return Event(
+                id: event.id, type: event.type, data: .null, timestamp: event.timestamp, isPrecise: event.isPrecise)
+        }[...]
+    }
+
     private func compareAndAppend(
         _ events: ArraySlice<Event>, from standing: Standing, _ completeFrom: EventID?, on connection: Connection
     ) async throws -> Appended {
@@ -69,6 +97,7 @@ extension HistoryStore {
             guard try await move(standing, over: events, completeFrom, on: connection) else {
                 return .moved(try await present(on: connection))
             }
+            let events = try await withoutErased(events, on: connection)
             try await connection.script("CREATE TEMP TABLE evt_arriving (LIKE \(tables.history.sql)) ON COMMIT DROP")
             try await connection.copyIn(
                 "COPY evt_arriving (id, type, data, ts) FROM STDIN (FORMAT binary)", from: CopySource(events))

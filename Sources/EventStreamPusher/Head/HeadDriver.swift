@@ -41,6 +41,8 @@ final class HeadDriver {
     private(set) var watch = HeadWatch()
     private var reports: HeadReports
     private var timer: (any ScheduledCall)?
+    /// How often data was erased: what was read before that is not kept.
+    private var erasures = 0
     private let wakeUps: WakeUps
 
     init(
@@ -79,6 +81,9 @@ final class HeadDriver {
 
     /// The database has acknowledged that the stream is settled up to here.
     func stored(_ settled: EventID) { memory.stored(settled) }
+
+    /// Data was erased from the database: a read that is under way may have it still.
+    func forget() { erasures += 1 }
 
     /// Looks again whether the database is still the one it was.
     func lookAgain(because reason: String) { port.restart(because: LookAgain(description: reason)) }
@@ -178,9 +183,10 @@ final class HeadDriver {
     }
 
     private func readRows(after: EventID) {
-        let begun = loop.now
+        let (begun, erasures) = (loop.now, erasures)
         port.read(after: after) { result in
             guard case .success(let rows) = result else { return self.failed(result) }
+            guard self.erasures == erasures else { return self.readRows(after: after) }
             let now = self.loop.now
             let ids = rows.ids
             let count = self.head?.sawRows(ids, isCut: rows.isCut, took: now - begun, at: now) ?? 0
@@ -192,7 +198,8 @@ final class HeadDriver {
             self.port.discarded { result in
                 switch result {
                 case .success(let discarded):
-                    self.turnEnded { self.report(rows, count, completeAfter: discarded > after ? discarded : nil) }
+                    let complete = self.erasures != erasures ? ids[count - 1] : discarded > after ? discarded : nil
+                    self.turnEnded { self.report(rows, count, completeAfter: complete) }
                 case .failure:
                     self.report(rows, count, completeAfter: ids[count - 1])
                     self.failed(result)

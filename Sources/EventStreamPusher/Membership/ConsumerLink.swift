@@ -99,12 +99,12 @@ final class ConsumerLink: DatabaseLink<ConsumerStatements>, ConsumerPort {
     }
 
     func beat(
-        settled: EventID, stored: EventID, looked: Duration?, generation: StreamGeneration,
+        settled: EventID, stored: EventID, looked: Duration?, erased: Int64, generation: StreamGeneration,
         _ completion: @escaping (Result<PusherRegistry.Pulse, PostgresError>) -> Void
     ) {
         submit(completion) { statements, connection in
             statements.registry.beat(
-                pusher, settled: settled, stored: stored, looked: looked, generation: generation, on: connection
+                pusher, settled: settled, stored: stored, looked: looked, erased: erased, generation: generation, on: connection
             ) { [upkeep] result in
                 upkeep.beat(result, settled: settled, statements, on: connection)
                 completion(result)

@@ -22,6 +22,8 @@ protocol HeartbeatDelegate: AnyObject {
     func kept(_ consumer: ConsumerIdentity, epoch: Int64, isPaused: Bool)
     /// Others have given this pusher up for dead; every session may be theirs.
     func declaredDead()
+    /// Data was erased: what was read before must not be kept.
+    func dataErased()
     func othersPresent(_ isSo: Bool)
     func databaseDisagrees(_ reason: String)
 }
@@ -38,6 +40,8 @@ final class Heartbeat {
     private var liveliness = PusherLiveliness()
     /// The settled id that the database is known to have stored.
     private var stored = EventID.none
+    /// The pass of erasing after which everything was read anew.
+    private var erased: Int64 = 0
     /// Whether another pusher reads the archive.
     private(set) var othersReadArchive = false
     /// When the last sign of life reached the database.
@@ -91,7 +95,9 @@ final class Heartbeat {
         guard let generation, let delegate else { return }
         let begun = loop.now
         let (present, settled) = (delegate.sessionsServed, delegate.settled)
-        port.beat(settled: settled, stored: stored, looked: delegate.sinceLook, generation: generation) { result in
+        port.beat(
+            settled: settled, stored: stored, looked: delegate.sinceLook, erased: erased, generation: generation
+        ) { result in
             // The connection was lost meanwhile, or leads to another generation now.
             guard self.generation == generation else { return }
             // A lost connection begins anew with a sign of life; a statement that failed is tried again soon.
@@ -129,6 +135,12 @@ final class Heartbeat {
         lastBeat = begun
         liveliness.saw(pulse.beats, at: begun)
         delegate.discarded(through: pulse.discarded)
+        if pulse.erased != erased {
+            delegate.dataErased()
+            erased = pulse.erased
+            // Somebody waits for this to be noted.
+            beat(after: .milliseconds(1))
+        }
         othersReadArchive = pulse.archiveReaders.contains { $0 != port.pusher }
         delegate.othersPresent(pulse.beats.keys.contains { $0 != port.pusher })
         for (consumer, epoch) in present {

@@ -15,7 +15,8 @@ package struct PusherRegistry: Sendable {
         beatStatement = Statement(
             """
             WITH mine AS (
-                    UPDATE \(tables.pushers.sql) SET beat = beat + 1, looked = COALESCE(\(SettledMarks.looked("$5")), looked)
+                    UPDATE \(tables.pushers.sql) SET beat = beat + 1, looked = COALESCE(\(SettledMarks.looked("$5")), looked),
+                        erased = $6::bigint
                     WHERE id = $1::bigint RETURNING id),
                 settled AS (
                     UPDATE \(tables.state.sql) SET settled = $2::bigint
@@ -27,7 +28,8 @@ package struct PusherRegistry: Sendable {
             UNION ALL
             SELECT NULL, settled, generation = $4::text::uuid AND settled >= $3::bigint
                 AND \(quotedLiteral(tables.events.sql))::regclass::oid::bigint = \(info.tableOID)
-                AND \(TableGuard.noneIsFed(info.tableOIDs)), discarded::text, NULL, NULL
+                AND \(TableGuard.noneIsFed(info.tableOIDs)), discarded::text,
+                (SELECT COALESCE(max(pass), 0) FROM \(tables.erasures.sql))::float8, NULL
             FROM \(tables.state.sql)
             UNION ALL
             \(TableRewriting.sizeRows(TableRewriting.hotTables(of: info)))
@@ -69,6 +71,8 @@ package struct PusherRegistry: Sendable {
         package var beats: [Int64: (beat: Int64, interval: Duration)] = [:]
         /// Up to here events are discarded.
         package var discarded = EventID.none
+        /// The newest pass of erasing that was announced: what was read before may have data that is gone.
+        package var erased: Int64 = 0
         /// Pushers that read the archive.
         package var archiveReaders: Set<Int64> = []
         /// Which consumers are this pusher's, and with which epoch: an operator or another pusher may have taken one away.
@@ -91,15 +95,16 @@ package struct PusherRegistry: Sendable {
     /// - Parameters:
     ///   - settled: up to here the stream is settled.
     ///   - stored: what an earlier sign of life has stored of this.
+    ///   - erased: the newest pass of erasing after which everything was read anew.
     ///   - looked: how long ago the last look at the stream's head began that found no more than this; nil for none yet.
     package func beat(
-        _ pusher: Int64, settled: EventID, stored: EventID, looked: Duration?, generation: StreamGeneration,
-        on connection: Connection,
+        _ pusher: Int64, settled: EventID, stored: EventID, looked: Duration?, erased: Int64,
+        generation: StreamGeneration, on connection: Connection,
         completion: @escaping (Result<Pulse, PostgresError>) -> Void
     ) {
         let parameters: [Parameter] = [
             .int8(pusher), .int8(settled.rawValue), .int8(stored.rawValue), .text(generation.id),
-            looked.map { .int8(Int64($0 / .milliseconds(1))) } ?? .null,
+            looked.map { .int8(Int64($0 / .milliseconds(1))) } ?? .null, .int8(erased),
         ]
         let hotTables = TableRewriting.hotTables(of: info)
         connection.submit(beatStatement, parameters) { result in
@@ -111,6 +116,7 @@ package struct PusherRegistry: Sendable {
                             guard rows.bool(row, 2) == true else { continue }
                             pulse.stored = max(settled, EventID(rows.int(row, 1) ?? 0))
                             pulse.discarded = EventID(rows.int(row, 3) ?? 0)
+                            pulse.erased = Int64(rows.double(row, 4))
                         } else if rows.double(row, 4) < 0 {
                             pulse.sizes[hotTables[Int(rows.int(row, 0) ?? 1) - 1]] = Int(rows.int(row, 1) ?? 0)
                         } else if rows.isNull(row, 3) {

@@ -16,12 +16,15 @@ package struct ConsumerFeed: Sendable {
     package struct Read: Hashable, Sendable {
         package let after: EventID
         package let through: EventID
+        /// How often the feed had been cleared: the same range read before that is another read.
+        fileprivate(set) var turn = 0
     }
 
     private var pages: Deque<EventPage> = []
     private var reading: Read?
     /// A read has come back, complete up to here; its page is being put into its wire form.
     private var arriving: EventID?
+    private var turn = 0
 
     package init() {}
 
@@ -42,7 +45,9 @@ package struct ConsumerFeed: Sendable {
     package func nextRead(after cursor: EventID, window: EventWindow, room: Int) -> Read? {
         let after = max(cursor, arriving ?? pages.last?.through ?? cursor)
         guard reading == nil, pages.count + (arriving == nil ? 0 : 1) < room, !window.covers(after: after) else { return nil }
-        return Read(after: after, through: window.end)
+        var read = Read(after: after, through: window.end)
+        read.turn = turn
+        return read
     }
 
     /// The read was begun.
@@ -70,5 +75,6 @@ package struct ConsumerFeed: Sendable {
         pages = []
         reading = nil
         arriving = nil
+        turn += 1
     }
 }

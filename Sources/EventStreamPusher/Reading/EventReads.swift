@@ -38,6 +38,8 @@ final class EventReads {
     private var told = TroubleLog()
     /// Up to here events of the present generation are known to be discarded.
     private(set) var discarded = EventID.none
+    /// How often data was erased: what was read before that is read again.
+    private var erasures = 0
     /// Why somebody waits for the archive, and when that was last so.
     private var wait: (reason: String, at: MonotonicTime)?
 
@@ -59,6 +61,9 @@ final class EventReads {
 
     /// Somebody has seen how far events are discarded.
     func saw(discarded id: EventID) { discarded = max(discarded, id) }
+
+    /// Data was erased from the databases: reads that are under way may have it still, and begin anew.
+    func forget() { erasures += 1 }
 
     // MARK: Reading
 
@@ -88,22 +93,39 @@ final class EventReads {
         limits: QueueReader.Limits, _ completion: @escaping Completion<TablePage>
     ) {
         guard let reader = membership.catchUp else { return completion(.failure(.database(.unreachable))) }
-        reader.read(after: after, through: through, want: want, stretch: stretch, limits: limits) {
-            completion($0.mapError { .database($0) })
+        let begun = erasures
+        reader.read(after: after, through: through, want: want, stretch: stretch, limits: limits) { result in
+            guard self.erasures == begun else {
+                return self.readTable(
+                    after: after, through: through, want: want, stretch: stretch, limits: limits, completion)
+            }
+            completion(result.mapError { .database($0) })
         }
     }
 
     /// Reads all of a stretch, from as many pages as it takes: what was sent before must come again, whole.
     func readWhole(
-        after: EventID, through: EventID, want: EventFilter, limits: QueueReader.Limits, pages: [EventPage] = [],
+        after: EventID, through: EventID, want: EventFilter, limits: QueueReader.Limits,
+        _ completion: @escaping Completion<[EventPage]>
+    ) { readOn([], from: after, erasures, through: through, want: want, limits: limits, completion) }
+
+    /// - Parameters:
+    ///   - pages: what was read so far, from `start` on.
+    ///   - begun: how often data had been erased then.
+    private func readOn(
+        _ pages: [EventPage], from start: EventID, _ begun: Int, through: EventID, want: EventFilter, limits: QueueReader.Limits,
         _ completion: @escaping Completion<[EventPage]>
     ) {
+        let after = pages.last?.through ?? start
         read(after: after, through: through, want: want, stretch: .whole, limits: limits) { result in
             switch result {
+            case .success where self.erasures != begun && !pages.isEmpty:
+                self.readWhole(after: start, through: through, want: want, limits: limits, completion)
             case .success(let rows):
                 let pages = pages + [rows.page()]
                 guard rows.through < through, !rows.isCut else { return completion(.success(pages)) }
-                self.readWhole(after: rows.through, through: through, want: want, limits: limits, pages: pages, completion)
+                self.readOn(
+                    pages, from: start, self.erasures, through: through, want: want, limits: limits, completion)
             case .failure(let error): completion(.failure(error))
             }
         }
@@ -118,7 +140,11 @@ final class EventReads {
         guard let trusted = membership.trusted else { return completion(.failure(.database(.unreachable))) }
         guard let history else { return completion(.failure(.unavailable(noArchive))) }
         guard history.isConnected else { return completion(.failure(waits("the archive cannot be reached\(reason(history))"))) }
+        let begun = erasures
         history.read(after: after, through: through, want: want, stretch: stretch, limits: limits) { result in
+            guard self.erasures == begun else {
+                return self.read(after: after, through: through, want: want, stretch: stretch, limits: limits, completion)
+            }
             // The stream may have begun anew meanwhile.
             guard self.membership.trusted == trusted else { return completion(.failure(.database(.unreachable))) }
             let page: ArchivePage

@@ -228,6 +228,8 @@ struct SessionMachine {
     mutating func readBegan(_ read: ConsumerFeed.Read) { feed.began(read) }
     mutating func readReturned(_ read: ConsumerFeed.Read, through: EventID) { feed.returned(read, through: through) }
     mutating func readFailed(_ read: ConsumerFeed.Read) { feed.failed(read) }
+    /// What was read before may have data that was erased since: it is read again.
+    mutating func forgetPages() { feed.clear() }
     mutating func add(_ page: EventPage) { feed.add(page) }
 
     // MARK: Sending

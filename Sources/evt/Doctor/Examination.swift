@@ -80,7 +80,13 @@ struct Examination: Sendable {
             facts: try await StreamFacts.load(info, from: connection), earlier: first, archivers: archivers,
             required: required, warnEvents: warnEvents)
         let doubt = try await GenerationStore(info).doubt(on: connection)
-        return [doubt.map { Finding(.critical, "place", $0) }].compactMap { $0 } + checks.findings
+        let open = try await ErasureStore(info).open(on: connection).map { erasure in
+            Finding(
+                .warning, "erasure",
+                "erasure \(erasure.number) of \(erasure.events.count) events, begun \(erasure.at) by \(erasure.role), is not complete",
+                advice: "evt archive erase --resume")
+        }
+        return [doubt.map { Finding(.critical, "place", $0) }].compactMap { $0 } + open + checks.findings
     }
 
     /// Until every pusher has given a sign of life, and consumers have had a moment to confirm something.

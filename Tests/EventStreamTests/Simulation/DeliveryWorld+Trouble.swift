@@ -46,6 +46,11 @@ extension DeliveryWorld {
         case 22...23: beOperator(surroundings.random.below(oracle.consumers.count))
         case 24: database.hasPolicy = !database.hasPolicy
         case 25: database.pause(surroundings.random.below(oracle.consumers.count), surroundings.chance(50))
+        // Worlds with a planted fault stay those in which it is found soon.
+        case 26 where surroundings.fault == nil:
+            if surroundings.chance(50) { database.hasPolicy = false }
+            surroundings.note("data is erased")
+            database.erasures += 1
         default: if surroundings.chance(50) { database.hasPolicy = false }
         }
     }

@@ -96,7 +96,7 @@ final class SimulatedConsumerPort: SimulatedPort, ConsumerPort {
     }
 
     func beat(
-        settled: EventID, stored: EventID, looked: Duration?, generation: StreamGeneration,
+        settled: EventID, stored: EventID, looked: Duration?, erased: Int64, generation: StreamGeneration,
         _ completion: @escaping (Result<PusherRegistry.Pulse, PostgresError>) -> Void
     ) {
         let (database, pusher, interval) = (database, pusher, interval)

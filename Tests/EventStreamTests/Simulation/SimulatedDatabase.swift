@@ -77,6 +77,8 @@ final class SimulatedDatabase {
     private var signsOfLife: [(pusher: Int64, connection: Int)] = []
     /// A row policy has been made: rather than hide rows the server refuses every statement.
     var hasPolicy = false
+    /// How often data was erased: pushers read everything anew then.
+    var erasures: Int64 = 0
     /// Tokens of warehouses: what is known here is known wherever the stream goes on.
     private var tokens: Set<String> = []
     /// How far the archive has come, and in which generation.
@@ -476,6 +478,7 @@ final class SimulatedDatabase {
         }
         pulse.stored = EventID(self.settled)
         pulse.discarded = EventID(discarded)
+        pulse.erased = erasures
         return pulse
     }
 
