@@ -10,10 +10,11 @@ struct History: AsyncParsableCommand, ReadsSettings {
         abstract: "Prints archived events in the order of the stream, one JSON object a line.",
         discussion: """
             Reads the warehouse (EVT_ARCHIVE_URL) in pages: the size of the archive does not matter. Times are UTC, like \
-            2026-11-24 or 2026-11-24T08:30:00Z.
+            2026-11-24 or 2026-11-24T08:30:00Z. With --follow the events that follow are printed as they are settled, from the active \
+            table (EVT_DATABASE_URL), until the command is stopped.
             """)
 
-    static let settings = Settings.facts(of: .archive)
+    static let settings = Settings.facts(of: .database, .archive)
     @OptionGroup var flags: SettingFlags<Self>
     @OptionGroup var wanted: WantOptions
     @Option(help: "From this event id on.") var from: String?
@@ -22,6 +23,13 @@ struct History: AsyncParsableCommand, ReadsSettings {
     @Option(help: "Recorded before this time.") var until: String?
     @Option(help: "The first so many.") var limit: Int?
     @Flag(help: "Print only how many there are.") var count = false
+    @Flag(help: "Go on with what is recorded, without a gap.") var follow = false
+
+    func validate() throws {
+        guard !follow || (!count && to == nil && until == nil) else {
+            throw ValidationError("--follow does not go with --to, --until and --count")
+        }
+    }
 
     func run() async throws {
         let settings = try await flags.read()
@@ -35,6 +43,13 @@ struct History: AsyncParsableCommand, ReadsSettings {
         guard !count || limit == nil else { throw ValidationError("--limit and --count do not go together") }
         let (url, tables) = (try settings.archive(), try settings.archiveTables())
         let archiver = ConsumerIdentity(component: .archiver)
+        if follow {
+            OutputReader.endWhenGone()
+            let following = HistoryFollow(
+                database: try settings.database(), warehouse: url, tables: tables, starts: try ArchiveSetting(settings),
+                want: query.want, precise: wanted.precise, since: query.since)
+            return try await following.run(from: try eventID(from, of: "--from"), limit: limit ?? .max)
+        }
         let (chosen, limit, count, precise) = (query, limit, count, wanted.precise)
         OutputReader.endWhenGone()
         try await withDatabase(url, .archive(tables)) { connection in
@@ -93,7 +108,7 @@ private final class LinePrinter {
 }
 
 extension Event {
-    fileprivate var withoutMicroseconds: Event {
+    var withoutMicroseconds: Event {
         Event(id: id, type: type, data: data, timestamp: timestamp, isPrecise: false)
     }
 }

@@ -76,6 +76,18 @@ package struct QueueReader: Sendable {
     }
 }
 
+extension QueueReader {
+    /// The same for code that reads from top to bottom.
+    package func page(
+        after: EventID, through: EventID, want: EventFilter, limits: Limits, on connection: Connection
+    ) async throws(PostgresError) -> QueueRows {
+        let result = await withCheckedContinuation { waiter in
+            read(on: connection, after: after, through: through, want: want, limits: limits) { waiter.resume(returning: $0) }
+        }
+        return try result.get()
+    }
+}
+
 /// Rows of the event table as they were read, not yet in their wire form.
 package struct QueueRows {
     private let rows: Rows
@@ -119,6 +131,21 @@ package struct QueueRows {
 
     /// The first `count` of them as a page that ends there; at least one.
     package func page(first count: Int) -> EventPage { encode(count).build(through: EventID(rows.binaryInt8(count - 1, 0))) }
+
+    /// All of them, one by one.
+    package func events() throws(StoreError) -> [Event] {
+        var events: [Event] = []
+        for row in 0..<count {
+            guard let type = EventType(wire: rows.bytes(row, 1)) else {
+                throw StoreError("event \(rows.binaryInt8(row, 0)) has a type that is none")
+            }
+            events.append(
+                Event(
+                    id: EventID(rows.binaryInt8(row, 0)), type: type, data: RawJSON(unchecked: Array(rows.bytes(row, 2))),
+                    timestamp: EventTimestamp(postgres: rows.binaryInt8(row, 3))))
+        }
+        return events
+    }
 
     private func encode(_ count: Int) -> EventPageBuilder {
         var page = EventPageBuilder(after: after, capacity: count)
