@@ -199,6 +199,17 @@ package struct DiscardStore: Sendable {
             [.optional(maxLag)])
     }
 
+    /// Notes, for `evt status`, that no other archives than these let consumers hold less than all that they have not confirmed.
+    package func note(required archivers: [ConsumerIdentity], on connection: Connection) async throws {
+        let isOther = "verified_all AND ident <> ALL ($1::text[])"
+        let names = Parameter.strings(archivers.map(\.description))
+        // Where no archive has been required, the role may lack the right.
+        let others = try await connection.query(Statement("SELECT FROM \(info.tables.consumers.sql) WHERE \(isOther)"), [names])
+        guard others.count > 0 else { return }
+        try await connection.query(
+            Statement("UPDATE \(info.tables.consumers.sql) SET verified_all = false WHERE \(isOther)"), [names])
+    }
+
     /// Notes, for `evt status`, why nothing more is discarded; nil for no reason.
     package func note(refusal: String?, on connection: Connection) async throws {
         try await connection.query(

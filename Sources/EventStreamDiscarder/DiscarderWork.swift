@@ -90,6 +90,7 @@ final class DiscarderWork {
         health.doing = "discarding"
         // What an earlier one has left there. A required archive's is noted anew.
         if guards.isEmpty { try await store.note(refusal: nil, on: connection) }
+        try await store.note(required: configuration.required.map(\.consumer), on: connection)
         try await store.note(maxLag: guards.isEmpty ? nil : configuration.maxLag?.text, on: connection)
         while !Task.isShuttingDownGracefully, !Task.isCancelled {
             try await checkTables()

@@ -72,6 +72,27 @@ import Testing
         }
     }
 
+    @Test func `without a required archive the status shows that each consumer holds all its events`() async throws {
+        try await Pipeline.with([]) { pipeline in
+            try await archive(100, from: [1], pipeline)
+            try await add("STUCK", at: 5, pipeline)
+            try await add("NEAR", at: 80, pipeline)
+            try await discard(.events(30), pipeline) {
+                try await eventually("the discard") { try await discarded(pipeline) >= 80 }
+            }
+            #expect(try await status("STUCK", pipeline).holdsAfter == nil)
+            try await pipeline.run([.discarder]) {
+                try await eventually("what it holds") { try await status("STUCK", pipeline).holdsAfter == EventID(5) }
+                #expect(try await status("NEAR", pipeline).holdsAfter == EventID(80))
+            }
+            #expect(try await first(pipeline) == 81)
+            // Required again, the archive counts once it has been compared again.
+            try await discard(.events(30), pipeline) {
+                try await eventually("the comparison") { try await status("STUCK", pipeline).holdsAfter == nil }
+            }
+        }
+    }
+
     @Test func segmentsThatAStuckConsumerHasNotConfirmedAreEmptied() async throws {
         try await Pipeline.with([]) { pipeline in
             try await archive(50, from: [1000, segment + 1000, 3 * segment + 1000], pipeline)
