@@ -77,7 +77,7 @@ final class Heartbeat {
     }
 
     /// What was stored was of another generation.
-    func beginAnew() { stored = .none }
+    func beginAnew() { (stored, erased) = (.none, 0) }
 
     /// Others may take over the sessions of a pusher whose signs of life they miss; it must have let go of them by then.
     func mayBeGivenUp(at now: MonotonicTime) -> Bool { lastBeat.map { now - $0 > sessionTimeout / 2 } ?? false }
