@@ -12,7 +12,7 @@ final class SimulatedLiveReceiver: SimulatedClient {
     private var next: UInt64?
     private var previous: Int64?
     private var keepAlive: Int?
-    private var generation: String?
+    private var origin: StreamOrigin?
 
     init(
         wanting wanted: [Bool], _ surroundings: Surroundings, _ oracle: Oracle,
@@ -34,7 +34,7 @@ final class SimulatedLiveReceiver: SimulatedClient {
             guard case .done(let answer)? = outcome, let origin = StreamOrigin(answer) else { return self.reset() }
             (self.before, self.began) = (before, self.oracle.committed)
             (self.next, self.previous) = (0, origin.after.rawValue)
-            self.generation = origin.generation.id
+            self.origin = origin
             self.surroundings.note("a live session begins after \(origin.after)")
             self.scheduleKeepAlive()
         }
@@ -44,9 +44,11 @@ final class SimulatedLiveReceiver: SimulatedClient {
         keepAlive = timers.schedule(at: surroundings.now + .milliseconds(400)) { [unowned self] in
             self.call(.readyToReceive(self.component, want: self.want, precise: false, origin: true)) { [unowned self] outcome in
                 // One that has begun anew under the hand counts from 0 again: which of its groups have come by now, nobody knows.
-                guard case .done(let answer)? = outcome, StreamOrigin(answer)?.generation.id == self.generation,
-                    self.next != nil
-                else { return self.reset() }
+                guard case .done(let answer)? = outcome, StreamOrigin(answer) == self.origin, self.next != nil else {
+                    return self.reset()
+                }
+                // Before its first group one that has begun anew looks the same.
+                if self.next == 0 { self.began = self.oracle.committed }
                 self.scheduleKeepAlive()
             }
         }
