@@ -52,13 +52,16 @@ final class BatchDriver {
     }
 
     func received(_ call: OnEvents) throws(EventStreamError) {
-        switch progress.arrived(sequence: call.sequence, events: call.events, rid: call.rid, session: call.session) {
+        switch progress.arrived(
+            sequence: call.sequence, events: call.events, rid: call.rid, session: call.session, isParked: call.isParked)
+        {
         case .kept:
             ports.emit(.newEvents(call.events.count))
             mostGroups = max(mostGroups, progress.waiting + progress.handedOut)
             guard cancelGathering == nil || progress.waiting >= mostGroups else { return }
             handOut()
         case .answerAgain: ports.answer(call.rid, .success(.true))
+        case .failedBefore: ports.answer(call.rid, .failure(.internalError("the event has failed already")))
         case .refused: throw EventStreamError.invalidRequest("seq \(call.sequence) is too far ahead")
         }
     }

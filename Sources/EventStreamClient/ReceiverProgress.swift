@@ -15,6 +15,8 @@ package struct ReceiverProgress: Sendable {
     package struct Batch: Sendable {
         /// In id order; none of them was processed before.
         package let events: [Event]
+        /// Whether it is one event that was parked and comes again: its id is lower than what came before.
+        package let isParked: Bool
         fileprivate let session: Int
         fileprivate let last: EventID
         fileprivate let generation: Int
@@ -36,6 +38,8 @@ package struct ReceiverProgress: Sendable {
         case kept
         /// Processed before: the first answer was lost. Answer with success at once.
         case answerAgain
+        /// A parked event that has failed already: the first answer was lost. Answer with an error at once.
+        case failedBefore
         /// Further ahead of what was processed than any honest server is. Answer with an error.
         case refused
     }
@@ -43,6 +47,7 @@ package struct ReceiverProgress: Sendable {
     private struct Group: Sendable {
         var rid: RequestID?
         var events: [Event]
+        var isParked = false
     }
 
     private let window: UInt64
@@ -59,6 +64,8 @@ package struct ReceiverProgress: Sendable {
     private var current: (batch: Batch, sequences: Range<UInt64>, groups: [UInt64: Group])?
     /// As the server tells it, in sessions with partial processing.
     private var told: Int64?
+    /// Numbers of this session under which a parked event has failed.
+    private var failedParked: Set<UInt64> = []
     /// Everything up to here has been processed; survives sessions.
     package private(set) var processed: EventID
 
@@ -80,6 +87,7 @@ package struct ReceiverProgress: Sendable {
         untrusted = []
         next = 0
         told = nil
+        failedParked = []
         current?.groups = [:]
     }
 
@@ -92,8 +100,12 @@ package struct ReceiverProgress: Sendable {
 
     /// A call arrived.
     ///
-    /// - Parameter number: the session it is of, where the server tells.
-    package mutating func arrived(sequence: UInt64, events: [Event], rid: RequestID?, session number: Int64? = nil) -> Arrival {
+    /// - Parameters:
+    ///   - number: the session it is of, where the server tells.
+    ///   - isParked: whether its one event was parked, and comes again.
+    package mutating func arrived(
+        sequence: UInt64, events: [Event], rid: RequestID?, session number: Int64? = nil, isParked: Bool = false
+    ) -> Arrival {
         if let number {
             if let told, told != number { sessionStarted() }
             told = number
@@ -104,11 +116,12 @@ package struct ReceiverProgress: Sendable {
             (events.last?.id ?? .none) <= current.batch.last
         {
             // The same group again, while it is being processed: the answer goes to the newest call.
-            self.current?.groups[sequence] = Group(rid: rid, events: events)
+            self.current?.groups[sequence] = Group(rid: rid, events: events, isParked: isParked)
             return .kept
         }
         if sequence < next, told != nil {
-            return (events.last?.id ?? .none) <= processed ? .answerAgain : .refused
+            guard !failedParked.contains(sequence) else { return .failedBefore }
+            return isParked || (events.last?.id ?? .none) <= processed ? .answerAgain : .refused
         }
         if sequence < next {
             guard let last = events.last?.id, last > processed else { return .answerAgain }
@@ -121,7 +134,7 @@ package struct ReceiverProgress: Sendable {
             next = min(sequence, waiting?.sequences.lowerBound ?? sequence)
         }
         guard sequence - next < window else { return .refused }
-        groups[sequence] = Group(rid: rid, events: events)
+        groups[sequence] = Group(rid: rid, events: events, isParked: isParked)
         return .kept
     }
 
@@ -151,17 +164,21 @@ package struct ReceiverProgress: Sendable {
         let first = next
         var events: [Event] = []
         var taken: [UInt64: Group] = [:]
-        while let group = groups[next], taken.isEmpty || events.count + group.events.count <= limit {
+        let isParked = groups[next]?.isParked ?? false
+        // A parked event is a batch of its own.
+        while let group = groups[next],
+            taken.isEmpty || !isParked && !group.isParked && events.count + group.events.count <= limit
+        {
             groups[next] = nil
             taken[next] = group
             let newest = events.last?.id ?? processed
-            events += group.events.filter { $0.id > newest }
+            events += group.events.filter { isParked || $0.id > newest }
             next += 1
         }
         guard !taken.isEmpty else { return nil }
         if contents.count > 2 * window { contents = contents.filter { $0.key + window >= next } }
         let batch = Batch(
-            events: events, session: session, last: events.last?.id ?? processed, generation: generation)
+            events: events, isParked: isParked, session: session, last: events.last?.id ?? processed, generation: generation)
         current = (batch, first..<next, taken)
         return batch
     }
@@ -192,7 +209,8 @@ package struct ReceiverProgress: Sendable {
     }
 
     private mutating func note(_ last: EventID, of batch: Batch) {
-        if batch.generation == generation { processed = max(processed, last) }
+        // A parked event says nothing of those before it: after a step back they may still come.
+        if batch.generation == generation, !batch.isParked { processed = max(processed, last) }
     }
 
     private static func calls(_ groups: [UInt64: Group]) -> [RequestID?] {
@@ -229,6 +247,11 @@ package struct ReceiverProgress: Sendable {
             stop.failed = ReceiverProgress.calls(groups)
             return stop
         }
+        guard !batch.isParked else {
+            failedParked.insert(sequences.lowerBound)
+            stop.partly = (groups[sequences.lowerBound]?.rid, nil, failed)
+            return stop
+        }
         next = sequences.lowerBound
         guard told != nil, let group = groups[next] else {
             stop.failed = ReceiverProgress.calls(groups)
@@ -246,7 +269,9 @@ package struct ReceiverProgress: Sendable {
     package mutating func failed() -> [RequestID?] {
         guard let (batch, sequences, groups) = current else { return [] }
         current = nil
-        if batch.session == session { next = sequences.lowerBound }
+        if batch.session == session {
+            if batch.isParked { failedParked.insert(sequences.lowerBound) } else { next = sequences.lowerBound }
+        }
         return ReceiverProgress.calls(groups)
     }
 }

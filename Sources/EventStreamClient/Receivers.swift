@@ -154,16 +154,18 @@ public actor ReliableReceiver {
     func next() async -> EventBatch? {
         guard engine.startOrReport() else { return nil }
         // The origin as it is when the batch goes out: an answer that comes meanwhile may tell of another one.
-        let batch: ([Event], StreamOrigin?)? = await withTaskCancellationHandler {
+        let batch: (ReceiverProgress.Batch, StreamOrigin?)? = await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
-                engine.next { [engine] batch in continuation.resume(returning: batch.map { ($0.events, engine.batches.origin) }) }
+                engine.next { [engine] batch in continuation.resume(returning: batch.map { ($0, engine.batches.origin) }) }
             }
         } onCancel: {
             Task { await self.stop() }
         }
         handedOut += 1
         confirmed = 0
-        return batch.map { EventBatch(events: $0.0, origin: $0.1, number: handedOut, receiver: self) }
+        return batch.map {
+            EventBatch(events: $0.0.events, isParked: $0.0.isParked, origin: $0.1, number: handedOut, receiver: self)
+        }
     }
 
     /// The number of the batch that is out; a report about any other comes too late.
@@ -247,6 +249,9 @@ public struct EventBatches: AsyncSequence, Sendable {
 public struct EventBatch: Sendable {
     /// In id order, at least one, none confirmed before.
     public let events: [Event]
+    /// Whether this is one event that failed before and was parked, and that an operator has delivered again: its id is lower than
+    /// those of earlier batches.
+    public let isParked: Bool
     /// Which stream they are of, and what the session they came in followed; nil if the pusher is too old to tell.
     public let origin: StreamOrigin?
     let number: Int

@@ -75,8 +75,9 @@ protocol ConsumerPort: DatabasePort {
         _ registration: ConsumerRegistering.Registration,
         _ completion: @escaping (Result<ConsumerRegistering.Registered, PostgresError>) -> Void)
     func claim(
-        _ consumer: ConsumerIdentity, want: EventFilter, knowing known: PositionBook.Entry?, of generation: StreamGeneration,
-        dead: [Int64], _ completion: @escaping (Result<ConsumerStore.Claim, PostgresError>) -> Void)
+        _ consumer: ConsumerIdentity, want: EventFilter, isPartial: Bool, knowing known: PositionBook.Entry?,
+        of generation: StreamGeneration, dead: [Int64],
+        _ completion: @escaping (Result<ConsumerStore.Claim, PostgresError>) -> Void)
     func release(_ consumer: ConsumerIdentity, epoch: Int64, _ completion: @escaping (Result<Void, PostgresError>) -> Void)
     func resume(_ consumer: ConsumerIdentity, epoch: Int64, _ completion: @escaping (Result<Bool, PostgresError>) -> Void)
     func store(
@@ -86,6 +87,19 @@ protocol ConsumerPort: DatabasePort {
         _ consumer: ConsumerIdentity, through position: EventID, want: EventFilter, of generation: StreamGeneration,
         _ completion: @escaping (Result<ConsumerStore.Polled?, PostgresError>) -> Void)
     func newest(after id: EventID, _ completion: @escaping (Result<EventID?, PostgresError>) -> Void)
+    /// Sets an event aside, and moves the position past it.
+    func park(
+        _ parking: ParkedStore.Parking, limit: Int, of generation: StreamGeneration,
+        _ completion: @escaping (Result<ParkedStore.Parked, PostgresError>) -> Void)
+    func failed(
+        _ failing: Attempts.Failing, of consumer: ConsumerIdentity, epoch: Int64,
+        _ completion: @escaping (Result<Void, PostgresError>) -> Void)
+    /// The parked event that is to be delivered again first; nil if there is none.
+    func nextParked(
+        of consumer: ConsumerIdentity, epoch: Int64, _ completion: @escaping (Result<ParkedStore.Retry?, PostgresError>) -> Void)
+    func retried(
+        _ id: EventID, of generation: String, error: String?, _ consumer: ConsumerIdentity, epoch: Int64,
+        _ completion: @escaping (Result<Void, PostgresError>) -> Void)
     func beat(
         settled: EventID, stored: EventID, looked: Duration?, erased: Int64, generation: StreamGeneration,
         _ completion: @escaping (Result<PusherRegistry.Pulse, PostgresError>) -> Void)

@@ -24,6 +24,10 @@ public enum Pusher {
         /// How a group is cut; at most ``GroupLimits/largest``.
         package var groupLimits = GroupLimits(events: GroupLimits.largest.events, bytes: Settings.all.groupBytes.standard)
         package var delivery = ConsumerDelivery.Configuration()
+        /// How often an event may fail before it is parked; 0 for never.
+        public var maxAttempts = Settings.all.maxAttempts.standard
+        /// Parked events of one consumer at most.
+        public var parkMax = Settings.all.parkMax.standard
         /// Events that may wait for a live receiver before the oldest are dropped.
         public var queueMax = Settings.all.queueMax.standard
         /// How long a session lives without a word from its peer.
@@ -89,6 +93,8 @@ extension SettingsReader {
         configuration.groupLimits.bytes = try self.groupBytes
         configuration.delivery.requestMax = try self.requestMax
         configuration.delivery.ackTimeout = try self.ackTimeout
+        configuration.maxAttempts = try self.maxAttempts
+        configuration.parkMax = try self.parkMax
         configuration.queueMax = try self.queueMax
         configuration.sessionTimeout = try self.sessionTimeout
         configuration.failOver = try self.failOver

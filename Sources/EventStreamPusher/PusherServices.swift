@@ -15,6 +15,7 @@ struct PusherServices {
     let ticker: SessionTicker
     let deliveries: DeliveryDriver
     let sessions: SessionDriver
+    let parking: ParkingDriver
     let claims: ClaimDriver
     let live: LiveDriver
     let polls: PollDriver
@@ -40,9 +41,12 @@ struct PusherServices {
             groupLimits, pace: ReplayPace(share: configuration.replayShare), loop: loop, stream: stream, table: table,
             outbox: outbox, reads: reads, positions: positions, metrics: metrics, ticker: ticker, logger: logger)
         sessions = SessionDriver(
-            .init(timeout: timeout, delivery: delivery, groupLimits: groupLimits),
+            .init(timeout: timeout, delivery: delivery, groupLimits: groupLimits, maxAttempts: configuration.maxAttempts),
             loop: loop, head: head, table: table, outbox: outbox, membership: membership, positions: positions,
             deliveries: deliveries, ticker: ticker, logger: logger)
+        parking = ParkingDriver(
+            limit: configuration.parkMax, loop: loop, table: table, reads: reads, membership: membership, sessions: sessions,
+            deliveries: deliveries, logger: logger)
         claims = ClaimDriver(
             userLimit: userLimits.userSessions, loop: loop, head: head, table: table, outbox: outbox,
             membership: membership, reads: reads, positions: positions, sessions: sessions, turns: turns)

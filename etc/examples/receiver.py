@@ -22,8 +22,8 @@ class Receiver:
         # The newest event processed, and the generation of the stream it is of; kept with your data, they make processing
         # exact across restarts.
         self.last_id, self.generation = 0, None
-        # The session, the group whose turn it is by its seq, and those that came before their turn.
-        self.session, self.turn, self.waiting = None, 0, {}
+        # The session, the group whose turn it is by its seq, those that came before their turn, and parked ones that failed.
+        self.session, self.turn, self.waiting, self.failed = None, 0, {}, {}
         self.socket = zmq.Context.instance().socket(zmq.DEALER)
         self.socket.linger = 1000
         # In milliseconds: a connection that the network has lost without a word is made anew.
@@ -38,14 +38,14 @@ class Receiver:
                 continue
             message = self.socket.recv_json()
             if message.get("f") == ON_EVENTS:
-                self.arrived(message["p"]["session"], message["p"]["seq"], message["p"]["events"], message["rid"])
+                self.arrived(message["p"], message["rid"])
             elif "e" in message:
                 # Another receiver has the consumer, or the pusher has no database: the next sign of life asks again.
                 print(f"{message['e']}: {message.get('edesc', '')}", file=sys.stderr, flush=True)
             elif isinstance(message.get("r"), dict) and message["r"]["generation"] != self.generation:
                 # The database failed over or was restored: ids may come again with other events.
                 self.generation = message["r"]["generation"]
-                self.last_id, self.session, self.turn, self.waiting = 0, None, 0, {}
+                self.last_id, self.session, self.turn, self.waiting, self.failed = 0, None, 0, {}, {}
 
     def ask(self) -> None:
         """Asks for events; again, it is the sign of life that keeps the session."""
@@ -56,29 +56,35 @@ class Receiver:
         self.number += 1
         self.socket.send_json({"f": f"futoin.evt.push:1.1:{function}", "p": parameters, "rid": f"C{self.number}"})
 
-    def arrived(self, session: int, seq: int, events: list[dict], rid: str) -> None:
+    def arrived(self, call: dict, rid: str) -> None:
         """Groups are processed in the order of seq. What is left of one that failed comes again; later ones wait for it."""
+        session, seq = call["session"], call["seq"]
         if session != self.session:
             # Another session begins with seq 0. Groups of the session before are void.
-            self.session, self.turn, self.waiting = session, 0, {}
+            self.session, self.turn, self.waiting, self.failed = session, 0, {}, {}
         if seq < self.turn:
-            return self.answer(rid, r=True)  # processed before: the answer was lost
-        self.waiting[seq] = (events, rid)
+            return self.answer(rid, r=self.failed.get(seq, True))  # processed before: the answer was lost
+        self.waiting[seq] = (call, rid)
         while self.turn in self.waiting and self.processed(*self.waiting.pop(self.turn)):
             self.turn += 1
 
-    def processed(self, events: list[dict], rid: str) -> bool:
-        through = None
-        for event in events:
+    def processed(self, call: dict, rid: str) -> bool:
+        """Whether the next group may be processed."""
+        through, is_parked = None, call.get("parked", False)
+        for event in call["events"]:
             try:
-                # What an earlier session brought may come again.
-                if int(event["id"]) > self.last_id:
+                # What an earlier session brought may come again. A parked event comes again on purpose, behind later ones.
+                if is_parked or int(event["id"]) > self.last_id:
                     process(event)
-                    self.last_id = int(event["id"])
+                    # A parked event says nothing of those before it.
+                    self.last_id = self.last_id if is_parked else int(event["id"])
             except Exception as error:
                 print(f"event {event['id']} failed, and comes again: {error}", file=sys.stderr, flush=True)
-                self.answer(rid, r={"through": through, "failed": event["id"], "error": str(error)})
-                return False
+                answer = {"through": through, "failed": event["id"], "error": str(error)}
+                self.answer(rid, r=answer)
+                if is_parked:
+                    self.failed[call["seq"]] = answer  # it does not come again by itself
+                return is_parked
             through = event["id"]
         self.answer(rid, r=True)
         return True

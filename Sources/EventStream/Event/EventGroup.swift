@@ -21,6 +21,17 @@ package struct EventGroup: Sendable {
         output.append(UInt8(ascii: "]"))
     }
 
+    /// The first event alone.
+    package var firstOnly: EventGroup {
+        guard let run = runs.first, count > 1 else { return self }
+        let entry = run.page.entries[run.range.lowerBound]
+        var group = self
+        group.runs = [(run.page, run.range.prefix(1))]
+        (group.count, group.last, group.through) = (1, entry.id, entry.id)
+        group.bytes = 1 + run.page.size(at: run.range.lowerBound, precise: precise)
+        return group
+    }
+
     /// The ids of its events, in order.
     package var ids: [EventID] { runs.flatMap { run in run.range.map { run.page.entries[$0].id } } }
 

@@ -56,6 +56,10 @@ public struct StreamTables: Hashable, Sendable {
     package var marks: TableName { events.with(suffix: "_marks") }
     /// Events whose data was erased on purpose.
     package var erasures: TableName { events.with(suffix: "_erasures") }
+    /// Events that consumers could not process: `evt_parked` for the standard table, `<table>_parked` for any other.
+    package var parked: TableName {
+        events.name == "evt_queue" ? TableName(schema: events.schema, name: "evt_parked") : events.with(suffix: "_parked")
+    }
     package var migrations: TableName { events.with(suffix: "_migrations") }
     package var sequence: TableName { events.with(suffix: "_id_seq") }
     /// A sequence that nothing is drawn from: up to its value events have been delivered.

@@ -3,17 +3,22 @@ package struct OnEvents: Hashable, Sendable {
     package let sequence: UInt64
     /// Another number in each session of a peer; nil in sessions without partial processing.
     package let session: Int64?
+    /// Whether its one event was parked, and is delivered again: its id is lower than what came before.
+    package let isParked: Bool
     package let events: [Event]
     package let rid: RequestID?
 
     private static let function = "futoin.evt.receiver:1.1:onEvents"
 
     /// The payload frame of a call with a group's events.
-    package static func encoded(sequence: UInt64, session: Int64? = nil, group: EventGroup, rid: RequestID) -> [UInt8] {
+    package static func encoded(
+        sequence: UInt64, session: Int64? = nil, isParked: Bool = false, group: EventGroup, rid: RequestID
+    ) -> [UInt8] {
         var output: [UInt8] = []
         output.reserveCapacity(group.bytes + 128)
         output.append(contentsOf: "{\"f\":\"\(function)\",\"p\":{\"seq\":\(sequence)".utf8)
         if let session { output.append(contentsOf: ",\"session\":\(session)".utf8) }
+        if isParked { output.append(contentsOf: ",\"parked\":true".utf8) }
         output.append(contentsOf: ",\"events\":".utf8)
         group.append(to: &output)
         output.append(UInt8(ascii: "}"))
@@ -40,6 +45,7 @@ package struct OnEvents: Hashable, Sendable {
             guard let session = Int64(value.description) else { throw .invalidRequest("session must be an integer") }
             return session
         }
+        isParked = request.parameters["parked"] == .true
         self.sequence = sequence
         self.events = try Event.list(decoding: events)
         rid = request.rid
@@ -49,19 +55,20 @@ package struct OnEvents: Hashable, Sendable {
     ///
     /// - Returns: nil for anything that is not such a call, or not in its usual form; ``WireMessage`` tells what it is.
     package init?(frame: [UInt8]) {
-        let call = frame.withUnsafeBufferPointer { bytes -> (UInt64, Int64?, [Event], RequestID?)? in
+        let call = frame.withUnsafeBufferPointer { bytes -> (UInt64, Int64?, Bool, [Event], RequestID?)? in
             try? OnEvents.scan(bytes)
         }
         guard let call else { return nil }
-        (sequence, session, events, rid) = call
+        (sequence, session, isParked, events, rid) = call
     }
 
-    private static func scan(_ bytes: UnsafeBufferPointer<UInt8>) throws -> (UInt64, Int64?, [Event], RequestID?)? {
+    private static func scan(_ bytes: UnsafeBufferPointer<UInt8>) throws -> (UInt64, Int64?, Bool, [Event], RequestID?)? {
         var scanner = JSONScanner(bytes)
         var isCall = false
         var hasParameters = false
         var sequence: UInt64?
         var session: Int64?
+        var isParked = false
         var events: [Event]?
         var rid: RequestID?
         try scanner.expect(UInt8(ascii: "{"))
@@ -88,6 +95,9 @@ package struct OnEvents: Hashable, Sendable {
                     } else if name.elementsEqual("session".utf8), session == nil {
                         session = Int64(String(decoding: bytes[try scanner.value()], as: UTF8.self))
                         guard session != nil else { return nil }
+                    } else if name.elementsEqual("parked".utf8), !isParked {
+                        isParked = bytes[try scanner.value()].elementsEqual("true".utf8)
+                        guard isParked else { return nil }
                     } else if name.elementsEqual("events".utf8), events == nil {
                         var decoder = EventDecoder(scanner)
                         events = try decoder.list()
@@ -104,6 +114,6 @@ package struct OnEvents: Hashable, Sendable {
         try scanner.expect(UInt8(ascii: "}"))
         try scanner.end()
         guard isCall, let sequence, let events else { return nil }
-        return (sequence, session, events, rid)
+        return (sequence, session, isParked, events, rid)
     }
 }

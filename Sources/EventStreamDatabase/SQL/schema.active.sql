@@ -140,6 +140,12 @@ CREATE TABLE public.evt_consumers (
     max_lag_time interval,
     paused boolean DEFAULT false NOT NULL,
     verified_all boolean DEFAULT false NOT NULL,
+    max_attempts integer,
+    failed_evt_id bigint,
+    failed_attempts integer DEFAULT 0 NOT NULL,
+    failed_error text,
+    takes_parked boolean DEFAULT false NOT NULL,
+    CONSTRAINT evt_consumers_max_attempts_check CHECK ((max_attempts >= 0)),
     CONSTRAINT evt_consumers_max_lag_events_check CHECK ((max_lag_events >= 0)),
     CONSTRAINT evt_consumers_max_lag_time_check CHECK ((max_lag_time >= '00:00:00'::interval))
 )
@@ -161,6 +167,12 @@ COMMENT ON COLUMN public.evt_consumers.paused IS 'Whether an operator has stoppe
 
 COMMENT ON COLUMN public.evt_consumers.verified_all IS 'Of an archiver: whether its archive was compared in all event types, so that consumers can read it in place of the table';
 
+COMMENT ON COLUMN public.evt_consumers.max_attempts IS 'How often an event may fail before it is parked; NULL: as the pusher is set; 0: never parked';
+
+COMMENT ON COLUMN public.evt_consumers.failed_evt_id IS 'The event that failed last; it was processed or parked since if last_evt_id has reached it';
+
+COMMENT ON COLUMN public.evt_consumers.takes_parked IS 'Whether the receiver of the last session takes parked events';
+
 CREATE SEQUENCE public.evt_consumers_id_seq
     START WITH 1
     INCREMENT BY 1
@@ -169,6 +181,31 @@ CREATE SEQUENCE public.evt_consumers_id_seq
     CACHE 1;
 
 ALTER SEQUENCE public.evt_consumers_id_seq OWNED BY public.evt_consumers.id;
+
+CREATE TABLE public.evt_parked (
+    consumer bigint NOT NULL,
+    id bigint NOT NULL,
+    generation uuid NOT NULL,
+    type text NOT NULL,
+    data json NOT NULL,
+    ts timestamp without time zone NOT NULL,
+    attempts integer NOT NULL,
+    error text NOT NULL,
+    parked timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    retry timestamp with time zone
+);
+
+COMMENT ON TABLE public.evt_parked IS 'Events that a consumer could not process';
+
+COMMENT ON COLUMN public.evt_parked.consumer IS 'The number of the consumer''s registration';
+
+COMMENT ON COLUMN public.evt_parked.generation IS 'The generation of the stream that has the event under this id';
+
+COMMENT ON COLUMN public.evt_parked.attempts IS 'How often the event has failed';
+
+COMMENT ON COLUMN public.evt_parked.error IS 'What the receiver said last';
+
+COMMENT ON COLUMN public.evt_parked.retry IS 'When an operator asked for another attempt; NULL if nobody has';
 
 CREATE TABLE public.evt_queue (
     id bigint NOT NULL,
@@ -334,7 +371,7 @@ CREATE TABLE public.evt_queue_migrations (
     applied_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
-COMMENT ON TABLE public.evt_queue_migrations IS 'Steps of the schema that were applied; the newest is step 3';
+COMMENT ON TABLE public.evt_queue_migrations IS 'Steps of the schema that were applied; the newest is step 4';
 
 CREATE TABLE public.evt_queue_pushers (
     id bigint NOT NULL,
@@ -421,6 +458,9 @@ ALTER TABLE ONLY public.evt_consumers
 ALTER TABLE ONLY public.evt_consumers
     ADD CONSTRAINT evt_consumers_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.evt_parked
+    ADD CONSTRAINT evt_parked_pkey PRIMARY KEY (consumer, generation, id);
+
 ALTER TABLE ONLY public.evt_queue_0
     ADD CONSTRAINT evt_queue_0_pkey PRIMARY KEY (id);
 
@@ -468,6 +508,8 @@ ALTER TABLE ONLY public.evt_queue_pushers
 
 ALTER TABLE ONLY public.evt_queue_state
     ADD CONSTRAINT evt_queue_state_pkey PRIMARY KEY (only_row);
+
+CREATE INDEX evt_parked_consumer_id_idx ON public.evt_parked USING btree (consumer, id) WHERE (retry IS NOT NULL);
 
 CREATE TRIGGER registering BEFORE INSERT ON public.evt_consumers FOR EACH ROW EXECUTE FUNCTION public.evt_consumers_registering();
 

@@ -16,6 +16,7 @@ extension StreamTables {
         let archives = Grant.Object.table(archives)
         let marks = Grant.Object.table(marks)
         let erasures = Grant.Object.table(erasures)
+        let parked = Grant.Object.table(parked)
         let rewrite = "rewrite the table with the same rows when the table has grown"
         var grants = [
             Grant(.app, "EXECUTE", on: record, "record events"),
@@ -37,7 +38,8 @@ extension StreamTables {
                 .pusher, "UPDATE",
                 columns: [
                     "last_evt_id", "last_time", "session_owner", "session_epoch", "began_evt_id", "want", "paused",
-                    "max_lag_events", "max_lag_time",
+                    "max_lag_events", "max_lag_time", "max_attempts", "failed_evt_id", "failed_attempts", "failed_error",
+                    "takes_parked",
                 ], on: consumers,
                 "store positions and sessions"),
             Grant(.pusher, "INSERT", "TRUNCATE", on: consumers, rewrite),
@@ -57,6 +59,7 @@ extension StreamTables {
             Grant(.pusher, "INSERT", "TRUNCATE", on: pushers, rewrite),
             Grant(.pusher, "SELECT", "DELETE", on: archives, "check the tokens of archivers, and remove old tokens"),
             Grant(.pusher, "INSERT", columns: ["ident", "token"], on: archives, "store the tokens of archivers"),
+            Grant(.pusher, "SELECT", "INSERT", "UPDATE", "DELETE", on: parked, "park events, and deliver parked events again"),
             Grant(.pusher, "SELECT", "DELETE", on: marks, "read when the stream was settled, and remove old marks"),
             Grant(.pusher, "SELECT", columns: ["pass"], on: erasures, "see that data was erased"),
             Grant(.pusher, "INSERT", "TRUNCATE", on: marks, "store when the stream was settled; \(rewrite)"),
@@ -80,7 +83,7 @@ extension StreamTables {
         grants += segments.map {
             Grant(.discarder, "SELECT", "DELETE", "TRUNCATE", on: $0, "delete confirmed events, and empty complete segments")
         }
-        grants += [events, consumers, state, pushers, ids, marks, archives, erasures].map {
+        grants += [events, consumers, state, pushers, ids, marks, archives, erasures, parked].map {
             Grant(.monitor, "SELECT", on: $0, "report the state of the stream")
         }
         let (mine, theirs) = (self.events.schema!, self.consumers.schema!)
@@ -90,7 +93,7 @@ extension StreamTables {
         }
         return RoleGrants(
             grants: grants,
-            objects: [events, consumers, state, pushers, archives, marks, erasures, migrations, ids, delivered, record]
+            objects: [events, consumers, state, pushers, archives, marks, erasures, parked, migrations, ids, delivered, record]
                 + segments)
     }
 }

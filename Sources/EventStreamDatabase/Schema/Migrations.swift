@@ -40,7 +40,8 @@ extension StreamTables {
         precondition(events.schema != nil && consumers.schema != nil, "qualify the tables first")
         var names = [
             "events": events, "consumers": consumers, "state": state, "pushers": pushers, "archives": archives, "marks": marks,
-            "erasures": erasures, "sequence": sequence, "mark": mark, "add": add, "wake": events.with(suffix: "_wake"),
+            "erasures": erasures, "parked": parked, "sequence": sequence, "mark": mark, "add": add,
+            "wake": events.with(suffix: "_wake"),
             "check_ids": events.with(suffix: "_check_ids"), "registering": consumers.with(suffix: "_registering"),
             "adopted": events.with(suffix: "_adopted"),
             "adopted_name": TableName(schema: nil, name: events.name + "_adopted"),
@@ -58,7 +59,7 @@ extension StreamTables {
             template,
             steps: [
                 "stream": PackageResources._01_stream_sql, "history": PackageResources._02_history_sql,
-                "erasures": PackageResources._03_erasures_sql,
+                "erasures": PackageResources._03_erasures_sql, "parked": PackageResources._04_parked_sql,
             ],
             record: migrations, marker: state,
             completion: "INSERT INTO \(state.sql) DEFAULT VALUES ON CONFLICT DO NOTHING")

@@ -86,7 +86,7 @@ package struct TableGuard: Sendable {
 
 extension StreamTables {
     /// All tables of a stream; segments belong to the events.
-    var all: [TableName] { [events, consumers, state, pushers, archives, marks, erasures, migrations] }
+    var all: [TableName] { [events, consumers, state, pushers, archives, marks, erasures, parked, migrations] }
 }
 
 extension ArchiveTables {

@@ -10,6 +10,7 @@ struct ConsumerStatements {
     let info: StreamInfo
     let consumers: ConsumerStore
     let registering: ConsumerRegistering
+    let parked: ParkedStore
     let registry: PusherRegistry
     let generations: GenerationStore
 }
@@ -52,12 +53,14 @@ final class ConsumerLink: DatabaseLink<ConsumerStatements>, ConsumerPort {
     }
 
     func claim(
-        _ consumer: ConsumerIdentity, want: EventFilter, knowing known: PositionBook.Entry?, of generation: StreamGeneration,
-        dead: [Int64], _ completion: @escaping (Result<ConsumerStore.Claim, PostgresError>) -> Void
+        _ consumer: ConsumerIdentity, want: EventFilter, isPartial: Bool, knowing known: PositionBook.Entry?,
+        of generation: StreamGeneration, dead: [Int64],
+        _ completion: @escaping (Result<ConsumerStore.Claim, PostgresError>) -> Void
     ) {
         submit(completion) {
             $0.consumers.claim(
-                consumer, want: want, knowing: known, of: generation, for: pusher, dead: dead, on: $1, completion: completion)
+                consumer, want: want, isPartial: isPartial, knowing: known, of: generation, for: pusher, dead: dead, on: $1,
+                completion: completion)
         }
     }
 
@@ -96,6 +99,29 @@ final class ConsumerLink: DatabaseLink<ConsumerStatements>, ConsumerPort {
 
     func newest(after id: EventID, _ completion: @escaping (Result<EventID?, PostgresError>) -> Void) {
         submit(completion) { $0.consumers.newest(after: id, on: $1, completion: completion) }
+    }
+
+    func park(
+        _ parking: ParkedStore.Parking, limit: Int, of generation: StreamGeneration,
+        _ completion: @escaping (Result<ParkedStore.Parked, PostgresError>) -> Void
+    ) { submit(completion) { $0.parked.park(parking, limit: limit, of: generation, on: $1, completion: completion) } }
+
+    func failed(
+        _ failing: Attempts.Failing, of consumer: ConsumerIdentity, epoch: Int64,
+        _ completion: @escaping (Result<Void, PostgresError>) -> Void
+    ) { submit(completion) { $0.parked.failed(failing, of: consumer, epoch: epoch, on: $1, completion: completion) } }
+
+    func nextParked(
+        of consumer: ConsumerIdentity, epoch: Int64, _ completion: @escaping (Result<ParkedStore.Retry?, PostgresError>) -> Void
+    ) { submit(completion) { $0.parked.next(of: consumer, epoch: epoch, on: $1, completion: completion) } }
+
+    func retried(
+        _ id: EventID, of generation: String, error: String?, _ consumer: ConsumerIdentity, epoch: Int64,
+        _ completion: @escaping (Result<Void, PostgresError>) -> Void
+    ) {
+        submit(completion) {
+            $0.parked.retried(id, of: generation, error: error, consumer, epoch: epoch, on: $1, completion: completion)
+        }
     }
 
     func beat(
@@ -165,7 +191,8 @@ final class ConsumerLink: DatabaseLink<ConsumerStatements>, ConsumerPort {
             upkeep.opened(info)
             onMarks(try await SettledMarks(info).load(on: connection))
             return ConsumerStatements(
-                info: info, consumers: ConsumerStore(info), registering: ConsumerRegistering(info), registry: registry,
+                info: info, consumers: ConsumerStore(info), registering: ConsumerRegistering(info),
+                parked: ParkedStore(info), registry: registry,
                 generations: generations)
         } catch {
             await upkeep.endFrozen(info, because: error, on: connection)

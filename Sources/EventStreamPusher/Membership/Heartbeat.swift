@@ -18,8 +18,9 @@ protocol HeartbeatDelegate: AnyObject {
     func fenced(_ consumer: ConsumerIdentity, epoch: Int64)
     /// Up to here events are discarded.
     func discarded(through id: EventID)
-    /// The session with this epoch is ours still; an operator has stopped its delivery, or has not.
-    func kept(_ consumer: ConsumerIdentity, epoch: Int64, isPaused: Bool)
+    /// The session with this epoch is ours still; an operator has stopped its delivery, or has not, and has said that parked events
+    /// are to be delivered again, or has not.
+    func kept(_ consumer: ConsumerIdentity, epoch: Int64, isPaused: Bool, hasRetries: Bool)
     /// Others have given this pusher up for dead; every session may be theirs.
     func declaredDead()
     /// Data was erased: what was read before must not be kept.
@@ -145,7 +146,9 @@ final class Heartbeat {
         delegate.othersPresent(pulse.beats.keys.contains { $0 != port.pusher })
         for (consumer, epoch) in present {
             if pulse.owned[consumer] == epoch {
-                delegate.kept(consumer, epoch: epoch, isPaused: pulse.paused.contains(consumer))
+                delegate.kept(
+                    consumer, epoch: epoch, isPaused: pulse.paused.contains(consumer),
+                    hasRetries: pulse.retries.contains(consumer))
             } else {
                 delegate.fenced(consumer, epoch: epoch)
             }

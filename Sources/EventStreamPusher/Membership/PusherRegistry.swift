@@ -24,7 +24,9 @@ package struct PusherRegistry: Sendable {
                 marked AS (\(SettledMarks.insertion(tables, of: "settled")))
             SELECT id, beat, EXISTS (SELECT FROM mine), NULL, beat_interval, reads_archive FROM \(tables.pushers.sql)
             UNION ALL
-            SELECT session_epoch, NULL, NULL, ident, NULL, paused FROM \(tables.consumers.sql) WHERE session_owner = $1::bigint
+            SELECT session_epoch, NULL, takes_parked AND EXISTS (
+                    SELECT FROM \(tables.parked.sql) p WHERE p.consumer = c.id AND retry IS NOT NULL), ident, NULL, paused
+                FROM \(tables.consumers.sql) c WHERE session_owner = $1::bigint
             UNION ALL
             SELECT NULL, settled, generation = $4::text::uuid AND settled >= $3::bigint
                 AND \(quotedLiteral(tables.events.sql))::regclass::oid::bigint = \(info.tableOID)
@@ -79,6 +81,8 @@ package struct PusherRegistry: Sendable {
         package var owned: [ConsumerIdentity: Int64] = [:]
         /// Those of them whose delivery an operator has stopped.
         package var paused: Set<ConsumerIdentity> = []
+        /// Those of them that have parked events to be delivered again.
+        package var retries: Set<ConsumerIdentity> = []
         /// Bytes of the small tables that are written all the time.
         package var sizes: [TableName: Int] = [:]
         /// Whether others still count on this pusher.
@@ -126,6 +130,7 @@ package struct PusherRegistry: Sendable {
                         } else if let consumer = rows.string(row, 3).flatMap({ ConsumerIdentity($0) }) {
                             pulse.owned[consumer] = rows.int(row, 0)
                             if rows.bool(row, 5) == true { pulse.paused.insert(consumer) }
+                            if rows.bool(row, 2) == true { pulse.retries.insert(consumer) }
                         }
                     }
                     return pulse

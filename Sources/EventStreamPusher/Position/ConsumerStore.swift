@@ -22,6 +22,10 @@ package struct ConsumerStore: Sendable {
         package let discarded: EventID
         /// Whether an operator has stopped its delivery.
         package let isPaused: Bool
+        /// The event that failed last, if the position has not reached it.
+        package var failing: Attempts.Failing?
+        /// How often an event of this consumer may fail before it is parked; nil for as often as the pusher is set to.
+        package var maxAttempts: Int?
 
         package init(position: EventID, epoch: Int64, common: EventID, discarded: EventID, isPaused: Bool) {
             (self.position, self.epoch, self.common) = (position, epoch, common)
@@ -71,15 +75,19 @@ package struct ConsumerStore: Sendable {
             WITH claimed AS (
                 UPDATE \(consumers) SET session_owner = $2::bigint, session_epoch = session_epoch + $4::bigint, last_time = \(now),
                     last_evt_id = CASE WHEN session_epoch = $6::bigint THEN GREATEST(last_evt_id, $7::bigint) ELSE last_evt_id END,
-                    want = CASE WHEN want IS DISTINCT FROM $8::text[] THEN $8::text[] ELSE want END
+                    want = CASE WHEN want IS DISTINCT FROM $8::text[] THEN $8::text[] ELSE want END, takes_parked = $9::boolean
                 WHERE ident = $1::text AND \(isOf("$5")) AND (session_owner IS NULL OR session_owner = $2::bigint
                     OR session_owner = ANY ($3::bigint[]) OR pg_try_advisory_xact_lock_shared(session_owner))
-                RETURNING last_evt_id, session_epoch, began_evt_id, reg_time, paused)
+                RETURNING last_evt_id, session_epoch, began_evt_id, reg_time, paused, failed_evt_id, failed_attempts, failed_error,
+                    CASE WHEN EXISTS (SELECT FROM \(tables.archives.sql) a WHERE a.ident = $1::text) THEN 0 ELSE max_attempts END
+                        AS max_attempts)
             SELECT (SELECT last_evt_id FROM claimed), (SELECT session_epoch FROM claimed),
                 EXISTS (SELECT FROM \(consumers) WHERE ident = $1::text),
                 (SELECT CASE WHEN reg_time >= generation_since AT TIME ZONE 'UTC' THEN discarded ELSE began_evt_id END
                     FROM claimed, \(tables.state.sql)),
-                (SELECT discarded FROM \(tables.state.sql)), (SELECT paused FROM claimed)
+                (SELECT discarded FROM \(tables.state.sql)), (SELECT paused FROM claimed), (SELECT max_attempts FROM claimed),
+                (SELECT failed_evt_id FROM claimed WHERE failed_evt_id > last_evt_id), (SELECT failed_attempts FROM claimed),
+                (SELECT failed_error FROM claimed)
             """, name: "evt_claim")
         releaseStatement = Statement(
             """
@@ -135,23 +143,28 @@ package struct ConsumerStore: Sendable {
     ///   - known: what an earlier session has confirmed, stored yet or not.
     ///   - dead: pushers that have shown no sign of life for too long; their sessions may be taken over.
     package func claim(
-        _ consumer: ConsumerIdentity, want: EventFilter, knowing known: PositionBook.Entry?, of generation: StreamGeneration,
-        for pusher: Int64, dead: [Int64], on connection: Connection,
+        _ consumer: ConsumerIdentity, want: EventFilter, isPartial: Bool, knowing known: PositionBook.Entry?,
+        of generation: StreamGeneration, for pusher: Int64, dead: [Int64], on connection: Connection,
         completion: @escaping (Result<Claim, PostgresError>) -> Void
     ) {
         let parameters: [Parameter] = [
             .text(consumer.description), .int8(pusher), .int8Array(dead), .int8(.random(in: 1...1 << 31)),
             .text(generation.id), known.map { .int8($0.epoch) } ?? .null,
             known.map { .int8($0.position.rawValue) } ?? .null, .types(want),
+            .text("\(isPartial)"),
         ]
         connection.submit(claimStatement, parameters) { result in
             completion(
                 result.map { rows in
                     if let position = rows.int(0, 0), let epoch = rows.int(0, 1) {
-                        return .claimed(
-                            Claimed(
-                                position: EventID(position), epoch: epoch, common: EventID(rows.int(0, 3) ?? 0),
-                                discarded: EventID(rows.int(0, 4) ?? 0), isPaused: rows.bool(0, 5) == true))
+                        var claimed = Claimed(
+                            position: EventID(position), epoch: epoch, common: EventID(rows.int(0, 3) ?? 0),
+                            discarded: EventID(rows.int(0, 4) ?? 0), isPaused: rows.bool(0, 5) == true)
+                        claimed.maxAttempts = rows.int(0, 6).map { Int($0) }
+                        claimed.failing = rows.int(0, 7).map {
+                            .init(EventID($0), count: Int(rows.int(0, 8) ?? 0), error: rows.string(0, 9) ?? "")
+                        }
+                        return .claimed(claimed)
                     }
                     return rows.bool(0, 2) == true ? .busy : .notRegistered
                 })

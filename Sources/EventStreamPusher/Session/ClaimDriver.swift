@@ -145,7 +145,8 @@ final class ClaimDriver {
             table.remove(present)
         }
         port.claim(
-            start.consumer, want: start.want, knowing: positions.newest(known, of: start.consumer), of: trusted.generation,
+            start.consumer, want: start.want, isPartial: start.isPartial, knowing: positions.newest(known, of: start.consumer),
+            of: trusted.generation,
             dead: membership.heartbeat.dead
         ) { self.claimed(start, $0) }
     }

@@ -38,6 +38,8 @@ package struct ConsumerDelivery: Sendable {
         package fileprivate(set) var count: Int
         /// The ids of these events; empty where a group is answered as a whole.
         fileprivate var ids: ArraySlice<EventID>
+        /// Whether it is a parked event that is delivered again: the position has passed it.
+        package let isParked: Bool
         /// Where the position goes once this group and all before it are answered: over unwanted events, too.
         package fileprivate(set) var through: EventID
         /// Sends so far.
@@ -110,11 +112,26 @@ package struct ConsumerDelivery: Sendable {
     ) -> Group {
         let group = Group(
             sequence: nextSequence, after: cursor, first: events.first, last: events.last, count: events.count, ids: ids[...],
-            through: through, state: .due(now))
-        nextSequence += 1
+            isParked: false, through: through, state: .due(now))
         cursor = through
-        inFlight.append(group)
+        append(group)
         return group
+    }
+
+    /// A parked event is to be delivered again.
+    ///
+    /// - Returns: its group, due at once.
+    package mutating func tookParked(_ id: EventID, at now: MonotonicTime) -> Group {
+        let group = Group(
+            sequence: nextSequence, after: cursor, first: id, last: id, count: 1, ids: [], isParked: true, through: cursor,
+            state: .due(now))
+        append(group)
+        return group
+    }
+
+    private mutating func append(_ group: Group) {
+        nextSequence += 1
+        inFlight.append(group)
     }
 
     /// Nothing wanted comes before or at this id.
@@ -173,6 +190,21 @@ package struct ConsumerDelivery: Sendable {
         let pause = min(configuration.errorPause * (1 << doublings), configuration.longestErrorPause)
         inFlight[index].state = .due(now + pause)
         return .retry(inFlight[index], after: pause, isNamed: isNamed)
+    }
+
+    /// The first group in flight, if its answer is overdue; it is due now.
+    package mutating func overdue(at now: MonotonicTime) -> Group? {
+        guard let first = inFlight.first, case .sent(let time) = first.state, time + configuration.ackTimeout <= now else {
+            return nil
+        }
+        inFlight[0].state = .due(now)
+        return first
+    }
+
+    /// Whether this number is of the present send of a parked event: only then an error counts.
+    package func parked(_ rid: UInt64) -> (group: Group, isPresent: Bool)? {
+        guard let group = inFlight.first(where: { $0.isParked && $0.rids.contains(rid) }) else { return nil }
+        return (group, group.isSent && group.rids.last == rid)
     }
 
     /// The groups to send now: new ones, those whose pause is over, and those whose answer is overdue.

@@ -20,6 +20,12 @@ final class DeliveryDriver {
     var isStopping = false
     /// The peer of a session turned out to be gone.
     var onUnreachable: ([UInt8]) -> Void = { _ in }
+    /// An event is to be set aside.
+    var onPark: (ReliableSession) -> Void = { _ in }
+    /// The event that a session stands at has failed; it is sent again.
+    var onFailure: (ReliableSession) -> Void = { _ in }
+    /// A parked event was delivered again, and has failed once more or not.
+    var onRetried: (ReliableSession, EventID, _ error: String?) -> Void = { _, _, _ in }
     /// What a session needs cannot be read here.
     var onUnavailable: (ReliableSession, EventStreamError) -> Void = { _, _ in }
 
@@ -71,7 +77,9 @@ final class DeliveryDriver {
 
     private func send(_ group: ConsumerDelivery.Group, _ events: EventGroup, to session: ReliableSession) {
         let (rid, now) = (outbox.nextRid(), loop.now)
-        let call = OnEvents.encoded(sequence: group.sequence, session: session.number, group: events, rid: .server(rid))
+        let call = OnEvents.encoded(
+            sequence: group.sequence, session: session.isPartial ? session.number : nil, isParked: group.isParked, group: events,
+            rid: .server(rid))
         switch outbox.peers.send(session.peer, call) {
         case .sent: session.machine.sent(group.sequence, rid: rid, at: now)
         case .full:
@@ -87,6 +95,7 @@ final class DeliveryDriver {
 
     /// Sends again what is overdue, and what could not be sent before.
     func sendDue(_ session: ReliableSession, at now: MonotonicTime) {
+        if let verdict = session.machine.overdue(at: now) { failed(session, verdict) }
         for group in session.machine.due(at: now) {
             guard outbox.hasRoom(for: session.machine.roomToAskFor, to: session) else {
                 ticker.keepTime(within: .milliseconds(20))
@@ -100,6 +109,10 @@ final class DeliveryDriver {
 
     /// The group's events are taken from the window or read again; the range of ids gives the same ones.
     private func sendAgain(_ group: ConsumerDelivery.Group, to session: ReliableSession) {
+        guard !group.isParked else {
+            session.machine.rereadFailed(group)
+            return session.retrying.map { send(group, $0, to: session) } ?? ()
+        }
         if let window = stream.window, window.covers(after: group.after) {
             return reread(group, in: window.pages(after: group.after), for: session)
         }
@@ -135,16 +148,43 @@ final class DeliveryDriver {
             positions.note(session.consumer, epoch: session.machine.epoch, position: position)
             measure(session, events, waitingSince: times)
             pump(session)
-        case .retry(let group, let pause, let position, let events):
+        case .retry(let group, let pause, let position, let events, let verdict):
             // A part of the group was processed, perhaps.
             positions.note(session.consumer, epoch: session.machine.epoch, position: position)
             measure(session, events, waitingSince: [])
             ticker.keepTime(within: pause)
             if let error = answer.error { reports.failed(group, error, session, at: loop.now) }
+            failed(session, verdict)
+        case .parked(let id, let error, let position):
+            positions.note(session.consumer, epoch: session.machine.epoch, position: position)
+            session.retrying = nil
+            onRetried(session, id, error)
+            pump(session)
         case .waiting: break
         case .unknown: return false
         }
         return true
+    }
+
+    private func failed(_ session: ReliableSession, _ verdict: Attempts.Verdict) {
+        switch verdict {
+        case .again: onFailure(session)
+        case .isolate:
+            session.number = table.nextNumber(at: loop.wallClock)
+            onFailure(session)
+            pump(session)
+        case .park: onPark(session)
+        }
+    }
+
+    /// The connection was closed while one event was in flight alone.
+    func failedUnanswered(_ session: ReliableSession) { failed(session, session.machine.isParking ? .park : .again) }
+
+    /// Sends a parked event.
+    func retry(_ id: EventID, _ event: EventGroup, to session: ReliableSession) {
+        session.retrying = event
+        send(session.machine.tookParked(id, at: loop.now), event, to: session)
+        ticker.keepTime()
     }
 
     func metrics(of consumer: ConsumerIdentity) -> PusherMetrics.OfConsumer {

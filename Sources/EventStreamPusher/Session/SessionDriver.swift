@@ -10,6 +10,8 @@ final class SessionDriver {
         var timeout: Duration
         var delivery: ConsumerDelivery.Configuration
         var groupLimits: GroupLimits
+        /// How often an event may fail before it is set aside; 0 for any number.
+        var maxAttempts: Int
     }
 
     private let configuration: Configuration
@@ -22,7 +24,6 @@ final class SessionDriver {
     private let deliveries: DeliveryDriver
     private let ticker: SessionTicker
     private var reports: SessionReports
-    private var number: Int64 = 0
 
     init(
         _ configuration: Configuration, loop: any LoopPort, head: HeadDriver, table: SessionTable, outbox: Outbox,
@@ -47,11 +48,13 @@ final class SessionDriver {
         let (position, common) = (claimed.position, claimed.common)
         if let before = table.session(of: start.peer, start.component) { table.remove(before) }
         let session = ReliableSession(
-            start, number: nextNumber(), after: position, common: common,
+            start, number: table.nextNumber(at: loop.wallClock), after: position, common: common,
             SessionMachine(
                 epoch: claimed.epoch, want: start.want, precise: start.precise, isPartial: start.isPartial,
                 limits: configuration.groupLimits, lease: Lease(timeout: configuration.timeout, at: loop.now),
-                delivery: ConsumerDelivery(after: position, configuration: configuration.delivery), isPaused: claimed.isPaused))
+                delivery: ConsumerDelivery(after: position, configuration: configuration.delivery),
+                attempts: Attempts(limit: claimed.maxAttempts ?? configuration.maxAttempts, failing: claimed.failing),
+                isPaused: claimed.isPaused))
         table.insert(session)
         // From now on its figures are there, if only zero.
         _ = deliveries.metrics(of: session.consumer)
@@ -64,12 +67,6 @@ final class SessionDriver {
         }
         deliveries.pump(session)
         ticker.keepTime()
-    }
-
-    /// A number that no session of the same peer has had, here or at another pusher.
-    private func nextNumber() -> Int64 {
-        number = max(number + 1, loop.wallClock.microseconds)
-        return number
     }
 
     /// Answers the calls that asked for the session.
@@ -128,7 +125,9 @@ final class SessionDriver {
                 table.remove(session)
                 continue
             }
+            let failing = reliable.machine.attempts.failing
             guard let position = reliable.machine.disconnected(at: loop.now) else { continue }
+            if reliable.machine.attempts.failing != failing { deliveries.failedUnanswered(reliable) }
             positions.release(session.consumer, epoch: reliable.machine.epoch, position: position)
         }
     }

@@ -51,7 +51,9 @@ struct SessionMachine {
         /// What is left of the group is to be sent again after the pause; the position may move to here.
         ///
         /// - Parameter events: so many were processed.
-        case retry(ConsumerDelivery.Group, after: Duration, EventID, events: Int)
+        case retry(ConsumerDelivery.Group, after: Duration, EventID, events: Int, Attempts.Verdict)
+        /// Of a parked event that was delivered again; the error if it failed once more. The position may move to here.
+        case parked(EventID, error: String?, EventID)
         /// Answered out of order; the position waits for the groups before.
         case waiting
         /// No group in flight has this number.
@@ -70,7 +72,7 @@ struct SessionMachine {
     }
 
     /// The fencing token of this session.
-    let epoch: Int64
+    private(set) var epoch: Int64
     private let want: EventFilter
     private let precise: Bool
     /// Whether groups may be answered in part.
@@ -81,6 +83,11 @@ struct SessionMachine {
     private(set) var isPaused: Bool
     private(set) var lease: Lease
     private(set) var delivery: ConsumerDelivery
+    private(set) var attempts: Attempts
+    /// An event is being set aside: nothing is sent, and no answer counts.
+    private(set) var isParking = false
+    /// Up to here events come one by one, until the one that fails is known.
+    private var isolated = EventID.none
     /// Older events read for this session alone, while it is behind the shared window.
     private var feed = ConsumerFeed()
     /// What the last group needed that found no room; less is not worth reading again.
@@ -92,7 +99,7 @@ struct SessionMachine {
 
     init(
         epoch: Int64, want: EventFilter, precise: Bool, isPartial: Bool = false, limits: GroupLimits, lease: Lease,
-        delivery: ConsumerDelivery, isPaused: Bool = false
+        delivery: ConsumerDelivery, attempts: Attempts = .init(limit: 0), isPaused: Bool = false
     ) {
         self.epoch = epoch
         self.isPaused = isPaused
@@ -102,6 +109,7 @@ struct SessionMachine {
         self.limits = limits
         self.lease = lease
         self.delivery = delivery
+        self.attempts = attempts
     }
 
     var isOver: Bool { state == .over }
@@ -113,7 +121,7 @@ struct SessionMachine {
     var isIdle: Bool { delivery.inFlight.isEmpty || lease.isDisconnected }
     /// When something is to be sent, or sent again; nil while its peer is away.
     var nextDeadline: MonotonicTime? { maySend ? delivery.nextDeadline : nil }
-    private var maySend: Bool { state == .serving && !isPaused }
+    private var maySend: Bool { state == .serving && !isPaused && !isParking }
 
     // MARK: The life cycle
 
@@ -135,6 +143,10 @@ struct SessionMachine {
     /// - Returns: the position with which the consumer is to be offered to every pusher.
     mutating func disconnected(at now: MonotonicTime) -> EventID? {
         guard !isOver else { return nil }
+        // It may have died of that event: where ``isParking`` then is set the event is to be set aside.
+        if let first = delivery.inFlight.first, first.isSent, first.count == 1, !first.isParked, !isParking {
+            _ = failed(first, isAlone: true, "the connection was closed before an answer")
+        }
         lease.disconnected()
         delivery.connectionLost(at: now)
         feed.clear()
@@ -177,7 +189,7 @@ struct SessionMachine {
     // MARK: What comes next
 
     mutating func next(in window: EventWindow) -> Next {
-        while maySend, delivery.canTakeGroup {
+        while maySend, hasRoom {
             let cursor = delivery.cursor
             let group: EventGroup
             if let page = feed.page(after: cursor) {
@@ -187,11 +199,20 @@ struct SessionMachine {
             } else {
                 return .catchUp
             }
-            if group.last != nil { return .group(group) }
+            if group.last != nil { return .group(suspects(group)) }
             guard group.through > cursor else { return .nothing }
             if let position = delivery.passedOver(through: group.through) { return .passed(position) }
         }
         return maySend ? .catchUp : .nothing
+    }
+
+    /// While events come one by one, one is in flight.
+    private var hasRoom: Bool { delivery.canTakeGroup && (delivery.cursor >= isolated || delivery.inFlight.isEmpty) }
+
+    /// The group, or only the first event of it if that may be the one that fails.
+    private func suspects(_ group: EventGroup) -> EventGroup {
+        guard group.count > 1, delivery.cursor < isolated || attempts.isSuspect(group.first) else { return group }
+        return group.firstOnly
     }
 
     private func cut(
@@ -256,7 +277,11 @@ struct SessionMachine {
     ) -> EventGroup? {
         rereading.remove(group.sequence)
         // What is left of it by now.
-        guard let group = due(at: now).first(where: { $0.sequence == group.sequence }) else { return nil }
+        guard
+            let group = due(at: now).first(where: {
+                $0.sequence == group.sequence && $0.after >= group.after && $0.last == group.last
+            })
+        else { return nil }
         neededRoom = 0
         return cut(pages, after: group.after, through: group.last, limits: .init(events: group.count, bytes: .max))
     }
@@ -270,12 +295,16 @@ struct SessionMachine {
 
     mutating func answered(_ rid: UInt64, _ answer: GroupAnswer, at now: MonotonicTime) -> Answered {
         guard !isOver else { return .unknown }
+        guard !isParking else { return .waiting }
+        if let parked = delivery.parked(rid) { return answered(rid, answer, of: parked, at: now) }
         let before = delivery.eventsInFlight
         switch delivery.answered(rid, answer, at: now) {
         case .confirmed(let position):
             return .confirmed(position, events: before - delivery.eventsInFlight, since: waitedFor())
-        case .retry(let group, let pause, _):
-            return .retry(group, after: pause, delivery.confirmed, events: before - delivery.eventsInFlight)
+        case .retry(let group, let pause, let isNamed):
+            let (position, events) = (delivery.confirmed, before - delivery.eventsInFlight)
+            let verdict = failed(group, isAlone: isNamed || group.count == 1, answer.error ?? "")
+            return .retry(group, after: pause, position, events: events, verdict)
         case .waiting: return .waiting
         case .unknown: return .unknown
         }
@@ -289,5 +318,68 @@ struct SessionMachine {
             waiting.removeFirst()
         }
         return times
+    }
+
+    // MARK: What fails
+
+    private mutating func failed(
+        _ group: ConsumerDelivery.Group, isAlone: Bool, _ error: String
+    ) -> Attempts.Verdict {
+        // What comes before it may still be processed.
+        guard group.sequence == delivery.firstInFlight else { return .again }
+        let verdict = attempts.failed(group.first, isAlone: isAlone, error)
+        switch verdict {
+        case .again: break
+        case .isolate:
+            isolated = group.last
+            beginAnew(after: delivery.confirmed)
+        case .park: isParking = true
+        }
+        return verdict
+    }
+
+    /// Looks whether the answer to the first event in flight is overdue: a group of several says nothing about one of them.
+    ///
+    /// - Returns: nil if nothing has failed.
+    mutating func overdue(at now: MonotonicTime) -> Attempts.Verdict? {
+        guard maySend, let first = delivery.overdue(at: now), first.count == 1, !first.isParked else { return nil }
+        return failed(first, isAlone: true, "no answer in time")
+    }
+
+    /// Numbers start at 0 again, and what is in flight is void.
+    private mutating func beginAnew(after position: EventID) {
+        delivery = ConsumerDelivery(after: position, configuration: delivery.configuration)
+        feed.clear()
+        neededRoom = 0
+        rereading = []
+        waiting = []
+    }
+
+    /// The event has been set aside, and the session goes on behind it under another epoch.
+    mutating func parked(_ id: EventID, epoch: Int64) {
+        guard isParking else { return }
+        (isParking, self.epoch) = (false, epoch)
+        beginAnew(after: id)
+    }
+
+    /// The event could not be set aside: it is sent again.
+    mutating func parkingFailed() { isParking = false }
+
+    // MARK: Parked events that are delivered again
+
+    /// Whether a parked event may be sent now; one is in flight at a time.
+    var mayRetryParked: Bool {
+        isPartial && maySend && delivery.canTakeGroup && !delivery.inFlight.contains(where: \.isParked)
+    }
+
+    mutating func tookParked(_ id: EventID, at now: MonotonicTime) -> ConsumerDelivery.Group { delivery.tookParked(id, at: now) }
+
+    private mutating func answered(
+        _ rid: UInt64, _ answer: GroupAnswer, of parked: (group: ConsumerDelivery.Group, isPresent: Bool), at now: MonotonicTime
+    ) -> Answered {
+        guard answer == .processed || parked.isPresent else { return .waiting }
+        // Failed or not, the row goes on behind it.
+        _ = delivery.answered(rid, .processed, at: now)
+        return .parked(parked.group.first, error: answer.error, delivery.confirmed)
     }
 }

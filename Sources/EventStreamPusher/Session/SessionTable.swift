@@ -33,13 +33,17 @@ final class ReliableSession: Session {
     /// Changed in place: what is called while it is being read may change it, too.
     var machine: SessionMachine
     /// Told with every group in sessions with partial processing: another one in each session of a peer.
-    let number: Int64?
+    var number: Int64
+    /// The parked event that is being delivered again, and the generation it was parked in.
+    var retrying: EventGroup?
+    var retryGeneration = ""
+    var isFetchingParked = false
     /// Calls of the peer that wait to see whether the consumer can be taken back.
     var afterResuming: [() -> Void] = []
 
     init(_ start: SessionStart, number: Int64, after position: EventID, common: EventID, _ machine: SessionMachine) {
         self.machine = machine
-        self.number = start.isPartial ? number : nil
+        self.number = number
         super.init(start, after: position, common: common)
     }
 }
@@ -105,6 +109,7 @@ final class SessionTable {
     private var byPeer: [[UInt8]: [Session]] = [:]
     private var byConsumer: [ConsumerIdentity: ReliableSession] = [:]
     private var counts: [Account: Int] = [:]
+    private var lastNumber: Int64 = 0
 
     var count: Int { reliable.count + live.count }
     func count(of account: Account) -> Int { counts[account] ?? 0 }
@@ -112,6 +117,12 @@ final class SessionTable {
     /// The peer's own; another user's under the same routing id is none of it.
     func session(of peer: Peer, _ component: ConsumerComponent) -> Session? {
         byPeer[peer.identity]?.first { $0.consumer.component == component && $0.peer.caller.isSameUser(as: peer.caller) }
+    }
+
+    /// A number that no session of the same peer has had, here or at another pusher.
+    func nextNumber(at time: EventTimestamp) -> Int64 {
+        lastNumber = max(lastNumber + 1, time.microseconds)
+        return lastNumber
     }
 
     func sessions(of identity: [UInt8]) -> [Session] { byPeer[identity] ?? [] }

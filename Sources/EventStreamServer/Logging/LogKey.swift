@@ -2,7 +2,8 @@ package import Logging
 
 /// The keys of log entries; metrics and documentation use the same words.
 package enum LogKey: String, Hashable, Sendable {
-    case address, attempts, bytes, consumer, database, discarded, endpoint, endpoints, error, events, file, generation, holder
+    case address, attempts, bytes, consumer, database, discarded, endpoint, endpoints, error, event, events, file, generation,
+        holder
     case holders, keys, least, limit, lost, name, partitions, period, position, reason, required, role, seconds, segment, settled
     case since, suppressed, table, type, user
     case first = "first_id"

@@ -100,6 +100,12 @@ package struct Settings: Sendable {
         "EVT_ACK_TIMEOUT", .duration(.milliseconds(100) ... .seconds(3600)),
         default: .seconds(30), .pusher,
         "how long a receiver may take to answer a group before the group is sent again")
+    package let maxAttempts = Setting(
+        "EVT_MAX_ATTEMPTS", .integer(0...1_000_000, "failures"), default: 0, .pusher,
+        "how often an event may fail before the pusher parks the event and delivers what follows; 0 for never")
+    package let parkMax = Setting(
+        "EVT_PARK_MAX", .integer(1...10_000_000, "events"), default: 10_000, .pusher,
+        "the largest number of parked events of one consumer; beyond it the consumer stands still")
     package let sessionTimeout = Setting(
         "EVT_SESSION_TIMEOUT", .duration(.milliseconds(500) ... .seconds(3600)), default: standardSessionTimeout, .pusher,
         readBy: [.pusher, .archiver, .evt], "how long a receiver may be silent before the receiver loses its session")

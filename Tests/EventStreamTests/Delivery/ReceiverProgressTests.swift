@@ -307,4 +307,38 @@ import Testing
         #expect(arrive(0, 1...3, rid: 11, of: 8) == .kept)
         #expect(batch() == [2, 3])
     }
+
+    private mutating func arriveParked(_ sequence: UInt64, _ id: Int64, rid: UInt64) -> ReceiverProgress.Arrival {
+        progress.arrived(sequence: sequence, events: events(id...id), rid: .server(rid), session: 7, isParked: true)
+    }
+
+    @Test mutating func aParkedEventIsABatchOfItsOwnAndIsNotDroppedByItsId() {
+        _ = (arrive(0, 5...6, rid: 10, of: 7), arriveParked(1, 2, rid: 11), arrive(2, 7...8, rid: 12, of: 7))
+        #expect(batch() == [5, 6])
+        #expect(success() == [10])
+        #expect(progress.nextBatch(limit: 1000)?.isParked == true)
+        #expect(success() == [11])
+        #expect(arriveParked(1, 2, rid: 13) == .answerAgain)
+        #expect(batch() == [7, 8])
+        #expect(progress.processed == 6)
+    }
+
+    @Test mutating func aParkedEventThatFailsDoesNotHoldUpTheRow() {
+        _ = (arriveParked(0, 2, rid: 10), arrive(1, 5...6, rid: 11, of: 7))
+        _ = batch()
+        let stop = progress.stopped(at: 2)
+        #expect((stop.partly?.rid?.number, stop.partly?.through, stop.partly?.failed) == (10, nil, 2))
+        #expect(batch() == [5, 6])
+        #expect(arriveParked(0, 2, rid: 12) == .failedBefore)
+        #expect(success() == [11])
+    }
+
+    /// An operator may have set the position back to before it.
+    @Test mutating func aParkedEventSaysNothingOfThoseBeforeIt() {
+        _ = (arriveParked(0, 9, rid: 10), arrive(1, 5...9, rid: 11, of: 7))
+        _ = batch()
+        #expect(success() == [10])
+        #expect(progress.processed == 0)
+        #expect(batch() == [5, 6, 7, 8, 9])
+    }
 }

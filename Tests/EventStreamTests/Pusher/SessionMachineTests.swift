@@ -273,4 +273,107 @@ import Testing
         _ = session.paused(false)
         #expect(session.due(at: start + .seconds(60)).count == 1)
     }
+
+    // MARK: What fails
+
+    private func failing(
+        limit: Int, isPartial: Bool = true, failing: Attempts.Failing? = nil, requestMax: Int = 2
+    ) -> SessionMachine {
+        SessionMachine(
+            epoch: 7, want: .all, precise: false, isPartial: isPartial, limits: .init(events: 2, bytes: 10_000),
+            lease: Lease(timeout: Self.timeout, at: start),
+            delivery: ConsumerDelivery(after: 0, configuration: .init(requestMax: requestMax)),
+            attempts: Attempts(limit: limit, failing: failing))
+    }
+
+    @Test func `an event that failed as often as it may is parked, and the session goes on behind it`() {
+        var session = failing(limit: 1)
+        let window = window(1...4)
+        send(&session, window, rid: 1)
+        guard case .retry(_, _, 1, events: 1, .park) = session.answered(1, .partly(through: 1, failed: 2, error: "no"), at: start)
+        else {
+            Issue.record("must be parked")
+            return
+        }
+        #expect(session.isParking)
+        #expect(session.nextDeadline == nil)
+        #expect(send(&session, window, rid: 2) == nil)
+        session.parked(2, epoch: 8)
+        #expect((session.epoch, session.position) == (8, 2))
+        let group = send(&session, window, rid: 3)
+        #expect((group?.sequence, group?.first) == (0, 3))
+        guard case .unknown = session.answered(1, .processed, at: start) else {
+            Issue.record("groups of before are void")
+            return
+        }
+    }
+
+    @Test func `what cannot be parked is sent again`() {
+        var session = failing(limit: 1)
+        send(&session, window(1...2), rid: 1)
+        _ = session.answered(1, .partly(through: nil, failed: 1, error: "no"), at: start)
+        session.parkingFailed()
+        #expect(session.due(at: start + .seconds(1)).map(\.first) == [1])
+    }
+
+    @Test func `a group that fails comes one by one until the culprit is known`() {
+        var session = failing(limit: 1, isPartial: false)
+        let window = window(1...4)
+        send(&session, window, rid: 1)
+        guard case .retry(_, _, 0, events: 0, .isolate) = session.answered(1, .failed("no"), at: start) else {
+            Issue.record("must be taken apart")
+            return
+        }
+        let first = send(&session, window, rid: 2)
+        #expect((first?.sequence, first?.first, first?.count) == (0, 1, 1))
+        #expect(send(&session, window, rid: 3) == nil, "one is in flight")
+        _ = session.answered(2, .processed, at: start)
+        let second = send(&session, window, rid: 4)
+        #expect((second?.sequence, second?.first, second?.count) == (1, 2, 1))
+        guard case .retry(_, _, 1, events: 0, .park) = session.answered(4, .failed("no"), at: start) else {
+            Issue.record("must be parked")
+            return
+        }
+        session.parked(2, epoch: 8)
+        #expect(send(&session, window, rid: 5)?.count == 2, "what follows is not to blame")
+    }
+
+    @Test func `an event that failed in an earlier session is sent alone`() {
+        var session = failing(limit: 3, failing: .init(1, count: 1, error: ""))
+        #expect(send(&session, window(1...4), rid: 1)?.count == 1)
+    }
+
+    @Test func `a connection that closes counts for an event alone`() {
+        var session = failing(limit: 1, failing: .init(1, count: 0, error: ""))
+        send(&session, window(1...4), rid: 1)
+        _ = session.disconnected(at: start)
+        #expect(session.isParking)
+        var several = failing(limit: 1)
+        send(&several, window(1...4), rid: 1)
+        _ = several.disconnected(at: start)
+        #expect(!several.isParking)
+    }
+
+    @Test func `a parked event that is delivered again does not move the position`() {
+        var session = failing(limit: 1)
+        let window = window(1...2)
+        send(&session, window, rid: 1)
+        _ = session.answered(1, .processed, at: start)
+        #expect(session.mayRetryParked)
+        let group = session.tookParked(1, at: start)
+        session.sent(group.sequence, rid: 2, at: start)
+        #expect((group.sequence, group.isParked) == (1, true))
+        #expect(!session.mayRetryParked, "one at a time")
+        guard case .parked(1, error: nil, 2) = session.answered(2, .processed, at: start) else {
+            Issue.record("must be done")
+            return
+        }
+        let again = session.tookParked(1, at: start)
+        session.sent(again.sequence, rid: 3, at: start)
+        guard case .parked(1, error: "no", 2) = session.answered(3, .failed("no"), at: start) else {
+            Issue.record("must have failed")
+            return
+        }
+        #expect(session.mayRetryParked, "the row goes on")
+    }
 }

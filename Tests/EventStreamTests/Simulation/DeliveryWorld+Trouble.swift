@@ -45,6 +45,8 @@ extension DeliveryWorld {
         case 20...21: database.takeAway(surroundings.random.below(oracle.consumers.count))
         case 22...23: beOperator(surroundings.random.below(oracle.consumers.count))
         case 24: database.hasPolicy = !database.hasPolicy
+        case 26...29 where surroundings.maxAttempts > 0:
+            for consumer in oracle.consumers.indices { database.retryParked(consumer, inHundred: 50) }
         case 25: database.pause(surroundings.random.below(oracle.consumers.count), surroundings.chance(50))
         // Worlds with a planted fault stay those in which it is found soon.
         case 26 where surroundings.fault == nil:
@@ -112,7 +114,10 @@ extension DeliveryWorld {
     /// No more faults; those there are come right.
     func endTrouble() {
         surroundings.hasTrouble = false
-        for consumer in oracle.consumers.indices { database.pause(consumer, false) }
+        for consumer in oracle.consumers.indices {
+            database.pause(consumer, false)
+            database.retryParked(consumer, inHundred: 100)
+        }
         database.hasPolicy = false
         for endpoint in pushers.indices {
             pushers[endpoint]?.frozenUntil = nil

@@ -48,6 +48,7 @@ final class DeliveryWorld {
         if surroundings.archivers > 0 { warehouse = SimulatedWarehouse(surroundings, database, oracle) }
         surroundings.hasArchive = surroundings.chance(50)
         if surroundings.hasArchive, surroundings.chance(60) { surroundings.maxLag = Int64(surroundings.random.pick(5...200)) }
+        if surroundings.chance(40) { surroundings.maxAttempts = surroundings.random.pick(1...3) }
         populate(count)
     }
 
@@ -251,7 +252,7 @@ final class DeliveryWorld {
     /// What is still to be done; nil if all is well.
     private var remainder: String? {
         if let dead = pushers.first(where: { $0?.isGivenUp ?? true }) { return "pusher \(dead?.run ?? 0) shows no sign of life" }
-        return oracle.remainder(database.consumers) ?? warehouse?.remainder
+        return oracle.remainder(database.consumers) ?? warehouse?.remainder ?? database.parkedRemainder
     }
 
     /// Steps of a world, about: three rounds, each with its time to settle.

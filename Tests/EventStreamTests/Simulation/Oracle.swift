@@ -28,6 +28,9 @@ final class Oracle {
         var forgot = false
         /// Where an operator has set the position since the last session began.
         var setBefore: Int64?
+        /// Events that were parked at any time; and those of them that it has not processed since.
+        var parked: Set<Int64> = []
+        var owed: Set<SimulatedQueue.Row> = []
         /// When an operator registered it or set its position last; and how far events have been sent in sessions since then.
         var operatorEpoch: Int64 = 0
         var sent: Int64 = 0
@@ -104,6 +107,7 @@ final class Oracle {
             consumers[consumer].processed = index(after: last, consumers[consumer].events)
             consumers[consumer].start = min(consumers[consumer].start, position)
             consumers[consumer].kept = position
+            consumers[consumer].owed = Set(stored[consumer].parked.map(\.row))
             (consumers[consumer].operatorEpoch, consumers[consumer].sent) = (epoch, position)
             (consumers[consumer].owner, consumers[consumer].epoch) = (stored[consumer].owner ?? 0, stored[consumer].epoch)
         }
@@ -217,6 +221,36 @@ final class Oracle {
         }
     }
 
+    // MARK: Parked events
+
+    /// The event is set aside, and counts as done with.
+    func parked(_ row: SimulatedQueue.Row, of consumer: Int) {
+        surroundings.note("\(row.id) of \(name(consumer)) is parked")
+        consumers[consumer].parked.insert(row.id)
+        consumers[consumer].owed.insert(row)
+        let index = index(after: row.id, consumers[consumer].events) - 1
+        guard index >= 0, consumers[consumer].events[index] == row.id else {
+            return surroundings.broken("\(row.id) of \(name(consumer)) was parked, which it does not want or nobody committed")
+        }
+        consumers[consumer].processed = max(
+            consumers[consumer].processed, index == consumers[consumer].processed ? index + 1 : 0)
+    }
+
+    func processedParked(_ row: SimulatedQueue.Row, by consumer: Int) {
+        if !consumers[consumer].parked.contains(row.id) {
+            surroundings.broken("\(name(consumer)) got \(row.id) as parked, and it was not")
+        }
+        consumers[consumer].owed.remove(row)
+    }
+
+    /// A row of a parked event is gone.
+    func unparked(_ row: SimulatedQueue.Row, of consumer: Int) {
+        guard consumers[consumer].owed.contains(row) else { return }
+        surroundings.broken("\(row.id) of \(name(consumer)) is parked no more, and was not processed")
+    }
+
+    func removed(_ consumer: Int) { consumers[consumer].owed = [] }
+
     /// A poller has confirmed what it was answered with before.
     func confirmed(_ consumer: Int, from before: Int64, to position: Int64, _ queue: SimulatedQueue) {
         surroundings.note("\(name(consumer)): position \(before) -> \(position) by a poll")
@@ -251,7 +285,12 @@ final class Oracle {
             surroundings.broken(
                 "\(name(consumer)) processed \(id) and not \(events[consumers[consumer].processed])")
         }
-        if let previous, previous > start, has(previous, events), index == 0 || events[index - 1] != previous,
+        consumers[consumer].owed.remove(row)
+        var before = index
+        while before > 0, events[before - 1] > previous ?? .max, consumers[consumer].parked.contains(events[before - 1]) {
+            before -= 1
+        }
+        if let previous, previous > start, has(previous, events), before == 0 || events[before - 1] != previous,
             index == 0 || events[index - 1] > max(consumers[consumer].kept, consumers[consumer].setTo)
         {
             surroundings.broken("\(name(consumer)) processed \(id) after \(previous), and not what lies between")

@@ -60,12 +60,13 @@ final class SimulatedConsumerPort: SimulatedPort, ConsumerPort {
     }
 
     func claim(
-        _ consumer: ConsumerIdentity, want: EventFilter, knowing known: PositionBook.Entry?, of generation: StreamGeneration,
-        dead: [Int64], _ completion: @escaping (Result<ConsumerStore.Claim, PostgresError>) -> Void
+        _ consumer: ConsumerIdentity, want: EventFilter, isPartial: Bool, knowing known: PositionBook.Entry?,
+        of generation: StreamGeneration, dead: [Int64],
+        _ completion: @escaping (Result<ConsumerStore.Claim, PostgresError>) -> Void
     ) {
         submit(
             { [database, pusher] _ in
-                database.claim(consumer, for: pusher, knowing: known, of: generation, dead: dead)
+                database.claim(consumer, isPartial: isPartial, for: pusher, knowing: known, of: generation, dead: dead)
             }, completion)
     }
 
@@ -94,6 +95,25 @@ final class SimulatedConsumerPort: SimulatedPort, ConsumerPort {
     func newest(after id: EventID, _ completion: @escaping (Result<EventID?, PostgresError>) -> Void) {
         submit({ [database] _ in .some(database.newest > id ? database.newest : nil) }, completion)
     }
+
+    func park(
+        _ parking: ParkedStore.Parking, limit: Int, of generation: StreamGeneration,
+        _ completion: @escaping (Result<ParkedStore.Parked, PostgresError>) -> Void
+    ) { submit({ [database, pusher] _ in database.park(parking, of: generation, by: pusher) }, completion) }
+
+    func failed(
+        _ failing: Attempts.Failing, of consumer: ConsumerIdentity, epoch: Int64,
+        _ completion: @escaping (Result<Void, PostgresError>) -> Void
+    ) { submit({ [database] _ in database.failed(failing, of: consumer, epoch: epoch) }, completion) }
+
+    func nextParked(
+        of consumer: ConsumerIdentity, epoch: Int64, _ completion: @escaping (Result<ParkedStore.Retry?, PostgresError>) -> Void
+    ) { submit({ [database] _ in .some(database.nextParked(of: consumer, epoch: epoch)) }, completion) }
+
+    func retried(
+        _ id: EventID, of generation: String, error: String?, _ consumer: ConsumerIdentity, epoch: Int64,
+        _ completion: @escaping (Result<Void, PostgresError>) -> Void
+    ) { submit({ [database] _ in database.retried(id, of: generation, error, consumer, epoch: epoch) }, completion) }
 
     func beat(
         settled: EventID, stored: EventID, looked: Duration?, erased: Int64, generation: StreamGeneration,

@@ -13,6 +13,10 @@ final class SimulatedDatabase {
         /// Up to here this generation and earlier ones have the same events for it.
         var began: Int64 = 0
         var isPaused = false
+        /// The event that failed last.
+        var failing: Attempts.Failing?
+        var takesParked = false
+        var parked: [(row: SimulatedQueue.Row, generation: String, isRetried: Bool)] = []
     }
 
     struct Pusher {
@@ -326,8 +330,8 @@ final class SimulatedDatabase {
 
     /// - Parameter known: what a session before has confirmed; counts under its own epoch only.
     func claim(
-        _ identity: ConsumerIdentity, for pusher: Int64, knowing known: PositionBook.Entry?, of generation: StreamGeneration,
-        dead: [Int64]
+        _ identity: ConsumerIdentity, isPartial: Bool, for pusher: Int64, knowing known: PositionBook.Entry?,
+        of generation: StreamGeneration, dead: [Int64]
     ) -> ConsumerStore.Claim {
         let consumer = SimulatedDatabase.consumer(identity)
         guard consumers[consumer].isRegistered else { return .notRegistered }
@@ -339,6 +343,7 @@ final class SimulatedDatabase {
         }
         let before = (epoch: consumers[consumer].epoch, position: consumers[consumer].position)
         consumers[consumer].owner = pusher
+        consumers[consumer].takesParked = isPartial
         consumers[consumer].epoch = nextEpoch()
         oracle.claimed(consumer, by: pusher, epoch: consumers[consumer].epoch)
         if let known, known.epoch == before.epoch || surroundings.fault == .knowledgeOfAnotherEpoch {
@@ -347,11 +352,14 @@ final class SimulatedDatabase {
                 consumer, from: before.position, to: consumers[consumer].position, by: pusher,
                 epoch: consumers[consumer].epoch, queue)
         }
-        return .claimed(
-            .init(
-                position: EventID(consumers[consumer].position), epoch: consumers[consumer].epoch,
-                common: EventID(consumers[consumer].began), discarded: EventID(discarded), isPaused: consumers[consumer].isPaused)
-        )
+        var claimed = ConsumerStore.Claimed(
+            position: EventID(consumers[consumer].position), epoch: consumers[consumer].epoch,
+            common: EventID(consumers[consumer].began), discarded: EventID(discarded), isPaused: consumers[consumer].isPaused)
+        // An archiver leaves nothing out.
+        let isArchiver = surroundings.archivers > 0 && consumer == SimulatedWarehouse.consumer
+        claimed.maxAttempts = isArchiver ? 0 : surroundings.maxAttempts
+        claimed.failing = consumers[consumer].failing.flatMap { $0.event.rawValue > consumers[consumer].position ? $0 : nil }
+        return .claimed(claimed)
     }
 
     func release(_ identity: ConsumerIdentity, of pusher: Int64, epoch: Int64) {
@@ -411,6 +419,7 @@ final class SimulatedDatabase {
     func remove(_ consumer: Int) {
         guard consumers[consumer].isRegistered else { return }
         surroundings.note("consumer \(consumer) is removed")
+        oracle.removed(consumer)
         consumers[consumer] = Consumer(identity: consumers[consumer].identity)
         oracle.claimed(consumer, by: 0, epoch: nextEpoch())
     }
@@ -433,6 +442,79 @@ final class SimulatedDatabase {
         consumers[consumer].position = max(before, entry.position.rawValue)
         oracle.stored(consumer, from: before, to: consumers[consumer].position, by: pusher, epoch: entry.epoch, queue)
         return .stored
+    }
+
+    // MARK: Parked events
+
+    private func owned(_ identity: ConsumerIdentity, _ epoch: Int64) -> Int? {
+        let consumer = SimulatedDatabase.consumer(identity)
+        return consumers[consumer].epoch == epoch ? consumer : nil
+    }
+
+    func park(_ parking: ParkedStore.Parking, of generation: StreamGeneration, by pusher: Int64) -> ParkedStore.Parked {
+        let consumer = SimulatedDatabase.consumer(parking.consumer)
+        let isOurs = consumers[consumer].epoch == parking.epoch || surroundings.fault == .parkedWithoutEpoch
+        guard isOurs, isOf(generation) else { return .fenced }
+        let row = SimulatedEvent.row(parking.event)
+        if SimulatedEvent.event(row).data != parking.event.data { surroundings.broken("\(row.id) was parked with other data") }
+        let before = consumers[consumer].position
+        consumers[consumer].parked.removeAll { $0.row.id == row.id && $0.generation == generation.id }
+        consumers[consumer].parked.append((row, generation.id, false))
+        consumers[consumer].parked.sort { $0.row.id < $1.row.id }
+        oracle.parked(row, of: consumer)
+        consumers[consumer].position = max(before, row.id)
+        oracle.stored(
+            consumer, from: before, to: consumers[consumer].position, by: pusher, epoch: parking.epoch,
+            queue)
+        consumers[consumer].epoch = nextEpoch()
+        oracle.claimed(consumer, by: pusher, epoch: consumers[consumer].epoch)
+        return .parked(epoch: consumers[consumer].epoch)
+    }
+
+    func failed(_ failing: Attempts.Failing, of identity: ConsumerIdentity, epoch: Int64) {
+        guard let consumer = owned(identity, epoch), !surroundings.trouble(2) else { return }
+        consumers[consumer].failing = failing
+    }
+
+    func nextParked(of identity: ConsumerIdentity, epoch: Int64) -> ParkedStore.Retry? {
+        guard let consumer = owned(identity, epoch), let next = consumers[consumer].parked.first(where: \.isRetried) else {
+            return nil
+        }
+        var page = EventPageBuilder(after: EventID(next.row.id - 1))
+        SimulatedEvent.append(next.row, to: &page)
+        return .init(id: EventID(next.row.id), generation: next.generation, page: page.build(through: EventID(next.row.id)))
+    }
+
+    func retried(_ id: EventID, of generation: String, _ error: String?, _ identity: ConsumerIdentity, epoch: Int64) {
+        guard let consumer = owned(identity, epoch),
+            let index = consumers[consumer].parked.firstIndex(where: {
+                $0.row.id == id.rawValue && $0.generation == generation && $0.isRetried
+            })
+        else { return }
+        if error != nil, surroundings.fault != .parkedForgotten {
+            consumers[consumer].parked[index].isRetried = false
+        } else {
+            oracle.unparked(consumers[consumer].parked.remove(at: index).row, of: consumer)
+        }
+    }
+
+    /// An operator says that some of the parked events are to be delivered again.
+    func retryParked(_ consumer: Int, inHundred percent: Int) {
+        guard consumers[consumer].takesParked else { return }
+        for index in consumers[consumer].parked.indices where surroundings.chance(percent) {
+            surroundings.note("\(consumers[consumer].parked[index].row.id) of consumer \(consumer) is to be delivered again")
+            consumers[consumer].parked[index].isRetried = true
+        }
+    }
+
+    /// What is to be delivered again still; nil if that is nothing.
+    var parkedRemainder: String? {
+        for (number, consumer) in consumers.enumerated() where consumer.takesParked {
+            if let next = consumer.parked.first(where: \.isRetried) {
+                return "\(next.row.id) of consumer \(number) is parked, and was not delivered again"
+            }
+        }
+        return nil
     }
 
     // MARK: Pushers
@@ -466,6 +548,7 @@ final class SimulatedDatabase {
         for consumer in consumers where consumer.owner == pusher {
             pulse.owned[consumer.identity] = consumer.epoch
             if consumer.isPaused { pulse.paused.insert(consumer.identity) }
+            if consumer.takesParked, consumer.parked.contains(where: \.isRetried) { pulse.retries.insert(consumer.identity) }
         }
         if let index = pushers.firstIndex(where: { $0.id == pusher }) {
             pulse.isAlive = true

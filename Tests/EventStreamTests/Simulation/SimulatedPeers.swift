@@ -76,11 +76,13 @@ struct SimulatedCall {
     let sequence: UInt64
     /// As the pusher tells it; nil in sessions without partial processing.
     let session: Int64?
+    let isParked: Bool
     let rows: [SimulatedQueue.Row]
     let rid: UInt64
 
     private static let head = Array("{\"f\":\"futoin.evt.receiver:1.1:onEvents\",\"p\":{\"seq\":".utf8)
     private static let session = Array(",\"session\":".utf8)
+    private static let parked = Array(",\"parked\":true".utf8)
     private static let events = Array(",\"events\":".utf8)
     private static let rid = Array("},\"rid\":\"S".utf8)
     private static let tail = Array("\"}".utf8)
@@ -96,6 +98,8 @@ struct SimulatedCall {
             session = SimulatedCall.number(&rest)
             guard session != nil else { return nil }
         }
+        isParked = rest.starts(with: SimulatedCall.parked)
+        if isParked { rest = rest.dropFirst(SimulatedCall.parked.count) }
         guard rest.starts(with: SimulatedCall.events) else { return nil }
         rest = rest.dropFirst(SimulatedCall.events.count)
         guard rest.suffix(2) == SimulatedCall.tail[...], let quote = rest.dropLast(2).lastIndex(of: UInt8(ascii: "S")),

@@ -167,9 +167,12 @@ class SimulatedReceiver: SimulatedClient {
             self.session = session
         }
         let events = call.rows.map { SimulatedEvent.event($0) }
-        switch progress.arrived(sequence: call.sequence, events: events, rid: .server(call.rid), session: call.session) {
+        switch progress.arrived(
+            sequence: call.sequence, events: events, rid: .server(call.rid), session: call.session, isParked: call.isParked)
+        {
         case .kept: break
         case .answerAgain: answer([.server(call.rid)], .processed)
+        case .failedBefore: answer([.server(call.rid)], .failed("before"))
         case .refused: surroundings.broken("consumer \(consumer) refused seq \(call.sequence)")
         }
     }
@@ -220,8 +223,15 @@ class SimulatedReceiver: SimulatedClient {
                 answer(progress.succeeded(through: batch.events[surroundings.random.below(batch.events.count)].id), .processed)
             }
             finished(isGood: true)
-        } else if surroundings.trouble(5) {
+        } else if surroundings.trouble(batch.isParked ? 50 : 5) {
             finished(isGood: false)
+        } else if surroundings.maxAttempts > 0, !batch.isParked,
+            let poison = batch.events.first(where: { $0.id.rawValue % 13 == 0 })
+        {
+            // It fails whenever it comes, until it comes as a parked one.
+            guard answersPartly else { return finished(isGood: false) }
+            apply(batch.events.filter { $0.id < poison.id })
+            stopped(at: poison.id)
         } else if answersPartly, surroundings.trouble(10) {
             let failed = batch.events[surroundings.random.below(batch.events.count)].id
             apply(batch.events.filter { $0.id < failed })
@@ -234,6 +244,7 @@ class SimulatedReceiver: SimulatedClient {
 
     private func apply(_ events: [Event]) {
         surroundings.note("consumer \(consumer) processes \(events.map(\.id))")
+        if batch?.isParked ?? false { return events.forEach { oracle.processedParked(SimulatedEvent.row($0), by: consumer) } }
         for event in events {
             oracle.processed(SimulatedEvent.row(event), by: consumer, after: previous)
             previous = event.id.rawValue

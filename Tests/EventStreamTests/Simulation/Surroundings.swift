@@ -33,6 +33,10 @@ enum PlantedFault: CaseIterable {
     case archiveBeyondPosition
     /// What was committed before a live session was asked for is not known.
     case liveKnowsNothing
+    /// An event is set aside under whatever epoch.
+    case parkedWithoutEpoch
+    /// A parked event that failed again is taken for processed.
+    case parkedForgotten
     /// The warehouse stores a position without what was copied up to it.
     case positionWithoutRows
     /// Over a new connection to the warehouse the archiver goes on where it was.
@@ -61,6 +65,8 @@ final class Surroundings {
     /// Whether pushers read an archive; and how many ids a consumer may be behind before it holds nothing, if it may not hold all.
     var hasArchive = false
     var maxLag: Int64?
+    /// How often an event may fail before it is parked; 0 for any number.
+    var maxAttempts = 0
 
     init(seed: UInt64, fault: PlantedFault?, isTracing: Bool) {
         // A seed names the same world as in earlier runs.
