@@ -86,11 +86,11 @@ final class StreamFigures {
         for consumer in status?.consumers ?? [] {
             let gauges =
                 consumers[consumer.consumer]
-                ?? [Metric.lagEvents, .lagSeconds, .heldEvents, .archiveIDs, .served].map { $0.gauge(consumer.consumer) }
+                ?? [Metric.lagEvents, .lagSeconds, .heldEvents, .archiveIDs, .parked, .served].map { $0.gauge(consumer.consumer) }
             consumers[consumer.consumer] = gauges
             let figures = [
                 Double(consumer.lag.events), consumer.lag.seconds, Double(consumer.held.events), Double(consumer.archiveIDs),
-                consumer.isServed ? 1 : 0,
+                Double(consumer.parked), consumer.isServed ? 1 : 0,
             ]
             for (gauge, figure) in zip(gauges, figures) { gauge.set(figure) }
         }

@@ -27,6 +27,14 @@ struct Consumers: AsyncParsableCommand, ReadsSettings {
             }
         }
 
+        /// Looks at the tables, of a standby as well.
+        func look<Value: Sendable>(_ body: @Sendable (StreamInfo, Connection) async throws -> Value) async throws -> Value {
+            let database = try await flags.read().database()
+            return try await withDatabase(database.url, .stream(database.tables)) { connection in
+                try await body(try await StreamInfo.load(database.tables, from: connection), connection)
+            }
+        }
+
         func identity(_ text: String) throws -> ConsumerIdentity {
             guard let identity = ConsumerIdentity(text), !identity.component.isLive else {
                 throw ValidationError(
@@ -85,7 +93,7 @@ struct Consumers: AsyncParsableCommand, ReadsSettings {
 
     struct Set: AsyncParsableCommand, ReadsSettings {
         static let configuration = CommandConfiguration(
-            abstract: "Moves a consumer's position, back to get events again, forward to skip them; or sets its maximum lag.",
+            abstract: "Moves a consumer's position, back to get events again, forward to skip them; or sets its limits.",
             discussion: """
                 A session in progress ends and begins anew at the position. A receiver that runs drops what it has processed already: \
                 restart it to see events again. Discarded events come from the archive: give it in EVT_ARCHIVE_URL, here and to \
@@ -97,15 +105,27 @@ struct Consumers: AsyncParsableCommand, ReadsSettings {
         @Argument(help: "The same as --to.") var position: String?
         @Option(help: "Where to go on: \(startHelp)") var to: String?
         @OptionGroup var lag: MaxLagOption
+        @Option(
+            help: """
+                How often an event may fail before it is parked; 0 for never, default for what the pusher is set to (EVT_MAX_ATTEMPTS). \
+                The session in progress begins anew.
+                """) var maxAttempts: String?
 
         func run() async throws {
             let ident = try Consumers.ident(consumer, target)
             let change = try lag.change
-            guard to == nil || position == nil, to ?? position != nil || change != nil else {
-                throw ValidationError("say where to go on, once, or --max-lag: \(startHelp)")
+            guard to == nil || position == nil, to ?? position != nil || change != nil || maxAttempts != nil else {
+                throw ValidationError("say where to go on, once, or --max-lag, or --max-attempts: \(startHelp)")
             }
             let start = try (to ?? position).map { try startPosition($0, of: to == nil ? "the position" : "--to") }
             if let change { print(try await target.change { try await change.make(ident, $0.info, on: $1) }) }
+            if let maxAttempts {
+                guard let limit = maxAttempts == "default" ? -1 : Int(maxAttempts), (-1...1_000_000).contains(limit) else {
+                    throw ValidationError("--max-attempts is 0 to 1000000 or default, not \(maxAttempts)")
+                }
+                try await target.change { try await $0.set(ident, maxAttempts: limit < 0 ? nil : limit, on: $1) }
+                print("the maximum number of attempts of \(ident) is \(limit < 0 ? "as the pusher is set" : "\(limit)")")
+            }
             guard let start else { return }
             let archive = try ArchiveSetting(await target.flags.read())
             let report = try await target.change { admin, connection in

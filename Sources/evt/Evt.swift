@@ -7,7 +7,8 @@ struct Evt: AsyncParsableCommand {
         commandName: "evt", abstract: "Looks after an event stream: its schema, its consumers, its events.",
         discussion: "Settings come from flags, then the environment, then a file, then the defaults.",
         subcommands: [
-            Migrate.self, Add.self, Tail.self, Poll.self, Consumers.self, Status.self, Top.self, Doctor.self, History.self,
+            Migrate.self, Add.self, Tail.self, Poll.self, Consumers.self, Parked.self, Status.self, Top.self, Doctor.self,
+            History.self,
             Archive.self, Generation.self, Keygen.self, Serve.self, Docs.self,
         ])
 

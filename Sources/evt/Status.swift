@@ -109,6 +109,20 @@ extension StreamStatus {
         for consumer in consumers where consumer.readsArchive {
             lines.append(style.text("\(consumer.consumer) \(archiveText(of: consumer))", hasArchiveReader ? .warning : .bad))
         }
+        for consumer in consumers {
+            if let failing = consumer.failing {
+                lines.append(
+                    style.text(
+                        "\(consumer.consumer): event \(failing.event) has failed \(times(failing.attempts)): \(printable(failing.error))",
+                        .warning))
+            }
+            if consumer.parked > 0 {
+                lines.append(
+                    style.text(
+                        "\(consumer.consumer) has \(events(consumer.parked)) parked; `evt parked list \(consumer.consumer)` lists them",
+                        .warning))
+            }
+        }
         return lines.joined(separator: "\n")
     }
 
@@ -122,6 +136,8 @@ extension StreamStatus {
         return hasArchiveReader
             ? "reads from the archive, \(below)\(holding)" : "is \(below)\(holding); no pusher reads the archive"
     }
+
+    private func times(_ count: Int) -> String { count == 1 ? "once" : "\(count) times" }
 
     /// Why SERVED may not mean that anything is delivered.
     var pusherTroubles: [String] {
@@ -148,6 +164,10 @@ extension StreamStatus {
                 ("want", consumer.want.types.map { types in jsonList(types.map { jsonQuoted("\($0)") }.sorted()) } ?? "null"),
                 ("last_seen", jsonQuoted(consumer.lastSeen)), ("last_seen_seconds", "\(consumer.lastSeenSeconds)"),
                 ("served", "\(consumer.isServed)"), ("paused", "\(consumer.isPaused)"),
+                ("parked", "\(consumer.parked)"),
+                ("failing_event", consumer.failing.map { "\($0.event)" } ?? "null"),
+                ("failing_attempts", "\(consumer.failing?.attempts ?? 0)"),
+                ("failing_error", jsonText(consumer.failing?.error)),
             ])
         }
         return jsonObject([

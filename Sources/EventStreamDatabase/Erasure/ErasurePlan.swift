@@ -16,6 +16,7 @@ package struct ErasedEvent: Hashable, Sendable {
 package struct ErasurePlan: Sendable {
     package enum Place: String, Hashable, Comparable, CaseIterable, Sendable {
         case table = "active table"
+        case parked
         case archive
         /// In the archive's table of events that were moved out of the history.
         case aside = "set aside"

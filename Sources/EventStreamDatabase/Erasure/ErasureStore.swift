@@ -6,13 +6,19 @@ package struct ErasureStore: Sendable {
     private let info: StreamInfo
     private var erasures: String { info.tables.erasures.sql }
     /// Every table of the active database that has the data of events.
-    private var tables: [TableName] { [info.tables.events] }
+    private var tables: [(place: ErasurePlan.Place, name: TableName)] {
+        [(.table, info.tables.events), (.parked, info.tables.parked)]
+    }
 
     package init(_ info: StreamInfo) { self.info = info }
 
-    func found(_ ids: [EventID], on connection: Connection) async throws(PostgresError) -> [ErasedEvent] {
-        var found: [ErasedEvent] = []
-        for table in tables { found += try await ErasedEvents.found(in: table, ids, on: connection) }
+    func found(
+        _ ids: [EventID], on connection: Connection
+    ) async throws(PostgresError) -> [(place: ErasurePlan.Place, event: ErasedEvent)] {
+        var found: [(place: ErasurePlan.Place, event: ErasedEvent)] = []
+        for table in tables {
+            found += try await ErasedEvents.found(in: table.name, ids, on: connection).map { (table.place, $0) }
+        }
         return found
     }
 
@@ -85,7 +91,17 @@ package struct ErasureStore: Sendable {
         try await connection.transaction {
             try await connection.query("SET LOCAL enable_seqscan = off")
             var count = 0
-            for table in tables { count += try await ErasedEvents.erase(erasure.events, in: table, on: connection) }
+            for table in tables { count += try await ErasedEvents.erase(erasure.events, in: table.name, on: connection) }
+            // What receivers said of these events may quote their data.
+            let ids: [Parameter] = [.int8Array(erasure.events.map(\.id.rawValue))]
+            try await connection.query(
+                Statement("UPDATE \(info.tables.parked.sql) SET error = '' WHERE id = ANY ($1::bigint[]) AND error <> ''"), ids)
+            try await connection.query(
+                Statement(
+                    """
+                    UPDATE \(info.tables.consumers.sql) SET failed_error = NULL
+                    WHERE failed_evt_id = ANY ($1::bigint[]) AND failed_error IS NOT NULL
+                    """), ids)
             return count
         }
     }

@@ -24,7 +24,7 @@ package struct EventErasure {
     package func plan(_ ids: [EventID]) async throws -> ErasurePlan {
         try await checkHome()
         // First the table: what is discarded meanwhile is in the archive.
-        var found = try await store.found(ids, on: active).map { (place: ErasurePlan.Place.table, event: $0) }
+        var found = try await store.found(ids, on: active)
         if let archive { found += try await archive.erasures.found(ids, on: archive.connection) }
         return ErasurePlan(ids, found: found)
     }
@@ -68,6 +68,8 @@ package struct EventErasure {
             guard .now < deadline else { return holders }
             try await Task.sleep(for: .milliseconds(50))
         }
+        // What a pusher had read before it dropped that, and has parked since.
+        _ = try await store.erase(erasure, on: active)
         try await store.close(erasure, on: active)
         return []
     }

@@ -92,9 +92,13 @@ package struct ConsumerAdmin: Sendable {
     /// - Throws: ``StoreError`` if it is served.
     package func remove(_ ident: String, evenIfServed: Bool = false, on connection: Connection) async throws -> Bool {
         let removed = try await connection.query(
-            Statement("DELETE FROM \(consumers) WHERE ident = $1 AND \(mayChange("$2"))"),
-            [.text(ident), .text("\(evenIfServed)")])
-        guard removed.affected == 0, try await exists(ident, on: connection) else { return removed.affected == 1 }
+            Statement(
+                """
+                WITH removed AS (DELETE FROM \(consumers) WHERE ident = $1 AND \(mayChange("$2")) RETURNING id),
+                parked AS (DELETE FROM \(info.tables.parked.sql) WHERE consumer IN (SELECT id FROM removed))
+                SELECT FROM removed
+                """), [.text(ident), .text("\(evenIfServed)")])
+        guard removed.count == 0, try await exists(ident, on: connection) else { return removed.count == 1 }
         throw StoreError(
             "\(ident) is at work: its receiver would register the consumer again, get events again, and miss events that are discarded "
                 + "meanwhile. Stop the receiver first; the session of a receiver that has died ends after EVT_SESSION_TIMEOUT")
@@ -138,6 +142,24 @@ package struct ConsumerAdmin: Sendable {
         guard changed.affected == 1 else { throw StoreError("there is no consumer \(ident)") }
     }
 
+    /// How often an event may fail before it is parked; 0 for never.
+    ///
+    /// - Parameter limit: nil for what the pusher is set to.
+    /// - Throws: ``StoreError`` if there is no such consumer, or it is an archiver.
+    package func set(_ ident: String, maxAttempts limit: Int?, on connection: Connection) async throws {
+        if limit ?? 0 > 0, try await isArchiver(ident, on: connection) {
+            throw StoreError("\(ident) is an archiver, which leaves no event out")
+        }
+        // The session begins anew: it knows the limit from its beginning.
+        let changed = try await connection.query(
+            Statement(
+                """
+                UPDATE \(consumers) SET max_attempts = $2::bigint, session_owner = NULL, session_epoch = session_epoch + 1
+                WHERE ident = $1
+                """), [.text(ident), limit.map { .int8(Int64($0)) } ?? .null])
+        guard changed.affected == 1 else { throw StoreError("there is no consumer \(ident)") }
+    }
+
     /// Whether a consumer is an archiver: it has begun its work in a warehouse, or its archive was compared.
     package func isArchiver(_ ident: String, on connection: Connection) async throws -> Bool {
         if try await ArchiveTokens(info).hasAny(of: ident, on: connection) { return true }
@@ -168,7 +190,8 @@ package struct ConsumerAdmin: Sendable {
             let moved = try await connection.query(
                 Statement(
                     """
-                    UPDATE \(consumers) SET last_evt_id = $2::bigint, session_owner = NULL, session_epoch = session_epoch + 1
+                    UPDATE \(consumers) SET last_evt_id = $2::bigint, session_owner = NULL, session_epoch = session_epoch + 1,
+                        failed_evt_id = NULL, failed_attempts = 0, failed_error = NULL
                     WHERE ident = $1
                     """), [.text(ident), .int8(position.rawValue)])
             guard moved.affected == 1 else { throw StoreError("there is no consumer \(ident)") }

@@ -50,6 +50,10 @@ package struct StreamStatus: Sendable {
         package let verified: EventID
         /// Whether an operator has stopped its delivery.
         package let isPaused: Bool
+        /// Its parked events.
+        package let parked: Int
+        /// The event at its position, if that has failed: how often, and what the receiver said.
+        package let failing: (event: EventID, attempts: Int, error: String)?
 
         /// Whether events that it has not confirmed are discarded. Those are read from the archive.
         package var readsArchive: Bool { archiveIDs > 0 }
@@ -148,8 +152,12 @@ package struct StreamStatus: Sendable {
                     EXTRACT(EPOCH FROM (clock_timestamp() AT TIME ZONE 'UTC') - c.last_time), array_to_string(c.want, ','),
                     EXISTS (SELECT FROM pg_locks l WHERE \(isAdvisoryLock("l", of: "c.session_owner"))), c.verified_evt_id,
                     \(rule.holdsAfter), CASE WHEN \(rule.isArchiver) THEN 0 ELSE GREATEST(s.discarded - c.last_evt_id, 0) END,
-                    c.max_lag_events, (EXTRACT(EPOCH FROM c.max_lag_time) * 1000000)::bigint, c.paused
-                FROM \(info.tables.consumers.sql) c CROSS JOIN \(info.tables.state.sql) s ORDER BY c.ident
+                    c.max_lag_events, (EXTRACT(EPOCH FROM c.max_lag_time) * 1000000)::bigint, c.paused,
+                    COALESCE(p.count, 0), CASE WHEN c.failed_attempts > 0 AND c.failed_evt_id > c.last_evt_id THEN c.failed_evt_id END,
+                    c.failed_attempts, c.failed_error
+                FROM \(info.tables.consumers.sql) c CROSS JOIN \(info.tables.state.sql) s
+                    LEFT JOIN (SELECT consumer, count(*) AS count FROM \(info.tables.parked.sql) GROUP BY 1) p ON p.consumer = c.id
+                ORDER BY c.ident
                 """))
         return (0..<rows.count).map { row in
             Consumer(
@@ -158,7 +166,9 @@ package struct StreamStatus: Sendable {
                 archiveIDs: Int(rows.int(row, 8) ?? 0),
                 maxLag: MaxLag(events: rows.int(row, 9), microseconds: rows.int(row, 10)), lastSeen: rows.string(row, 2) ?? "",
                 lastSeenSeconds: max(0, rows.double(row, 3)), isServed: rows.bool(row, 5) ?? false,
-                verified: EventID(rows.int(row, 6) ?? 0), isPaused: rows.bool(row, 11) == true)
+                verified: EventID(rows.int(row, 6) ?? 0), isPaused: rows.bool(row, 11) == true,
+                parked: Int(rows.int(row, 12) ?? 0),
+                failing: rows.int(row, 13).map { (EventID($0), Int(rows.int(row, 14) ?? 0), rows.string(row, 15) ?? "") })
         }
     }
 

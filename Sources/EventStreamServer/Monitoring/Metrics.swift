@@ -71,6 +71,9 @@ package struct Metric: Hashable, Sendable {
         .gauge, "evt_consumer_archive_ids", labels: ["consumer"], of: [.pusher],
         "How many ids the position of a consumer is below the discarded events, which are read from the archive for the consumer; "
             + "0 if the next event is in the active table")
+    package static let parked = Metric(
+        .gauge, "evt_consumer_parked_events", labels: ["consumer"], of: [.pusher],
+        "Events that a consumer could not process and that are set aside")
     package static let served = Metric(
         .gauge, "evt_consumer_served", labels: ["consumer"], of: [.pusher],
         "1 while a pusher has a session for the consumer, else 0")
@@ -105,7 +108,8 @@ package struct Metric: Hashable, Sendable {
         Role.allCases.map { ready($0) } + [
             reconnects, rejected, logDropped, generatorEvents, generatorCommit, generatorWaiting, pusherRead, pusherDelivered,
             pusherLatency, pusherInFlight, pusherSessions, pusherSubscribers, pusherGaps, pusherGapAge, liveDropped, lagEvents,
-            lagSeconds, heldEvents, archiveIDs, served, queueEvents, queueBytes, archiverEvents, archiverCommit, archiverLag,
+            lagSeconds, heldEvents, archiveIDs, parked, served, queueEvents, queueBytes, archiverEvents, archiverCommit,
+            archiverLag,
             discarderEvents,
             discarderRefused, discarderHeldEvents, discarderHeldBytes, discarderHeldSince,
         ]

@@ -126,8 +126,24 @@ struct StreamChecks {
             ]
         }
         let before = Dictionary(earlier.consumers.map { ($0.consumer, $0) }, uniquingKeysWith: { $1 })
-        let found = status.consumers.compactMap { check($0, before: before[$0.consumer]) }
+        let found = status.consumers.compactMap { check($0, before: before[$0.consumer]) } + failures
         return found.isEmpty ? [Finding(.fine, "consumers", "all \(status.consumers.count) are served, or lack nothing")] : found
+    }
+
+    private var failures: [Finding] {
+        status.consumers.filter { $0.parked > 0 }.map {
+            Finding(
+                .warning, "parked", "\(events($0.parked)) of \($0.consumer) are parked: its receiver could not process them",
+                advice: "evt parked list \($0.consumer); when the receiver is corrected evt parked retry \($0.consumer) --all")
+        }
+            + status.consumers.compactMap { consumer in
+                consumer.failing.map {
+                    Finding(
+                        .warning, "consumer",
+                        "\(consumer.consumer) has not processed event \($0.event) in \($0.attempts) attempts: \($0.error)",
+                        advice: "correct its receiver; EVT_MAX_ATTEMPTS sets such events aside")
+                }
+            }
     }
 
     /// How long what a consumer lacks may be on its way.
