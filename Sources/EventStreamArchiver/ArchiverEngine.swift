@@ -58,6 +58,8 @@ final class ArchiverEngine: RoleEngine {
         logger.info("archiving", metadata: [.consumer: "\(configuration.consumer)", .position: "\(position)"])
         var receiving = ReceiverConfiguration(endpoints: configuration.connect.list, want: configuration.want)
         receiving.answersPartly = false
+        // An archive leaves nothing out.
+        receiving.mayPark = false
         receiving.keys = configuration.keys
         receiving.precise = true
         receiving.keepAlive = configuration.keepAlive

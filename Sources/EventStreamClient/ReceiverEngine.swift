@@ -25,8 +25,8 @@ final class ReceiverEngine {
     private var timer: Timer?
     private var contact: Timer?
     private var backoff = Backoff(first: .milliseconds(200), longest: .seconds(5))
-    /// Whether the pusher is asked for partial processing; one of an older version refuses.
-    private lazy var asksPartial = !component.isLive && configuration.answersPartly
+    /// Whether the pusher is told what only newer versions know; one of an older version refuses.
+    private lazy var asksMore = !component.isLive
     /// The number of the present session, another one for each; nil while there is none.
     var session: Int? { if case .ready(let session) = state { session } else { nil } }
 
@@ -142,7 +142,10 @@ final class ReceiverEngine {
     }
 
     private var readyCall: Call {
-        .readyToReceive(component, want: configuration.want, precise: configuration.precise, origin: true, partial: asksPartial)
+        .readyToReceive(
+            component, want: configuration.want, precise: configuration.precise, origin: true,
+            partial: asksMore && configuration.answersPartly,
+            park: !asksMore || configuration.mayPark)
     }
 
     private func getReady() {
@@ -157,9 +160,9 @@ final class ReceiverEngine {
                 self.batches.follow(StreamOrigin(answer))
                 self.emit(.ready)
                 self.scheduleKeepAlive()
-            case .failure(let error) where error.code == .invalidRequest && self.asksPartial:
-                // It may be the parameter that this pusher does not know.
-                self.asksPartial = false
+            case .failure(let error) where error.code == .invalidRequest && self.asksMore:
+                // It may be a parameter that this pusher does not know.
+                self.asksMore = false
                 self.getReady()
             case .failure(let error): self.failed(error)
             }

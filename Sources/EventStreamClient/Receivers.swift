@@ -18,6 +18,8 @@ public struct ReceiverConfiguration: Sendable {
     public var start: StartPosition?
     /// Whether one event can be rejected, and those before it confirmed, where the pusher is not too old for that.
     package var answersPartly = true
+    /// Whether an event that fails again and again may be set aside, where the pusher is not too old for that.
+    package var mayPark = true
     /// Groups that wait are merged into one batch up to this many events.
     public var batchLimit = 1000
     /// While there is a backlog, how long a batch waits for more groups to join it: for work that is cheaper done at once.

@@ -141,3 +141,13 @@ def test_a_missing_answer_counts_for_an_event_alone(stream, source, peer, consum
         assert peer.next_group().ids == [event_id]
     eventually(lambda: [row[:2] for row in parked(stream, consumer)] == [[event_id, 3]], "the event is parked")
     assert peer.groups_within(QUIET) == []
+
+
+def test_a_receiver_may_ask_that_nothing_is_parked(stream, source, peer, consumer, event_type):
+    ids = events_of(stream, source, peer, consumer, event_type, 2)
+    peer.ready(consumer, [event_type], park=False)
+    for _ in range(5):
+        group = peer.next_group()
+        assert (group.seq, group.ids) == (0, ids)
+        peer.refuse(group)
+    assert parked(stream, consumer) == []

@@ -48,10 +48,11 @@ package struct UserRights: Hashable, Sendable {
             try require(.poll)
             try require(component)
             return .pollEvents(component, after: after, want: try narrowed(want), precise: precise, generation: generation)
-        case .readyToReceive(let component, let want, let precise, let origin, let partial):
+        case .readyToReceive(let component, let want, let precise, let origin, let partial, let park):
             try require(component.isLive ? .live : .push)
             try require(component)
-            return .readyToReceive(component, want: try narrowed(want), precise: precise, origin: origin, partial: partial)
+            return .readyToReceive(
+                component, want: try narrowed(want), precise: precise, origin: origin, partial: partial, park: park)
         case .stopReceiving(let component), .archive(let component, _, _):
             try require(component.isLive ? .live : .push)
             try require(component)

@@ -24,7 +24,9 @@ package enum Call: Hashable, Sendable {
     /// - Parameters:
     ///   - origin: whether the answer is to tell which stream this is, and from where on (``StreamOrigin``).
     ///   - partial: whether a group may be answered with what was processed of it (``GroupAnswer``).
-    case readyToReceive(ConsumerComponent, want: EventFilter, precise: Bool, origin: Bool = false, partial: Bool = false)
+    ///   - park: whether an event that fails again and again may be set aside.
+    case readyToReceive(
+        ConsumerComponent, want: EventFilter, precise: Bool, origin: Bool = false, partial: Bool = false, park: Bool = true)
     case stopReceiving(ConsumerComponent)
     /// How far the consumer is behind (``ConsumerLag``).
     case lag(ConsumerComponent)
@@ -67,7 +69,8 @@ package enum Call: Hashable, Sendable {
         case (.push, "readyToReceive"):
             self = .readyToReceive(
                 try parameters.component(), want: try parameters.want(), precise: try parameters.bool("precise"),
-                origin: try parameters.bool("origin"), partial: try parameters.bool("partial"))
+                origin: try parameters.bool("origin"), partial: try parameters.bool("partial"),
+                park: try parameters.bool("park", default: true))
         case (.push, "stopReceiving"): self = .stopReceiving(try parameters.component())
         case (.poll, "lag"), (.push, "lag"): self = .lag(try parameters.component())
         case (.push, "archive"):
@@ -102,10 +105,11 @@ package enum Call: Hashable, Sendable {
             var more = ["last_id": last, "want": want.json, "precise": json(precise)]
             if let generation { more["generation"] = quoted(generation) }
             return .init(function: function(.push, "pollEvents"), parameters: consumer(component, more), rid: rid)
-        case .readyToReceive(let component, let want, let precise, let origin, let partial):
+        case .readyToReceive(let component, let want, let precise, let origin, let partial, let park):
             var more = ["want": want.json, "precise": json(precise), "origin": json(origin)]
-            // A server that does not know of it refuses the parameter.
+            // A server that does not know these refuses them.
             if partial { more["partial"] = .true }
+            if !park { more["park"] = json(false) }
             return .init(function: function(.push, "readyToReceive"), parameters: consumer(component, more), rid: rid)
         case .stopReceiving(let component):
             return .init(function: function(.push, "stopReceiving"), parameters: consumer(component), rid: rid)
@@ -162,8 +166,9 @@ private struct Parameters {
         return value
     }
 
-    mutating func bool(_ name: String) throws(EventStreamError) -> Bool {
-        guard let value = optional(name), value != json(false) else { return false }
+    mutating func bool(_ name: String, default standard: Bool = false) throws(EventStreamError) -> Bool {
+        guard let value = optional(name) else { return standard }
+        guard value != json(false) else { return false }
         guard value == json(true) else { throw .invalidRequest("\(name) must be true or false") }
         return true
     }

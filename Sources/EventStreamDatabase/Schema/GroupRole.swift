@@ -17,11 +17,11 @@ package enum GroupRole: String, Hashable, CaseIterable, Sendable, CustomStringCo
         switch self {
         case .app: "applications"
         case .generator: "`evt-generator`"
-        case .pusher: "`evt-pusher`; `evt consumers register` and `set`, `evt generation --renew`"
+        case .pusher: "`evt-pusher`; `evt consumers register` and `set`, `evt parked retry` and `drop`, `evt generation --renew`"
         case .archiver: "`evt-archiver`; archivers of one name log in as one role"
         case .discarder: "`evt-discarder`"
         case .monitor:
-            "`evt status`, `top`, `doctor`, `consumers`, `generation`, `history`, `archive verify`, `archive lost list`, `archive expired`, `archive erased`"
+            "`evt status`, `top`, `doctor`, `consumers`, `parked list` and `show`, `generation`, `history`, `archive verify`, `archive lost list`, `archive expired`, `archive erased`"
         }
     }
 

@@ -83,9 +83,11 @@ final class CallRouter: RequestHandler {
             if !component.isLive { try requireReliable() }
             try services.polls.poll(
                 PollMachine(component, after: after, generation: generation), want: want, precise: precise, rid: rid, peer: peer)
-        case .readyToReceive(let component, let want, let precise, let origin, let partial):
+        case .readyToReceive(let component, let want, let precise, let origin, let partial, let park):
             try readyToReceive(
-                .init(component, want: want, precise: precise, isPartial: partial, peer: peer, rid: rid, asksOrigin: origin))
+                .init(
+                    component, want: want, precise: precise, isPartial: partial, mayPark: park, peer: peer, rid: rid,
+                    asksOrigin: origin))
         case .stopReceiving(let component):
             let answer = { _ = self.peers.answer(peer, rid, .true) }
             services.claims.withdraw(component, of: peer)

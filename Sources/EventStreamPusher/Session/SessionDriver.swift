@@ -53,7 +53,8 @@ final class SessionDriver {
                 epoch: claimed.epoch, want: start.want, precise: start.precise, isPartial: start.isPartial,
                 limits: configuration.groupLimits, lease: Lease(timeout: configuration.timeout, at: loop.now),
                 delivery: ConsumerDelivery(after: position, configuration: configuration.delivery),
-                attempts: Attempts(limit: claimed.maxAttempts ?? configuration.maxAttempts, failing: claimed.failing),
+                attempts: Attempts(
+                    limit: start.mayPark ? claimed.maxAttempts ?? configuration.maxAttempts : 0, failing: claimed.failing),
                 isPaused: claimed.isPaused))
         table.insert(session)
         // From now on its figures are there, if only zero.

@@ -8,6 +8,7 @@ class Session {
     let want: EventFilter
     let precise: Bool
     let isPartial: Bool
+    let mayPark: Bool
     /// It brings what comes after this event.
     let start: EventID
     /// Up to here earlier generations of the stream had the same events for it.
@@ -21,6 +22,7 @@ class Session {
         want = start.want
         precise = start.precise
         isPartial = start.isPartial
+        mayPark = start.mayPark
         self.start = position
         self.common = common
     }
@@ -74,18 +76,21 @@ struct SessionStart {
     let precise: Bool
     /// Whether groups may be answered in part.
     let isPartial: Bool
+    /// Whether an event that fails again and again may be set aside.
+    let mayPark: Bool
     let peer: Peer
     private(set) var calls: [Call]
     var consumer: ConsumerIdentity { ConsumerIdentity(user: peer.user, component: component) }
 
     init(
-        _ component: ConsumerComponent, want: EventFilter, precise: Bool, isPartial: Bool, peer: Peer, rid: RequestID?,
-        asksOrigin: Bool
+        _ component: ConsumerComponent, want: EventFilter, precise: Bool, isPartial: Bool = false, mayPark: Bool = true,
+        peer: Peer, rid: RequestID?, asksOrigin: Bool
     ) {
         self.component = component
         self.want = want
         self.precise = precise
         self.isPartial = isPartial
+        self.mayPark = mayPark
         self.peer = peer
         calls = [Call(rid: rid, asksOrigin: asksOrigin)]
     }

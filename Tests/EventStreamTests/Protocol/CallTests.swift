@@ -161,7 +161,8 @@ import Testing
             .pollEvents(.live, after: 999_999_999_999_999_999, want: want, precise: true),
             .readyToReceive(c, want: want, precise: false), .readyToReceive(.live, want: .all, precise: true),
             .readyToReceive(c, want: .all, precise: false, origin: true),
-            .readyToReceive(c, want: .all, precise: false, partial: true), .stopReceiving(c), .lag(c),
+            .readyToReceive(c, want: .all, precise: false, partial: true),
+            .readyToReceive(c, want: .all, precise: false, park: false), .stopReceiving(c), .lag(c),
             .archive(c, known: nil, token: "6a1c0e7a-9d0f-4c5b-8a55-0c7c5e3d2b10"),
             .archive(c, known: "0a1c0e7a-9d0f-4c5b-8a55-0c7c5e3d2b10", token: "6a1c0e7a-9d0f-4c5b-8a55-0c7c5e3d2b10"),
         ]
