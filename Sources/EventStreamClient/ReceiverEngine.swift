@@ -26,7 +26,7 @@ final class ReceiverEngine {
     private var contact: Timer?
     private var backoff = Backoff(first: .milliseconds(200), longest: .seconds(5))
     /// Whether the pusher is told what only newer versions know; one of an older version refuses.
-    private lazy var asksMore = !component.isLive
+    private var asksMore = true
     /// The number of the present session, another one for each; nil while there is none.
     var session: Int? { if case .ready(let session) = state { session } else { nil } }
 
@@ -212,7 +212,11 @@ final class ReceiverEngine {
 }
 
 extension ReceiverEngine: CallChannelDelegate {
-    func connected() { begin() }
+    func connected() {
+        // This one may be newer.
+        asksMore = !component.isLive
+        begin()
+    }
 
     func disconnected() {
         timer?.cancel()
