@@ -92,13 +92,13 @@ protocol ConsumerPort: DatabasePort {
         _ parking: ParkedStore.Parking, limit: Int, of generation: StreamGeneration,
         _ completion: @escaping (Result<ParkedStore.Parked, PostgresError>) -> Void)
     func failed(
-        _ failing: Attempts.Failing, of consumer: ConsumerIdentity, epoch: Int64,
+        _ failing: Attempts.Failing, of consumer: ConsumerIdentity, epoch: Int64, _ generation: StreamGeneration,
         _ completion: @escaping (Result<Void, PostgresError>) -> Void)
     /// The parked event that is to be delivered again first; nil if there is none.
     func nextParked(
         of consumer: ConsumerIdentity, epoch: Int64, _ completion: @escaping (Result<ParkedStore.Retry?, PostgresError>) -> Void)
     func retried(
-        _ id: EventID, of generation: String, error: String?, _ consumer: ConsumerIdentity, epoch: Int64,
+        _ id: EventID, of generation: String, _ outcome: ParkedStore.Retried, _ consumer: ConsumerIdentity, epoch: Int64,
         _ completion: @escaping (Result<Void, PostgresError>) -> Void)
     func beat(
         settled: EventID, stored: EventID, looked: Duration?, erased: Int64, generation: StreamGeneration,

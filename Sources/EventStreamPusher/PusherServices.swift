@@ -45,8 +45,8 @@ struct PusherServices {
             loop: loop, head: head, table: table, outbox: outbox, membership: membership, positions: positions,
             deliveries: deliveries, ticker: ticker, logger: logger)
         parking = ParkingDriver(
-            limit: configuration.parkMax, loop: loop, table: table, reads: reads, membership: membership, sessions: sessions,
-            deliveries: deliveries, logger: logger)
+            limit: configuration.parkMax, loop: loop, table: table, reads: reads, membership: membership, positions: positions,
+            sessions: sessions, deliveries: deliveries, logger: logger)
         claims = ClaimDriver(
             userLimit: userLimits.userSessions, loop: loop, head: head, table: table, outbox: outbox,
             membership: membership, reads: reads, positions: positions, sessions: sessions, turns: turns)

@@ -95,7 +95,7 @@ final class StreamFollower: HeadDelegate, MembershipDelegate, HeartbeatDelegate 
         services.reads.forget()
         services.head.forget()
         if let window = services.stream.window { services.stream.begin(after: window.end) }
-        for session in services.table.reliable { session.machine.forgetPages() }
+        for session in services.table.reliable { services.deliveries.dataErased(session) }
         pumpAll()
     }
     func declaredDead() { services.sessions.endAll() }

@@ -7,15 +7,16 @@ import LibPQ
 
 struct Parked: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Looks after events that consumers could not process.",
+        abstract: "Lists, retries and drops events that consumers could not process.",
         discussion: """
             evt parked list BILLING
             evt parked show BILLING 1234
             evt parked retry BILLING --all
             evt parked drop BILLING 1234 --yes
 
-            The pusher parks an event that has failed EVT_MAX_ATTEMPTS times, and delivers the events after it. A parked event keeps its \
-            data until it is processed or dropped.
+            The pusher parks an event that has failed as often as the consumer allows (EVT_MAX_ATTEMPTS, evt consumers set \
+            --max-attempts; never by default), and delivers the events after it. A parked event keeps its data until the event is \
+            processed or dropped, or the consumer is removed.
             """,
         subcommands: [List.self, Show.self, Retry.self, Drop.self], defaultSubcommand: List.self)
 
@@ -36,7 +37,7 @@ struct Parked: AsyncParsableCommand {
         @OptionGroup var target: Consumers.Target<Command>
         @Argument var consumer: String
         @Argument(help: "The ids of the events.") var ids: [String] = []
-        @Flag(help: "All parked events of the consumer, as far as --error and --before choose them.") var all = false
+        @Flag(help: "All parked events of the consumer that match --error and --before.") var all = false
         @OptionGroup var filter: Filter
 
         func validate() throws {
@@ -100,14 +101,14 @@ struct Parked: AsyncParsableCommand {
             let choice = try selection.choice()
             let count = try await selection.target.change { try await ParkedEvents($0.info).retry(choice, on: $1) }
             guard count > 0 || selection.all else { throw CommandFailure("none of these events is parked") }
-            print("\(count == 1 ? "1 event is" : "\(count) events are") delivered again")
+            print("\(count == 1 ? "1 event" : "\(count) events") will be delivered again, while a receiver is connected")
         }
     }
 
     struct Drop: AsyncParsableCommand, ReadsSettings {
         static let configuration = CommandConfiguration(
             abstract: "Removes parked events: the consumer never gets them.",
-            discussion: "Without --yes the command prints which events would go, and nothing is done.")
+            discussion: "Without --yes the command prints the events that would be removed, at most 20, and removes nothing.")
         static let settings = Settings.facts(of: .database)
         @OptionGroup var selection: Selection<Self>
         @Flag(help: "Remove them.") var yes = false

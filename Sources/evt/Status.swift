@@ -113,7 +113,7 @@ extension StreamStatus {
             if let failing = consumer.failing {
                 lines.append(
                     style.text(
-                        "\(consumer.consumer): event \(failing.event) has failed \(times(failing.attempts)): \(printable(failing.error))",
+                        "\(consumer.consumer): \(failing.isAlone ? "event" : "the group from event") \(failing.event) has failed \(times(failing.attempts)): \(printable(failing.error))",
                         .warning))
             }
             if consumer.parked > 0 {

@@ -2,6 +2,7 @@
 
 import json
 
+from Harness.expect import ready_when_free
 from Harness.waiting import QUIET, eventually
 
 # Pushers learn of parked events that are to be delivered again with a sign of life, five in this time.
@@ -105,7 +106,7 @@ def test_a_parked_event_comes_again_until_it_is_answered(stream, source, peer, c
     assert peer.next_group().ids == [ids[1]]
     peer.close()
     other = connect(stream.pusher.endpoint)
-    eventually(lambda: other.ready(consumer, [event_type], partial=True), "the session is taken over")
+    ready_when_free(other, consumer, [event_type], partial=True)
     again = other.next_group()
     assert (again.ids, again.message.body["p"]["parked"]) == ([ids[1]], True)
     other.accept(again)

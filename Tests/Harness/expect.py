@@ -21,11 +21,11 @@ def refused(*names: str):
         pytest.fail(f"answered with a result, not with {' or '.join(names)}", pytrace=False)
 
 
-def ready_when_free(peer: Peer, component: str, want: list[str] | None = None) -> None:
+def ready_when_free(peer: Peer, component: str, want: list[str] | None = None, **more) -> None:
     """Asks for a session again and again while the consumer is busy."""
     def try_it() -> bool:
         try:
-            return peer.ready(component, want)
+            return peer.ready(component, want, **more)
         except CallError as error:
             assert error.name == "ConsumerBusy", f"refused with {error}"
             return False

@@ -179,7 +179,8 @@ package struct LockScope: Sendable {
 extension StreamTables {
     package var lockScope: LockScope {
         LockScope(
-            tables: [events, consumers, state, pushers, erasures, sequence, mark, migrations], rows: [consumers, state, pushers])
+            tables: [events, consumers, state, pushers, erasures, parked, sequence, mark, migrations],
+            rows: [consumers, state, pushers])
     }
 }
 

@@ -143,6 +143,7 @@ CREATE TABLE public.evt_consumers (
     max_attempts integer,
     failed_evt_id bigint,
     failed_attempts integer DEFAULT 0 NOT NULL,
+    failed_alone boolean DEFAULT false NOT NULL,
     failed_error text,
     takes_parked boolean DEFAULT false NOT NULL,
     CONSTRAINT evt_consumers_max_attempts_check CHECK ((max_attempts >= 0)),
@@ -169,7 +170,9 @@ COMMENT ON COLUMN public.evt_consumers.verified_all IS 'Of an archiver: whether 
 
 COMMENT ON COLUMN public.evt_consumers.max_attempts IS 'How often an event may fail before it is parked; NULL: as the pusher is set; 0: never parked';
 
-COMMENT ON COLUMN public.evt_consumers.failed_evt_id IS 'The event that failed last; it was processed or parked since if last_evt_id has reached it';
+COMMENT ON COLUMN public.evt_consumers.failed_evt_id IS 'The event that failed last; of no meaning once last_evt_id has reached it';
+
+COMMENT ON COLUMN public.evt_consumers.failed_alone IS 'Whether the event itself failed, rather than the group it is the first of';
 
 COMMENT ON COLUMN public.evt_consumers.takes_parked IS 'Whether the receiver of the last session takes parked events';
 

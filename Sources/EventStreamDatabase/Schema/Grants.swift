@@ -38,7 +38,8 @@ extension StreamTables {
                 .pusher, "UPDATE",
                 columns: [
                     "last_evt_id", "last_time", "session_owner", "session_epoch", "began_evt_id", "want", "paused",
-                    "max_lag_events", "max_lag_time", "max_attempts", "failed_evt_id", "failed_attempts", "failed_error",
+                    "max_lag_events", "max_lag_time", "max_attempts", "failed_evt_id", "failed_attempts", "failed_alone",
+                    "failed_error",
                     "takes_parked",
                 ], on: consumers,
                 "store positions and sessions"),

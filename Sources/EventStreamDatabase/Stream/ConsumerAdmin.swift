@@ -91,14 +91,17 @@ package struct ConsumerAdmin: Sendable {
     /// - Returns: false if there was no such consumer.
     /// - Throws: ``StoreError`` if it is served.
     package func remove(_ ident: String, evenIfServed: Bool = false, on connection: Connection) async throws -> Bool {
-        let removed = try await connection.query(
-            Statement(
-                """
-                WITH removed AS (DELETE FROM \(consumers) WHERE ident = $1 AND \(mayChange("$2")) RETURNING id),
-                parked AS (DELETE FROM \(info.tables.parked.sql) WHERE consumer IN (SELECT id FROM removed))
-                SELECT FROM removed
-                """), [.text(ident), .text("\(evenIfServed)")])
-        guard removed.count == 0, try await exists(ident, on: connection) else { return removed.count == 1 }
+        let isRemoved = try await connection.transaction {
+            let removed = try await connection.query(
+                Statement("DELETE FROM \(consumers) WHERE ident = $1 AND \(mayChange("$2")) RETURNING id"),
+                [.text(ident), .text("\(evenIfServed)")])
+            guard let number = removed.int(0, 0) else { return false }
+            // A statement of its own sees what was parked while the first one waited.
+            try await connection.query(
+                Statement("DELETE FROM \(info.tables.parked.sql) WHERE consumer = $1::bigint"), [.int8(number)])
+            return true
+        }
+        guard !isRemoved, try await exists(ident, on: connection) else { return isRemoved }
         throw StoreError(
             "\(ident) is at work: its receiver would register the consumer again, get events again, and miss events that are discarded "
                 + "meanwhile. Stop the receiver first; the session of a receiver that has died ends after EVT_SESSION_TIMEOUT")
@@ -226,7 +229,7 @@ package struct ConsumerAdmin: Sendable {
                 Statement(
                     """
                     UPDATE \(consumers) SET last_evt_id = LEAST(last_evt_id, $2::bigint), session_owner = NULL,
-                        session_epoch = session_epoch + 1
+                        session_epoch = session_epoch + 1, failed_evt_id = NULL, failed_attempts = 0, failed_error = NULL
                     WHERE ident = $1
                     """), [.text(consumer.description), .int8(max(position, discarded).rawValue)])
             guard moved.affected == 1 else { throw StoreError("there is no consumer \(consumer)") }

@@ -201,7 +201,8 @@ package struct GenerationStore: Sendable {
             try await connection.query(
                 Statement(
                     """
-                    UPDATE \(info.tables.consumers.sql) SET began_evt_id = GREATEST(last_evt_id, (SELECT discarded FROM \(state)))
+                    UPDATE \(info.tables.consumers.sql) SET began_evt_id = GREATEST(last_evt_id, (SELECT discarded FROM \(state))),
+                        failed_evt_id = NULL, failed_attempts = 0, failed_error = NULL
                     """))
             let start = try await connection.query(Statement("UPDATE \(state) SET leap = \(leap) RETURNING leap")).int(0, 0) ?? 0
             let leapt = try await connection.query(Statement("SELECT \(set(info.tables.sequence, to: "\(start)"))")).int(0, 0)

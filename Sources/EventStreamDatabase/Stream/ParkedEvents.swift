@@ -94,7 +94,7 @@ package struct ParkedEvents: Sendable {
         if let consumer = choice.consumer, takes.count > 0 {
             throw StoreError(
                 """
-                the receiver of \(consumer) takes no parked events: start a receiver with partial processing, such as ReliableReceiver \
+                the receiver of \(consumer) took no parked events in its last session: start a receiver with partial processing, such as ReliableReceiver \
                 in Swift; or process the events by hand (evt parked show) and drop them (evt parked drop)
                 """)
         }

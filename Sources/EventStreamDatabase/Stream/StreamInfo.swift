@@ -67,6 +67,15 @@ package struct StreamInfo: Hashable, Sendable {
         try await TableGuard.look(at: tables.all, on: connection).check(writing: writing)
     }
 
+    /// A condition: the stream is in this generation still, and the event table is the one that was looked up. What was learned in
+    /// another generation, or from a table that has been replaced since, is not stored.
+    package func isOf(generation: String) -> String {
+        """
+        EXISTS (SELECT FROM \(tables.state.sql) WHERE generation = \(generation)::text::uuid
+            AND \(quotedLiteral(tables.events.sql))::regclass::oid::bigint = \(tableOID))
+        """
+    }
+
     /// Without its row nothing is known of what was discarded, and an answer without rows must not pass for zero.
     package func checkState(_ rows: Rows) throws(StoreError) {
         guard rows.count == 0 else { return }

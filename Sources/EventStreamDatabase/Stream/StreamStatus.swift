@@ -53,7 +53,9 @@ package struct StreamStatus: Sendable {
         /// Its parked events.
         package let parked: Int
         /// The event at its position, if that has failed: how often, and what the receiver said.
-        package let failing: (event: EventID, attempts: Int, error: String)?
+        ///
+        /// `isAlone` is false where the group failed of which the event is the first.
+        package let failing: (event: EventID, isAlone: Bool, attempts: Int, error: String)?
 
         /// Whether events that it has not confirmed are discarded. Those are read from the archive.
         package var readsArchive: Bool { archiveIDs > 0 }
@@ -154,7 +156,7 @@ package struct StreamStatus: Sendable {
                     \(rule.holdsAfter), CASE WHEN \(rule.isArchiver) THEN 0 ELSE GREATEST(s.discarded - c.last_evt_id, 0) END,
                     c.max_lag_events, (EXTRACT(EPOCH FROM c.max_lag_time) * 1000000)::bigint, c.paused,
                     COALESCE(p.count, 0), CASE WHEN c.failed_attempts > 0 AND c.failed_evt_id > c.last_evt_id THEN c.failed_evt_id END,
-                    c.failed_attempts, c.failed_error
+                    c.failed_attempts, c.failed_error, c.failed_alone
                 FROM \(info.tables.consumers.sql) c CROSS JOIN \(info.tables.state.sql) s
                     LEFT JOIN (SELECT consumer, count(*) AS count FROM \(info.tables.parked.sql) GROUP BY 1) p ON p.consumer = c.id
                 ORDER BY c.ident
@@ -168,7 +170,9 @@ package struct StreamStatus: Sendable {
                 lastSeenSeconds: max(0, rows.double(row, 3)), isServed: rows.bool(row, 5) ?? false,
                 verified: EventID(rows.int(row, 6) ?? 0), isPaused: rows.bool(row, 11) == true,
                 parked: Int(rows.int(row, 12) ?? 0),
-                failing: rows.int(row, 13).map { (EventID($0), Int(rows.int(row, 14) ?? 0), rows.string(row, 15) ?? "") })
+                failing: rows.int(row, 13).map {
+                    (EventID($0), rows.bool(row, 16) == true, Int(rows.int(row, 14) ?? 0), rows.string(row, 15) ?? "")
+                })
         }
     }
 

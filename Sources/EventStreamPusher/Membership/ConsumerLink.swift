@@ -107,20 +107,20 @@ final class ConsumerLink: DatabaseLink<ConsumerStatements>, ConsumerPort {
     ) { submit(completion) { $0.parked.park(parking, limit: limit, of: generation, on: $1, completion: completion) } }
 
     func failed(
-        _ failing: Attempts.Failing, of consumer: ConsumerIdentity, epoch: Int64,
+        _ failing: Attempts.Failing, of consumer: ConsumerIdentity, epoch: Int64, _ generation: StreamGeneration,
         _ completion: @escaping (Result<Void, PostgresError>) -> Void
-    ) { submit(completion) { $0.parked.failed(failing, of: consumer, epoch: epoch, on: $1, completion: completion) } }
+    ) { submit(completion) { $0.parked.failed(failing, of: consumer, epoch: epoch, generation, on: $1, completion: completion) } }
 
     func nextParked(
         of consumer: ConsumerIdentity, epoch: Int64, _ completion: @escaping (Result<ParkedStore.Retry?, PostgresError>) -> Void
     ) { submit(completion) { $0.parked.next(of: consumer, epoch: epoch, on: $1, completion: completion) } }
 
     func retried(
-        _ id: EventID, of generation: String, error: String?, _ consumer: ConsumerIdentity, epoch: Int64,
+        _ id: EventID, of generation: String, _ outcome: ParkedStore.Retried, _ consumer: ConsumerIdentity, epoch: Int64,
         _ completion: @escaping (Result<Void, PostgresError>) -> Void
     ) {
         submit(completion) {
-            $0.parked.retried(id, of: generation, error: error, consumer, epoch: epoch, on: $1, completion: completion)
+            $0.parked.retried(id, of: generation, outcome, consumer, epoch: epoch, on: $1, completion: completion)
         }
     }
 

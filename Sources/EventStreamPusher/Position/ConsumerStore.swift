@@ -60,13 +60,6 @@ package struct ConsumerStore: Sendable {
         let tables = info.tables
         let consumers = tables.consumers.sql
         let now = "(now() AT TIME ZONE 'UTC')"
-        // What was learned in another generation, or from a table that has been replaced since, is not stored.
-        func isOf(_ generation: String) -> String {
-            """
-            EXISTS (SELECT FROM \(tables.state.sql) WHERE generation = \(generation)::text::uuid
-                AND \(quotedLiteral(tables.events.sql))::regclass::oid::bigint = \(info.tableOID))
-            """
-        }
         // A pusher holds the advisory lock of its own id for as long as its connection lives. The epoch grows by a random
         // number: a database that went back must not give one out again that a stale pusher still has. What a former session
         // has confirmed counts under that session's own epoch only: an operator may have set the position since.
@@ -76,9 +69,9 @@ package struct ConsumerStore: Sendable {
                 UPDATE \(consumers) SET session_owner = $2::bigint, session_epoch = session_epoch + $4::bigint, last_time = \(now),
                     last_evt_id = CASE WHEN session_epoch = $6::bigint THEN GREATEST(last_evt_id, $7::bigint) ELSE last_evt_id END,
                     want = CASE WHEN want IS DISTINCT FROM $8::text[] THEN $8::text[] ELSE want END, takes_parked = $9::boolean
-                WHERE ident = $1::text AND \(isOf("$5")) AND (session_owner IS NULL OR session_owner = $2::bigint
+                WHERE ident = $1::text AND \(info.isOf(generation: "$5")) AND (session_owner IS NULL OR session_owner = $2::bigint
                     OR session_owner = ANY ($3::bigint[]) OR pg_try_advisory_xact_lock_shared(session_owner))
-                RETURNING last_evt_id, session_epoch, began_evt_id, reg_time, paused, failed_evt_id, failed_attempts, failed_error,
+                RETURNING last_evt_id, session_epoch, began_evt_id, reg_time, paused, failed_evt_id, failed_attempts, failed_error, failed_alone,
                     CASE WHEN EXISTS (SELECT FROM \(tables.archives.sql) a WHERE a.ident = $1::text) THEN 0 ELSE max_attempts END
                         AS max_attempts)
             SELECT (SELECT last_evt_id FROM claimed), (SELECT session_epoch FROM claimed),
@@ -87,7 +80,7 @@ package struct ConsumerStore: Sendable {
                     FROM claimed, \(tables.state.sql)),
                 (SELECT discarded FROM \(tables.state.sql)), (SELECT paused FROM claimed), (SELECT max_attempts FROM claimed),
                 (SELECT failed_evt_id FROM claimed WHERE failed_evt_id > last_evt_id), (SELECT failed_attempts FROM claimed),
-                (SELECT failed_error FROM claimed)
+                (SELECT failed_error FROM claimed), (SELECT failed_alone FROM claimed)
             """, name: "evt_claim")
         releaseStatement = Statement(
             """
@@ -108,12 +101,12 @@ package struct ConsumerStore: Sendable {
                 SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS w (ident, epoch, position)),
             free AS (
                 SELECT c.ctid AS place, w.position FROM \(consumers) c JOIN wanted w ON w.ident = c.ident
-                WHERE c.session_epoch = w.epoch AND c.last_evt_id < w.position AND \(isOf("$4")) FOR UPDATE OF c SKIP LOCKED),
+                WHERE c.session_epoch = w.epoch AND c.last_evt_id < w.position AND \(info.isOf(generation: "$4")) FOR UPDATE OF c SKIP LOCKED),
             stored AS (
                 UPDATE \(consumers) c SET last_evt_id = GREATEST(c.last_evt_id, free.position), last_time = \(now)
                 FROM free WHERE c.ctid = free.place RETURNING c.ident)
             SELECT w.ident, s.ident IS NOT NULL OR COALESCE((SELECT c.session_epoch = w.epoch AND c.last_evt_id >= w.position
-                    AND \(isOf("$4")) FROM \(consumers) c WHERE c.ident = w.ident), false),
+                    AND \(info.isOf(generation: "$4")) FROM \(consumers) c WHERE c.ident = w.ident), false),
                 s.ident IS NOT NULL OR COALESCE((SELECT c.session_epoch = w.epoch FROM \(consumers) c WHERE c.ident = w.ident), false)
             FROM wanted w LEFT JOIN stored s ON s.ident = w.ident
             """, name: "evt_store")
@@ -124,11 +117,11 @@ package struct ConsumerStore: Sendable {
             WITH confirmed AS (
                 UPDATE \(consumers) SET last_evt_id = GREATEST(last_evt_id, $2::bigint), last_time = \(now),
                     want = CASE WHEN want IS DISTINCT FROM $4::text[] THEN $4::text[] ELSE want END
-                WHERE ident = $1::text AND \(isOf("$3")) AND (last_evt_id < $2::bigint OR want IS DISTINCT FROM $4::text[]
+                WHERE ident = $1::text AND \(info.isOf(generation: "$3")) AND (last_evt_id < $2::bigint OR want IS DISTINCT FROM $4::text[]
                     OR last_time < \(now) - interval '5 seconds')
                 RETURNING last_evt_id)
             SELECT COALESCE((SELECT last_evt_id FROM confirmed),
-                    (SELECT last_evt_id FROM \(consumers) WHERE ident = $1::text AND \(isOf("$3")))),
+                    (SELECT last_evt_id FROM \(consumers) WHERE ident = $1::text AND \(info.isOf(generation: "$3")))),
                 EXISTS (SELECT FROM \(consumers) WHERE ident = $1::text),
                 (SELECT paused FROM \(consumers) WHERE ident = $1::text)
             """, name: "evt_confirm")
@@ -162,7 +155,9 @@ package struct ConsumerStore: Sendable {
                             discarded: EventID(rows.int(0, 4) ?? 0), isPaused: rows.bool(0, 5) == true)
                         claimed.maxAttempts = rows.int(0, 6).map { Int($0) }
                         claimed.failing = rows.int(0, 7).map {
-                            .init(EventID($0), count: Int(rows.int(0, 8) ?? 0), error: rows.string(0, 9) ?? "")
+                            .init(
+                                EventID($0), isAlone: rows.bool(0, 10) == true, count: Int(rows.int(0, 8) ?? 0),
+                                error: rows.string(0, 9) ?? "")
                         }
                         return .claimed(claimed)
                     }

@@ -29,6 +29,15 @@ package struct ParkedStore: Sendable {
         case fenced
     }
 
+    /// What became of a parked event that was delivered again.
+    package enum Retried: Hashable, Sendable {
+        case processed
+        case failed(String)
+        /// The connection was closed before an answer: it may have ended its receiver. It is delivered again as often as an event may
+        /// fail, and then stays parked.
+        case unanswered(limit: Int)
+    }
+
     /// A parked event that is to be delivered again.
     package struct Retry: Sendable {
         package let id: EventID
@@ -45,23 +54,18 @@ package struct ParkedStore: Sendable {
     private let nextStatement: Statement
     private let doneStatement: Statement
     private let againStatement: Statement
+    private let unansweredStatement: Statement
 
     package init(_ info: StreamInfo) {
         let tables = info.tables
         let (consumers, parked) = (tables.consumers.sql, tables.parked.sql)
-        func isOf(_ generation: String) -> String {
-            """
-            EXISTS (SELECT FROM \(tables.state.sql) WHERE generation = \(generation)::text::uuid
-                AND \(quotedLiteral(tables.events.sql))::regclass::oid::bigint = \(info.tableOID))
-            """
-        }
         // The row and the position are one transaction: the event is either before the position and here, or after it.
         parkStatement = Statement(
             """
             WITH mine AS (
                 UPDATE \(consumers) c SET last_evt_id = GREATEST(last_evt_id, $3::bigint), session_epoch = session_epoch + $4::bigint,
                     last_time = (now() AT TIME ZONE 'UTC'), failed_evt_id = NULL, failed_attempts = 0, failed_error = NULL
-                WHERE ident = $1::text AND session_epoch = $2::bigint AND \(isOf("$5"))
+                WHERE ident = $1::text AND session_epoch = $2::bigint AND \(info.isOf(generation: "$5"))
                     AND (SELECT count(*) FROM (SELECT FROM \(parked) p WHERE p.consumer = c.id LIMIT $6::bigint) n) < $6::bigint
                 RETURNING id, session_epoch),
             new AS (
@@ -71,13 +75,16 @@ package struct ParkedStore: Sendable {
                 ON CONFLICT (consumer, generation, id) DO UPDATE SET attempts = p.attempts + excluded.attempts, error = excluded.error,
                     parked = excluded.parked, retry = NULL)
             SELECT (SELECT session_epoch FROM mine),
-                EXISTS (SELECT FROM \(consumers) WHERE ident = $1::text AND session_epoch = $2::bigint AND \(isOf("$5")))
+                EXISTS (SELECT FROM \(consumers) c WHERE ident = $1::text AND session_epoch = $2::bigint
+                    AND (SELECT count(*) FROM \(parked) p WHERE p.consumer = c.id) >= $6::bigint)
             """, name: "evt_park")
         // A row that somebody has locked must not hold up the others: the next failure is stored.
         failedStatement = Statement(
             """
-            UPDATE \(consumers) SET failed_evt_id = $3::bigint, failed_attempts = $4::bigint, failed_error = $5::text
-            WHERE ctid = (SELECT ctid FROM \(consumers) WHERE ident = $1::text AND session_epoch = $2::bigint FOR UPDATE SKIP LOCKED)
+            UPDATE \(consumers) SET failed_evt_id = $3::bigint, failed_attempts = $4::bigint, failed_error = $5::text,
+                failed_alone = $6::boolean
+            WHERE ctid = (SELECT ctid FROM \(consumers) WHERE ident = $1::text AND session_epoch = $2::bigint
+                AND \(info.isOf(generation: "$7")) FOR UPDATE SKIP LOCKED)
             """, name: "evt_failed")
         let isMine = "p.consumer = (SELECT c.id FROM \(consumers) c WHERE c.ident = $1::text AND c.session_epoch = $2::bigint)"
         nextStatement = Statement(
@@ -92,6 +99,12 @@ package struct ParkedStore: Sendable {
             UPDATE \(parked) p SET retry = NULL, attempts = attempts + 1, error = $5::text
             WHERE \(isMine) AND id = $3::bigint AND generation = $4::text::uuid
             """, name: "evt_parked_again")
+        unansweredStatement = Statement(
+            """
+            UPDATE \(parked) p SET attempts = attempts + 1, error = 'the connection was closed before an answer',
+                retry = CASE WHEN (attempts + 1) % GREATEST($5::bigint, 1) = 0 THEN NULL ELSE retry END
+            WHERE \(isMine) AND id = $3::bigint AND generation = $4::text::uuid
+            """, name: "evt_parked_unanswered")
     }
 
     /// - Parameter limit: parked events the consumer may have.
@@ -117,14 +130,15 @@ package struct ParkedStore: Sendable {
 
     /// Stores how often the event at a consumer's position has failed.
     package func failed(
-        _ failing: Attempts.Failing, of consumer: ConsumerIdentity, epoch: Int64, on connection: Connection,
+        _ failing: Attempts.Failing, of consumer: ConsumerIdentity, epoch: Int64, _ generation: StreamGeneration,
+        on connection: Connection,
         completion: @escaping (Result<Void, PostgresError>) -> Void
     ) {
         connection.submit(
             failedStatement,
             [
                 .text(consumer.description), .int8(epoch), .int8(failing.event.rawValue), .int8(Int64(failing.count)),
-                .text(failing.error),
+                .text(failing.error), .bool(failing.isAlone), .text(generation.id),
             ]
         ) { completion($0.map { _ in }) }
     }
@@ -149,16 +163,19 @@ package struct ParkedStore: Sendable {
     }
 
     /// A parked event was delivered again.
-    ///
-    /// - Parameter error: nil if it was processed: it is parked no more.
     package func retried(
-        _ id: EventID, of generation: String, error: String?, _ consumer: ConsumerIdentity, epoch: Int64,
+        _ id: EventID, of generation: String, _ outcome: Retried, _ consumer: ConsumerIdentity, epoch: Int64,
         on connection: Connection, completion: @escaping (Result<Void, PostgresError>) -> Void
     ) {
         let parameters: [Parameter] = [
             .text(consumer.description), .int8(epoch), .int8(id.rawValue), .text(generation),
         ]
-        let (statement, more) = error.map { (againStatement, [Parameter.text($0)]) } ?? (doneStatement, [])
+        let (statement, more): (Statement, [Parameter]) =
+            switch outcome {
+            case .processed: (doneStatement, [])
+            case .failed(let error): (againStatement, [.text(Attempts.text(error))])
+            case .unanswered(let limit): (unansweredStatement, [.int8(Int64(limit))])
+            }
         connection.submit(statement, parameters + more) { completion($0.map { _ in }) }
     }
 }

@@ -7,10 +7,14 @@ package import EventStream
 package struct Attempts: Sendable {
     package struct Failing: Hashable, Sendable {
         package let event: EventID
-        package var count: Int
-        package var error: String
+        /// Whether the event itself failed, rather than the group it is the first of.
+        package let isAlone: Bool
+        package let count: Int
+        package let error: String
 
-        package init(_ event: EventID, count: Int, error: String) { (self.event, self.count, self.error) = (event, count, error) }
+        package init(_ event: EventID, isAlone: Bool, count: Int, error: String) {
+            (self.event, self.isAlone, self.count, self.error) = (event, isAlone, count, error)
+        }
     }
 
     package enum Verdict: Hashable, Sendable {
@@ -26,25 +30,23 @@ package struct Attempts: Sendable {
     package let limit: Int
     package private(set) var failing: Failing?
 
-    private static let textLimit = 1000
-
     package init(limit: Int, failing: Failing? = nil) { (self.limit, self.failing) = (limit, failing) }
 
     /// - Parameter isAlone: whether the event itself failed, rather than the group it is the first of.
     package mutating func failed(_ event: EventID, isAlone: Bool, _ error: String) -> Verdict {
-        let count = (failing?.event == event ? failing?.count ?? 0 : 0) + 1
-        // The database takes no NUL.
-        let text = String(decoding: error.utf8.filter { $0 != 0 }.prefix(Attempts.textLimit), as: UTF8.self)
-        failing = Failing(event, count: count, error: text)
+        // What a group did says nothing about one of its events.
+        let isSame = failing?.event == event && failing?.isAlone == isAlone
+        let count = (isSame ? failing?.count ?? 0 : 0) + 1
+        failing = Failing(event, isAlone: isAlone, count: count, error: Attempts.text(error))
         guard limit > 0, count >= limit else { return .again }
-        guard isAlone else {
-            // What the group did says nothing about this one of its events.
-            failing?.count = 0
-            return .isolate
-        }
-        return .park
+        return isAlone ? .park : .isolate
     }
 
     /// Whether the event failed before: it is sent alone then, so that the next failure is its own.
     package func isSuspect(_ event: EventID?) -> Bool { limit > 0 && failing != nil && failing?.event == event }
+
+    /// What a receiver says of a failure, as it is kept: at most 1000 bytes, without NUL, which the database does not take.
+    package static func text(_ error: String) -> String {
+        String(decoding: error.utf8.lazy.filter { $0 != 0 }.prefix(GroupAnswer.textLimit), as: UTF8.self)
+    }
 }

@@ -174,10 +174,7 @@ package struct ConsumerDelivery: Sendable {
         guard let index = inFlight.firstIndex(where: { $0.rids.contains(rid) }) else { return .unknown }
         guard answer != .processed else {
             inFlight[index].state = .answered
-            guard index == 0 else { return .waiting }
-            while let first = inFlight.first, first.state == .answered { inFlight.removeFirst() }
-            confirmed = inFlight.first?.after ?? cursor
-            return .confirmed(confirmed)
+            return index == 0 ? .confirmed(moveOn()) : .waiting
         }
         // An error to an earlier send says nothing about the present one.
         guard inFlight[index].isSent, inFlight[index].rids.last == rid else { return .waiting }
@@ -190,6 +187,28 @@ package struct ConsumerDelivery: Sendable {
         let pause = min(configuration.errorPause * (1 << doublings), configuration.longestErrorPause)
         inFlight[index].state = .due(now + pause)
         return .retry(inFlight[index], after: pause, isNamed: isNamed)
+    }
+
+    /// - Returns: the position, which has gone over what is answered.
+    private mutating func moveOn() -> EventID {
+        while let first = inFlight.first, first.state == .answered { inFlight.removeFirst() }
+        confirmed = inFlight.first?.after ?? cursor
+        return confirmed
+    }
+
+    /// The parked event that was sent, or is to be sent, and is not answered.
+    package var parkedInFlight: Group? { inFlight.first { $0.isParked && $0.state != .answered } }
+
+    /// Gives a parked event up whose answer is overdue: what follows must not wait for it.
+    ///
+    /// - Returns: it, if there is one.
+    package mutating func overdueParked(at now: MonotonicTime) -> Group? {
+        guard let group = parkedInFlight, case .sent(let time) = group.state, time + configuration.ackTimeout <= now,
+            let index = index(of: group.sequence)
+        else { return nil }
+        inFlight[index].state = .answered
+        _ = moveOn()
+        return group
     }
 
     /// The first group in flight, if its answer is overdue; it is due now.

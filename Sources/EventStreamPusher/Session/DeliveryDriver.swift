@@ -24,8 +24,10 @@ final class DeliveryDriver {
     var onPark: (ReliableSession) -> Void = { _ in }
     /// The event that a session stands at has failed; it is sent again.
     var onFailure: (ReliableSession) -> Void = { _ in }
-    /// A parked event was delivered again, and has failed once more or not.
-    var onRetried: (ReliableSession, EventID, _ error: String?) -> Void = { _, _, _ in }
+    /// There may be room for the parked event that a session awaits.
+    var onRoom: (ReliableSession) -> Void = { _ in }
+    /// A parked event was delivered again.
+    var onRetried: (ReliableSession, EventID, ParkedStore.Retried) -> Void = { _, _, _ in }
     /// What a session needs cannot be read here.
     var onUnavailable: (ReliableSession, EventStreamError) -> Void = { _, _ in }
 
@@ -54,6 +56,7 @@ final class DeliveryDriver {
     /// Sends what the session's window has room for.
     func pump(_ session: ReliableSession) {
         guard !isStopping, !session.isOver, let window = stream.window else { return }
+        if session.machine.awaitsParked { onRoom(session) }
         while true {
             switch session.machine.next(in: window) {
             case .group(let group):
@@ -95,6 +98,10 @@ final class DeliveryDriver {
 
     /// Sends again what is overdue, and what could not be sent before.
     func sendDue(_ session: ReliableSession, at now: MonotonicTime) {
+        if let id = session.machine.overdueParked(at: now) {
+            session.retrying = nil
+            onRetried(session, id, .failed("no answer in time"))
+        }
         if let verdict = session.machine.overdue(at: now) { failed(session, verdict) }
         for group in session.machine.due(at: now) {
             guard outbox.hasRoom(for: session.machine.roomToAskFor, to: session) else {
@@ -158,7 +165,7 @@ final class DeliveryDriver {
         case .parked(let id, let error, let position):
             positions.note(session.consumer, epoch: session.machine.epoch, position: position)
             session.retrying = nil
-            onRetried(session, id, error)
+            onRetried(session, id, error.map { .failed($0) } ?? .processed)
             pump(session)
         case .waiting: break
         case .unknown: return false
@@ -177,8 +184,31 @@ final class DeliveryDriver {
         }
     }
 
-    /// The connection was closed while one event was in flight alone.
-    func failedUnanswered(_ session: ReliableSession) { failed(session, session.machine.isParking ? .park : .again) }
+    /// The connection closes: the receiver may have died of what was in flight.
+    ///
+    /// - Returns: the position with which the consumer is to be offered to every pusher; nil if the session was over before.
+    func disconnected(_ session: ReliableSession) -> EventID? {
+        let (failing, parked) = (session.machine.attempts.failing, session.machine.delivery.parkedInFlight)
+        guard let position = session.machine.disconnected(at: loop.now) else { return nil }
+        if session.machine.attempts.failing != failing { failed(session, session.machine.isParking ? .park : .again) }
+        if let parked, parked.isSent {
+            onRetried(session, parked.first, .unanswered(limit: session.machine.attempts.limit))
+        }
+        return position
+    }
+
+    /// Data was erased: what has been read is read again.
+    func dataErased(_ session: ReliableSession) {
+        session.machine.forgetPages()
+        guard session.retrying != nil else { return }
+        session.machine.forgetSent()
+        (session.number, session.retrying) = (table.nextNumber(at: loop.wallClock), nil)
+    }
+
+    /// Whether the peer has room for a parked event now.
+    func hasRoom(for event: EventGroup, to session: ReliableSession) -> Bool {
+        !isStopping && outbox.hasRoom(for: event.bytes, to: session)
+    }
 
     /// Sends a parked event.
     func retry(_ id: EventID, _ event: EventGroup, to session: ReliableSession) {

@@ -12,32 +12,35 @@ final class ParkingDriver {
     private let table: SessionTable
     private let reads: EventReads
     private let membership: Membership
+    private let positions: PositionWriter
     private let sessions: SessionDriver
     private let deliveries: DeliveryDriver
     private let logger: Logger
     private var full = PeerLog(each: .init(burst: 1, interval: .seconds(60)))
 
     init(
-        limit: Int, loop: any LoopPort, table: SessionTable, reads: EventReads, membership: Membership, sessions: SessionDriver,
-        deliveries: DeliveryDriver, logger: Logger
+        limit: Int, loop: any LoopPort, table: SessionTable, reads: EventReads, membership: Membership, positions: PositionWriter,
+        sessions: SessionDriver, deliveries: DeliveryDriver, logger: Logger
     ) {
         self.limit = limit
         self.loop = loop
         self.table = table
         self.reads = reads
         self.membership = membership
+        self.positions = positions
         self.sessions = sessions
         self.deliveries = deliveries
         self.logger = logger
         deliveries.onFailure = { [weak self] in self?.failed($0) }
         deliveries.onPark = { [weak self] in self?.park($0) }
+        deliveries.onRoom = { [weak self] in self?.retryNext($0) }
         deliveries.onRetried = { [weak self] in self?.retried($0, $1, $2) }
     }
 
     /// The count outlives the session, as far as the database can be reached.
     private func failed(_ session: ReliableSession) {
-        guard let failing = session.machine.attempts.failing else { return }
-        membership.consumers?.failed(failing, of: session.consumer, epoch: session.machine.epoch) { _ in }
+        guard let failing = session.machine.attempts.failing, let generation = membership.trusted?.generation else { return }
+        membership.consumers?.failed(failing, of: session.consumer, epoch: session.machine.epoch, generation) { _ in }
     }
 
     // MARK: Setting aside
@@ -81,6 +84,8 @@ final class ParkingDriver {
                     .consumer: "\(session.consumer)", .event: "\(parking.event.id)", .attempts: "\(parking.attempts)",
                     .error: "\(parking.error)",
                 ])
+            // The connection has closed meanwhile: what was given up then was the epoch before.
+            if session.machine.isReleased { positions.release(session.consumer, epoch: epoch, position: parking.event.id) }
             deliveries.pump(session)
         case .success(.full):
             if let line = full.line("parked events", of: session.peer.account, at: loop.now) {
@@ -109,34 +114,49 @@ final class ParkingDriver {
     /// An operator says that parked events of a consumer are to be delivered again.
     func retry(_ consumer: ConsumerIdentity, epoch: Int64) {
         guard let session = table.reliable(consumer), session.machine.epoch == epoch else { return }
+        keepPlace(in: session)
+    }
+
+    /// The next place among the groups in flight is for a parked event.
+    private func keepPlace(in session: ReliableSession) {
+        guard !session.isOver, session.machine.isPartial, session.machine.delivery.parkedInFlight == nil else { return }
+        session.machine.awaitsParked = true
         retryNext(session)
     }
 
+    private func awaitsNoMore(_ session: ReliableSession) {
+        session.machine.awaitsParked = false
+        deliveries.pump(session)
+    }
+
     private func retryNext(_ session: ReliableSession) {
-        guard !session.isOver, session.machine.mayRetryParked, !session.isFetchingParked, let port = membership.consumers else {
-            return
-        }
+        guard !session.isOver, session.machine.mayRetryParked, !session.isFetchingParked else { return }
+        guard let port = membership.consumers else { return session.machine.awaitsParked = false }
         session.isFetchingParked = true
         let epoch = session.machine.epoch
         port.nextParked(of: session.consumer, epoch: epoch) { result in
             session.isFetchingParked = false
             guard case .success(let retry?) = result, !session.isOver, session.machine.epoch == epoch,
                 session.machine.mayRetryParked
-            else { return }
+            else { return self.awaitsNoMore(session) }
             let event = EventGroup(
-                from: [retry.page], after: retry.page.after, want: .all, precise: session.precise,
+                from: [retry.page], after: retry.page.after, want: session.want, precise: session.precise,
                 limits: .init(events: 1, bytes: .max))
-            // Of a type that this program does not know, perhaps.
-            guard event.count == 1 else { return }
             session.retryGeneration = retry.generation
-            self.deliveries.retry(retry.id, event, to: session)
+            guard event.count == 1 else {
+                return self.retried(session, retry.id, .failed("the receiver does not want events of this type"))
+            }
+            // Otherwise the next sign of life tries again.
+            if self.deliveries.hasRoom(for: event, to: session) { self.deliveries.retry(retry.id, event, to: session) }
+            self.awaitsNoMore(session)
         }
     }
 
-    private func retried(_ session: ReliableSession, _ id: EventID, _ error: String?) {
+    private func retried(_ session: ReliableSession, _ id: EventID, _ outcome: ParkedStore.Retried) {
         guard let port = membership.consumers else { return }
-        port.retried(
-            id, of: session.retryGeneration, error: error, session.consumer, epoch: session.machine.epoch
-        ) { _ in self.retryNext(session) }
+        port.retried(id, of: session.retryGeneration, outcome, session.consumer, epoch: session.machine.epoch) { result in
+            // What cannot be stored is not tried again at once.
+            if case .success = result { self.keepPlace(in: session) }
+        }
     }
 }

@@ -104,7 +104,11 @@ final class SessionDriver {
     private func resume(_ session: ReliableSession) {
         let epoch = session.machine.epoch
         guard let port = membership.consumers else { return resumed(session, nil) }
-        port.resume(session.consumer, epoch: epoch) { self.resumed(session, try? $0.get()) }
+        port.resume(session.consumer, epoch: epoch) {
+            // An event may have been parked meanwhile, which gives the session another epoch.
+            guard session.machine.epoch == epoch || session.isOver else { return self.resume(session) }
+            self.resumed(session, try? $0.get())
+        }
     }
 
     private func resumed(_ session: ReliableSession, _ isOurs: Bool?) {
@@ -126,9 +130,7 @@ final class SessionDriver {
                 table.remove(session)
                 continue
             }
-            let failing = reliable.machine.attempts.failing
-            guard let position = reliable.machine.disconnected(at: loop.now) else { continue }
-            if reliable.machine.attempts.failing != failing { deliveries.failedUnanswered(reliable) }
+            guard let position = deliveries.disconnected(reliable) else { continue }
             positions.release(session.consumer, epoch: reliable.machine.epoch, position: position)
         }
     }

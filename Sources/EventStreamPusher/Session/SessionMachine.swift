@@ -72,22 +72,24 @@ struct SessionMachine {
     }
 
     /// The fencing token of this session.
-    private(set) var epoch: Int64
+    var epoch: Int64
     private let want: EventFilter
     private let precise: Bool
     /// Whether groups may be answered in part.
-    private let isPartial: Bool
+    let isPartial: Bool
     private let limits: GroupLimits
     private(set) var state = State.serving
     /// An operator has stopped its delivery: nothing is sent, and what is answered counts.
     private(set) var isPaused: Bool
     private(set) var lease: Lease
-    private(set) var delivery: ConsumerDelivery
-    private(set) var attempts: Attempts
+    var delivery: ConsumerDelivery
+    var attempts: Attempts
     /// An event is being set aside: nothing is sent, and no answer counts.
-    private(set) var isParking = false
+    var isParking = false
+    /// The next place is kept for a parked event, which must not wait until a backlog is over.
+    var awaitsParked = false
     /// Up to here events come one by one, until the one that fails is known.
-    private var isolated = EventID.none
+    var isolated = EventID.none
     /// Older events read for this session alone, while it is behind the shared window.
     private var feed = ConsumerFeed()
     /// What the last group needed that found no room; less is not worth reading again.
@@ -121,7 +123,7 @@ struct SessionMachine {
     var isIdle: Bool { delivery.inFlight.isEmpty || lease.isDisconnected }
     /// When something is to be sent, or sent again; nil while its peer is away.
     var nextDeadline: MonotonicTime? { maySend ? delivery.nextDeadline : nil }
-    private var maySend: Bool { state == .serving && !isPaused && !isParking }
+    var maySend: Bool { state == .serving && !isPaused && !isParking }
 
     // MARK: The life cycle
 
@@ -143,10 +145,7 @@ struct SessionMachine {
     /// - Returns: the position with which the consumer is to be offered to every pusher.
     mutating func disconnected(at now: MonotonicTime) -> EventID? {
         guard !isOver else { return nil }
-        // It may have died of that event: where ``isParking`` then is set the event is to be set aside.
-        if let first = delivery.inFlight.first, first.isSent, first.count == 1, !first.isParked, !isParking {
-            _ = failed(first, isAlone: true, "the connection was closed before an answer")
-        }
+        countClose()
         lease.disconnected()
         delivery.connectionLost(at: now)
         feed.clear()
@@ -207,7 +206,9 @@ struct SessionMachine {
     }
 
     /// While events come one by one, one is in flight.
-    private var hasRoom: Bool { delivery.canTakeGroup && (delivery.cursor >= isolated || delivery.inFlight.isEmpty) }
+    private var hasRoom: Bool {
+        delivery.canTakeGroup && !awaitsParked && (delivery.cursor >= isolated || delivery.inFlight.isEmpty)
+    }
 
     /// The group, or only the first event of it if that may be the one that fails.
     private func suspects(_ group: EventGroup) -> EventGroup {
@@ -320,66 +321,12 @@ struct SessionMachine {
         return times
     }
 
-    // MARK: What fails
-
-    private mutating func failed(
-        _ group: ConsumerDelivery.Group, isAlone: Bool, _ error: String
-    ) -> Attempts.Verdict {
-        // What comes before it may still be processed.
-        guard group.sequence == delivery.firstInFlight else { return .again }
-        let verdict = attempts.failed(group.first, isAlone: isAlone, error)
-        switch verdict {
-        case .again: break
-        case .isolate:
-            isolated = group.last
-            beginAnew(after: delivery.confirmed)
-        case .park: isParking = true
-        }
-        return verdict
-    }
-
-    /// Looks whether the answer to the first event in flight is overdue: a group of several says nothing about one of them.
-    ///
-    /// - Returns: nil if nothing has failed.
-    mutating func overdue(at now: MonotonicTime) -> Attempts.Verdict? {
-        guard maySend, let first = delivery.overdue(at: now), first.count == 1, !first.isParked else { return nil }
-        return failed(first, isAlone: true, "no answer in time")
-    }
-
     /// Numbers start at 0 again, and what is in flight is void.
-    private mutating func beginAnew(after position: EventID) {
+    mutating func beginAnew(after position: EventID) {
         delivery = ConsumerDelivery(after: position, configuration: delivery.configuration)
         feed.clear()
         neededRoom = 0
         rereading = []
         waiting = []
-    }
-
-    /// The event has been set aside, and the session goes on behind it under another epoch.
-    mutating func parked(_ id: EventID, epoch: Int64) {
-        guard isParking else { return }
-        (isParking, self.epoch) = (false, epoch)
-        beginAnew(after: id)
-    }
-
-    /// The event could not be set aside: it is sent again.
-    mutating func parkingFailed() { isParking = false }
-
-    // MARK: Parked events that are delivered again
-
-    /// Whether a parked event may be sent now; one is in flight at a time.
-    var mayRetryParked: Bool {
-        isPartial && maySend && delivery.canTakeGroup && !delivery.inFlight.contains(where: \.isParked)
-    }
-
-    mutating func tookParked(_ id: EventID, at now: MonotonicTime) -> ConsumerDelivery.Group { delivery.tookParked(id, at: now) }
-
-    private mutating func answered(
-        _ rid: UInt64, _ answer: GroupAnswer, of parked: (group: ConsumerDelivery.Group, isPresent: Bool), at now: MonotonicTime
-    ) -> Answered {
-        guard answer == .processed || parked.isPresent else { return .waiting }
-        // Failed or not, the row goes on behind it.
-        _ = delivery.answered(rid, .processed, at: now)
-        return .parked(parked.group.first, error: answer.error, delivery.confirmed)
     }
 }

@@ -10,7 +10,7 @@ import Testing
         #expect(attempts.failed(7, isAlone: true, "a") == .again)
         #expect(attempts.failed(7, isAlone: true, "b") == .again)
         #expect(attempts.failed(7, isAlone: true, "c") == .park)
-        #expect(attempts.failing == .init(7, count: 3, error: "c"))
+        #expect(attempts.failing == .init(7, isAlone: true, count: 3, error: "c"))
     }
 
     @Test mutating func anotherEventIsCountedAnew() {
@@ -20,7 +20,7 @@ import Testing
     }
 
     @Test mutating func theCountGoesOnInALaterSession() {
-        attempts = Attempts(limit: 3, failing: .init(7, count: 2, error: ""))
+        attempts = Attempts(limit: 3, failing: .init(7, isAlone: true, count: 2, error: ""))
         #expect(attempts.isSuspect(7))
         #expect(!attempts.isSuspect(8))
         #expect(attempts.failed(7, isAlone: true, "") == .park)
@@ -31,6 +31,13 @@ import Testing
         #expect(attempts.failed(7, isAlone: false, "") == .isolate)
         for _ in 0..<2 { #expect(attempts.failed(7, isAlone: true, "") == .again) }
         #expect(attempts.failed(7, isAlone: true, "") == .park)
+    }
+
+    @Test mutating func whatAGroupDidSaysNothingAboutItsFirstEventInALaterSession() {
+        attempts = Attempts(limit: 3, failing: .init(7, isAlone: false, count: 2, error: ""))
+        #expect(attempts.isSuspect(7))
+        #expect(attempts.failed(7, isAlone: true, "") == .again)
+        #expect(attempts.failing?.count == 1)
     }
 
     @Test mutating func withoutALimitNothingIsParkedAndFailuresAreCounted() {

@@ -339,12 +339,12 @@ import Testing
     }
 
     @Test func `an event that failed in an earlier session is sent alone`() {
-        var session = failing(limit: 3, failing: .init(1, count: 1, error: ""))
+        var session = failing(limit: 3, failing: .init(1, isAlone: true, count: 1, error: ""))
         #expect(send(&session, window(1...4), rid: 1)?.count == 1)
     }
 
     @Test func `a connection that closes counts for an event alone`() {
-        var session = failing(limit: 1, failing: .init(1, count: 0, error: ""))
+        var session = failing(limit: 1, failing: .init(1, isAlone: false, count: 1, error: ""))
         send(&session, window(1...4), rid: 1)
         _ = session.disconnected(at: start)
         #expect(session.isParking)
@@ -375,5 +375,29 @@ import Testing
             return
         }
         #expect(session.mayRetryParked, "the row goes on")
+    }
+
+    @Test func `a parked event does not wait for the end of a backlog, and what follows does not wait for it for ever`() {
+        var session = failing(limit: 1, requestMax: 1)
+        let window = window(1...4)
+        send(&session, window, rid: 1)
+        #expect(send(&session, window, rid: 2) == nil)
+        session.awaitsParked = true
+        #expect(!session.mayRetryParked)
+        _ = session.answered(1, .processed, at: start)
+        #expect(send(&session, window, rid: 2) == nil, "the place is kept")
+        #expect(session.mayRetryParked)
+        let group = session.tookParked(9, at: start)
+        session.sent(group.sequence, rid: 2, at: start)
+        session.awaitsParked = false
+        #expect(session.overdueParked(at: start + .seconds(29)) == nil)
+        #expect(session.overdueParked(at: start + .seconds(30)) == 9)
+        #expect(session.overdueParked(at: start + .seconds(30)) == nil)
+        #expect(session.position == 2)
+        #expect(send(&session, window, rid: 3)?.first == 3)
+        guard case .unknown = session.answered(2, .processed, at: start) else {
+            Issue.record("it was given up")
+            return
+        }
     }
 }

@@ -102,18 +102,18 @@ final class SimulatedConsumerPort: SimulatedPort, ConsumerPort {
     ) { submit({ [database, pusher] _ in database.park(parking, of: generation, by: pusher) }, completion) }
 
     func failed(
-        _ failing: Attempts.Failing, of consumer: ConsumerIdentity, epoch: Int64,
+        _ failing: Attempts.Failing, of consumer: ConsumerIdentity, epoch: Int64, _ generation: StreamGeneration,
         _ completion: @escaping (Result<Void, PostgresError>) -> Void
-    ) { submit({ [database] _ in database.failed(failing, of: consumer, epoch: epoch) }, completion) }
+    ) { submit({ [database] _ in database.failed(failing, of: consumer, epoch: epoch, generation) }, completion) }
 
     func nextParked(
         of consumer: ConsumerIdentity, epoch: Int64, _ completion: @escaping (Result<ParkedStore.Retry?, PostgresError>) -> Void
     ) { submit({ [database] _ in .some(database.nextParked(of: consumer, epoch: epoch)) }, completion) }
 
     func retried(
-        _ id: EventID, of generation: String, error: String?, _ consumer: ConsumerIdentity, epoch: Int64,
+        _ id: EventID, of generation: String, _ outcome: ParkedStore.Retried, _ consumer: ConsumerIdentity, epoch: Int64,
         _ completion: @escaping (Result<Void, PostgresError>) -> Void
-    ) { submit({ [database] _ in database.retried(id, of: generation, error, consumer, epoch: epoch) }, completion) }
+    ) { submit({ [database] _ in database.retried(id, of: generation, outcome, consumer, epoch: epoch) }, completion) }
 
     func beat(
         settled: EventID, stored: EventID, looked: Duration?, erased: Int64, generation: StreamGeneration,

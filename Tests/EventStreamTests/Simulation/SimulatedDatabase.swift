@@ -210,7 +210,10 @@ final class SimulatedDatabase {
     }
 
     private func beginGeneration() {
-        for consumer in consumers.indices { consumers[consumer].began = max(consumers[consumer].position, discarded) }
+        for consumer in consumers.indices {
+            consumers[consumer].began = max(consumers[consumer].position, discarded)
+            consumers[consumer].failing = nil
+        }
         queue.leap(beyond: max(settled, consumers.map(\.position).max() ?? 0, lastLeap))
         lastLeap = queue.lastID
         generations += 1
@@ -471,8 +474,8 @@ final class SimulatedDatabase {
         return .parked(epoch: consumers[consumer].epoch)
     }
 
-    func failed(_ failing: Attempts.Failing, of identity: ConsumerIdentity, epoch: Int64) {
-        guard let consumer = owned(identity, epoch), !surroundings.trouble(2) else { return }
+    func failed(_ failing: Attempts.Failing, of identity: ConsumerIdentity, epoch: Int64, _ generation: StreamGeneration) {
+        guard let consumer = owned(identity, epoch), isOf(generation), !surroundings.trouble(2) else { return }
         consumers[consumer].failing = failing
     }
 
@@ -485,16 +488,18 @@ final class SimulatedDatabase {
         return .init(id: EventID(next.row.id), generation: next.generation, page: page.build(through: EventID(next.row.id)))
     }
 
-    func retried(_ id: EventID, of generation: String, _ error: String?, _ identity: ConsumerIdentity, epoch: Int64) {
+    func retried(
+        _ id: EventID, of generation: String, _ outcome: ParkedStore.Retried, _ identity: ConsumerIdentity, epoch: Int64
+    ) {
         guard let consumer = owned(identity, epoch),
             let index = consumers[consumer].parked.firstIndex(where: {
                 $0.row.id == id.rawValue && $0.generation == generation && $0.isRetried
             })
         else { return }
-        if error != nil, surroundings.fault != .parkedForgotten {
-            consumers[consumer].parked[index].isRetried = false
-        } else {
-            oracle.unparked(consumers[consumer].parked.remove(at: index).row, of: consumer)
+        switch outcome {
+        case .failed where surroundings.fault != .parkedForgotten: consumers[consumer].parked[index].isRetried = false
+        case .unanswered: if surroundings.trouble(30) { consumers[consumer].parked[index].isRetried = false }
+        default: oracle.unparked(consumers[consumer].parked.remove(at: index).row, of: consumer)
         }
     }
 

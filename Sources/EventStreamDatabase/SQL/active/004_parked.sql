@@ -26,10 +26,12 @@ ALTER TABLE {{consumers}}
     ADD COLUMN max_attempts integer CHECK (max_attempts >= 0),
     ADD COLUMN failed_evt_id bigint,
     ADD COLUMN failed_attempts integer NOT NULL DEFAULT 0,
+    ADD COLUMN failed_alone boolean NOT NULL DEFAULT false,
     ADD COLUMN failed_error text,
     ADD COLUMN takes_parked boolean NOT NULL DEFAULT false;
 COMMENT ON COLUMN {{consumers}}.max_attempts IS 'How often an event may fail before it is parked; NULL: as the pusher is set; 0: never parked';
-COMMENT ON COLUMN {{consumers}}.failed_evt_id IS 'The event that failed last; it was processed or parked since if last_evt_id has reached it';
+COMMENT ON COLUMN {{consumers}}.failed_evt_id IS 'The event that failed last; of no meaning once last_evt_id has reached it';
+COMMENT ON COLUMN {{consumers}}.failed_alone IS 'Whether the event itself failed, rather than the group it is the first of';
 COMMENT ON COLUMN {{consumers}}.takes_parked IS 'Whether the receiver of the last session takes parked events';
 
 -- The table belongs to the owner of the others.

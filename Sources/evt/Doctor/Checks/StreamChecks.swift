@@ -141,7 +141,7 @@ struct StreamChecks {
                 consumer.failing.flatMap { $0.attempts > 1 ? $0 : nil }.map {
                     Finding(
                         .warning, "consumer",
-                        "\(consumer.consumer) stands at event \($0.event), which has failed \($0.attempts) times: \($0.error)",
+                        "\(consumer.consumer) stands at \($0.isAlone ? "event" : "the group from event") \($0.event), which has failed \($0.attempts) times: \($0.error)",
                         advice: "correct its receiver; EVT_MAX_ATTEMPTS sets such events aside")
                 }
             }
