@@ -85,14 +85,12 @@ import Testing
             try await TestDatabase.connected(to: pipeline.active) { discarder in
                 let info = try await StreamInfo.load(.standard, from: discarder)
                 try await discarder.query("SELECT pg_advisory_lock($1::bigint)", [.int8(info.key(of: .discard))])
+                let rollbacks = "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()"
+                let before = try await TestDatabase.number(rollbacks, on: pipeline.active)
                 async let registering: Void = poller.registerConsumer("NEW")
-                // Longer than the pusher lets others wait behind one statement.
-                let before = try await TestDatabase.number(
-                    "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()", on: pipeline.active)
+                // It waits longer than the pusher lets others wait behind one statement, which happens once.
                 try await eventually("an attempt that was given up") {
-                    try await TestDatabase.number(
-                        "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()", on: pipeline.active)
-                        > before
+                    try await TestDatabase.number(rollbacks, on: pipeline.active) > before
                 }
                 try await discarder.query("SELECT pg_advisory_unlock($1::bigint)", [.int8(info.key(of: .discard))])
                 try await registering
