@@ -59,7 +59,8 @@ import Testing
             }
             for attempt in [
                 "INSERT INTO evt_queue (type, data) VALUES ('MINE', '1')", "UPDATE evt_consumers SET last_evt_id = 0",
-                "CREATE TABLE mine ()", "DROP FUNCTION evt_add(text, json)", "ALTER FUNCTION evt_add(text, json) RESET ALL",
+                "CREATE TABLE mine ()", "DROP FUNCTION evt_add(text, json, text, json, text)",
+                "ALTER FUNCTION evt_add(text, json, text, json, text) RESET ALL",
             ] { #expect(try await error(attempt, on: app) == "42501", "\(attempt)") }
             for attempt in ["SELECT FROM evt_history", "SELECT evt_history_partitions('2026-01-01', '2026-01-01')"] {
                 #expect(try await error(attempt, on: TestDatabase.url(warehouse, as: .app)) == "42501", "\(attempt)")
@@ -197,7 +198,13 @@ import Testing
     @Test func functionsWithTheRightsOfTheirOwnerArePinned() async throws {
         try await TestDatabase.withStream { active, warehouse in
             for (url, expected) in [
-                (active, [["evt_add", "t", "f"], ["evt_consumers_registering", "t", "f"], ["evt_queue_check_ids", "t", "t"]]),
+                (
+                    active,
+                    [
+                        ["evt_add", "t", "f"], ["evt_add", "t", "f"], ["evt_consumers_registering", "t", "f"],
+                        ["evt_queue_add_all", "t", "f"], ["evt_queue_check_ids", "t", "t"], ["evt_queue_rotate", "t", "f"],
+                    ]
+                ),
                 (warehouse, [["evt_history_partitions", "t", "f"]]),
             ] {
                 let functions = try await TestDatabase.rows(
@@ -219,7 +226,8 @@ import Testing
                     && before.1.contains("evt_archiver INSERT evt_history_lost"))
             try await TestDatabase.execute(
                 """
-                REVOKE ALL ON evt_queue, evt_queue_state FROM evt_pusher; REVOKE ALL ON FUNCTION evt_add(text, json) FROM evt_app;
+                REVOKE ALL ON evt_queue, evt_queue_state FROM evt_pusher;
+                REVOKE ALL ON FUNCTION evt_add(text, json, text, json, text) FROM evt_app;
                 GRANT ALL ON evt_queue_0, evt_consumers TO evt_app; GRANT UPDATE (data) ON evt_queue TO evt_pusher;
                 """, on: active)
             try await TestDatabase.execute(

@@ -64,13 +64,23 @@ public struct StreamTables: Hashable, Sendable {
     package var sequence: TableName { events.with(suffix: "_id_seq") }
     /// A sequence that nothing is drawn from: up to its value events have been delivered.
     package var mark: TableName { events.with(suffix: "_settled") }
-    /// The function applications call: `evt_add` for the standard table, `<table>_add` for any other.
+    /// The function applications call: `evt_add` for the standard table, `<table>_add` for any other. Data is json, jsonb or text.
     package var add: TableName {
         events.name == "evt_queue" ? TableName(schema: events.schema, name: "evt_add") : events.with(suffix: "_add")
     }
+    /// The two tables of idempotency keys, and when each of them was emptied.
+    package var keys: (a: TableName, b: TableName) { (events.with(suffix: "_keys_a"), events.with(suffix: "_keys_b")) }
+    package var rotation: TableName { events.with(suffix: "_rotation") }
+    /// The function that empties them in turn.
+    package var rotate: TableName { events.with(suffix: "_rotate") }
+    /// The function that records the generator's events, some of them with idempotency keys.
+    package var addAll: TableName { events.with(suffix: "_add_all") }
+
+    /// The types of the parameters of ``add``, for each type of data.
+    package static let addArguments = ["json", "jsonb", "text"].map { "text, \($0), text, json, text" }
 
     /// What an event has.
-    package static let eventColumns = ["id", "type", "data", "ts", "bytes"]
+    package static let eventColumns = ["id", "type", "data", "ts", "bytes", "key", "meta"]
 
     /// How many leaves the ring of segments has, and how many ids a segment holds.
     package static let segmentCount = 8

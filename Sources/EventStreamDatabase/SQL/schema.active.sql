@@ -1,32 +1,84 @@
 -- The schema of the active database, of PostgreSQL 15's pg_dump. A test compares it, and writes it anew with
 --     EVT_WRITE_SCHEMA=1 etc/test --filter theSchemaIsTheOneInTheFile
 
-CREATE FUNCTION public.evt_add(type text, data json) RETURNS bigint
+CREATE FUNCTION public.evt_queue_check_key(key text) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    AS $_$
+BEGIN
+    IF pg_catalog.octet_length($1) OPERATOR(pg_catalog.>) 128 OR $1 OPERATOR(pg_catalog.=) '' THEN
+        RAISE EXCEPTION 'invalid event key: % bytes, and the limit is 128 bytes', pg_catalog.octet_length($1)
+            USING ERRCODE = 'check_violation', HINT = 'a key is 1 to 128 bytes; an event without a key has NULL';
+    END IF;
+    RETURN true;
+END $_$;
+
+CREATE DOMAIN public.evt_queue_key AS text
+	CONSTRAINT evt_queue_key_check CHECK (public.evt_queue_check_key(VALUE));
+
+COMMENT ON DOMAIN public.evt_queue_key IS 'The key of an event: 1 to 128 bytes';
+
+CREATE FUNCTION public.evt_queue_check_meta(meta json) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    AS $_$
+BEGIN
+    IF pg_catalog.json_typeof($1) OPERATOR(pg_catalog.<>) 'object' THEN
+        RAISE EXCEPTION 'invalid event meta: a JSON object is needed, not of the type %', pg_catalog.json_typeof($1)
+            USING ERRCODE = 'check_violation',
+                HINT = 'meta comes as an argument, as a column, or by the setting eventstream.meta';
+    END IF;
+    IF pg_catalog.octet_length($1::pg_catalog.text) OPERATOR(pg_catalog.>) 4096 THEN
+        RAISE EXCEPTION 'event meta is too large: % bytes, and the limit is 4096 bytes', pg_catalog.octet_length($1::pg_catalog.text)
+            USING ERRCODE = 'check_violation', HINT = 'keep what is large in the data';
+    END IF;
+    RETURN true;
+END $_$;
+
+CREATE DOMAIN public.evt_queue_meta AS json
+	CONSTRAINT evt_queue_meta_check CHECK (public.evt_queue_check_meta(VALUE));
+
+COMMENT ON DOMAIN public.evt_queue_meta IS 'The meta of an event: a JSON object of at most 4096 bytes';
+
+CREATE FUNCTION public.evt_add(type text, data json, key text DEFAULT NULL::text, meta json DEFAULT NULL::json, idempotency_key text DEFAULT NULL::text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $_$
 DECLARE
     new_id bigint;
 BEGIN
-    IF ($1 ~ '^[A-Z_]+$' AND length($1) <= 16 AND octet_length($2::text) <= 8384512) IS NOT TRUE THEN
-        IF $1 IS NULL OR $1 !~ '^[A-Z_]{1,16}$' THEN
-            RAISE EXCEPTION 'invalid event type: %', COALESCE(quote_literal(left($1, 40)), 'NULL')
-                USING ERRCODE = 'check_violation', HINT = 'an event type is 1 to 16 of A-Z and _';
-        END IF;
-        IF $2 IS NULL THEN
-            RAISE EXCEPTION 'event data must not be NULL'
-                USING ERRCODE = 'not_null_violation', HINT = 'JSON has a null of its own: ''null''';
-        END IF;
-        IF octet_length($2::text) > 8 * 1024 * 1024 - 4096 THEN
-            RAISE EXCEPTION 'event data is too large: % bytes, and the limit is % bytes', octet_length($2::text), 8 * 1024 * 1024 - 4096
-                USING ERRCODE = 'check_violation', HINT = 'keep what is large elsewhere, and record where it is';
-        END IF;
+    IF $1 ~ '^[A-Z_]+$' AND length($1) <= 16 AND octet_length($2::text) <= 8384512
+        AND $3 IS NULL AND $4 IS NULL AND $5 IS NULL THEN
+        INSERT INTO "public"."evt_queue" (type, data) VALUES ($1, $2) RETURNING id INTO new_id;
+        RETURN new_id;
     END IF;
-    INSERT INTO "public"."evt_queue" (type, data) VALUES ($1, $2) RETURNING id INTO new_id;
-    RETURN new_id;
+    RETURN "public"."evt_queue_record"($1, $2, $3, $4, $5);
 END $_$;
 
-COMMENT ON FUNCTION public.evt_add(type text, data json) IS 'Records an event in the present transaction and returns its id';
+COMMENT ON FUNCTION public.evt_add(type text, data json, key text, meta json, idempotency_key text) IS 'Records an event in the present transaction and returns its id';
+
+CREATE FUNCTION public.evt_add(type text, data jsonb, key text DEFAULT NULL::text, meta json DEFAULT NULL::json, idempotency_key text DEFAULT NULL::text) RETURNS bigint
+    LANGUAGE sql
+    AS $_$
+    SELECT "public"."evt_add"($1, $2::pg_catalog.text, $3, $4, $5)
+$_$;
+
+COMMENT ON FUNCTION public.evt_add(type text, data jsonb, key text, meta json, idempotency_key text) IS 'Records an event in the present transaction and returns its id';
+
+CREATE FUNCTION public.evt_add(type text, data text, key text DEFAULT NULL::text, meta json DEFAULT NULL::json, idempotency_key text DEFAULT NULL::text) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+DECLARE
+    new_id bigint;
+BEGIN
+    IF $1 ~ '^[A-Z_]+$' AND length($1) <= 16 AND octet_length($2) <= 8384512
+        AND $3 IS NULL AND $4 IS NULL AND $5 IS NULL THEN
+        INSERT INTO "public"."evt_queue" (type, data) VALUES ($1, $2::json) RETURNING id INTO new_id;
+        RETURN new_id;
+    END IF;
+    RETURN "public"."evt_queue_record"($1, $2::json, $3, $4, $5);
+END $_$;
+
+COMMENT ON FUNCTION public.evt_add(type text, data text, key text, meta json, idempotency_key text) IS 'Records an event in the present transaction and returns its id';
 
 CREATE FUNCTION public.evt_consumers_registering() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -40,6 +92,29 @@ BEGIN
     END IF;
     RETURN NEW;
 END $$;
+
+CREATE FUNCTION public.evt_queue_add_all(types text[], data text[], keys text[], metas text[], idempotency_keys text[]) RETURNS TABLE(id bigint, is_conflict boolean)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET lock_timeout TO '1s'
+    AS $_$
+DECLARE
+    draft record;
+BEGIN
+    FOR draft IN SELECT d.type, d.data::json AS data, NULLIF(d.key, '') AS key, NULLIF(d.meta, '')::json AS meta, d.once
+        FROM unnest($1, $2, $3, $4, $5) AS d (type, data, key, meta, once)
+    LOOP
+        IF draft.once = '' THEN
+            is_conflict := false;
+            INSERT INTO "public"."evt_queue" AS e (type, data, key, meta) VALUES (draft.type, draft.data, draft.key, draft.meta)
+                RETURNING e.id INTO id;
+        ELSE
+            id := "public"."evt_queue_once"(draft.type, draft.data, draft.key, draft.meta, draft.once);
+            is_conflict := id IS NULL;
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+END $_$;
 
 CREATE FUNCTION public.evt_queue_check_ids() RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -77,6 +152,110 @@ BEGIN
                 'it was set back, or not carried over to this database; the pusher sets it right, or you: SELECT setval(%L, %s)',
                 '"public"."evt_queue_id_seq"', passed);
     END IF;
+END $$;
+
+CREATE FUNCTION public.evt_queue_once(type text, data json, key text, meta json, idempotency_key text) RETURNS bigint
+    LANGUAGE plpgsql
+    AS $_$
+DECLARE
+    -- With the lengths no two events have the same text.
+    hash bytea := sha256(convert_to(concat_ws(' ', $1, COALESCE(octet_length($3), 0), COALESCE(octet_length($4::text), 0), $3, $4, $2),
+        'UTF8'));
+    in_a tid;
+    in_b tid;
+    new_id bigint;
+    first_id bigint;
+    first_hash bytea;
+BEGIN
+    INSERT INTO "public"."evt_queue_keys_a" (idempotency_key, content) VALUES ($5, hash) ON CONFLICT DO NOTHING RETURNING ctid INTO in_a;
+    IF in_a IS NULL THEN
+        SELECT k.id, k.content INTO first_id, first_hash FROM "public"."evt_queue_keys_a" k WHERE k.idempotency_key = $5;
+    ELSE
+        INSERT INTO "public"."evt_queue_keys_b" (idempotency_key, content) VALUES ($5, hash) ON CONFLICT DO NOTHING RETURNING ctid INTO in_b;
+        IF in_b IS NOT NULL THEN
+            INSERT INTO "public"."evt_queue" (type, data, key, meta)
+                VALUES ($1, $2, $3, COALESCE($4, NULLIF(current_setting('eventstream.meta', true), '')::json))
+                RETURNING id INTO new_id;
+            IF new_id IS NULL THEN
+                RAISE EXCEPTION 'the event was not recorded: a trigger of the event table has dropped it'
+                    USING ERRCODE = 'triggered_action_exception';
+            END IF;
+            UPDATE "public"."evt_queue_keys_a" SET id = new_id WHERE ctid = in_a;
+            UPDATE "public"."evt_queue_keys_b" SET id = new_id WHERE ctid = in_b;
+            RETURN new_id;
+        END IF;
+        SELECT k.id, k.content INTO first_id, first_hash FROM "public"."evt_queue_keys_b" k WHERE k.idempotency_key = $5;
+        UPDATE "public"."evt_queue_keys_a" SET id = first_id, content = first_hash WHERE ctid = in_a;
+    END IF;
+    IF first_id IS NULL THEN
+        RAISE EXCEPTION 'the idempotency key % is being used by a call that has not ended', quote_literal(left($5, 40))
+            USING ERRCODE = 'triggered_action_exception',
+                HINT = 'a trigger of the event table must not record an event with the same idempotency key';
+    END IF;
+    RETURN CASE WHEN first_hash = hash THEN first_id END;
+END $_$;
+
+CREATE FUNCTION public.evt_queue_record(type text, data json, key text, meta json, idempotency_key text) RETURNS bigint
+    LANGUAGE plpgsql
+    AS $_$
+DECLARE
+    new_id bigint;
+BEGIN
+    IF $1 IS NULL OR $1 !~ '^[A-Z_]{1,16}$' THEN
+        RAISE EXCEPTION 'invalid event type: %', COALESCE(quote_literal(left($1, 40)), 'NULL')
+            USING ERRCODE = 'check_violation', HINT = 'an event type is 1 to 16 of A-Z and _';
+    END IF;
+    IF $2 IS NULL THEN
+        RAISE EXCEPTION 'event data must not be NULL'
+            USING ERRCODE = 'not_null_violation', HINT = 'JSON has a null of its own: ''null''';
+    END IF;
+    IF octet_length($2::text) > 8 * 1024 * 1024 - 4096 THEN
+        RAISE EXCEPTION 'event data is too large: % bytes, and the limit is % bytes', octet_length($2::text), 8 * 1024 * 1024 - 4096
+            USING ERRCODE = 'check_violation', HINT = 'keep what is large elsewhere, and record where it is';
+    END IF;
+    IF $5 IS NULL THEN
+        INSERT INTO "public"."evt_queue" (type, data, key, meta)
+            VALUES ($1, $2, $3, COALESCE($4, NULLIF(current_setting('eventstream.meta', true), '')::json)) RETURNING id INTO new_id;
+        RETURN new_id;
+    END IF;
+    IF octet_length($5) NOT BETWEEN 1 AND 200 THEN
+        RAISE EXCEPTION 'invalid idempotency key: % bytes, and the limit is 200 bytes', octet_length($5)
+            USING ERRCODE = 'check_violation', HINT = 'an idempotency key is 1 to 200 bytes; a call without one has NULL';
+    END IF;
+    new_id := "public"."evt_queue_once"($1, $2, $3, $4, $5);
+    IF new_id IS NULL THEN
+        RAISE EXCEPTION 'the idempotency key % was used for another event', quote_literal(left($5, 40))
+            USING ERRCODE = 'EVT02',
+                HINT = 'a repeat has the same type, data, key and meta; another event needs another idempotency key';
+    END IF;
+    RETURN new_id;
+END $_$;
+
+CREATE FUNCTION public.evt_queue_rotate(keep interval) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET lock_timeout TO '10ms'
+    AS $$
+DECLARE
+    first_is_next boolean;
+BEGIN
+    IF keep IS NULL OR keep < '0' THEN
+        RAISE EXCEPTION 'invalid time to keep idempotency keys: %', keep USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    -- A dump without rows lacks it.
+    INSERT INTO "public"."evt_queue_rotation" DEFAULT VALUES ON CONFLICT DO NOTHING;
+    -- One at a time: who has waited looks again.
+    SELECT a_emptied <= b_emptied INTO first_is_next FROM "public"."evt_queue_rotation"
+        WHERE GREATEST(a_emptied, b_emptied) <= clock_timestamp() - keep FOR UPDATE;
+    -- Noted after the lock was had: later than anything the table has lost.
+    IF first_is_next THEN
+        TRUNCATE "public"."evt_queue_keys_a";
+        UPDATE "public"."evt_queue_rotation" SET a_emptied = clock_timestamp();
+    ELSIF NOT first_is_next THEN
+        TRUNCATE "public"."evt_queue_keys_b";
+        UPDATE "public"."evt_queue_rotation" SET b_emptied = clock_timestamp();
+    END IF;
+    RETURN first_is_next IS NOT NULL;
 END $$;
 
 CREATE FUNCTION public.evt_queue_wake() RETURNS trigger
@@ -216,6 +395,8 @@ CREATE TABLE public.evt_queue (
     data json NOT NULL,
     ts timestamp without time zone DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'::text) NOT NULL,
     bytes integer GENERATED ALWAYS AS (octet_length((data)::text)) STORED,
+    key public.evt_queue_key,
+    meta public.evt_queue_meta DEFAULT (NULLIF(current_setting('eventstream.meta'::text, true), ''::text))::json,
     CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= 8384512)),
     CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]+$'::text))
 )
@@ -226,6 +407,10 @@ CASE
 END));
 
 COMMENT ON TABLE public.evt_queue IS 'Events not yet discarded';
+
+COMMENT ON COLUMN public.evt_queue.key IS 'What the event is about; NULL if it has no key';
+
+COMMENT ON COLUMN public.evt_queue.meta IS 'A JSON object that tells how the event came about; NULL for none';
 
 CREATE SEQUENCE public.evt_queue_id_seq
     START WITH 1
@@ -242,6 +427,8 @@ CREATE TABLE public.evt_queue_0 (
     data json NOT NULL,
     ts timestamp without time zone DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'::text) NOT NULL,
     bytes integer GENERATED ALWAYS AS (octet_length((data)::text)) STORED,
+    key public.evt_queue_key,
+    meta public.evt_queue_meta DEFAULT (NULLIF(current_setting('eventstream.meta'::text, true), ''::text))::json,
     CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= 8384512)),
     CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]+$'::text))
 );
@@ -252,6 +439,8 @@ CREATE TABLE public.evt_queue_1 (
     data json NOT NULL,
     ts timestamp without time zone DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'::text) NOT NULL,
     bytes integer GENERATED ALWAYS AS (octet_length((data)::text)) STORED,
+    key public.evt_queue_key,
+    meta public.evt_queue_meta DEFAULT (NULLIF(current_setting('eventstream.meta'::text, true), ''::text))::json,
     CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= 8384512)),
     CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]+$'::text))
 );
@@ -262,6 +451,8 @@ CREATE TABLE public.evt_queue_2 (
     data json NOT NULL,
     ts timestamp without time zone DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'::text) NOT NULL,
     bytes integer GENERATED ALWAYS AS (octet_length((data)::text)) STORED,
+    key public.evt_queue_key,
+    meta public.evt_queue_meta DEFAULT (NULLIF(current_setting('eventstream.meta'::text, true), ''::text))::json,
     CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= 8384512)),
     CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]+$'::text))
 );
@@ -272,6 +463,8 @@ CREATE TABLE public.evt_queue_3 (
     data json NOT NULL,
     ts timestamp without time zone DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'::text) NOT NULL,
     bytes integer GENERATED ALWAYS AS (octet_length((data)::text)) STORED,
+    key public.evt_queue_key,
+    meta public.evt_queue_meta DEFAULT (NULLIF(current_setting('eventstream.meta'::text, true), ''::text))::json,
     CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= 8384512)),
     CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]+$'::text))
 );
@@ -282,6 +475,8 @@ CREATE TABLE public.evt_queue_4 (
     data json NOT NULL,
     ts timestamp without time zone DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'::text) NOT NULL,
     bytes integer GENERATED ALWAYS AS (octet_length((data)::text)) STORED,
+    key public.evt_queue_key,
+    meta public.evt_queue_meta DEFAULT (NULLIF(current_setting('eventstream.meta'::text, true), ''::text))::json,
     CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= 8384512)),
     CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]+$'::text))
 );
@@ -292,6 +487,8 @@ CREATE TABLE public.evt_queue_5 (
     data json NOT NULL,
     ts timestamp without time zone DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'::text) NOT NULL,
     bytes integer GENERATED ALWAYS AS (octet_length((data)::text)) STORED,
+    key public.evt_queue_key,
+    meta public.evt_queue_meta DEFAULT (NULLIF(current_setting('eventstream.meta'::text, true), ''::text))::json,
     CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= 8384512)),
     CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]+$'::text))
 );
@@ -302,6 +499,8 @@ CREATE TABLE public.evt_queue_6 (
     data json NOT NULL,
     ts timestamp without time zone DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'::text) NOT NULL,
     bytes integer GENERATED ALWAYS AS (octet_length((data)::text)) STORED,
+    key public.evt_queue_key,
+    meta public.evt_queue_meta DEFAULT (NULLIF(current_setting('eventstream.meta'::text, true), ''::text))::json,
     CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= 8384512)),
     CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]+$'::text))
 );
@@ -312,6 +511,8 @@ CREATE TABLE public.evt_queue_7 (
     data json NOT NULL,
     ts timestamp without time zone DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'::text) NOT NULL,
     bytes integer GENERATED ALWAYS AS (octet_length((data)::text)) STORED,
+    key public.evt_queue_key,
+    meta public.evt_queue_meta DEFAULT (NULLIF(current_setting('eventstream.meta'::text, true), ''::text))::json,
     CONSTRAINT evt_queue_bytes_check CHECK ((bytes <= 8384512)),
     CONSTRAINT evt_queue_type_check CHECK (((type)::text ~ '^[A-Z_]+$'::text))
 );
@@ -359,6 +560,29 @@ ALTER TABLE public.evt_queue_erasures ALTER COLUMN number ADD GENERATED ALWAYS A
     NO MAXVALUE
     CACHE 1
 );
+CREATE TABLE public.evt_queue_keys_a (
+    idempotency_key text NOT NULL,
+    id bigint,
+    content bytea NOT NULL,
+    CONSTRAINT evt_queue_keys_a_idempotency_key_check CHECK (((octet_length(idempotency_key) >= 1) AND (octet_length(idempotency_key) <= 200)))
+)
+WITH (fillfactor='80');
+
+COMMENT ON TABLE public.evt_queue_keys_a IS 'Idempotency keys and the events they were used for; each is in this table or in the other one, until its time has passed';
+
+COMMENT ON COLUMN public.evt_queue_keys_a.content IS 'A hash of type, data, key and meta';
+
+CREATE TABLE public.evt_queue_keys_b (
+    idempotency_key text NOT NULL,
+    id bigint,
+    content bytea NOT NULL,
+    CONSTRAINT evt_queue_keys_b_idempotency_key_check CHECK (((octet_length(idempotency_key) >= 1) AND (octet_length(idempotency_key) <= 200)))
+)
+WITH (fillfactor='80');
+
+COMMENT ON TABLE public.evt_queue_keys_b IS 'Idempotency keys and the events they were used for; each is in this table or in the other one, until its time has passed';
+
+COMMENT ON COLUMN public.evt_queue_keys_b.content IS 'A hash of type, data, key and meta';
 
 CREATE TABLE public.evt_queue_marks (
     id bigint NOT NULL,
@@ -375,6 +599,7 @@ CREATE TABLE public.evt_queue_migrations (
 );
 
 COMMENT ON TABLE public.evt_queue_migrations IS 'Steps of the schema that were applied; the newest is step 4';
+COMMENT ON TABLE public.evt_queue_migrations IS 'Steps of the schema that were applied; the newest is step 3';
 
 CREATE TABLE public.evt_queue_pushers (
     id bigint NOT NULL,
@@ -396,6 +621,14 @@ COMMENT ON COLUMN public.evt_queue_pushers.looked IS 'When it began to look for 
 COMMENT ON COLUMN public.evt_queue_pushers.reads_archive IS 'Whether the pusher has an archive to read discarded events from';
 
 COMMENT ON COLUMN public.evt_queue_pushers.erased IS 'The newest pass of erasing after which the pusher has read everything anew';
+CREATE TABLE public.evt_queue_rotation (
+    only_row boolean DEFAULT true NOT NULL,
+    a_emptied timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    b_emptied timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT evt_queue_rotation_only_row_check CHECK (only_row)
+);
+
+COMMENT ON TABLE public.evt_queue_rotation IS 'When the two tables of idempotency keys were emptied';
 
 CREATE TABLE public.evt_queue_state (
     only_row boolean DEFAULT true NOT NULL,
@@ -499,6 +732,11 @@ ALTER TABLE ONLY public.evt_queue_erasures
 
 ALTER TABLE ONLY public.evt_queue_erasures
     ADD CONSTRAINT evt_queue_erasures_pkey PRIMARY KEY (number);
+ALTER TABLE ONLY public.evt_queue_keys_a
+    ADD CONSTRAINT evt_queue_keys_a_pkey PRIMARY KEY (idempotency_key);
+
+ALTER TABLE ONLY public.evt_queue_keys_b
+    ADD CONSTRAINT evt_queue_keys_b_pkey PRIMARY KEY (idempotency_key);
 
 ALTER TABLE ONLY public.evt_queue_marks
     ADD CONSTRAINT evt_queue_marks_pkey PRIMARY KEY (id);
@@ -508,6 +746,9 @@ ALTER TABLE ONLY public.evt_queue_migrations
 
 ALTER TABLE ONLY public.evt_queue_pushers
     ADD CONSTRAINT evt_queue_pushers_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.evt_queue_rotation
+    ADD CONSTRAINT evt_queue_rotation_pkey PRIMARY KEY (only_row);
 
 ALTER TABLE ONLY public.evt_queue_state
     ADD CONSTRAINT evt_queue_state_pkey PRIMARY KEY (only_row);
@@ -522,8 +763,20 @@ CREATE TRIGGER wake AFTER INSERT ON public.evt_queue FOR EACH STATEMENT EXECUTE 
 
 ALTER TABLE public.evt_queue ENABLE ALWAYS TRIGGER wake;
 
-REVOKE ALL ON FUNCTION public.evt_add(type text, data json) FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.evt_add(type text, data json, key text, meta json, idempotency_key text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.evt_add(type text, data jsonb, key text, meta json, idempotency_key text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.evt_add(type text, data text, key text, meta json, idempotency_key text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.evt_consumers_registering() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.evt_queue_add_all(types text[], data text[], keys text[], metas text[], idempotency_keys text[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.evt_queue_once(type text, data json, key text, meta json, idempotency_key text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.evt_queue_record(type text, data json, key text, meta json, idempotency_key text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.evt_queue_rotate(keep interval) FROM PUBLIC;
 
 GRANT SELECT ON SEQUENCE public.evt_queue_settled TO PUBLIC;

@@ -8,7 +8,10 @@ extension StreamTables {
         precondition(events.schema != nil && consumers.schema != nil, "qualify the tables first")
         let segments = (0..<StreamTables.segmentCount).map { Grant.Object.table(segment($0)) }
         let (ids, delivered) = (Grant.Object.sequence(sequence), Grant.Object.sequence(mark))
-        let record = Grant.Object.function(add, arguments: "text, json")
+        let adding = StreamTables.addArguments.map { Grant.Object.function(add, arguments: $0) }
+        let addingAll = Grant.Object.function(addAll, arguments: "text[], text[], text[], text[], text[]")
+        let rotating = Grant.Object.function(rotate, arguments: "interval")
+        let keys = [self.keys.a, self.keys.b, rotation].map { Grant.Object.table($0) }
         let (events, consumers) = (Grant.Object.table(events), Grant.Object.table(consumers))
         let (state, pushers, migrations) = (
             Grant.Object.table(state), Grant.Object.table(pushers), Grant.Object.table(migrations)
@@ -19,9 +22,8 @@ extension StreamTables {
         let parked = Grant.Object.table(parked)
         let rewrite = "rewrite the table with the same rows when the table has grown"
         var grants = [
-            Grant(.app, "EXECUTE", on: record, "record events"),
-
-            Grant(.generator, "INSERT", columns: ["type", "data"], on: events, "record events"),
+            Grant(.generator, "INSERT", columns: ["type", "data", "key", "meta"], on: events, "record events"),
+            Grant(.generator, "EXECUTE", on: addingAll, "record events with idempotency keys"),
             Grant(.generator, "SELECT", columns: ["id"], on: events, "read the ids of recorded events"),
             Grant(.generator, "USAGE", on: ids, "draw ids"),
             Grant(.generator, "SELECT", on: delivered, "refuse ids that are not beyond the delivered ids"),
@@ -80,7 +82,9 @@ extension StreamTables {
             Grant(
                 .discarder, "SELECT", columns: ["number", "erasure", "ids"], on: erasures,
                 "wait while an archive has data that is being erased"),
+            Grant(.discarder, "EXECUTE", on: rotating, "remove old idempotency keys"),
         ]
+        grants += adding.map { Grant(.app, "EXECUTE", on: $0, "record events") }
         grants += segments.map {
             Grant(.discarder, "SELECT", "DELETE", "TRUNCATE", on: $0, "delete confirmed events, and empty complete segments")
         }
@@ -94,8 +98,9 @@ extension StreamTables {
         }
         return RoleGrants(
             grants: grants,
-            objects: [events, consumers, state, pushers, archives, marks, erasures, parked, migrations, ids, delivered, record]
-                + segments)
+            objects: [
+                events, consumers, state, pushers, archives, marks, erasures, parked, migrations, ids, delivered, addingAll, rotating,
+            ] + adding + keys + segments)
     }
 }
 

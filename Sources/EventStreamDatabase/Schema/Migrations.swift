@@ -45,6 +45,10 @@ extension StreamTables {
             "check_ids": events.with(suffix: "_check_ids"), "registering": consumers.with(suffix: "_registering"),
             "adopted": events.with(suffix: "_adopted"),
             "adopted_name": TableName(schema: nil, name: events.name + "_adopted"),
+            "key": events.with(suffix: "_key"), "meta": events.with(suffix: "_meta"),
+            "check_key": events.with(suffix: "_check_key"), "check_meta": events.with(suffix: "_check_meta"),
+            "keys_a": keys.a, "keys_b": keys.b, "rotation": rotation, "rotate": rotate, "add_all": addAll,
+            "once": events.with(suffix: "_once"), "record": events.with(suffix: "_record"),
             "consumers_index": consumers.with(suffix: "_last_evt_id"),
         ]
         for index in 0..<StreamTables.segmentCount { names["segment\(index)"] = segment(index) }
@@ -53,6 +57,9 @@ extension StreamTables {
             functions: [
                 "check_ids": PackageResources.check_ids_sql, "wake": PackageResources.wake_sql,
                 "registering": PackageResources.registering_sql, "evt_add": PackageResources.evt_add_sql,
+                "check_event": PackageResources.check_event_sql, "once": PackageResources.once_sql,
+                "record": PackageResources.record_sql, "add_all": PackageResources.add_all_sql,
+                "rotate": PackageResources.rotate_sql, "evt_add_keyed": PackageResources.evt_add_keyed_sql,
             ])
         // The build makes the first digit of a resource's name an underscore.
         return Schema(
@@ -60,6 +67,7 @@ extension StreamTables {
             steps: [
                 "stream": PackageResources._01_stream_sql, "history": PackageResources._02_history_sql,
                 "erasures": PackageResources._03_erasures_sql, "parked": PackageResources._04_parked_sql,
+                "keys": PackageResources._05_keys_sql,
             ],
             record: migrations, marker: state,
             completion: "INSERT INTO \(state.sql) DEFAULT VALUES ON CONFLICT DO NOTHING")

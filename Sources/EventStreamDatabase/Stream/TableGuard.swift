@@ -86,7 +86,9 @@ package struct TableGuard: Sendable {
 
 extension StreamTables {
     /// All tables of a stream; segments belong to the events.
-    var all: [TableName] { [events, consumers, state, pushers, archives, marks, erasures, parked, migrations] }
+    var all: [TableName] {
+        [events, consumers, state, pushers, archives, marks, erasures, parked, keys.a, keys.b, rotation, migrations]
+    }
 }
 
 extension ArchiveTables {
