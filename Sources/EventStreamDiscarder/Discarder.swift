@@ -11,6 +11,8 @@ public enum Discarder {
         public var pollPeriod = Settings.all.discardPollPeriod.standard
         /// Events one transaction deletes at most.
         public var limitAtOnce = Settings.all.discardLimit.standard
+        /// For how long an idempotency key is known at least.
+        public var idempotencyWindow = Settings.all.idempotencyWindow.standard
         /// Archives that must be seen to hold events before these are discarded.
         public var required: [RequiredArchive] = []
         /// A consumer that holds back more events than this is named in a warning.
@@ -51,6 +53,7 @@ extension SettingsReader {
         var configuration = Discarder.Configuration(database: try database())
         configuration.pollPeriod = try self.discardPollPeriod
         configuration.limitAtOnce = try self.discardLimit
+        configuration.idempotencyWindow = try self.idempotencyWindow
         configuration.warnEvents = try self.discardWarnEvents
         configuration.required = try requiredArchives()
         configuration.maxLag = try self.discardMaxLag

@@ -16,6 +16,8 @@ final class DiscarderWork {
     private let guards: ArchiveGuards
     private let heldBack: HeldBackReport
     private var plan: DiscardPlan
+    private let keys: KeyStore
+    private var rotation: KeyRotation
     private let hindrances: DiscarderHindrances
     private let health: DiscarderHealth
     private var tablesChecked: ContinuousClock.Instant?
@@ -36,6 +38,8 @@ final class DiscarderWork {
             connection, health: health, logger: logger)
         heldBack = HeldBackReport(
             info, rule, warnEvents: configuration.warnEvents, period: configuration.pollPeriod, logger: logger)
+        keys = KeyStore(info.tables, keeping: configuration.idempotencyWindow)
+        rotation = KeyRotation(window: configuration.idempotencyWindow)
         plan = DiscardPlan(limit: configuration.limitAtOnce, period: configuration.pollPeriod)
     }
 
@@ -94,6 +98,7 @@ final class DiscarderWork {
         try await store.note(maxLag: guards.isEmpty ? nil : configuration.maxLag?.text, on: connection)
         while !Task.isShuttingDownGracefully, !Task.isCancelled {
             try await checkTables()
+            try await rotateKeys()
             var (stream, discarded) = try await store.look(on: connection)
             stream.confirmed = stream.confirmed.map { min($0, guards.allowed) }
             switch plan.next(stream, now: .now) {
@@ -125,6 +130,19 @@ final class DiscarderWork {
         guard tablesChecked.map({ .now - $0 > .seconds(1) }) ?? true else { return }
         try await info.check(writing: true, on: connection)
         tablesChecked = .now
+    }
+
+    private func rotateKeys() async throws {
+        guard rotation.isDue(at: .now) else { return }
+        let outcome = try await keys.rotate(on: connection)
+        rotation.ended(outcome, at: .now)
+        switch outcome {
+        case .emptied: logger.debug("removed old idempotency keys")
+        case .busy: logger.debug("old idempotency keys are kept: the table is in use")
+        case .refused:
+            logger.warning("old idempotency keys are kept: the right to remove them is missing; run `evt migrate --roles`")
+        case .notYet: break
+        }
     }
 
     private func sleep(_ pause: Duration) async throws {

@@ -156,6 +156,11 @@ package struct Settings: Sendable {
     package let discardWarnEvents = Setting(
         "EVT_DISCARD_WARN_EVENTS", .integer(1...1_000_000_000_000, "events"), default: 1_000_000, .discarder,
         readBy: [.discarder, .evt], "how many events a consumer may hold back before a warning names the consumer")
+    package let idempotencyWindow = Setting(
+        "EVT_IDEMPOTENCY_WINDOW", .duration(.seconds(1) ... .seconds(366 * 86_400)), default: .seconds(86_400), .discarder,
+        readBy: [.discarder, .evt],
+        "for how long a repeated idempotency key is known at least; keys are removed after twice as long at the latest, while a "
+            + "discarder is at work")
 
     // MARK: Keys
 

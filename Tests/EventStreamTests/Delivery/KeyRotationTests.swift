@@ -1,0 +1,32 @@
+import Testing
+
+@testable import EventStreamDiscarder
+
+@Suite struct KeyRotationTests {
+    private let start = ContinuousClock.now
+
+    @Test func theDatabaseIsAskedOftenEnoughAndNoMoreOftenThanEveryMinute() {
+        for (window, period) in [(86_400, 60.0), (160, 10), (16, 1), (1, 1.0 / 16)] {
+            var rotation = KeyRotation(window: .seconds(window))
+            #expect(rotation.isDue(at: start))
+            for outcome in [KeyRotation.Outcome.notYet, .emptied] {
+                rotation.ended(outcome, at: start)
+                #expect(!rotation.isDue(at: start + .seconds(period * 0.99)), "\(window)")
+                #expect(rotation.isDue(at: start + .seconds(period)), "\(window)")
+            }
+        }
+    }
+
+    @Test func aTableInUseIsTriedAgainSoon() {
+        var rotation = KeyRotation(window: .seconds(86_400))
+        rotation.ended(.busy, at: start)
+        #expect(!rotation.isDue(at: start + .milliseconds(999)))
+        #expect(rotation.isDue(at: start + .seconds(1)))
+    }
+
+    @Test func withoutTheRightItIsTriedSeldom() {
+        var rotation = KeyRotation(window: .seconds(1))
+        rotation.ended(.refused, at: start)
+        #expect(!rotation.isDue(at: start + .seconds(599)))
+    }
+}
