@@ -50,14 +50,21 @@ public actor GeneratorClient {
     /// - Parameters:
     ///   - type: 1 to 16 of `A`-`Z` and `_`.
     ///   - data: any JSON value; travels as it is, byte for byte.
-    /// - Throws: `InvalidRequest` if it can never be recorded; `InternalError`, `CommError` or `Timeout` otherwise, with
-    ///   a text that says if the outcome is unknown (protocol, section 4).
-    public func addEvent(_ type: String, _ data: RawJSON) async throws(EventStreamError) -> EventID {
+    ///   - key: what the event is about, 1 to 128 bytes.
+    ///   - meta: a JSON object of at most 4096 bytes that tells how the event came about; travels as it is.
+    ///   - idempotencyKey: 1 to 200 bytes. A repeated call with the same one returns the first id and records nothing.
+    /// - Throws: `InvalidRequest` if it can never be recorded; `IdempotencyConflict` if the idempotency key was used for another
+    ///   event; `InternalError`, `CommError` or `Timeout` otherwise, with a text that says if the outcome is unknown (protocol,
+    ///   section 4).
+    public func addEvent(
+        _ type: String, _ data: RawJSON, key: String? = nil, meta: RawJSON? = nil, idempotencyKey: String? = nil
+    ) async throws(EventStreamError) -> EventID {
         guard let type = EventType(type) else {
             throw .invalidRequest("invalid event type: \(type.prefix(40)); it must be 1 to 16 of A-Z and _")
         }
-        guard data.bytes.count <= Event.largestData else { throw .tooLarge(data.bytes.count) }
-        let result = try await channel.call(.addEvent(type: type, data: data), timeout: timeout)
+        let draft = EventDraft(type: type, data: data, key: key, meta: meta, idempotencyKey: idempotencyKey)
+        try draft.check()
+        let result = try await channel.call(.addEvent(draft), timeout: timeout)
         guard let id = EventID(String(result.description.dropFirst().dropLast())) else {
             throw .internalError("the server answered \(result) instead of an event id")
         }
@@ -65,8 +72,11 @@ public actor GeneratorClient {
     }
 
     /// Records an event whose data is encoded with `JSONEncoder`.
-    public func addEvent(_ type: String, _ data: some Encodable & Sendable) async throws -> EventID {
-        try await addEvent(type, RawJSON(validating: JSONEncoder().encode(data)))
+    public func addEvent(
+        _ type: String, _ data: some Encodable & Sendable, key: String? = nil, meta: RawJSON? = nil, idempotencyKey: String? = nil
+    ) async throws -> EventID {
+        try await addEvent(
+            type, RawJSON(validating: JSONEncoder().encode(data)), key: key, meta: meta, idempotencyKey: idempotencyKey)
     }
 
     /// Asks the server for a sign of life.

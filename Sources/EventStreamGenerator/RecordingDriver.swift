@@ -45,7 +45,7 @@ final class RecordingDriver: RequestHandler {
         do throws(EventStreamError) {
             switch call {
             case .ping(let echo): peers.answer(peer, rid, RawJSON.object("echo", echo))
-            case .addEvent(let type, let data): try add(.init(type: type, data: data), for: peer, rid: rid)
+            case .addEvent(let draft): try add(draft, for: peer, rid: rid)
             case .registerConsumer, .pollEvents, .readyToReceive, .stopReceiving, .lag, .archive:
                 throw .notImplemented("not offered here")
             }
@@ -55,9 +55,8 @@ final class RecordingDriver: RequestHandler {
     }
 
     private func add(_ draft: Recorder.Draft, for peer: Peer, rid: RequestID?) throws(EventStreamError) {
-        let bytes = draft.data.bytes.count
-        guard bytes <= Event.largestData else { throw .tooLarge(bytes) }
-        try queue.add(Pending(peer: peer, rid: rid, draft: draft), of: peer.account, bytes: bytes)
+        try draft.check()
+        try queue.add(Pending(peer: peer, rid: rid, draft: draft), of: peer.account, bytes: draft.bytes)
         // Whatever else has arrived by now goes into the same commit.
         if database.current == nil { return waitForDatabase() }
         if !isCommitting { loop.soon { self.commitNext() } }
@@ -103,10 +102,10 @@ final class RecordingDriver: RequestHandler {
         recorder.record(batch.events.map(\.draft), on: connection) { result in
             self.isCommitting = false
             switch result {
-            case .success(let ids):
-                self.metrics.recorded(ids.count, since: begun)
+            case .success(let outcomes):
+                self.metrics.recorded(outcomes.count, since: begun)
                 self.progress.moved(more: false)
-                self.recorded(batch.events, as: ids)
+                self.recorded(batch.events, outcomes)
             case .failure(let error):
                 let failure = RecordingFailure(error: error)
                 // Halves find those at fault; the others are recorded, in order and before anything newer.
@@ -121,10 +120,19 @@ final class RecordingDriver: RequestHandler {
         }
     }
 
-    private func recorded(_ events: [Pending], as ids: [EventID]) {
-        for (pending, id) in zip(events, ids) { peers.answer(pending.peer, pending.rid, RawJSON.string(id.description)) }
-        for pending in events.dropFirst(ids.count) {
-            answer(pending, .invalidRequest("the event was not recorded: a trigger of the event table has dropped it"))
+    private func recorded(_ events: [Pending], _ outcomes: [Recorder.Outcome]) {
+        for (pending, outcome) in zip(events, outcomes) {
+            switch outcome {
+            case .recorded(let id): peers.answer(pending.peer, pending.rid, RawJSON.string(id.description))
+            case .dropped:
+                answer(pending, .invalidRequest("the event was not recorded: a trigger of the event table has dropped it"))
+            case .conflict:
+                answer(
+                    pending,
+                    .idempotencyConflict(
+                        "the event was not recorded: the idempotency key was used for an event with another type, data, key or meta"
+                    ))
+            }
         }
     }
 

@@ -13,10 +13,12 @@ struct RecordingFailure {
     /// failed.
     ///
     /// A rule of the application's (a trigger, a constraint, an index, a domain) may fail with any state there is. Conflicts with
-    /// other transactions (class 40), an end of the session (57P, 08) and a standby (25006) are no rule's.
+    /// other transactions (class 40), an end of the session (57P, 08) and a standby (25006) are no rule's. A deadlock is one of
+    /// idempotency keys that others use in another order: single events have none.
     var mayBeOfOneEvent: Bool {
         guard error.code == .server, let state = error.sqlState else { return false }
-        return !["40", "08"].contains(state.category) && !state.endsSession && state != .readOnlyTransaction
+        return state == .deadlockDetected
+            || !["40", "08"].contains(state.category) && !state.endsSession && state != .readOnlyTransaction
     }
 
     /// Whether the event itself was refused, and will be the next time: by its data (classes 22 and 23, too deep nesting), or by a

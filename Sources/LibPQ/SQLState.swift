@@ -22,6 +22,7 @@ package struct SQLState: RawRepresentable, Hashable, Sendable, ExpressibleByStri
     package static let readOnlyTransaction: SQLState = "25006"
     package static let inFailedTransaction: SQLState = "25P02"
     package static let invalidStatementName: SQLState = "26000"
+    package static let deadlockDetected: SQLState = "40P01"
     package static let insufficientPrivilege: SQLState = "42501"
     package static let undefinedObject: SQLState = "42704"
     package static let undefinedFunction: SQLState = "42883"

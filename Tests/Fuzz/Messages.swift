@@ -62,9 +62,9 @@ private func checkTravel(_ value: RawJSON) {
     while let last = text.last, blanks.contains(last) { text.removeLast() }
     let request = Call.addEvent(type: EventType("TYPE")!, data: value).request(rid: .client(1))
     guard case .request(let there) = try? WireMessage(decoding: request.encoded()),
-        case .addEvent(_, let data) = try? Call(there, offering: [.generator])
+        case .addEvent(let draft) = try? Call(there, offering: [.generator])
     else { return require(false, "any value is data of an event") }
-    require(data.bytes[...] == text, "data travels byte for byte")
+    require(draft.data.bytes[...] == text, "data travels byte for byte")
     let answer = WireMessage.Response(outcome: .success(value), rid: .client(1))
     guard case .response(let back) = try? WireMessage(decoding: answer.encoded()), case .success(let result) = back.outcome else {
         return require(false, "any value is a result")

@@ -1,4 +1,5 @@
 import EventStream
+import EventStreamClient
 import EventStreamDatabase
 import LibPQ
 import TestSupport
@@ -41,8 +42,17 @@ import Testing
                 try await connection.query(
                     "SELECT evt_add($1, $2, key => $3, meta => $4)", [.text("A"), .text("2"), .text("k"), .text("{}")])
             }
+            let insert = try EventInsert(type: "A", data: "3", key: "k", meta: "{}", idempotencyKey: "once")
+            #expect(
+                insert.sql
+                    == #"SELECT "evt_add"($1::text, $2::json, key => $3::text, meta => $4::json, idempotency_key => $5::text)"#)
+            for _ in 0..<2 {
+                _ = try await TestDatabase.connected(to: TestDatabase.url(url, as: .app)) {
+                    try await $0.query(Statement(insert.sql), insert.binds.map { .text($0) })
+                }
+            }
             let rows = try await TestDatabase.rows("SELECT data, key, meta FROM evt_queue ORDER BY id", on: url)
-            #expect(rows == [["[1]", nil, nil], ["2", "k", "{}"]])
+            #expect(rows == [["[1]", nil, nil], ["2", "k", "{}"], ["3", "k", "{}"]])
         }
     }
 

@@ -36,9 +36,11 @@ package struct UserRights: Hashable, Sendable {
     package func permitted(_ call: Call) throws(EventStreamError) -> Call {
         switch call {
         case .ping: return call
-        case .addEvent(let type, _):
+        case .addEvent(let draft):
             try require(.gen)
-            guard types.wants(type) else { throw .unauthorized("this user may not record events of the type \(type)") }
+            guard types.wants(draft.type) else {
+                throw .unauthorized("this user may not record events of the type \(draft.type)")
+            }
             return call
         case .registerConsumer(let component, _), .lag(let component):
             guard has(.poll) || has(.push) else { throw .unauthorized("this user has neither the right poll nor push") }

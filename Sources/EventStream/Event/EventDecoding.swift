@@ -158,24 +158,34 @@ extension Event {
 }
 
 extension Event {
-    /// Reads `{"type":…,"data":…}`, an event to be recorded.
+    /// Reads `{"type":…,"data":…}`, an event to be recorded; it may have `key`, `meta` and `idempotency_key`, too.
     ///
     /// - Throws: `InvalidRequest` for anything else, other keys included.
-    package static func draft(decoding json: RawJSON) throws(EventStreamError) -> (type: String, data: RawJSON) {
+    package static func draft(decoding json: RawJSON) throws(EventStreamError) -> (
+        type: String, data: RawJSON, key: String?, meta: RawJSON?, idempotencyKey: String?
+    ) {
         guard let members = json.bytes.withUnsafeBufferPointer({ try? objectMembers($0) }) else {
             throw .invalidRequest("an event must be an object with type and data")
         }
-        var type: String?
-        var data: RawJSON?
+        var texts: [String: String] = [:]
+        var values: [String: RawJSON] = [:]
         for (key, range) in members {
+            let value = RawJSON(unchecked: Array(json.bytes[range]))
             switch key {
-            case "type" where json.bytes[range.lowerBound] == UInt8(ascii: "\""):
-                type = JSONText.unescape(json.bytes[(range.lowerBound + 1)..<(range.upperBound - 1)])
-            case "data": data = RawJSON(unchecked: Array(json.bytes[range]))
-            default: throw .invalidRequest("an event to be recorded has type and data, not \(key.prefix(30))")
+            case "type", "key", "idempotency_key":
+                guard value.bytes.first == UInt8(ascii: "\""), let text = JSONText.text(value.bytes.dropFirst().dropLast()) else {
+                    throw .invalidRequest("\(key) must be a string")
+                }
+                texts[key] = text
+            case "data", "meta": values[key] = value
+            default:
+                throw .invalidRequest(
+                    "an event to be recorded has type, data, key, meta and idempotency_key, not \(key.prefix(30))")
             }
         }
-        guard let type, let data else { throw .invalidRequest("an event to be recorded needs type and data") }
-        return (type, data)
+        guard let type = texts["type"], let data = values["data"] else {
+            throw .invalidRequest("an event to be recorded needs type and data")
+        }
+        return (type, data, texts["key"], values["meta"], texts["idempotency_key"])
     }
 }

@@ -54,6 +54,16 @@ enum JSONText {
     /// The string a scanned string's contents stand for. A lone surrogate becomes U+FFFD.
     static func unescape(_ contents: some Collection<UInt8>) -> String {
         guard contents.contains(UInt8(ascii: "\\")) else { return String(decoding: contents, as: UTF8.self) }
+        return String(decoding: units(contents), as: UTF16.self)
+    }
+
+    /// The same; nil if there is a lone surrogate, which has no UTF-8.
+    static func text(_ contents: some Collection<UInt8>) -> String? {
+        guard contents.contains(UInt8(ascii: "\\")) else { return String(decoding: contents, as: UTF8.self) }
+        return String(validating: units(contents), as: UTF16.self)
+    }
+
+    private static func units(_ contents: some Collection<UInt8>) -> [UInt16] {
         var output: [UInt16] = []
         var plain: [UInt8] = []
         func flushPlain() {
@@ -82,7 +92,7 @@ enum JSONText {
             }
         }
         flushPlain()
-        return String(decoding: output, as: UTF16.self)
+        return output
     }
 }
 

@@ -17,7 +17,7 @@ package enum Interface: String, Sendable, CaseIterable {
 package enum Call: Hashable, Sendable {
     /// The integer, digit for digit.
     case ping(echo: RawJSON)
-    case addEvent(type: EventType, data: RawJSON)
+    case addEvent(EventDraft)
     /// - Parameter start: where a new consumer begins; nil for what the table holds.
     case registerConsumer(ConsumerComponent, start: StartPosition? = nil)
     case pollEvents(ConsumerComponent, after: EventID?, want: EventFilter, precise: Bool, generation: String? = nil)
@@ -59,7 +59,11 @@ package enum Call: Hashable, Sendable {
         switch (interface, parts[2]) {
         case (_, "ping"): self = .ping(echo: try parameters.integer("echo"))
         case (.generator, "addEvent"):
-            self = .addEvent(type: try parameters.eventType("type"), data: try parameters.any("data"))
+            let draft = EventDraft(
+                type: try parameters.eventType("type"), data: try parameters.any("data"), key: try parameters.anyText("key"),
+                meta: parameters.optional("meta"), idempotencyKey: try parameters.anyText("idempotency_key"))
+            try draft.checkKeysAndMeta()
+            self = .addEvent(draft)
         case (.poll, "registerConsumer"), (.push, "registerConsumer"):
             self = .registerConsumer(try parameters.component(), start: try parameters.start())
         case (.poll, "pollEvents"), (.push, "pollEvents"):
@@ -93,10 +97,12 @@ package enum Call: Hashable, Sendable {
         }
         switch self {
         case .ping(let echo): return .init(function: function(.ping, "ping"), parameters: ["echo": echo], rid: rid)
-        case .addEvent(let type, let data):
-            return .init(
-                function: function(.generator, "addEvent"),
-                parameters: ["type": quoted(type.description), "data": data], rid: rid)
+        case .addEvent(let draft):
+            var parameters = ["type": quoted(draft.type.description), "data": draft.data]
+            parameters["key"] = draft.key.map(quoted)
+            parameters["meta"] = draft.meta
+            parameters["idempotency_key"] = draft.idempotencyKey.map(quoted)
+            return .init(function: function(.generator, "addEvent"), parameters: parameters, rid: rid)
         case .registerConsumer(let component, let start):
             let more = start.map { ["start": quoted($0.description)] } ?? [:]
             return .init(function: function(.push, "registerConsumer"), parameters: consumer(component, more), rid: rid)
@@ -119,6 +125,11 @@ package enum Call: Hashable, Sendable {
             return .init(function: function(.push, "archive"), parameters: consumer(component, tokens), rid: rid)
         }
     }
+}
+
+extension Call {
+    /// An event with nothing but type and data.
+    package static func addEvent(type: EventType, data: RawJSON) -> Call { .addEvent(EventDraft(type: type, data: data)) }
 }
 
 private func quoted(_ text: String) -> RawJSON {
@@ -149,7 +160,7 @@ private struct Parameters {
     }
 
     /// Nil where it is left out or null.
-    private mutating func optional(_ name: String) -> RawJSON? {
+    mutating func optional(_ name: String) -> RawJSON? {
         let value = values.removeValue(forKey: name)
         return value == .null ? nil : value
     }
@@ -177,6 +188,15 @@ private struct Parameters {
         guard let value = optional(name) else { return nil }
         guard let text = string(value), text.utf8.count <= 64 else {
             throw .invalidRequest("\(name) must be a string of at most 64 bytes")
+        }
+        return text
+    }
+
+    /// A string of any length; nil where it is left out or null.
+    mutating func anyText(_ name: String) throws(EventStreamError) -> String? {
+        guard let value = optional(name) else { return nil }
+        guard value.bytes.first == UInt8(ascii: "\""), let text = JSONText.text(value.bytes.dropFirst().dropLast()) else {
+            throw .invalidRequest("\(name) must be a string that UTF-8 can hold")
         }
         return text
     }

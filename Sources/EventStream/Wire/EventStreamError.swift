@@ -29,6 +29,7 @@ public struct EventStreamError: Error, Hashable, Sendable, CustomStringConvertib
         case archiveUnknown = "ArchiveUnknown"
         case historyUnavailable = "HistoryUnavailable"
         case consumerPaused = "ConsumerPaused"
+        case idempotencyConflict = "IdempotencyConflict"
         case communicationError = "CommError"
         case timeout = "Timeout"
 
@@ -65,6 +66,8 @@ public struct EventStreamError: Error, Hashable, Sendable, CustomStringConvertib
                         + "least id after which a consumer can begin.", true
                 )
             case .consumerPaused: ("An operator has paused the consumer: `evt consumers resume`.", true)
+            case .idempotencyConflict:
+                ("The idempotency key was used for an event with another type, data, key or meta.", false)
             case .communicationError: ("The server cannot be reached, or the connection was lost before the answer.", true)
             case .timeout: ("The server did not answer in time.", true)
             }
@@ -91,5 +94,6 @@ public struct EventStreamError: Error, Hashable, Sendable, CustomStringConvertib
     public static func archiveUnknown(_ text: String) -> Self { .init(.archiveUnknown, text) }
     public static func historyUnavailable(_ text: String) -> Self { .init(.historyUnavailable, text) }
     public static func consumerPaused(_ text: String) -> Self { .init(.consumerPaused, text) }
+    public static func idempotencyConflict(_ text: String) -> Self { .init(.idempotencyConflict, text) }
     public static func consumerBusy(_ text: String) -> Self { .init(.consumerBusy, text) }
 }

@@ -68,8 +68,8 @@ let errorsPage =
     # Errors
 
     An error answer has one of these names in `e`, and a text for people in `edesc`. Only the names are for programs. A call that
-    can be retried may succeed later without a change. `addEvent` is not idempotent: if the outcome is unknown, a retry may record the
-    event twice.
+    can be retried may succeed later without a change. If the outcome of `addEvent` is unknown, a retry may record the event twice, unless
+    both calls have the same `idempotency_key`.
 
     Names of servers:
 

@@ -148,6 +148,37 @@ import Testing
         #expect(errorName { _ = try call(function, #"{"type":"A","data":1}"#) } == error)
     }
 
+    private func draft(_ more: String) throws -> Call {
+        try call("futoin.evt.gen:1.1:addEvent", "{\"type\":\"A\",\"data\":1,\(more)}")
+    }
+
+    @Test func anEventMayHaveKeyMetaAndIdempotencyKey() throws {
+        let data = try json("1")
+        func draft(_ key: String? = nil, _ meta: RawJSON? = nil, _ once: String? = nil) -> Call {
+            .addEvent(EventDraft(type: EventType("A")!, data: data, key: key, meta: meta, idempotencyKey: once))
+        }
+        #expect(try self.draft(#""key":"k\u00e9\ud83d\ude00""#) == draft("k\u{e9}\u{1f600}"))
+        #expect(try self.draft(#""meta":{ "a":1.0 }"#) == draft(nil, json("{ \"a\":1.0 }")))
+        #expect(try self.draft(#""idempotency_key":"x","key":null,"meta":null"#) == draft(nil, nil, "x"))
+        let (longest, longestOnce) = (String(repeating: "k", count: 128), String(repeating: "o", count: 200))
+        let largest = try json("{\"a\":\"\(String(repeating: "x", count: 4096 - 8))\"}")
+        #expect(
+            try self.draft("\"key\":\"\(longest)\",\"meta\":\(largest),\"idempotency_key\":\"\(longestOnce)\"")
+                == draft(longest, largest, longestOnce))
+    }
+
+    @Test(arguments: [
+        #""key":"""#, #""key":1"#, #""key":["k"]"#, #""key":"\u0000""#, #""key":"\ud800""#, #""idempotency_key":"""#,
+        #""idempotency_key":7"#, #""idempotency_key":"a\u0000b""#, #""idempotency_key":"\udc00x""#, #""meta":[]"#,
+        #""meta":"{}""#,
+        #""meta":true"#, #""Key":"k""#, "\"key\":\"\(String(repeating: "k", count: 129))\"",
+        "\"key\":\"\(String(repeating: "\u{e9}", count: 65))\"", "\"idempotency_key\":\"\(String(repeating: "k", count: 201))\"",
+        "\"meta\":{\"a\":\"\(String(repeating: "x", count: 4096 - 7))\"}",
+    ])
+    func anyOtherKeyMetaOrIdempotencyKeyIsAnInvalidRequest(more: String) {
+        #expect(errorName { _ = try draft(more) } == "InvalidRequest")
+    }
+
     @Test func onlyOfferedInterfacesAreKnown() {
         let request = WireMessage.Request(function: "futoin.evt.push:1.1:registerConsumer")
         #expect(errorName { _ = try Call(request, offering: [.generator, .ping]) } == "UnknownInterface")
@@ -157,6 +188,9 @@ import Testing
         let want = EventFilter([EventType("B")!, EventType("A_")!])!
         let calls: [Call] = [
             .ping(echo: try json("-7")), .addEvent(type: EventType("ABCDEFGHIJKLMNOP")!, data: try json("[1.00]")),
+            .addEvent(
+                EventDraft(
+                    type: EventType("A")!, data: .null, key: "\u{e9}\"\n", meta: try json("{\"a\" :1}"), idempotencyKey: "once")),
             .registerConsumer(c), .pollEvents(c, after: nil, want: .all, precise: false),
             .pollEvents(.live, after: 999_999_999_999_999_999, want: want, precise: true),
             .readyToReceive(c, want: want, precise: false), .readyToReceive(.live, want: .all, precise: true),

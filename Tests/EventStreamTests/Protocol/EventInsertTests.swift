@@ -18,4 +18,17 @@ import Testing
     func anInvalidEventNeverReachesTheTransaction(_ type: String, _ data: String) {
         #expect(errorName { _ = try EventInsert(type: type, data: data) } == "InvalidRequest")
     }
+
+    @Test func whatElseIsGivenIsNamed() throws {
+        let insert = try EventInsert(type: "A", data: "1", meta: "{}", idempotencyKey: "x")
+        #expect(insert.sql == #"SELECT "evt_add"($1::text, $2::json, meta => $3::json, idempotency_key => $4::text)"#)
+        #expect(insert.binds == ["A", "1", "{}", "x"])
+    }
+
+    @Test(arguments: [("", "{}", "x"), ("k", "[]", "x"), ("k", "{", "x"), ("k", "{}", ""), ("k\0", "{}", "x")])
+    func anInvalidKeyOrMetaNeverReachesTheTransaction(_ key: String, _ meta: String, _ once: String) {
+        #expect(
+            errorName { _ = try EventInsert(type: "A", data: "1", key: key, meta: meta, idempotencyKey: once) }
+                == "InvalidRequest")
+    }
 }

@@ -129,7 +129,12 @@ import Testing
         let draft = try Event.draft(decoding: json(#"{"data":{"a":1.0},"type":"\u0041B"}"#))
         #expect(draft.type == "AB")
         #expect(draft.data.description == #"{"a":1.0}"#)
-        for text in ["{}", "[]", #"{"type":"A"}"#, #"{"data":1}"#, #"{"type":1,"data":1}"#, #"{"type":"A","data":1,"id":"1"}"#] {
+        let keyed = try Event.draft(decoding: json(#"{"data":1,"type":"A","key":"k","meta":{},"idempotency_key":"x"}"#))
+        #expect(keyed.key == "k" && keyed.meta?.description == "{}" && keyed.idempotencyKey == "x")
+        for text in [
+            "{}", "[]", #"{"type":"A","data":1,"key":1}"#, #"{"type":"A"}"#, #"{"data":1}"#, #"{"type":1,"data":1}"#,
+            #"{"type":"A","data":1,"id":"1"}"#,
+        ] {
             #expect(errorName { _ = try Event.draft(decoding: json(text)) } == "InvalidRequest")
         }
     }

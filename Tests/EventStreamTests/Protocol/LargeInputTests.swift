@@ -19,9 +19,9 @@ import Testing
     private func data(_ data: [UInt8]) throws -> RawJSON? {
         let head = #"{"f":"futoin.evt.gen:1.1:addEvent","p":{"type":"A","data":"#
         guard case .request(let request) = try WireMessage(decoding: Array(head.utf8) + data + Array("}}".utf8)),
-            case .addEvent(_, let data) = try Call(request, offering: [.generator])
+            case .addEvent(let draft) = try Call(request, offering: [.generator])
         else { return nil }
-        return data
+        return draft.data
     }
 
     @Test(arguments: values.keys.sorted()) func aLargeValueTravelsAsItIs(_ name: String) throws {

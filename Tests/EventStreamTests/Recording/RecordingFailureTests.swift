@@ -15,14 +15,14 @@ struct RecordingFailureTests {
         #expect(failure(state).answer == .invalidRequest("the event was not recorded: what the server said"))
     }
 
-    @Test(arguments: ["42P01", "42501", "53100", "55P03", "57014", "XX000", "54000", "0A000", "21000"])
+    @Test(arguments: ["40P01", "42P01", "42501", "53100", "55P03", "57014", "XX000", "54000", "0A000", "21000"])
     func whatMayBeAnybodysFaultIsLookedForToo(state: String) {
         #expect(failure(state).mayBeOfOneEvent && !failure(state).isRefusal)
         #expect(failure(state).answer.name == "InternalError")
         #expect(failure(state).answer.text == "the event was not recorded: what the server said (SQLSTATE \(state))")
     }
 
-    @Test(arguments: ["40001", "40P01", "57P01", "57P03", "25006", "08006"])
+    @Test(arguments: ["40001", "57P01", "57P03", "25006", "08006"])
     func conflictsAndLostSessionsAreNotOfOneEvent(state: String) {
         #expect(!failure(state).mayBeOfOneEvent)
         #expect(failure(state).answer.name == "InternalError")
