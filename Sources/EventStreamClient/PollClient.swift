@@ -72,7 +72,8 @@ public actor PollClient {
         _ component: String, after last: EventID?, want: [String]? = nil, precise: Bool = false, generation: String? = nil
     ) async throws(EventStreamError) -> [Event] {
         let call = Call.pollEvents(
-            try .named(component), after: last == EventID.none ? nil : last, want: try EventFilter(types: want), precise: precise,
+            try .named(component), after: last == EventID.none ? nil : last, want: try EventFilter(types: want),
+            fields: precise ? .microseconds : [],
             generation: generation)
         return try Event.list(decoding: try await channel.call(call, timeout: timeout))
     }

@@ -69,7 +69,7 @@ private func checkList(_ events: [Event]) {
     require((try? Event.list(decoding: json)) == events, "events come back as they were, byte for byte")
 
     let limits = GroupLimits(events: 1000, bytes: .max)
-    let group = EventGroup(from: [page.build(through: .none)], after: .none, want: .all, precise: true, limits: limits)
+    let group = EventGroup(from: [page.build(through: .none)], after: .none, want: .all, fields: .microseconds, limits: limits)
     require(group.count == events.count, "a group has every event")
     require(events.isEmpty || group.list.count <= group.bytes, "a group has no more bytes than it says")
     let frame = OnEvents.encoded(sequence: .max, group: group, rid: .server(.max))

@@ -46,15 +46,15 @@ package struct UserRights: Hashable, Sendable {
             guard has(.poll) || has(.push) else { throw .unauthorized("this user has neither the right poll nor push") }
             try require(component)
             return call
-        case .pollEvents(let component, let after, let want, let precise, let generation):
+        case .pollEvents(let component, let after, let want, let fields, let generation):
             try require(.poll)
             try require(component)
-            return .pollEvents(component, after: after, want: try narrowed(want), precise: precise, generation: generation)
-        case .readyToReceive(let component, let want, let precise, let origin, let partial, let park):
+            return .pollEvents(component, after: after, want: try narrowed(want), fields: fields, generation: generation)
+        case .readyToReceive(let component, let want, let fields, let origin, let partial, let park):
             try require(component.isLive ? .live : .push)
             try require(component)
             return .readyToReceive(
-                component, want: try narrowed(want), precise: precise, origin: origin, partial: partial, park: park)
+                component, want: try narrowed(want), fields: fields, origin: origin, partial: partial, park: park)
         case .stopReceiving(let component), .archive(let component, _, _):
             try require(component.isLive ? .live : .push)
             try require(component)

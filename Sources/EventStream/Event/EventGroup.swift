@@ -1,7 +1,7 @@
 /// Events chosen for one consumer: stretches of pages, put into JSON when they are sent.
 package struct EventGroup: Sendable {
     private var runs: [(page: EventPage, range: Range<Int>)] = []
-    private let precise: Bool
+    private let fields: EventFields
     package private(set) var count = 0
     /// Bytes of the whole as an EventList, at most.
     package private(set) var bytes = 0
@@ -15,7 +15,7 @@ package struct EventGroup: Sendable {
     /// Appends the group as an EventList.
     package func append(to output: inout [UInt8]) {
         output.append(UInt8(ascii: "["))
-        for (page, range) in runs { page.append(range, precise: precise, to: &output) }
+        for (page, range) in runs { page.append(range, fields: fields, to: &output) }
         // The comma after the last one.
         if count > 0 { output.removeLast() }
         output.append(UInt8(ascii: "]"))
@@ -28,7 +28,7 @@ package struct EventGroup: Sendable {
         var group = self
         group.runs = [(run.page, run.range.prefix(1))]
         (group.count, group.last, group.through) = (1, entry.id, entry.id)
-        group.bytes = 1 + run.page.size(at: run.range.lowerBound, precise: precise)
+        group.bytes = 1 + run.page.size(at: run.range.lowerBound, fields: fields)
         return group
     }
 
@@ -52,10 +52,10 @@ extension EventGroup {
     ///   - known: events that are not wanted, whatever their type.
     package init(
         from pages: some Sequence<EventPage>, after: EventID, through end: EventID = EventID(.max), want: EventFilter,
-        besides known: EventIDSet = EventIDSet(), precise: Bool, limits: GroupLimits
+        besides known: EventIDSet = EventIDSet(), fields: EventFields, limits: GroupLimits
     ) {
         through = after
-        self.precise = precise
+        self.fields = fields
         // The brackets, less the comma the last event does not have.
         bytes = 1
         for page in pages where page.through > after {
@@ -67,7 +67,7 @@ extension EventGroup {
                     return
                 }
                 if want.wants(entry.type), !known.contains(entry.id) {
-                    let size = page.size(at: index, precise: precise)
+                    let size = page.size(at: index, fields: fields)
                     guard count < limits.events, count == 0 || bytes + size <= limits.bytes else { return }
                     add(index, of: page, size: size)
                 }

@@ -45,16 +45,16 @@ package final class EventPage: Sendable {
 
     /// Bytes one event takes in a group at most, separator included.
     @inline(__always)
-    package func size(at index: Int, precise: Bool) -> Int {
-        entries[index].end - start(of: index) + (precise ? EventPage.fractionSize : 0)
+    package func size(at index: Int, fields: EventFields) -> Int {
+        entries[index].end - start(of: index) + (fields.contains(.microseconds) ? EventPage.fractionSize : 0)
     }
 
     /// `,"us":` and up to six digits.
     private static let fractionSize = 12
 
     /// Appends events as JSON, a comma after each.
-    package func append(_ range: Range<Int>, precise: Bool, to output: inout [UInt8]) {
-        guard precise else {
+    package func append(_ range: Range<Int>, fields: EventFields, to output: inout [UInt8]) {
+        guard fields.contains(.microseconds) else {
             output.append(contentsOf: buffer[start(of: range.lowerBound)..<start(of: range.upperBound)])
             return
         }
@@ -141,7 +141,7 @@ extension Event {
             type.utf8.withUnsafeBytes { builder.append(id: id, type: $0, data: data, timestamp: timestamp) }
         }
         var output: [UInt8] = []
-        builder.build(through: id).append(0..<1, precise: isPrecise, to: &output)
+        builder.build(through: id).append(0..<1, fields: isPrecise ? .microseconds : [], to: &output)
         output.removeLast()
         return output
     }

@@ -20,13 +20,13 @@ package enum Call: Hashable, Sendable {
     case addEvent(EventDraft)
     /// - Parameter start: where a new consumer begins; nil for what the table holds.
     case registerConsumer(ConsumerComponent, start: StartPosition? = nil)
-    case pollEvents(ConsumerComponent, after: EventID?, want: EventFilter, precise: Bool, generation: String? = nil)
+    case pollEvents(ConsumerComponent, after: EventID?, want: EventFilter, fields: EventFields, generation: String? = nil)
     /// - Parameters:
     ///   - origin: whether the answer is to tell which stream this is, and from where on (``StreamOrigin``).
     ///   - partial: whether a group may be answered with what was processed of it (``GroupAnswer``).
     ///   - park: whether an event that fails again and again may be set aside.
     case readyToReceive(
-        ConsumerComponent, want: EventFilter, precise: Bool, origin: Bool = false, partial: Bool = false, park: Bool = true)
+        ConsumerComponent, want: EventFilter, fields: EventFields, origin: Bool = false, partial: Bool = false, park: Bool = true)
     case stopReceiving(ConsumerComponent)
     /// How far the consumer is behind (``ConsumerLag``).
     case lag(ConsumerComponent)
@@ -69,10 +69,10 @@ package enum Call: Hashable, Sendable {
         case (.poll, "pollEvents"), (.push, "pollEvents"):
             self = .pollEvents(
                 try parameters.component(), after: try parameters.eventID("last_id"), want: try parameters.want(),
-                precise: try parameters.bool("precise"), generation: try parameters.text("generation"))
+                fields: try parameters.fields(), generation: try parameters.text("generation"))
         case (.push, "readyToReceive"):
             self = .readyToReceive(
-                try parameters.component(), want: try parameters.want(), precise: try parameters.bool("precise"),
+                try parameters.component(), want: try parameters.want(), fields: try parameters.fields(),
                 origin: try parameters.bool("origin"), partial: try parameters.bool("partial"),
                 park: try parameters.bool("park", default: true))
         case (.push, "stopReceiving"): self = .stopReceiving(try parameters.component())
@@ -106,13 +106,13 @@ package enum Call: Hashable, Sendable {
         case .registerConsumer(let component, let start):
             let more = start.map { ["start": quoted($0.description)] } ?? [:]
             return .init(function: function(.push, "registerConsumer"), parameters: consumer(component, more), rid: rid)
-        case .pollEvents(let component, let after, let want, let precise, let generation):
+        case .pollEvents(let component, let after, let want, let fields, let generation):
             let last = after.map { quoted($0.description) } ?? .null
-            var more = ["last_id": last, "want": want.json, "precise": json(precise)]
+            var more = ["last_id": last, "want": want.json, "precise": json(fields.contains(.microseconds))]
             if let generation { more["generation"] = quoted(generation) }
             return .init(function: function(.push, "pollEvents"), parameters: consumer(component, more), rid: rid)
-        case .readyToReceive(let component, let want, let precise, let origin, let partial, let park):
-            var more = ["want": want.json, "precise": json(precise), "origin": json(origin)]
+        case .readyToReceive(let component, let want, let fields, let origin, let partial, let park):
+            var more = ["want": want.json, "precise": json(fields.contains(.microseconds)), "origin": json(origin)]
             // A server that does not know these refuses them.
             if partial { more["partial"] = .true }
             if !park { more["park"] = json(false) }
@@ -183,6 +183,8 @@ private struct Parameters {
         guard value == json(true) else { throw .invalidRequest("\(name) must be true or false") }
         return true
     }
+
+    mutating func fields() throws(EventStreamError) -> EventFields { try bool("precise") ? .microseconds : [] }
 
     mutating func text(_ name: String) throws(EventStreamError) -> String? {
         guard let value = optional(name) else { return nil }

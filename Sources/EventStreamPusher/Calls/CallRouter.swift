@@ -78,15 +78,15 @@ final class CallRouter: RequestHandler {
         case .registerConsumer(let component, let start):
             if !component.isLive { try requireReliable() }
             try services.registrations.register(component, start: start, rid: rid, peer: peer)
-        case .pollEvents(let component, let after, let want, let precise, let generation):
+        case .pollEvents(let component, let after, let want, let fields, let generation):
             guard configuration.allowPolling else { throw .securityError("polling is switched off here") }
             if !component.isLive { try requireReliable() }
             try services.polls.poll(
-                PollMachine(component, after: after, generation: generation), want: want, precise: precise, rid: rid, peer: peer)
-        case .readyToReceive(let component, let want, let precise, let origin, let partial, let park):
+                PollMachine(component, after: after, generation: generation), want: want, fields: fields, rid: rid, peer: peer)
+        case .readyToReceive(let component, let want, let fields, let origin, let partial, let park):
             try readyToReceive(
                 .init(
-                    component, want: want, precise: precise, isPartial: partial, mayPark: park, peer: peer, rid: rid,
+                    component, want: want, fields: fields, isPartial: partial, mayPark: park, peer: peer, rid: rid,
                     asksOrigin: origin))
         case .stopReceiving(let component):
             let answer = { _ = self.peers.answer(peer, rid, .true) }

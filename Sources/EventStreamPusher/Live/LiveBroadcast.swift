@@ -94,7 +94,7 @@ final class LiveBroadcast {
             let type = page.entries[index].type
             subscribers.willBroadcast(type)
             buffer.removeAll(keepingCapacity: true)
-            page.append(index..<(index + 1), precise: false, to: &buffer)
+            page.append(index..<(index + 1), fields: [], to: &buffer)
             buffer.removeLast()
             _ = try? socket.send([type.utf8, buffer], gauges: [waiting], overhead: LiveBroadcast.slot * subscribers.count)
         }

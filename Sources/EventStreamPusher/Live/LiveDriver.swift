@@ -79,7 +79,7 @@ final class LiveDriver {
         var after = start
         while after < page.through {
             let extent = EventGroup(
-                from: [page], after: after, want: session.want, besides: session.known, precise: session.precise, limits: limits)
+                from: [page], after: after, want: session.want, besides: session.known, fields: session.fields, limits: limits)
             metrics.liveDropped.add(
                 session.delivery.arrived(through: extent.through, count: extent.count, bytes: extent.bytes, limits: limits))
             after = extent.through
@@ -108,7 +108,7 @@ final class LiveDriver {
         guard window.covers(after: group.after) else { return nil }
         let events = EventGroup(
             from: window.pages(after: group.after), after: group.after, through: group.through, want: session.want,
-            besides: session.known, precise: session.precise, limits: .largest)
+            besides: session.known, fields: session.fields, limits: .largest)
         guard events.count > 0 else { return nil }
         return OnEvents.encoded(sequence: group.sequence, group: events, rid: .server(rid))
     }

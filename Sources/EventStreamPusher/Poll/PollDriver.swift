@@ -9,15 +9,15 @@ final class PollDriver {
     private final class Poll {
         var machine: PollMachine
         let want: EventFilter
-        let precise: Bool
+        let fields: EventFields
         let rid: RequestID?
         let peer: Peer
         var consumer: ConsumerIdentity { ConsumerIdentity(user: peer.user, component: machine.component) }
 
-        init(_ machine: PollMachine, want: EventFilter, precise: Bool, rid: RequestID?, peer: Peer) {
+        init(_ machine: PollMachine, want: EventFilter, fields: EventFields, rid: RequestID?, peer: Peer) {
             self.machine = machine
             self.want = want
-            self.precise = precise
+            self.fields = fields
             self.rid = rid
             self.peer = peer
         }
@@ -56,9 +56,9 @@ final class PollDriver {
     }
 
     func poll(
-        _ machine: PollMachine, want: EventFilter, precise: Bool, rid: RequestID?, peer: Peer
+        _ machine: PollMachine, want: EventFilter, fields: EventFields, rid: RequestID?, peer: Peer
     ) throws(EventStreamError) {
-        let poll = Poll(machine, want: want, precise: precise, rid: rid, peer: peer)
+        let poll = Poll(machine, want: want, fields: fields, rid: rid, peer: peer)
         if let refusal = machine.refusal(in: stream(for: poll)) { throw refusal }
         guard head.isConnected, head.settled != nil else { throw .unavailable }
         try turns.inTurn(peer) {
@@ -129,7 +129,7 @@ final class PollDriver {
                 return
             }
             let group = EventGroup(
-                from: [rows.page()], after: after, want: poll.want, precise: poll.precise,
+                from: [rows.page()], after: after, want: poll.want, fields: poll.fields,
                 limits: GroupLimits(events: self.maxChunkEvents, bytes: MessageLimit.events))
             let stream = self.stream(for: poll)
             if poll.machine.refusal(in: stream) == nil { self.remember(group, after: after, poll, stream) }

@@ -46,7 +46,7 @@ final class ClaimDriver {
     /// - Returns: the very session that is asked for, if the peer has it: it goes on.
     func goesOn(_ start: SessionStart) -> Session? {
         guard let present = table.session(of: start.peer, start.component), present.want == start.want,
-            present.precise == start.precise, present.isPartial == start.isPartial, present.mayPark == start.mayPark,
+            present.fields == start.fields, present.isPartial == start.isPartial, present.mayPark == start.mayPark,
             !claims.isUnderWay(start.consumer)
         else { return nil }
         if let present = present as? ReliableSession, present.machine.isReleased { return nil }

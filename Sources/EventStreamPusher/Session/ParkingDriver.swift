@@ -65,7 +65,7 @@ final class ParkingDriver {
 
     private static func event(_ id: EventID, in pages: [EventPage], _ want: EventFilter) -> Event? {
         let group = EventGroup(
-            from: pages, after: EventID(id.rawValue - 1), through: id, want: want, precise: true,
+            from: pages, after: EventID(id.rawValue - 1), through: id, want: want, fields: .microseconds,
             limits: .init(events: 1, bytes: .max))
         return (try? Event.list(decoding: RawJSON(unchecked: group.list)))?.first { $0.id == id }
     }
@@ -140,7 +140,7 @@ final class ParkingDriver {
                 session.machine.mayRetryParked
             else { return self.awaitsNoMore(session) }
             let event = EventGroup(
-                from: [retry.page], after: retry.page.after, want: session.want, precise: session.precise,
+                from: [retry.page], after: retry.page.after, want: session.want, fields: session.fields,
                 limits: .init(events: 1, bytes: .max))
             session.retryGeneration = retry.generation
             guard event.count == 1 else {

@@ -74,7 +74,7 @@ struct SessionMachine {
     /// The fencing token of this session.
     var epoch: Int64
     private let want: EventFilter
-    private let precise: Bool
+    private let fields: EventFields
     /// Whether groups may be answered in part.
     let isPartial: Bool
     private let limits: GroupLimits
@@ -100,13 +100,13 @@ struct SessionMachine {
     private var waiting: Deque<(sequence: UInt64, since: EventTimestamp)> = []
 
     init(
-        epoch: Int64, want: EventFilter, precise: Bool, isPartial: Bool = false, limits: GroupLimits, lease: Lease,
+        epoch: Int64, want: EventFilter, fields: EventFields, isPartial: Bool = false, limits: GroupLimits, lease: Lease,
         delivery: ConsumerDelivery, attempts: Attempts = .init(limit: 0), isPaused: Bool = false
     ) {
         self.epoch = epoch
         self.isPaused = isPaused
         self.want = want
-        self.precise = precise
+        self.fields = fields
         self.isPartial = isPartial
         self.limits = limits
         self.lease = lease
@@ -219,7 +219,7 @@ struct SessionMachine {
     private func cut(
         _ pages: some Sequence<EventPage>, after: EventID, through end: EventID = EventID(.max), limits: GroupLimits
     ) -> EventGroup {
-        EventGroup(from: pages, after: after, through: end, want: want, precise: precise, limits: limits)
+        EventGroup(from: pages, after: after, through: end, want: want, fields: fields, limits: limits)
     }
 
     /// The group finds no room at the peer. It is read again when there is: what waits must not also fill the memory here.

@@ -6,7 +6,7 @@ class Session {
     let consumer: ConsumerIdentity
     fileprivate(set) var peer: Peer
     let want: EventFilter
-    let precise: Bool
+    let fields: EventFields
     let isPartial: Bool
     let mayPark: Bool
     /// It brings what comes after this event.
@@ -20,7 +20,7 @@ class Session {
         consumer = start.consumer
         peer = start.peer
         want = start.want
-        precise = start.precise
+        fields = start.fields
         isPartial = start.isPartial
         mayPark = start.mayPark
         self.start = position
@@ -73,7 +73,7 @@ struct SessionStart {
 
     let component: ConsumerComponent
     let want: EventFilter
-    let precise: Bool
+    let fields: EventFields
     /// Whether groups may be answered in part.
     let isPartial: Bool
     /// Whether an event that fails again and again may be set aside.
@@ -83,12 +83,12 @@ struct SessionStart {
     var consumer: ConsumerIdentity { ConsumerIdentity(user: peer.user, component: component) }
 
     init(
-        _ component: ConsumerComponent, want: EventFilter, precise: Bool, isPartial: Bool = false, mayPark: Bool = true,
+        _ component: ConsumerComponent, want: EventFilter, fields: EventFields, isPartial: Bool = false, mayPark: Bool = true,
         peer: Peer, rid: RequestID?, asksOrigin: Bool
     ) {
         self.component = component
         self.want = want
-        self.precise = precise
+        self.fields = fields
         self.isPartial = isPartial
         self.mayPark = mayPark
         self.peer = peer

@@ -96,10 +96,10 @@ import Testing
     private static let component = ConsumerComponent("BILLING")!
     private static let calls: [(Call, Set<UserRights.Right>)] = [
         (.addEvent(type: one, data: .null), [.gen]), (.registerConsumer(component), [.poll, .push]),
-        (.pollEvents(component, after: nil, want: .all, precise: false), [.poll]),
-        (.pollEvents(.live, after: nil, want: .all, precise: false), [.poll]),
-        (.readyToReceive(component, want: .all, precise: false), [.push]),
-        (.readyToReceive(.live, want: .all, precise: false), [.live]), (.stopReceiving(component), [.push]),
+        (.pollEvents(component, after: nil, want: .all, fields: []), [.poll]),
+        (.pollEvents(.live, after: nil, want: .all, fields: []), [.poll]),
+        (.readyToReceive(component, want: .all, fields: []), [.push]),
+        (.readyToReceive(.live, want: .all, fields: []), [.live]), (.stopReceiving(component), [.push]),
         (.stopReceiving(.live), [.live]), (.lag(component), [.poll, .push]),
     ]
 
@@ -141,14 +141,15 @@ import Testing
         let only = EventFilter([Self.one])!
         for component in [Self.component, .live] {
             for want in [.all, only, EventFilter([Self.one, Self.two])!] {
-                let poll = Call.pollEvents(component, after: nil, want: want, precise: true)
-                #expect(try rights.permitted(poll) == .pollEvents(component, after: nil, want: only, precise: true))
-                let ready = Call.readyToReceive(component, want: want, precise: true, origin: true)
-                #expect(try rights.permitted(ready) == .readyToReceive(component, want: only, precise: true, origin: true))
+                let poll = Call.pollEvents(component, after: nil, want: want, fields: .microseconds)
+                #expect(try rights.permitted(poll) == .pollEvents(component, after: nil, want: only, fields: .microseconds))
+                let ready = Call.readyToReceive(component, want: want, fields: .microseconds, origin: true)
+                #expect(
+                    try rights.permitted(ready) == .readyToReceive(component, want: only, fields: .microseconds, origin: true))
             }
             let none = EventFilter([Self.two])!
-            #expect(!Self.isPermitted(.pollEvents(component, after: nil, want: none, precise: false), rights))
-            #expect(!Self.isPermitted(.readyToReceive(component, want: none, precise: false), rights))
+            #expect(!Self.isPermitted(.pollEvents(component, after: nil, want: none, fields: []), rights))
+            #expect(!Self.isPermitted(.readyToReceive(component, want: none, fields: []), rights))
         }
     }
 }

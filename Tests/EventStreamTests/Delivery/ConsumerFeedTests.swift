@@ -127,7 +127,7 @@ import Testing
                         break
                     }
                     let group = EventGroup(
-                        from: pages, after: EventID(cursor), want: .all, precise: false,
+                        from: pages, after: EventID(cursor), want: .all, fields: [],
                         limits: .init(events: random.pick(1...9), bytes: .max))
                     guard let first = group.first, let last = group.last else { break }
                     guard first.rawValue == cursor + 1, last.rawValue == cursor + Int64(group.count) else {

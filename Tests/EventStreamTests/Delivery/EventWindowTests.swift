@@ -53,7 +53,7 @@ import Testing
                 window.append(page(after: EventID(after), events(ids), through: EventID(after + count)))
                 for position in window.start.rawValue...window.end.rawValue {
                     let group = EventGroup(
-                        from: window.pages(after: EventID(position)), after: EventID(position), want: .all, precise: false,
+                        from: window.pages(after: EventID(position)), after: EventID(position), want: .all, fields: [],
                         limits: .init(events: 1000, bytes: .max))
                     #expect(group.count == all.count { $0 > position })
                 }

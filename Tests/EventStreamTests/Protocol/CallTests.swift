@@ -38,14 +38,14 @@ import Testing
             #expect(
                 try call("\(push):1.0:pollEvents", #"{"component":"C","last_id":"5","want":["B","A"],"precise":true}"#)
                     == .pollEvents(
-                        c, after: 5, want: EventFilter([EventType("A")!, EventType("B")!])!, precise: true))
+                        c, after: 5, want: EventFilter([EventType("A")!, EventType("B")!])!, fields: .microseconds))
             #expect(
                 try call("\(push):1.1:pollEvents", #"{"component":"C"}"#)
-                    == .pollEvents(c, after: nil, want: .all, precise: false))
+                    == .pollEvents(c, after: nil, want: .all, fields: []))
         }
         #expect(
             try call("futoin.evt.push:1.1:readyToReceive", #"{"component":"LIVE","want":null,"precise":null}"#)
-                == .readyToReceive(.live, want: .all, precise: false))
+                == .readyToReceive(.live, want: .all, fields: []))
         #expect(try call("futoin.evt.push:1.1:stopReceiving", #"{"component":"C"}"#) == .stopReceiving(c))
         for interface in ["poll", "push"] {
             #expect(try call("futoin.evt.\(interface):1.1:lag", #"{"component":"C"}"#) == .lag(c))
@@ -74,7 +74,7 @@ import Testing
     @Test func escapesInStringsCountAsWhatTheyStandFor() throws {
         #expect(
             try call("futoin.evt.push:1.1:pollEvents", #"{"\u0063omponent":"\u0043","last_id":"\u0031","want":["\u0041"]}"#)
-                == .pollEvents(c, after: 1, want: EventFilter([EventType("A")!])!, precise: false))
+                == .pollEvents(c, after: 1, want: EventFilter([EventType("A")!])!, fields: []))
     }
 
     struct Refused: Sendable, CustomTestStringConvertible {
@@ -191,12 +191,12 @@ import Testing
             .addEvent(
                 EventDraft(
                     type: EventType("A")!, data: .null, key: "\u{e9}\"\n", meta: try json("{\"a\" :1}"), idempotencyKey: "once")),
-            .registerConsumer(c), .pollEvents(c, after: nil, want: .all, precise: false),
-            .pollEvents(.live, after: 999_999_999_999_999_999, want: want, precise: true),
-            .readyToReceive(c, want: want, precise: false), .readyToReceive(.live, want: .all, precise: true),
-            .readyToReceive(c, want: .all, precise: false, origin: true),
-            .readyToReceive(c, want: .all, precise: false, partial: true),
-            .readyToReceive(c, want: .all, precise: false, park: false), .stopReceiving(c), .lag(c),
+            .registerConsumer(c), .pollEvents(c, after: nil, want: .all, fields: []),
+            .pollEvents(.live, after: 999_999_999_999_999_999, want: want, fields: .microseconds),
+            .readyToReceive(c, want: want, fields: []), .readyToReceive(.live, want: .all, fields: .microseconds),
+            .readyToReceive(c, want: .all, fields: [], origin: true),
+            .readyToReceive(c, want: .all, fields: [], partial: true),
+            .readyToReceive(c, want: .all, fields: [], park: false), .stopReceiving(c), .lag(c),
             .archive(c, known: nil, token: "6a1c0e7a-9d0f-4c5b-8a55-0c7c5e3d2b10"),
             .archive(c, known: "0a1c0e7a-9d0f-4c5b-8a55-0c7c5e3d2b10", token: "6a1c0e7a-9d0f-4c5b-8a55-0c7c5e3d2b10"),
         ]

@@ -7,10 +7,10 @@ import Testing
 
     private func group(
         _ pages: [EventPage], after: EventID = .none, through: EventID = EventID(.max), want: EventFilter = .all,
-        precise: Bool = false, limits: GroupLimits? = nil
+        fields: EventFields = [], limits: GroupLimits? = nil
     ) -> EventGroup {
         EventGroup(
-            from: pages, after: after, through: through, want: want, precise: precise, limits: limits ?? unlimited)
+            from: pages, after: after, through: through, want: want, fields: fields, limits: limits ?? unlimited)
     }
 
     private func decoded(_ group: EventGroup) throws -> [Event] { try Event.list(decoding: RawJSON(validating: group.list)) }
@@ -71,7 +71,7 @@ import Testing
                 (1...20).map { event($0, data: "\"\(String(repeating: "x", count: Int($0) * 7))\"", microseconds: 999_999) })
         ]
         let exceeded = (200...2000).filter { limit in
-            group(pages, precise: precise, limits: .init(events: 1000, bytes: limit)).list.count > limit
+            group(pages, fields: precise ? .microseconds : [], limits: .init(events: 1000, bytes: limit)).list.count > limit
         }
         #expect(exceeded.isEmpty)
     }
@@ -110,7 +110,7 @@ import Testing
     @Test func preciseAddsTheMicrosecondsOfEachEvent() throws {
         let rows = [event(1, microseconds: 1_000_001), event(2, microseconds: 1_999_999), event(3, microseconds: -1)]
         let pages = [page(after: 0, rows)]
-        let precise = try decoded(group(pages, precise: true))
+        let precise = try decoded(group(pages, fields: .microseconds))
         #expect(precise.map(\.timestamp) == rows.map(\.timestamp))
         #expect(precise.map(\.isPrecise) == [true, true, true])
         let whole = try decoded(group(pages))

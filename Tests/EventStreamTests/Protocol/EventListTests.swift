@@ -55,7 +55,7 @@ import Testing
     ])
     func dataTravelsVerbatimFromTheRowToTheReceiver(_ data: String) throws {
         let group = EventGroup(
-            from: [page(after: 4, [event(5, data: data)])], after: 4, want: .all, precise: true,
+            from: [page(after: 4, [event(5, data: data)])], after: 4, want: .all, fields: .microseconds,
             limits: .init(events: 10, bytes: 1000))
         let frame = OnEvents.encoded(sequence: 3, group: group, rid: .server(8))
         guard case .request(let request) = try WireMessage(decoding: frame) else { return }

@@ -18,7 +18,7 @@ import Testing
 
     private func group(_ ids: [Int64], through: EventID) -> EventGroup {
         EventGroup(
-            from: [page(after: 0, events(ids), through: through)], after: 0, want: .all, precise: false,
+            from: [page(after: 0, events(ids), through: through)], after: 0, want: .all, fields: [],
             limits: .init(events: 10, bytes: 10_000))
     }
 

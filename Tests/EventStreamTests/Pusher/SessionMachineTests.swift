@@ -10,7 +10,7 @@ import Testing
 
     private func session(at position: EventID = 0, requestMax: Int = 2) -> SessionMachine {
         SessionMachine(
-            epoch: 7, want: .all, precise: false, limits: .init(events: 2, bytes: 10_000),
+            epoch: 7, want: .all, fields: [], limits: .init(events: 2, bytes: 10_000),
             lease: Lease(timeout: Self.timeout, at: start),
             delivery: ConsumerDelivery(after: position, configuration: .init(requestMax: requestMax)))
     }
@@ -129,7 +129,7 @@ import Testing
 
     @Test func `unwanted events move the position without a group`() {
         var session = SessionMachine(
-            epoch: 1, want: EventFilter([EventType("OTHER")!])!, precise: false, limits: .init(events: 2, bytes: 10_000),
+            epoch: 1, want: EventFilter([EventType("OTHER")!])!, fields: [], limits: .init(events: 2, bytes: 10_000),
             lease: Lease(timeout: Self.timeout, at: start), delivery: ConsumerDelivery(after: 0, configuration: .init()))
         guard case .passed(5) = session.next(in: window(1...5)) else {
             Issue.record("something else comes next")
@@ -280,7 +280,7 @@ import Testing
         limit: Int, isPartial: Bool = true, failing: Attempts.Failing? = nil, requestMax: Int = 2
     ) -> SessionMachine {
         SessionMachine(
-            epoch: 7, want: .all, precise: false, isPartial: isPartial, limits: .init(events: 2, bytes: 10_000),
+            epoch: 7, want: .all, fields: [], isPartial: isPartial, limits: .init(events: 2, bytes: 10_000),
             lease: Lease(timeout: Self.timeout, at: start),
             delivery: ConsumerDelivery(after: 0, configuration: .init(requestMax: requestMax)),
             attempts: Attempts(limit: limit, failing: failing))

@@ -256,7 +256,7 @@ final class SimulatedArchiver: SimulatedReceiver {
         }
         asker.call(
             .pollEvents(
-                .live, after: after == .none ? nil : after, want: want, precise: false, generation: generation),
+                .live, after: after == .none ? nil : after, want: want, fields: [], generation: generation),
             completion)
     }
 }

@@ -30,7 +30,7 @@ final class SimulatedLiveReceiver: SimulatedClient {
 
     override func connected() {
         let before = oracle.committed
-        call(.readyToReceive(component, want: want, precise: false, origin: true)) { [unowned self] outcome in
+        call(.readyToReceive(component, want: want, fields: [], origin: true)) { [unowned self] outcome in
             guard case .done(let answer)? = outcome, let origin = StreamOrigin(answer) else { return self.reset() }
             (self.before, self.began) = (before, self.oracle.committed)
             (self.next, self.previous) = (0, origin.after.rawValue)
@@ -42,7 +42,7 @@ final class SimulatedLiveReceiver: SimulatedClient {
 
     private func scheduleKeepAlive() {
         keepAlive = timers.schedule(at: surroundings.now + .milliseconds(400)) { [unowned self] in
-            self.call(.readyToReceive(self.component, want: self.want, precise: false, origin: true)) { [unowned self] outcome in
+            self.call(.readyToReceive(self.component, want: self.want, fields: [], origin: true)) { [unowned self] outcome in
                 // One that has begun anew under the hand counts from 0 again: which of its groups have come by now, nobody knows.
                 guard case .done(let answer)? = outcome, StreamOrigin(answer) == self.origin, self.next != nil else {
                     return self.reset()
@@ -101,7 +101,7 @@ final class SimulatedPoller: SimulatedClient {
 
     private func poll() {
         let want = oracle.consumers[consumer].want
-        call(.pollEvents(component, after: last, want: want, precise: false)) { [unowned self] outcome in
+        call(.pollEvents(component, after: last, want: want, fields: [])) { [unowned self] outcome in
             guard let outcome else { return self.reset() }
             guard case .done(let list) = outcome, let rows = SimulatedEvent.rows(of: list.bytes) else {
                 // What it confirms may be of an event that is lost; or an operator has removed it.

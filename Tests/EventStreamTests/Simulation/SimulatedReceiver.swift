@@ -103,7 +103,7 @@ class SimulatedReceiver: SimulatedClient {
     }
 
     private var readyCall: Call {
-        .readyToReceive(component, want: want, precise: false, origin: true, partial: answersPartly)
+        .readyToReceive(component, want: want, fields: [], origin: true, partial: answersPartly)
     }
 
     private func getReady() {

@@ -18,7 +18,7 @@ struct WireListener: Listener {
             defer { loop.remove(source) }
             while true {
                 // The same again keeps the session alive (protocol, section 5).
-                let sent = session.send(Call.readyToReceive(.live, want: .all, precise: false).request(rid: nil).encoded())
+                let sent = session.send(Call.readyToReceive(.live, want: .all, fields: []).request(rid: nil).encoded())
                 try await Task.sleep(for: sent ? .seconds(3) : .milliseconds(20))
             }
         }
