@@ -29,8 +29,8 @@ BEGIN
             LOCK TABLE ONLY "public"."evt_history" IN SHARE UPDATE EXCLUSIVE MODE;
             EXECUTE format('CREATE TABLE %s (LIKE %s INCLUDING ALL)', leaf, '"public"."evt_history"');
             LOCK TABLE "public"."evt_history_default" IN ACCESS EXCLUSIVE MODE;
-            EXECUTE format('WITH moved AS (DELETE FROM %s WHERE ts >= %L AND ts < %L RETURNING id, type, data, ts) '
-                'INSERT INTO %s (id, type, data, ts) SELECT id, type, data, ts FROM moved',
+            EXECUTE format('WITH moved AS (DELETE FROM %s WHERE ts >= %L AND ts < %L RETURNING id, type, data, ts, key, meta) '
+                'INSERT INTO %s (id, type, data, ts, key, meta) SELECT id, type, data, ts, key, meta FROM moved',
                 '"public"."evt_history_default"', month, month + interval '1 month', leaf);
             EXECUTE format('ALTER TABLE %s ADD PRIMARY KEY (id)', leaf);
             EXECUTE format('ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)',
@@ -46,17 +46,25 @@ CREATE TABLE public.evt_history (
     id bigint NOT NULL,
     type character varying(16) NOT NULL,
     data json NOT NULL,
-    ts timestamp without time zone NOT NULL
+    ts timestamp without time zone NOT NULL,
+    key text,
+    meta json
 )
 PARTITION BY RANGE (ts);
 
 COMMENT ON TABLE public.evt_history IS 'Every event there was; ts is UTC';
 
+COMMENT ON COLUMN public.evt_history.key IS 'What the event is about; NULL if it has no key';
+
+COMMENT ON COLUMN public.evt_history.meta IS 'A JSON object that tells how the event came about; NULL for none';
+
 CREATE TABLE public.evt_history_default (
     id bigint NOT NULL,
     type character varying(16) NOT NULL,
     data json NOT NULL,
-    ts timestamp without time zone NOT NULL
+    ts timestamp without time zone NOT NULL,
+    key text,
+    meta json
 );
 
 CREATE TABLE public.evt_history_erased (
@@ -123,7 +131,9 @@ CREATE TABLE public.evt_history_lost (
     generation uuid NOT NULL,
     moved timestamp with time zone DEFAULT now() NOT NULL,
     accepted timestamp with time zone,
-    acceptance text
+    acceptance text,
+    key text,
+    meta json
 );
 
 COMMENT ON TABLE public.evt_history_lost IS 'Events that were archived, and are not in the active database since this generation';
@@ -138,7 +148,7 @@ CREATE TABLE public.evt_history_migrations (
     applied_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
-COMMENT ON TABLE public.evt_history_migrations IS 'Steps of the schema that were applied; the newest is step 4';
+COMMENT ON TABLE public.evt_history_migrations IS 'Steps of the schema that were applied; the newest is step 5';
 
 CREATE TABLE public.evt_history_positions (
     ident character varying(64) NOT NULL,

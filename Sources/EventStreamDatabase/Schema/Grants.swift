@@ -99,7 +99,8 @@ extension StreamTables {
         return RoleGrants(
             grants: grants,
             objects: [
-                events, consumers, state, pushers, archives, marks, erasures, parked, migrations, ids, delivered, addingAll, rotating,
+                events, consumers, state, pushers, archives, marks, erasures, parked, migrations, ids, delivered, addingAll,
+                rotating,
             ] + adding + keys + segments)
     }
 }
@@ -114,12 +115,13 @@ extension ArchiveTables {
         let erased = Grant.Object.table(erased)
         let make = Grant.Object.function(partitions, arguments: "date, date")
         let (history, migrations) = (Grant.Object.table(history), Grant.Object.table(migrations))
-        let event = ["id", "type", "data", "ts"]
+        let event = ["id", "type", "data", "ts", "key", "meta"]
         var grants = [
             Grant(.archiver, "TEMPORARY", on: .database, "compare arriving events in a temporary table"),
             Grant(.archiver, "SELECT", "DELETE", on: history, "compare events, and set aside events the stream has lost"),
             Grant(.archiver, "INSERT", columns: event, on: history, "archive events"),
-            Grant(.archiver, "UPDATE", columns: ["data", "ts"], on: history, "make rows of the Node archiver exact"),
+            Grant(
+                .archiver, "UPDATE", columns: ["data", "ts", "key", "meta"], on: history, "make rows of the Node archiver exact"),
             Grant(.archiver, "EXECUTE", on: make, "make partitions"),
             Grant(
                 .archiver, "SELECT", "INSERT", "TRUNCATE", on: positions,

@@ -82,12 +82,16 @@ extension ArchiveTables {
             names: [
                 "history": history, "positions": positions, "sums": sums, "lost": lost, "expired": expired, "erased": erased,
                 "partitions": partitions, "default": defaultPartition,
-            ], functions: ["partitions": PackageResources.partitions_sql])
+            ],
+            functions: [
+                "partitions": PackageResources.partitions_sql, "partitions_keyed": PackageResources.partitions_keyed_sql,
+            ])
         return Schema(
             template,
             steps: [
                 "history": PackageResources._01_history_sql, "complete": PackageResources._02_complete_sql,
                 "expired": PackageResources._03_expired_sql, "erased": PackageResources._04_erased_sql,
+                "key_and_meta": PackageResources._05_key_and_meta_sql,
             ],
             record: migrations, marker: positions)
     }
