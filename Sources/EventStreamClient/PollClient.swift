@@ -65,16 +65,18 @@ public actor PollClient {
     ///   - last: confirms this event and all before it. Nil, or `EventID.none`, confirms nothing.
     ///   - want: only these types; nil for all.
     ///   - precise: whether timestamps have microseconds.
+    ///   - fields: what the events are to have besides; a pusher that is too old for `EventFields.key` and `EventFields.meta`
+    ///     refuses the call.
     ///   - generation: which generation of the stream `last` is of (`StreamOrigin`); one that is over is an error. Nil for the
     ///     present one.
     /// - Throws: `NotRegistered`, and what any call may throw.
     public func pollEvents(
-        _ component: String, after last: EventID?, want: [String]? = nil, precise: Bool = false, generation: String? = nil
+        _ component: String, after last: EventID?, want: [String]? = nil, precise: Bool = false, fields: EventFields = [],
+        generation: String? = nil
     ) async throws(EventStreamError) -> [Event] {
         let call = Call.pollEvents(
             try .named(component), after: last == EventID.none ? nil : last, want: try EventFilter(types: want),
-            fields: precise ? .microseconds : [],
-            generation: generation)
+            fields: precise ? fields.union(.microseconds) : fields, generation: generation)
         return try Event.list(decoding: try await channel.call(call, timeout: timeout))
     }
 

@@ -143,7 +143,7 @@ final class ReceiverEngine {
 
     private var readyCall: Call {
         .readyToReceive(
-            component, want: configuration.want, fields: configuration.precise ? .microseconds : [], origin: true,
+            component, want: configuration.want, fields: configuration.fields, origin: true,
             partial: asksMore && configuration.answersPartly,
             park: !asksMore || configuration.mayPark)
     }

@@ -9,8 +9,14 @@ public struct ReceiverConfiguration: Sendable {
     /// For a pusher that has keys. Nil, and no ``endpoints``: those of `EVT_CURVE_KEY` and `EVT_SERVER_KEY`, if these are set.
     public var keys: ClientKeys?
     public var want: EventFilter
-    /// Whether timestamps have microseconds.
-    public var precise = false
+    /// What events have besides id, type, data and time. A pusher that is too old for `EventFields.key` and
+    /// `EventFields.meta` refuses a receiver that asks for these.
+    public var fields: EventFields = []
+    /// Whether timestamps have microseconds; the same as `EventFields.microseconds` in ``fields``.
+    public var precise: Bool {
+        get { fields.contains(.microseconds) }
+        set { if newValue { fields.insert(.microseconds) } else { fields.remove(.microseconds) } }
+    }
     /// Whether the consumer is registered on the way; only for reliable receivers.
     public var registers = true
     /// Where a consumer that is not registered yet begins; nil for the oldest event that is not discarded. Afterwards it goes on from

@@ -36,6 +36,12 @@ package final class Rows: @unchecked Sendable {
             count: Int(PQgetlength(result, Int32(row), Int32(column))))
     }
 
+    /// The same; nil for NULL.
+    @inline(__always)
+    package func bytesUnlessNull(_ row: Int, _ column: Int) -> UnsafeRawBufferPointer? {
+        isNull(row, column) ? nil : bytes(row, column)
+    }
+
     /// The value as text, nil for NULL.
     package func string(_ row: Int, _ column: Int) -> String? {
         isNull(row, column) ? nil : String(decoding: bytes(row, column), as: UTF8.self)

@@ -47,10 +47,10 @@ struct History: AsyncParsableCommand, ReadsSettings {
             OutputReader.endWhenGone()
             let following = HistoryFollow(
                 database: try settings.database(), warehouse: url, tables: tables, starts: try ArchiveSetting(settings),
-                want: query.want, precise: wanted.precise, since: query.since)
+                want: query.want, fields: wanted.allFields, since: query.since)
             return try await following.run(from: try eventID(from, of: "--from"), limit: limit ?? .max)
         }
-        let (chosen, limit, count, precise) = (query, limit, count, wanted.precise)
+        let (chosen, limit, count, fields) = (query, limit, count, wanted.allFields)
         OutputReader.endWhenGone()
         try await withDatabase(url, .archive(tables)) { connection in
             let reader = HistoryReader(try await HistoryStore.load(tables, archiver: archiver, from: connection, writing: false))
@@ -60,7 +60,7 @@ struct History: AsyncParsableCommand, ReadsSettings {
             }
             let printer = LinePrinter()
             try await reader.read(chosen, limit: limit ?? .max, on: connection) { event in
-                printer.add(precise ? event : event.withoutMicroseconds)
+                printer.add(event.with(only: fields))
             }
             printer.flush()
         }
@@ -104,11 +104,5 @@ private final class LinePrinter {
             exit(1)
         }
         events = []
-    }
-}
-
-extension Event {
-    var withoutMicroseconds: Event {
-        Event(id: id, type: type, data: data, timestamp: timestamp, isPrecise: false)
     }
 }

@@ -104,7 +104,7 @@ struct HistoryFollow: Sendable {
     let tables: ArchiveTables
     let starts: ArchiveSetting
     let want: EventFilter
-    let precise: Bool
+    let fields: EventFields
     let since: EventTimestamp?
 
     /// How far it has come.
@@ -160,7 +160,7 @@ struct HistoryFollow: Sendable {
                 switch try await follower.next(after: after, state) {
                 case .page(let events, let through):
                     let wanted = events.filter { event in since.map { event.timestamp >= $0 } ?? true }.prefix(progress.left)
-                    try OutputReader.show(wanted.map { precise ? $0 : $0.withoutMicroseconds })
+                    try OutputReader.show(wanted.map { $0.with(only: fields) })
                     progress.left -= wanted.count
                     (after, progress.after) = (through, through)
                     (pause, told) = (.milliseconds(50), nil)

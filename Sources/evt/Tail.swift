@@ -7,8 +7,27 @@ import EventStreamServer
 struct WantOptions: ParsableArguments {
     @Option(help: "Only these event types, separated by commas.") var want: String?
     @Flag(help: "Print the microseconds of timestamps, as \"us\".") var precise = false
+    @Option(
+        help: "Print these fields, too, where an event has them: us, key and meta, separated by commas.",
+        transform: eventFields)
+    var fields: EventFields = []
+
+    /// What is to be printed besides id, type, data and ts.
+    var allFields: EventFields { precise ? fields.union(.microseconds) : fields }
 
     func filter() throws -> EventFilter { try want.map { try eventFilter($0, of: "--want") } ?? .all }
+}
+
+/// - Parameter list: names, separated by commas.
+private func eventFields(_ list: String) throws -> EventFields {
+    var fields: EventFields = []
+    for name in list.split(separator: ",", omittingEmptySubsequences: false) {
+        guard let field = EventFields(name: name) else {
+            throw ValidationError("--fields: \(name) is no field; those of an event are us, key and meta")
+        }
+        fields.insert(field)
+    }
+    return fields
 }
 
 struct AnswerOptions: ParsableArguments {
@@ -44,7 +63,7 @@ struct Tail: AsyncParsableCommand, ReadsSettings {
         let settings = try await flags.read()
         var configuration = ReceiverConfiguration(endpoints: try settings.pusherConnect.list, want: try wanted.filter())
         configuration.keys = try settings.clientKeys()
-        configuration.precise = wanted.precise
+        configuration.fields = wanted.allFields
         configuration.sessionTimeout = try settings.sessionTimeout
         configuration.start = try from.map { try startPosition($0, of: "--from") }
         configuration.batchLimit = count.map { min($0, 1000) } ?? 1000
@@ -146,7 +165,7 @@ struct Poll: AsyncParsableCommand, ReadsSettings {
             settings.pusherConnect.list, keys: settings.clientKeys(), timeout: answers.answerTimeout())
         OutputReader.endWhenGone()
         if register { try await client.registerConsumer(component) }
-        try OutputReader.show(try await client.pollEvents(component, after: last, want: types, precise: wanted.precise))
+        try OutputReader.show(try await client.pollEvents(component, after: last, want: types, fields: wanted.allFields))
         await client.close()
     }
 }

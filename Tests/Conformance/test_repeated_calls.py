@@ -49,7 +49,8 @@ def transactions(stream) -> int:
 @pytest.mark.parametrize("variants", [
     ({"want": ["ONE"]}, {"want": ["TWO"]}),
     ({"want": None, "precise": True}, {"want": None, "precise": False}),
-], ids=["want", "precise"])
+    ({"want": None, "fields": ["key"]}, {"want": None, "fields": ["meta"]}),
+], ids=["want", "precise", "fields"])
 def test_sessions_replaced_without_end_cost_few_transactions(stream, source, peer, rival, consumer, variants):
     before = transactions(stream)
     began = time.monotonic()

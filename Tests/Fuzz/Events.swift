@@ -57,11 +57,10 @@ private func checkList(_ events: [Event]) {
     var page = EventPageBuilder(after: .none)
     for event in events {
         let json = event.json
-        require(json.count < event.data.bytes.count + EventPage.overhead, "an event has no more bytes than are reckoned with")
+        let plain = event.with(only: .microseconds).json.count
+        require(plain < event.data.bytes.count + EventPage.overhead, "an event has no more bytes than are reckoned with")
         list += json + [UInt8(ascii: ",")]
-        event.data.bytes.withUnsafeBytes { data in
-            event.type.utf8.withUnsafeBytes { page.append(id: event.id, type: $0, data: data, timestamp: event.timestamp) }
-        }
+        event.append(to: &page)
     }
     if !events.isEmpty { list.removeLast() }
     list.append(UInt8(ascii: "]"))
@@ -69,14 +68,16 @@ private func checkList(_ events: [Event]) {
     require((try? Event.list(decoding: json)) == events, "events come back as they were, byte for byte")
 
     let limits = GroupLimits(events: 1000, bytes: .max)
-    let group = EventGroup(from: [page.build(through: .none)], after: .none, want: .all, fields: .microseconds, limits: limits)
+    let group = EventGroup(from: [page.build(through: .none)], after: .none, want: .all, fields: .all, limits: limits)
     require(group.count == events.count, "a group has every event")
     require(events.isEmpty || group.list.count <= group.bytes, "a group has no more bytes than it says")
     let frame = OnEvents.encoded(sequence: .max, group: group, rid: .server(.max))
     let call = OnEvents(frame: frame)
     require(call?.events.count == events.count && call?.sequence == .max && call?.rid == .server(.max), "a call comes back")
     for (sent, got) in zip(events, call?.events ?? []) {
-        let same = got.id == sent.id && got.type == sent.type && got.data == sent.data && got.timestamp == sent.timestamp
+        let same =
+            got.id == sent.id && got.type == sent.type && got.data == sent.data && got.timestamp == sent.timestamp
+            && got.key == sent.key && got.meta == sent.meta
         require(same && got.isPrecise, "an event comes back as it was sent")
     }
 }

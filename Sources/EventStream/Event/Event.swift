@@ -136,14 +136,33 @@ public struct Event: Hashable, Sendable {
     public let timestamp: EventTimestamp
     /// Whether ``timestamp`` has its microseconds; without `precise` the wire carries whole seconds.
     public let isPrecise: Bool
+    /// What the event is about; nil if it has no key, or the key was not asked for.
+    public let key: String?
+    /// A JSON object that tells how the event came about, byte for byte; nil if there is none, or it was not asked for.
+    public let meta: RawJSON?
 
-    public init(id: EventID, type: EventType, data: RawJSON, timestamp: EventTimestamp, isPrecise: Bool = true) {
+    public init(
+        id: EventID, type: EventType, data: RawJSON, timestamp: EventTimestamp, isPrecise: Bool = true, key: String? = nil,
+        meta: RawJSON? = nil
+    ) {
         self.id = id
         self.type = type
         self.data = data
         self.timestamp = timestamp
         self.isPrecise = isPrecise
+        self.key = key
+        self.meta = meta
     }
+
+    /// The event as somebody gets it who asks for these fields.
+    package func with(only fields: EventFields) -> Event {
+        Event(
+            id: id, type: type, data: data, timestamp: timestamp, isPrecise: isPrecise && fields.contains(.microseconds),
+            key: fields.contains(.key) ? key : nil, meta: fields.contains(.meta) ? meta : nil)
+    }
+
+    /// The event without what may be erased of it.
+    package var erased: Event { Event(id: id, type: type, data: .null, timestamp: timestamp, isPrecise: isPrecise) }
 }
 
 extension UInt8 {

@@ -42,6 +42,8 @@ struct EventDecoder {
         var data: RawJSON?
         var timestamp: EventTimestamp?
         var fraction: Int64?
+        var eventKey: String?
+        var meta: RawJSON?
         try scanner.expect(UInt8(ascii: "{"))
         if !scanner.take(UInt8(ascii: "}")) {
             repeat {
@@ -63,6 +65,15 @@ struct EventDecoder {
                 case .us:
                     fraction = bytes[value].count <= 6 ? bytes[value].decimal : nil
                     guard fraction != nil else { throw EventStreamError.invalidRequest("us must be an integer, 0 to 999999") }
+                case .key:
+                    eventKey = isString ? JSONText.text(bytes[contents]) : nil
+                    guard eventKey != nil else {
+                        throw EventStreamError.invalidRequest("key must be a string that UTF-8 can hold")
+                    }
+                case .meta:
+                    scanner.skipWhitespace()
+                    meta = RawJSON(unchecked: Array(bytes[start..<scanner.position]))
+                    guard meta?.isObject == true else { throw EventStreamError.invalidRequest("meta must be an object") }
                 default:
                     throw EventStreamError.invalidRequest("an event has no \(JSONText.unescape(bytes[key]).prefix(30)) like that")
                 }
@@ -74,14 +85,15 @@ struct EventDecoder {
         }
         return Event(
             id: id, type: type, data: data,
-            timestamp: EventTimestamp(microseconds: timestamp.microseconds + (fraction ?? 0)), isPrecise: fraction != nil)
+            timestamp: EventTimestamp(microseconds: timestamp.microseconds + (fraction ?? 0)), isPrecise: fraction != nil,
+            key: eventKey, meta: meta)
     }
 
-    private enum Key { case id, type, data, ts, us, other }
+    private enum Key { case id, type, data, ts, us, key, meta, other }
 
     private func name(_ range: Range<Int>) -> Key {
         let key = bytes[range]
-        // Five comparisons an event are worth the trouble.
+        // A comparison for each is worth the trouble.
         func isKey(_ text: StaticString) -> Bool {
             UnsafeRawPointer(text.utf8Start).isEqual(to: bytes.baseAddress! + range.lowerBound, count: range.count)
         }
@@ -89,8 +101,10 @@ struct EventDecoder {
         case 2 where isKey("id"): return .id
         case 2 where isKey("ts"): return .ts
         case 2 where isKey("us"): return .us
+        case 3 where isKey("key"): return .key
         case 4 where isKey("type"): return .type
         case 4 where isKey("data"): return .data
+        case 4 where isKey("meta"): return .meta
         default: break
         }
         // None of them is longer in escapes.
@@ -101,6 +115,8 @@ struct EventDecoder {
         case "us": return .us
         case "type": return .type
         case "data": return .data
+        case "key": return .key
+        case "meta": return .meta
         default: return .other
         }
     }

@@ -1,7 +1,8 @@
 /// A run of consecutive rows of the stream, encoded once for all who will get them.
 ///
-/// The JSON of every event lies in one buffer, each followed by a comma, so that neighbours go into a group as one piece.
-/// Pages are immutable and shared; a group for a consumer is copied out of one or more of them.
+/// The JSON of every event lies in one buffer, each followed by a comma, so that neighbours go into a group as one piece. Keys and
+/// metas lie beside it, for those who ask for them. Pages are immutable and shared; a group for a consumer is copied out of one or
+/// more of them.
 package final class EventPage: Sendable {
     package struct Entry: Sendable {
         package let id: EventID
@@ -16,18 +17,20 @@ package final class EventPage: Sendable {
 
     package let entries: [Entry]
     private let buffer: [UInt8]
+    private let extras: Extras
     /// The page tells of every event with an id in (after, through].
     package let after: EventID
     package let through: EventID
 
-    init(entries: [Entry], buffer: [UInt8], after: EventID, through: EventID) {
+    fileprivate init(entries: [Entry], buffer: [UInt8], extras: Extras, after: EventID, through: EventID) {
         self.entries = entries
         self.buffer = buffer
+        self.extras = extras
         self.after = after
         self.through = through
     }
 
-    package var byteCount: Int { buffer.count + entries.count * MemoryLayout<Entry>.stride }
+    package var byteCount: Int { buffer.count + entries.count * MemoryLayout<Entry>.stride + extras.byteCount }
     package var count: Int { entries.count }
 
     /// The index of the first entry past `id`.
@@ -46,7 +49,13 @@ package final class EventPage: Sendable {
     /// Bytes one event takes in a group at most, separator included.
     @inline(__always)
     package func size(at index: Int, fields: EventFields) -> Int {
-        entries[index].end - start(of: index) + (fields.contains(.microseconds) ? EventPage.fractionSize : 0)
+        let size = entries[index].end - start(of: index)
+        return fields.isEmpty ? size : size + sizeOfMore(at: index, fields)
+    }
+
+    private func sizeOfMore(at index: Int, _ fields: EventFields) -> Int {
+        (fields.contains(.microseconds) ? EventPage.fractionSize : 0) + (fields.contains(.key) ? extras.key(at: index).count : 0)
+            + (fields.contains(.meta) ? extras.meta(at: index).count : 0)
     }
 
     /// `,"us":` and up to six digits.
@@ -54,16 +63,54 @@ package final class EventPage: Sendable {
 
     /// Appends events as JSON, a comma after each.
     package func append(_ range: Range<Int>, fields: EventFields, to output: inout [UInt8]) {
-        guard fields.contains(.microseconds) else {
+        let fields = fields.intersection(extras.fields.union(.microseconds))
+        guard !fields.isEmpty else {
             output.append(contentsOf: buffer[start(of: range.lowerBound)..<start(of: range.upperBound)])
             return
         }
         for index in range {
             output.append(contentsOf: buffer[start(of: index)..<(entries[index].end - 2)])
-            output.append(contentsOf: ",\"us\":".utf8)
-            output.append(decimal: entries[index].timestamp.fraction)
+            if fields.contains(.microseconds) {
+                output.append(contentsOf: ",\"us\":".utf8)
+                output.append(decimal: entries[index].timestamp.fraction)
+            }
+            if fields.contains(.key) { output.append(contentsOf: extras.key(at: index)) }
+            if fields.contains(.meta) { output.append(contentsOf: extras.meta(at: index)) }
             output.append(contentsOf: "},".utf8)
         }
+    }
+}
+
+/// The keys and metas of a page's events, as they follow an event's other members. Empty for a page whose events have none.
+private struct Extras {
+    private var buffer: [UInt8] = []
+    /// Of each event, up to the last one that has a key or meta: where its key ends in the buffer, and where its meta does.
+    private var ends: [(key: Int, meta: Int)] = []
+    /// Which of the two any event has.
+    private(set) var fields: EventFields = []
+
+    var byteCount: Int { buffer.count + ends.count * MemoryLayout<(Int, Int)>.stride }
+
+    private func start(of index: Int) -> Int { index == 0 ? 0 : ends[index - 1].meta }
+
+    func key(at index: Int) -> ArraySlice<UInt8> { index < ends.count ? buffer[start(of: index)..<ends[index].key] : [] }
+    func meta(at index: Int) -> ArraySlice<UInt8> { index < ends.count ? buffer[ends[index].key..<ends[index].meta] : [] }
+
+    /// Of the event with this index, and of no earlier one after it.
+    mutating func append(key: UnsafeRawBufferPointer?, meta: UnsafeRawBufferPointer?, at index: Int) {
+        while ends.count < index { ends.append((buffer.count, buffer.count)) }
+        if let key {
+            buffer.append(contentsOf: ",\"key\":".utf8)
+            JSONText.append(utf8: key, to: &buffer)
+            fields.insert(.key)
+        }
+        let end = buffer.count
+        if let meta {
+            buffer.append(contentsOf: ",\"meta\":".utf8)
+            buffer.append(contentsOf: meta)
+            fields.insert(.meta)
+        }
+        ends.append((end, buffer.count))
     }
 }
 
@@ -71,6 +118,7 @@ package final class EventPage: Sendable {
 package struct EventPageBuilder {
     private var entries: [EventPage.Entry] = []
     private var buffer: [UInt8] = []
+    private var extras = Extras()
     private let after: EventID
     private var lastSecond: Int64 = .min
     private var lastTimestamp: [UInt8] = []
@@ -87,8 +135,11 @@ package struct EventPageBuilder {
     /// - Parameters:
     ///   - type: the type's text; it was checked when the event was recorded.
     ///   - data: the data's JSON text, copied as it is.
+    ///   - key: its text; nil if the event has none.
+    ///   - meta: its JSON text, copied as it is; nil if the event has none.
     package mutating func append(
-        id: EventID, type: UnsafeRawBufferPointer, data: UnsafeRawBufferPointer, timestamp: EventTimestamp
+        id: EventID, type: UnsafeRawBufferPointer, data: UnsafeRawBufferPointer, timestamp: EventTimestamp,
+        key: UnsafeRawBufferPointer? = nil, meta: UnsafeRawBufferPointer? = nil
     ) {
         guard let eventType = EventType(wire: type) else { return }
         buffer.append(contentsOf: "{\"id\":\"".utf8)
@@ -104,12 +155,13 @@ package struct EventPageBuilder {
         }
         buffer.append(contentsOf: lastTimestamp)
         buffer.append(contentsOf: "\"},".utf8)
+        if key != nil || meta != nil { extras.append(key: key, meta: meta, at: entries.count) }
         entries.append(.init(id: id, type: eventType, timestamp: timestamp, end: buffer.count))
     }
 
     /// - Parameter through: up to where the rows are complete; at least the last row's id.
     package func build(through: EventID) -> EventPage {
-        EventPage(entries: entries, buffer: buffer, after: after, through: max(through, lastID ?? after))
+        EventPage(entries: entries, buffer: buffer, extras: extras, after: after, through: max(through, lastID ?? after))
     }
 }
 
@@ -137,12 +189,23 @@ extension Event {
     /// The event as its wire object.
     package var json: [UInt8] {
         var builder = EventPageBuilder(after: .none)
-        data.bytes.withUnsafeBytes { data in
-            type.utf8.withUnsafeBytes { builder.append(id: id, type: $0, data: data, timestamp: timestamp) }
-        }
+        append(to: &builder)
         var output: [UInt8] = []
-        builder.build(through: id).append(0..<1, fields: isPrecise ? .microseconds : [], to: &output)
+        builder.build(through: id).append(0..<1, fields: isPrecise ? .all : [.key, .meta], to: &output)
         output.removeLast()
         return output
+    }
+
+    package func append(to page: inout EventPageBuilder) {
+        func with<Value>(_ bytes: [UInt8]?, _ body: (UnsafeRawBufferPointer?) -> Value) -> Value {
+            bytes.map { $0.withUnsafeBytes { body($0) } } ?? body(nil)
+        }
+        data.bytes.withUnsafeBytes { data in
+            type.utf8.withUnsafeBytes { type in
+                with(key.map { Array($0.utf8) }) { key in
+                    with(meta?.bytes) { page.append(id: id, type: type, data: data, timestamp: timestamp, key: key, meta: $0) }
+                }
+            }
+        }
     }
 }

@@ -35,9 +35,11 @@ public struct RawJSON: Hashable, Sendable, CustomStringConvertible {
 
 enum JSONText {
     /// Appends a quoted string, escaping what RFC 8259 requires.
-    static func append(_ string: String, to output: inout [UInt8]) {
+    static func append(_ string: String, to output: inout [UInt8]) { append(utf8: string.utf8, to: &output) }
+
+    static func append(utf8 bytes: some Sequence<UInt8>, to output: inout [UInt8]) {
         output.append(UInt8(ascii: "\""))
-        for byte in string.utf8 {
+        for byte in bytes {
             switch byte {
             case UInt8(ascii: "\""): output += [UInt8(ascii: "\\"), UInt8(ascii: "\"")]
             case UInt8(ascii: "\\"): output += [UInt8(ascii: "\\"), UInt8(ascii: "\\")]

@@ -108,11 +108,11 @@ package enum Call: Hashable, Sendable {
             return .init(function: function(.push, "registerConsumer"), parameters: consumer(component, more), rid: rid)
         case .pollEvents(let component, let after, let want, let fields, let generation):
             let last = after.map { quoted($0.description) } ?? .null
-            var more = ["last_id": last, "want": want.json, "precise": json(fields.contains(.microseconds))]
+            var more = ["last_id": last, "want": want.json].merging(fields.parameters) { $1 }
             if let generation { more["generation"] = quoted(generation) }
             return .init(function: function(.push, "pollEvents"), parameters: consumer(component, more), rid: rid)
         case .readyToReceive(let component, let want, let fields, let origin, let partial, let park):
-            var more = ["want": want.json, "precise": json(fields.contains(.microseconds)), "origin": json(origin)]
+            var more = ["want": want.json, "origin": json(origin)].merging(fields.parameters) { $1 }
             // A server that does not know these refuses them.
             if partial { more["partial"] = .true }
             if !park { more["park"] = json(false) }
@@ -139,6 +139,16 @@ private func quoted(_ text: String) -> RawJSON {
 }
 
 private func json(_ value: Bool) -> RawJSON { RawJSON(unchecked: Array((value ? "true" : "false").utf8)) }
+
+extension EventFields {
+    /// The parameters that ask for these. `fields` only where it is needed: a server that does not know of it refuses the parameter.
+    fileprivate var parameters: [String: RawJSON] {
+        let precise = json(contains(.microseconds))
+        guard !isSubset(of: .microseconds) else { return ["precise": precise] }
+        let list = names.map { "\"\($0)\"" }.joined(separator: ",")
+        return ["precise": precise, "fields": RawJSON(unchecked: Array("[\(list)]".utf8))]
+    }
+}
 
 extension EventFilter {
     var json: RawJSON {
@@ -184,7 +194,20 @@ private struct Parameters {
         return true
     }
 
-    mutating func fields() throws(EventStreamError) -> EventFields { try bool("precise") ? .microseconds : [] }
+    mutating func fields() throws(EventStreamError) -> EventFields {
+        var fields: EventFields = try bool("precise") ? .microseconds : []
+        guard let value = optional("fields") else { return fields }
+        guard let elements = value.bytes.withUnsafeBufferPointer({ arrayElements($0) }) else {
+            throw .invalidRequest("fields must be a list")
+        }
+        for range in elements {
+            guard let field = string(RawJSON(unchecked: Array(value.bytes[range]))).flatMap({ EventFields(name: $0) }) else {
+                throw .invalidRequest("fields has something that is no field: those of an event are us, key and meta")
+            }
+            fields.insert(field)
+        }
+        return fields
+    }
 
     mutating func text(_ name: String) throws(EventStreamError) -> String? {
         guard let value = optional(name) else { return nil }

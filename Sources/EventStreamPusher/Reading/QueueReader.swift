@@ -39,12 +39,13 @@ package struct QueueReader: Sendable {
     package init(_ tables: ArchiveTables) { self.init(tables.history.sql, bytes: "octet_length(data::text)") }
 
     private init(_ events: String, bytes: String) {
+        let size = "\(bytes) + COALESCE(octet_length(key), 0) + COALESCE(octet_length(meta::text), 0)"
         // The window sum bounds the page by bytes on the server, without unpacking what will not be sent.
-        let weight = "\(bytes) + \(EventPage.overhead)"
+        let weight = "\(size) + \(EventPage.overhead)"
         func page(through bound: String, _ condition: String = "") -> String {
             """
-            SELECT id, type, data, ts, bytes FROM (
-                SELECT id, type, data, ts, \(bytes) AS bytes,
+            SELECT id, type, data, ts, bytes, key, meta FROM (
+                SELECT id, type, data, ts, key, meta, \(size) AS bytes,
                     sum(\(weight)) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - (\(weight)) AS before
                 FROM \(events) WHERE id > $1::bigint AND id <= \(bound)\(condition) ORDER BY id LIMIT $3::bigint
             ) page WHERE before < $4::bigint
@@ -55,7 +56,7 @@ package struct QueueReader: Sendable {
         // there is, so that a jump of the sequence is one step; where it ends is told with the rows, or alone.
         filtered = Statement(
             """
-            SELECT id, type, data, ts, bytes, bound FROM (
+            SELECT id, type, data, ts, bytes, key, meta, bound FROM (
                 SELECT LEAST($2::bigint, (SELECT id FROM \(events) WHERE id > $1::bigint ORDER BY id LIMIT 1) + $6::bigint) AS bound
             ) stretch LEFT JOIN LATERAL (\(page(through: "bound", " AND type = ANY ($5::text[])"))) wanted ON true ORDER BY id
             """, name: "evt_page_of_types", binaryResults: true)
@@ -106,7 +107,7 @@ package struct QueueRows {
         count = rows.count > 0 && rows.isNull(0, 0) ? 0 : rows.count
         isCut = QueueRows.isCut(rows, count, limits)
         let last = count > 0 ? EventID(rows.binaryInt8(count - 1, 0)) : after
-        let reached = rows.columnCount > 5 && rows.count > 0 ? EventID(rows.binaryInt8(0, 5)) : bound
+        let reached = rows.columnCount > 7 && rows.count > 0 ? EventID(rows.binaryInt8(0, 7)) : bound
         through = isCut ? last : reached
     }
 
@@ -142,7 +143,9 @@ package struct QueueRows {
             events.append(
                 Event(
                     id: EventID(rows.binaryInt8(row, 0)), type: type, data: RawJSON(unchecked: Array(rows.bytes(row, 2))),
-                    timestamp: EventTimestamp(postgres: rows.binaryInt8(row, 3))))
+                    timestamp: EventTimestamp(postgres: rows.binaryInt8(row, 3)),
+                    key: rows.bytesUnlessNull(row, 5).map { String(decoding: $0, as: UTF8.self) },
+                    meta: rows.bytesUnlessNull(row, 6).map { RawJSON(unchecked: Array($0)) }))
         }
         return events
     }
@@ -152,7 +155,8 @@ package struct QueueRows {
         for row in 0..<count {
             page.append(
                 id: EventID(rows.binaryInt8(row, 0)), type: rows.bytes(row, 1), data: rows.bytes(row, 2),
-                timestamp: EventTimestamp(postgres: rows.binaryInt8(row, 3)))
+                timestamp: EventTimestamp(postgres: rows.binaryInt8(row, 3)), key: rows.bytesUnlessNull(row, 5),
+                meta: rows.bytesUnlessNull(row, 6))
         }
         return page
     }

@@ -46,6 +46,17 @@ import Testing
         #expect(
             try call("futoin.evt.push:1.1:readyToReceive", #"{"component":"LIVE","want":null,"precise":null}"#)
                 == .readyToReceive(.live, want: .all, fields: []))
+        for (text, fields) in [
+            ("null", []), ("[]", []), (#"["us"]"#, .microseconds), (#"[ "meta", "key", "key" ]"#, [.key, .meta]),
+            (#"["us","key","meta"]"#, .all), (#"["\u006bey"]"#, .key),
+        ] as [(String, EventFields)] {
+            let parsed = try call("futoin.evt.push:1.1:readyToReceive", #"{"component":"C","fields":\#(text)}"#)
+            #expect(parsed == .readyToReceive(c, want: .all, fields: fields))
+            #expect(try Call(parsed.request(rid: nil), offering: [.push]) == parsed)
+            let poll = try call("futoin.evt.poll:1.1:pollEvents", #"{"component":"C","fields":\#(text),"precise":true}"#)
+            #expect(poll == .pollEvents(c, after: nil, want: .all, fields: fields.union(.microseconds)))
+            #expect(try Call(poll.request(rid: nil), offering: [.push]) == poll)
+        }
         #expect(try call("futoin.evt.push:1.1:stopReceiving", #"{"component":"C"}"#) == .stopReceiving(c))
         for interface in ["poll", "push"] {
             #expect(try call("futoin.evt.\(interface):1.1:lag", #"{"component":"C"}"#) == .lag(c))
@@ -94,6 +105,9 @@ import Testing
             "[\"ABCDEFGHIJKLMNOPQ\"]",
         ].map { "{\"component\":\"C\",\"want\":\($0)}" }
         let precise = ["0", "1", "\"true\"", "[]"].map { "{\"component\":\"C\",\"precise\":\($0)}" }
+        let fields = ["{}", "\"us\"", "[1]", "[null]", "[\"id\"]", "[\"key\",\"\"]", "[\"KEY\"]", "[[]]", "true"].map {
+            "{\"component\":\"C\",\"fields\":\($0)}"
+        }
         let last = ["0", "5", "\"\"", "\"0\"", "\"05\"", "\"-1\"", "\"1.0\"", "\" 1\"", "\"1000000000000000000\"", "true"].map {
             "{\"component\":\"C\",\"last_id\":\($0)}"
         }
@@ -111,10 +125,10 @@ import Testing
         }
         for interface in ["poll", "push"] {
             add("futoin.evt.\(interface):1.1:registerConsumer", component)
-            add("futoin.evt.\(interface):1.1:pollEvents", component + want + precise + last)
+            add("futoin.evt.\(interface):1.1:pollEvents", component + want + precise + fields + last)
             add("futoin.evt.\(interface):1.1:lag", component)
         }
-        add("futoin.evt.push:1.1:readyToReceive", component + want + precise + [#"{"component":"C","last_id":null}"#])
+        add("futoin.evt.push:1.1:readyToReceive", component + want + precise + fields + [#"{"component":"C","last_id":null}"#])
         add("futoin.evt.push:1.1:stopReceiving", component)
         add("futoin.evt.gen:1.1:addEvent", event)
         add("futoin.ping:1.0:ping", echo)

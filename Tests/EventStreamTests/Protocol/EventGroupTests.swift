@@ -117,4 +117,46 @@ import Testing
         #expect(whole.map(\.timestamp.microseconds) == [1_000_000, 1_000_000, -1_000_000])
         #expect(whole.map(\.isPrecise) == [false, false, false])
     }
+
+    // MARK: Key and meta
+
+    /// Some with, some without; the second page has none.
+    private let mixed = [
+        event(1), event(2, key: "k\"\u{1}\u{e9}"), event(3, meta: " { \"b\" : 1.0 }\n"), event(4), event(5, key: "", meta: "{}"),
+        event(6),
+    ]
+    private var pages: [EventPage] { [page(after: 0, mixed), page(after: 6, events([7, 8]))] }
+
+    @Test(
+        arguments: [[], .microseconds, .key, .meta, [.key, .meta], [.microseconds, .key], .all] as [EventFields],
+        [[1, 2, 3, 4, 5, 6, 7, 8], [2], [3, 4], [1, 5, 8], [6, 7]] as [[Int64]])
+    func eachGetsTheFieldsItAskedFor(_ fields: EventFields, _ ids: [Int64]) throws {
+        let known = EventIDSet((1...8).filter { !ids.contains($0) }.map { EventID($0)...EventID($0) })
+        let group = EventGroup(from: pages, after: .none, want: .all, besides: known, fields: fields, limits: unlimited)
+        let expected = (mixed + events([7, 8])).filter { ids.contains($0.id.rawValue) }.map {
+            Event(
+                id: $0.id, type: $0.type, data: $0.data, timestamp: $0.timestamp, isPrecise: fields.contains(.microseconds),
+                key: fields.contains(.key) ? $0.key : nil, meta: fields.contains(.meta) ? $0.meta : nil)
+        }
+        #expect(try decoded(group) == expected)
+        #expect(group.list.count <= group.bytes)
+    }
+
+    @Test func aPageWithKeysGivesTheSameBytesToThoseWhoDoNotAsk() {
+        let plain = mixed.map { $0.with(only: []) }
+        #expect(group([page(after: 0, mixed)]).list == group([page(after: 0, plain)]).list)
+        #expect(group([page(after: 0, mixed)]).bytes == group([page(after: 0, plain)]).bytes)
+    }
+
+    @Test(arguments: [[.key], [.meta], .all] as [EventFields]) func keyAndMetaCountForTheLimit(_ fields: EventFields) {
+        let rows = (1...20).map { id in
+            event(
+                id, key: id % 3 == 0 ? nil : String(repeating: "\u{1}", count: Int(id)),
+                meta: id % 2 == 0 ? nil : "{\"a\":\"\(String(repeating: "x", count: Int(id) * 3))\"}")
+        }
+        let exceeded = (500...4000).filter { limit in
+            group([page(after: 0, rows)], fields: fields, limits: .init(events: 1000, bytes: limit)).list.count > limit
+        }
+        #expect(exceeded.isEmpty)
+    }
 }

@@ -23,6 +23,22 @@ import Testing
         #expect(String(decoding: event.json, as: UTF8.self) == text)
     }
 
+    @Test(arguments: [
+        #","key":"k""#, #","meta":{"b":1.0 ,"a":[]}"#, #","key":"\u0001\"é","meta":{}"#, #","us":7,"key":"","meta":{"a":null}"#,
+    ])
+    func anEventMayHaveKeyAndMeta(_ more: String) throws {
+        let text = Self.plain.dropLast() + more + "}"
+        let event = try Event(decoding: json(String(text)))
+        #expect((event.key != nil) == more.contains("key") && (event.meta != nil) == more.contains("meta"))
+        #expect(String(decoding: event.json, as: UTF8.self) == text)
+    }
+
+    @Test func keyAndMetaAreReadHoweverTheyAreWritten() throws {
+        let text = #"{"m\u0065ta": {"a":1} ,"\u006bey" : "\u00e9\/" ,"id":"1","type":"A","data":1,"ts":"2024-02-29T23:59:59Z"}"#
+        let event = try Event(decoding: json(text))
+        #expect(event.key == "é/" && event.meta?.description == #" {"a":1} "#)
+    }
+
     @Test func keysMayComeInAnyOrderWithSpaceBetweenThem() throws {
         let text = #" { "us" : 5 , "ts":"2024-02-29T23:59:59Z","data":  null ,"type":"A", "id":"1" } "#
         let event = try Event(decoding: json(text))
@@ -43,6 +59,11 @@ import Testing
         #"{"id":"7","type":"A","data":1,"ts":"2024-02-29T23:59:59Z","us":1000000}"#,
         #"{"id":"7","type":"A","data":1,"ts":"2024-02-29T23:59:59Z","us":1.5}"#,
         #"{"id":"7","type":"A","data":1,"ts":"2024-02-29T23:59:59Z","us":"5"}"#,
+        #"{"id":"7","type":"A","data":1,"ts":"2024-02-29T23:59:59Z","key":null}"#,
+        #"{"id":"7","type":"A","data":1,"ts":"2024-02-29T23:59:59Z","key":5}"#,
+        #"{"id":"7","type":"A","data":1,"ts":"2024-02-29T23:59:59Z","key":"\ud800"}"#,
+        #"{"id":"7","type":"A","data":1,"ts":"2024-02-29T23:59:59Z","meta":[]}"#,
+        #"{"id":"7","type":"A","data":1,"ts":"2024-02-29T23:59:59Z","meta":"{}"}"#,
     ])
     func whatIsNoEventIsInvalid(_ text: String) {
         #expect(errorName { _ = try Event(decoding: json(text)) } == "InvalidRequest")

@@ -9,10 +9,13 @@ extension EventID: ExpressibleByIntegerLiteral {
 
 func json(_ text: String) throws -> RawJSON { try RawJSON(text) }
 
-func event(_ id: Int64, _ type: String = "TEST", data: String = "null", microseconds: Int64 = 0) -> Event {
+func event(
+    _ id: Int64, _ type: String = "TEST", data: String = "null", microseconds: Int64 = 0, key: String? = nil, meta: String? = nil
+) -> Event {
     Event(
         id: EventID(id), type: EventType(type)!, data: RawJSON(unchecked: Array(data.utf8)),
-        timestamp: EventTimestamp(microseconds: microseconds), isPrecise: false)
+        timestamp: EventTimestamp(microseconds: microseconds), isPrecise: false, key: key,
+        meta: meta.map { RawJSON(unchecked: Array($0.utf8)) })
 }
 
 func events(_ ids: some Sequence<Int64>) -> [Event] { ids.map { event($0) } }
@@ -20,13 +23,7 @@ func events(_ ids: some Sequence<Int64>) -> [Event] { ids.map { event($0) } }
 /// A page as the pusher builds it out of rows.
 func page(after: EventID, _ events: [Event], through: EventID? = nil) -> EventPage {
     var builder = EventPageBuilder(after: after)
-    for event in events {
-        event.data.bytes.withUnsafeBytes { data in
-            event.type.utf8.withUnsafeBytes { type in
-                builder.append(id: event.id, type: type, data: data, timestamp: event.timestamp)
-            }
-        }
-    }
+    for event in events { event.append(to: &builder) }
     return builder.build(through: through ?? events.last?.id ?? after)
 }
 
