@@ -145,7 +145,8 @@ extension ParkedEvents.Row {
     fileprivate var json: String {
         jsonObject([
             ("consumer", jsonQuoted(consumer)), ("id", jsonQuoted("\(id)")), ("type", jsonQuoted(type)),
-            ("ts", jsonQuoted(recorded)), ("data", data ?? "null"), ("parked", jsonQuoted(parked)), ("attempts", "\(attempts)"),
+            ("ts", jsonQuoted(recorded)), ("data", data ?? "null"), ("key", jsonText(key)), ("meta", meta ?? "null"),
+            ("parked", jsonQuoted(parked)), ("attempts", "\(attempts)"),
             ("error", jsonQuoted(error)), ("retry", "\(isRetried)"), ("generation", jsonText(generation)),
         ])
     }

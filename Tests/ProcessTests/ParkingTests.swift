@@ -18,13 +18,16 @@ import Testing
 
         func process(_ event: Event, isParked: Bool) throws {
             guard isCorrected || event.type != EventType("POISON") else { throw CannotProcess() }
-            if isParked { retried.append(Int(event.id.rawValue)) } else { processed.append(Int(event.id.rawValue)) }
+            // What is parked keeps its key and meta.
+            let isKeyed = event.key == "k\(event.data)" && event.meta?.description == "{ \"m\": 1}"
+            if isParked, isKeyed { retried.append(Int(event.id.rawValue)) } else { processed.append(Int(event.id.rawValue)) }
         }
     }
 
     /// Runs a receiver of the service while `body` runs.
     private func serving(_ service: Service, _ deployment: Deployment, _ body: () async throws -> Void) async throws {
         var configuration = ReceiverConfiguration(endpoints: [deployment.environment["EVT_PUSHER_CONNECT"]!])
+        configuration.fields = [.key, .meta]
         configuration.keepAlive = .milliseconds(300)
         configuration.sessionTimeout = .seconds(5)
         let receiver = try ReliableReceiver("FRAGILE", configuration)
@@ -57,8 +60,10 @@ import Testing
         try await Deployment.with { deployment in
             try await deployment.register("FRAGILE")
             try await TestDatabase.execute(
-                "SELECT evt_add(CASE WHEN n % 100 = 50 THEN 'POISON' ELSE 'FINE' END, n::text::json) FROM generate_series(1, 500) n",
-                on: deployment.active)
+                """
+                SELECT evt_add(CASE WHEN n % 100 = 50 THEN 'POISON' ELSE 'FINE' END, n::text::json, key => 'k' || n, meta => '{ "m": 1}')
+                FROM generate_series(1, 500) n
+                """, on: deployment.active)
             let newest = try await deployment.newest()
             let ids = Array(1...newest)
             let poison = ids.filter { $0 % 100 == 50 }
@@ -84,7 +89,8 @@ import Testing
                 for id in poison { #expect(list.text.contains("local:FRAGILE  \(id)  POISON  parked "), "\(list.text)") }
                 #expect(list.text.contains("after 2 attempts: poison \(poison[0])"), "\(list.text)")
                 let shown = try await deployment.evt("parked", "show", "FRAGILE", "\(poison[1])")
-                #expect(shown.text.contains(#""data":\#(poison[1])"#), "\(shown.text)")
+                #expect(
+                    shown.text.contains(#""data":\#(poison[1]),"key":"k\#(poison[1])","meta":{ "m": 1}"#), "\(shown.text)")
                 // What the receiver fails on again stays parked.
                 let early = try await deployment.evtAsOwner("parked", "retry", "FRAGILE", "\(poison[0])")
                 #expect(early.status == 0 && early.text.contains("1 event will be delivered again"), "\(early.text)")
@@ -113,8 +119,8 @@ import Testing
             let id = try await deployment.record("POISON", "7")
             try await TestDatabase.execute(
                 """
-                INSERT INTO evt_parked (consumer, id, generation, type, data, ts, attempts, error)
-                SELECT c.id, q.id, s.generation, type, data, ts, 3, 'no' FROM evt_consumers c, evt_queue q, evt_queue_state s
+                INSERT INTO evt_parked (consumer, id, generation, type, data, ts, attempts, error, key, meta)
+                SELECT c.id, q.id, s.generation, type, data, ts, 3, 'no', 'k', '{}' FROM evt_consumers c, evt_queue q, evt_queue_state s
                 """, on: deployment.active)
             let retry = try await deployment.evtAsOwner("parked", "retry", "PLAIN", "--all")
             #expect(retry.status != 0 && retry.text.contains("took no parked events") && retry.text.contains("evt parked drop"))
@@ -123,7 +129,7 @@ import Testing
             // Its data goes with what is erased.
             let erased = try await deployment.evtAsOwner("archive", "erase", "\(id)", "--reason", "test", "--yes")
             #expect(erased.status == 0, "\(erased.text)")
-            let data = "SELECT count(*) FROM evt_parked WHERE data::text = 'null' AND error = ''"
+            let data = "SELECT count(*) FROM evt_parked WHERE data::text = 'null' AND error = '' AND key IS NULL AND meta IS NULL"
             #expect(try await TestDatabase.number(data, on: deployment.active) == 1)
             let removed = try await deployment.evtAsOwner("consumers", "remove", "PLAIN")
             #expect(removed.status == 0, "\(removed.text)")

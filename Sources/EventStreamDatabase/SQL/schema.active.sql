@@ -374,7 +374,9 @@ CREATE TABLE public.evt_parked (
     attempts integer NOT NULL,
     error text NOT NULL,
     parked timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    retry timestamp with time zone
+    retry timestamp with time zone,
+    key text,
+    meta json
 );
 
 COMMENT ON TABLE public.evt_parked IS 'Events that a consumer could not process';

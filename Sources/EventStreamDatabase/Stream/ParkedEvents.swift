@@ -22,8 +22,10 @@ package struct ParkedEvents: Sendable {
         package let isRetried: Bool
         /// The generation of the stream, where that is not the present one.
         package let generation: String?
-        /// Its JSON; nil where it was not asked for.
+        /// Its data and meta as JSON, and its key; nil where these were not asked for.
         package let data: String?
+        package let key: String?
+        package let meta: String?
     }
 
     /// Which events of one consumer, or of all.
@@ -66,7 +68,7 @@ package struct ParkedEvents: Sendable {
                 """
                 SELECT c.ident, p.id, p.type, to_char(p.ts, \(ParkedEvents.iso)),
                     to_char(p.parked AT TIME ZONE 'UTC', \(ParkedEvents.iso)), p.attempts, p.error, p.retry IS NOT NULL,
-                    CASE WHEN p.generation <> s.generation THEN p.generation::text END, \(withData ? "p.data" : "NULL")
+                    CASE WHEN p.generation <> s.generation THEN p.generation::text END, \(withData ? "p.data, p.key, p.meta" : "NULL, NULL, NULL")
                 FROM \(parked) p JOIN \(consumers) c ON c.id = p.consumer CROSS JOIN \(info.tables.state.sql) s
                 WHERE \(Choice.condition) AND ($5::text IS NULL OR (c.ident, p.id) > ($5::text, $6::bigint))
                 ORDER BY c.ident, p.id LIMIT $7::bigint
@@ -79,7 +81,7 @@ package struct ParkedEvents: Sendable {
                 consumer: rows.string(row, 0) ?? "", id: EventID(rows.int(row, 1) ?? 0), type: rows.string(row, 2) ?? "",
                 recorded: rows.string(row, 3) ?? "", parked: rows.string(row, 4) ?? "", attempts: Int(rows.int(row, 5) ?? 0),
                 error: rows.string(row, 6) ?? "", isRetried: rows.bool(row, 7) == true, generation: rows.string(row, 8),
-                data: rows.string(row, 9))
+                data: rows.string(row, 9), key: rows.string(row, 10), meta: rows.string(row, 11))
         }
     }
 

@@ -69,8 +69,9 @@ package struct ParkedStore: Sendable {
                     AND (SELECT count(*) FROM (SELECT FROM \(parked) p WHERE p.consumer = c.id LIMIT $6::bigint) n) < $6::bigint
                 RETURNING id, session_epoch),
             new AS (
-                INSERT INTO \(parked) AS p (consumer, id, generation, type, data, ts, attempts, error)
-                SELECT id, $3::bigint, $5::text::uuid, $7::text, $8::text::json, $9::text::timestamp, $10::bigint::integer, $11::text
+                INSERT INTO \(parked) AS p (consumer, id, generation, type, data, ts, attempts, error, key, meta)
+                SELECT id, $3::bigint, $5::text::uuid, $7::text, $8::text::json, $9::text::timestamp, $10::bigint::integer, $11::text,
+                    $12::text, $13::text::json
                 FROM mine
                 ON CONFLICT (consumer, generation, id) DO UPDATE SET attempts = p.attempts + excluded.attempts, error = excluded.error,
                     parked = excluded.parked, retry = NULL)
@@ -89,7 +90,8 @@ package struct ParkedStore: Sendable {
         let isMine = "p.consumer = (SELECT c.id FROM \(consumers) c WHERE c.ident = $1::text AND c.session_epoch = $2::bigint)"
         nextStatement = Statement(
             """
-            SELECT id, type, data, ts, generation::text FROM \(parked) p WHERE \(isMine) AND retry IS NOT NULL ORDER BY id LIMIT 1
+            SELECT id, type, data, ts, generation::text, key, meta FROM \(parked) p
+            WHERE \(isMine) AND retry IS NOT NULL ORDER BY id LIMIT 1
             """, name: "evt_parked_next", binaryResults: true)
         doneStatement = Statement(
             "DELETE FROM \(parked) p WHERE \(isMine) AND id = $3::bigint AND generation = $4::text::uuid AND retry IS NOT NULL",
@@ -118,7 +120,7 @@ package struct ParkedStore: Sendable {
             .text(parking.consumer.description), .int8(parking.epoch), .int8(event.id.rawValue), .int8(.random(in: 1...1 << 31)),
             .text(generation.id), .int8(Int64(limit)), .text(event.type.description), .utf8(event.data.bytes),
             .text("\(time).\(String(1_000_000 + event.timestamp.fraction).dropFirst())"), .int8(Int64(parking.attempts)),
-            .text(parking.error),
+            .text(parking.error), .optional(event.key), event.meta.map { .utf8($0.bytes) } ?? .null,
         ]
         connection.submit(parkStatement, parameters) { result in
             completion(
@@ -156,7 +158,8 @@ package struct ParkedStore: Sendable {
                     var page = EventPageBuilder(after: EventID(id.rawValue - 1))
                     page.append(
                         id: id, type: rows.bytes(0, 1), data: rows.bytes(0, 2),
-                        timestamp: EventTimestamp(postgres: rows.binaryInt8(0, 3)))
+                        timestamp: EventTimestamp(postgres: rows.binaryInt8(0, 3)), key: rows.bytesUnlessNull(0, 5),
+                        meta: rows.bytesUnlessNull(0, 6))
                     return Retry(id: id, generation: rows.string(0, 4) ?? "", page: page.build(through: id))
                 })
         }

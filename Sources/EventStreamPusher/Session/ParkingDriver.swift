@@ -65,7 +65,7 @@ final class ParkingDriver {
 
     private static func event(_ id: EventID, in pages: [EventPage], _ want: EventFilter) -> Event? {
         let group = EventGroup(
-            from: pages, after: EventID(id.rawValue - 1), through: id, want: want, fields: .microseconds,
+            from: pages, after: EventID(id.rawValue - 1), through: id, want: want, fields: .all,
             limits: .init(events: 1, bytes: .max))
         return (try? Event.list(decoding: RawJSON(unchecked: group.list)))?.first { $0.id == id }
     }

@@ -17,6 +17,8 @@ ALTER TABLE {{events}} ALTER COLUMN meta SET DEFAULT NULLIF(current_setting('eve
 COMMENT ON COLUMN {{events}}.key IS 'What the event is about; NULL if it has no key';
 COMMENT ON COLUMN {{events}}.meta IS 'A JSON object that tells how the event came about; NULL for none';
 
+ALTER TABLE {{parked}} ADD COLUMN key text, ADD COLUMN meta json;
+
 -- Who may insert an event may give it these.
 DO $$
 DECLARE
