@@ -61,7 +61,7 @@ final class ArchiverEngine: RoleEngine {
         // An archive leaves nothing out.
         receiving.mayPark = false
         receiving.keys = configuration.keys
-        receiving.precise = true
+        receiving.fields = .all
         receiving.keepAlive = configuration.keepAlive
         receiving.sessionTimeout = configuration.keepAlive * 3
         receiving.batchLimit = configuration.transactionMax

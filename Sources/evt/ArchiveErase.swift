@@ -13,10 +13,10 @@ extension Archive {
                 evt archive erase 1003 1007 --reason "request 4711"
                 evt archive erase 1003 1007 --reason "request 4711" --yes
 
-                Without --yes the command prints what would be erased, and nothing is done. The data of an event becomes null; id, type \
-                and time stay. Consumers that read the event again get null. What is erased is recorded: `evt archive erased` lists the \
-                record. If the command is interrupted, `evt archive erase --resume` completes the erasure. Without EVT_ARCHIVE_URL only \
-                the active table is reached.
+                Without --yes the command prints what would be erased, and nothing is done. The data of an event becomes null, and its \
+                key and meta are removed; id, type and time stay. Consumers that read the event again get null. What is erased is \
+                recorded: `evt archive erased` lists the record. If the command is interrupted, `evt archive erase --resume` completes \
+                the erasure. Without EVT_ARCHIVE_URL only the active table is reached.
                 """)
         static let settings = Settings.facts(of: .database, .archive) + [Settings.all.archiverComponent.facts]
         @OptionGroup var flags: SettingFlags<Self>

@@ -82,7 +82,8 @@ import Testing
         try await TestDatabase.execute(
             """
             DROP TABLE evt_history;
-            CREATE TABLE evt_history (id bigint NOT NULL PRIMARY KEY, type varchar(16) NOT NULL, data json NOT NULL, ts timestamp NOT NULL)
+            CREATE TABLE evt_history (
+                id bigint NOT NULL PRIMARY KEY, type varchar(16) NOT NULL, data json NOT NULL, ts timestamp NOT NULL, key text, meta json)
             """, on: url)
         try await TestDatabase.connected(to: url) { _ = try await Migrator.grantWarehouse(.standard, on: $0) }
     }

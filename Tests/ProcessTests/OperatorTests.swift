@@ -80,6 +80,34 @@ import Testing
         }
     }
 
+    @Test func fieldsArePrintedWhereTheyAreAskedFor() async throws {
+        try await Deployment.with { deployment in
+            let processes = [try deployment.start("evt-pusher"), try deployment.start("evt-archiver")]
+            try await processes[0].serves()
+            try await TestDatabase.execute(
+                "SELECT evt_add('A', '1', key => 'k', meta => '{\"m\" : 1}'); SELECT evt_add('A', '2')", on: deployment.active)
+            try await eventually("the archive") { try await deployment.position(of: "ARCHIVER") == 2 }
+            for command in [["poll", "LIVE"], ["tail", "--component", "PRINTED", "--count", "2"], ["history"]] {
+                func lines(_ more: String...) async throws -> [Substring] {
+                    let environment = deployment.environment
+                    let output = try await ChildProcess.run("evt", command + more, environment: environment)
+                    #expect(output.status == 0, "\(output.text)")
+                    _ = try await deployment.evtAsOwner("consumers", "remove", "--force", "PRINTED")
+                    return output.text.split(separator: "\n")
+                }
+                let plain = try await lines()
+                #expect(plain.count == 2 && plain[0].hasSuffix("Z\"}") && plain[1].hasSuffix("Z\"}"), "\(plain)")
+                let both = try await lines("--fields", "meta,key")
+                #expect(both[0].hasSuffix(#"Z","key":"k","meta":{"m" : 1}}"#) && both[1] == plain[1], "\(both)")
+                let all = try await lines("--fields", "key", "--precise")
+                #expect(all[0].contains(#","us":"#) && all[0].hasSuffix(#","key":"k"}"#) && all[1].contains(#","us":"#), "\(all)")
+            }
+            let unknown = try await deployment.evt("poll", "LIVE", "--fields", "key,id")
+            #expect(unknown.status != 0 && unknown.text.contains("id is no field"), "\(unknown.text)")
+            for process in processes { _ = try await process.terminate() }
+        }
+    }
+
     @Test func consumersAreListedAndChanged() async throws {
         try await Deployment.with { deployment in
             for number in 1...5 { try await deployment.record("C", "\(number)") }

@@ -65,7 +65,8 @@ package struct ArchiveErasures: Sendable {
                     UPDATE \(tables.sums.sql) r SET checksum = r.checksum + d.change
                     FROM (SELECT s.ident, s.first_id, sum((\(ArchiveAudit.rowSum(of: "n")))::numeric - \(ArchiveAudit.rowSum(of: "h"))) AS change
                         FROM \(ErasedEvents.rows) JOIN \(tables.history.sql) h ON \(ErasedEvents.isOne("h"))
-                            CROSS JOIN LATERAL (SELECT h.id, h.ts, h.type, \(ErasedEvents.null)::json AS data) n
+                            CROSS JOIN LATERAL (SELECT h.id, h.ts, h.type, \(ErasedEvents.null)::json AS data,
+                                NULL::text AS key, NULL::json AS meta) n
                             JOIN \(tables.sums.sql) s ON h.id >= s.first_id AND h.id <= s.last_id
                                 AND (s.want IS NULL OR h.type = ANY (s.want))
                         GROUP BY 1, 2) d

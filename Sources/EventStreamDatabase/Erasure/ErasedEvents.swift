@@ -26,20 +26,21 @@ struct ErasedEvents {
     /// The parameters as rows `e`.
     static let rows = "unnest($1::bigint[], $2::text[], $3::text[]::timestamp[]) AS e (id, type, ts)"
 
-    /// A condition: the row is one of them, and has its data still.
+    /// A condition: the row is one of them, and has its data, key or meta still.
     static func isOne(_ row: String) -> String {
         // The first part lets the planner use the index, whatever it believes of the rest.
         "\(row).id = ANY ($1::bigint[]) AND \(row).id = e.id AND \(row).type = e.type AND \(row).ts = e.ts "
-            + "AND \(row).data::text <> \(null)"
+            + "AND (\(row).data::text <> \(null) OR \(row).key IS NOT NULL OR \(row).meta IS NOT NULL)"
     }
 
-    /// Erases the data of the events that a table has.
+    /// Erases data, key and meta of the events that a table has.
     ///
     /// - Returns: of how many rows.
     static func erase(_ events: [ErasedEvent], in table: TableName, on connection: Connection) async throws(PostgresError) -> Int
     {
         try await connection.query(
-            Statement("UPDATE \(table.sql) r SET data = \(null) FROM \(rows) WHERE \(isOne("r"))"), parameters(events)
+            Statement("UPDATE \(table.sql) r SET data = \(null), key = NULL, meta = NULL FROM \(rows) WHERE \(isOne("r"))"),
+            parameters(events)
         ).affected
     }
 }

@@ -562,6 +562,7 @@ ALTER TABLE public.evt_queue_erasures ALTER COLUMN number ADD GENERATED ALWAYS A
     NO MAXVALUE
     CACHE 1
 );
+
 CREATE TABLE public.evt_queue_keys_a (
     idempotency_key text NOT NULL,
     id bigint,
@@ -600,8 +601,7 @@ CREATE TABLE public.evt_queue_migrations (
     applied_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
-COMMENT ON TABLE public.evt_queue_migrations IS 'Steps of the schema that were applied; the newest is step 4';
-COMMENT ON TABLE public.evt_queue_migrations IS 'Steps of the schema that were applied; the newest is step 3';
+COMMENT ON TABLE public.evt_queue_migrations IS 'Steps of the schema that were applied; the newest is step 5';
 
 CREATE TABLE public.evt_queue_pushers (
     id bigint NOT NULL,
@@ -623,6 +623,7 @@ COMMENT ON COLUMN public.evt_queue_pushers.looked IS 'When it began to look for 
 COMMENT ON COLUMN public.evt_queue_pushers.reads_archive IS 'Whether the pusher has an archive to read discarded events from';
 
 COMMENT ON COLUMN public.evt_queue_pushers.erased IS 'The newest pass of erasing after which the pusher has read everything anew';
+
 CREATE TABLE public.evt_queue_rotation (
     only_row boolean DEFAULT true NOT NULL,
     a_emptied timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
@@ -734,6 +735,7 @@ ALTER TABLE ONLY public.evt_queue_erasures
 
 ALTER TABLE ONLY public.evt_queue_erasures
     ADD CONSTRAINT evt_queue_erasures_pkey PRIMARY KEY (number);
+
 ALTER TABLE ONLY public.evt_queue_keys_a
     ADD CONSTRAINT evt_queue_keys_a_pkey PRIMARY KEY (idempotency_key);
 

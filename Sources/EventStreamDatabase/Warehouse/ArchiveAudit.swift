@@ -4,8 +4,8 @@ package import LibPQ
 /// Compares an archive with the active table: counts and checksums of ranges of ids, computed by each database from its own
 /// rows, and single events where these differ.
 ///
-/// A row's checksum is the first eight bytes of the SHA-256 of id, timestamp, type and the text of data; a range's is their
-/// sum, so that ranges can be put together.
+/// A row's checksum is the first eight bytes of the SHA-256 of id, timestamp, type and the text of data, and of key and meta where
+/// the event has these; a range's is their sum, so that ranges can be put together.
 package struct ArchiveAudit: Sendable {
     package let info: StreamInfo
     package let history: HistoryStore
@@ -43,7 +43,8 @@ package struct ArchiveAudit: Sendable {
     /// Blocks compared with one query.
     private static let blocksAtOnce: Int64 = 16
 
-    // The same text on every server: not what depends on its encoding, its byte order or the session's date style.
+    // The same text on every server: not what depends on its encoding, its byte order or the session's date style. No text has the
+    // byte 0, so nothing that precedes key and meta can be taken for them.
     static let rowSum = rowSum(of: nil)
 
     /// - Parameter table: the row's table, where columns need it.
@@ -51,7 +52,9 @@ package struct ArchiveAudit: Sendable {
         let row = table.map { "\($0)." } ?? ""
         return """
             ('x' || encode(substr(sha256(int8send(\(row)id) || timestamp_send(\(row)ts)
-                || convert_to(\(row)type || ' ' || \(row)data::text, 'UTF8')), 1, 8), 'hex'))::bit(64)::bigint
+                || convert_to(\(row)type || ' ' || \(row)data::text, 'UTF8')
+                || COALESCE(decode('0001', 'hex') || convert_to(\(row)key, 'UTF8'), '')
+                || COALESCE(decode('0002', 'hex') || convert_to(\(row)meta::text, 'UTF8'), '')), 1, 8), 'hex'))::bit(64)::bigint
             """
     }
 
@@ -124,7 +127,7 @@ package struct ArchiveAudit: Sendable {
     package struct Differences: Hashable, Sendable {
         /// In the active table only.
         package var missing: [EventID] = []
-        /// In both, with another type, data or time.
+        /// In both, with another type, data, time, key or meta.
         package var changed: [EventID] = []
         /// In the archive only.
         package var extra: [EventID] = []

@@ -15,7 +15,7 @@ package struct ArchiveVerifier: Sendable {
     package enum Finding: Hashable, Sendable {
         /// In the active table, not in the archive.
         case missing(EventID)
-        /// In both, with another type, data or time.
+        /// In both, with another type, data, time, key or meta.
         case changed(EventID)
         /// In the archive, not in the active table.
         case extra(EventID)

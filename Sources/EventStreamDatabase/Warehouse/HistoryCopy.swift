@@ -2,7 +2,7 @@ import EventStream
 import LibPQ
 
 extension CopySource {
-    /// Events as rows of (id, type, data, ts), in PostgreSQL's binary COPY format (manual, COPY, "Binary Format").
+    /// Events as rows of ``HistoryStore/columns``, in PostgreSQL's binary COPY format (manual, COPY, "Binary Format").
     init(_ events: ArraySlice<Event>) {
         var rest = events
         var isFirst = true
@@ -36,16 +36,23 @@ private enum HistoryCopy {
     }
 
     static func append(_ event: Event, to bytes: inout [UInt8]) {
-        append(Int16(4), to: &bytes)
+        append(Int16(6), to: &bytes)
         append(Int32(8), to: &bytes)
         append(event.id.rawValue, to: &bytes)
         event.type.withUTF8 { type in
             append(Int32(type.count), to: &bytes)
             bytes.append(contentsOf: type)
         }
-        append(Int32(event.data.bytes.count), to: &bytes)
-        bytes.append(contentsOf: event.data.bytes)
+        append(event.data.bytes, to: &bytes)
         append(Int32(8), to: &bytes)
         append(event.timestamp.postgres, to: &bytes)
+        append(event.key?.utf8, to: &bytes)
+        append(event.meta?.bytes, to: &bytes)
+    }
+
+    private static func append(_ field: (some Collection<UInt8>)?, to bytes: inout [UInt8]) {
+        guard let field else { return append(Int32(-1), to: &bytes) }
+        append(Int32(field.count), to: &bytes)
+        bytes.append(contentsOf: field)
     }
 }

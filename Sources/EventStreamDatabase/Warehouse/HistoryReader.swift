@@ -42,7 +42,7 @@ package struct HistoryReader: Sendable {
             var parser = CopyRows()
             try await connection.copyOut(
                 """
-                COPY (SELECT id, type, data, ts FROM \(history.tables.history.sql) WHERE \(condition(query))
+                COPY (SELECT \(HistoryStore.columns) FROM \(history.tables.history.sql) WHERE \(condition(query))
                     ORDER BY id LIMIT \(wanted)) TO STDOUT (FORMAT binary)
                 """
             ) { bytes in
@@ -72,7 +72,7 @@ package struct HistoryReader: Sendable {
     }
 }
 
-/// Events out of rows of (id, type, data, ts) in PostgreSQL's binary COPY format.
+/// Events out of rows of ``HistoryStore/columns``, in PostgreSQL's binary COPY format.
 private struct CopyRows {
     private var isFirst = true
 
@@ -84,11 +84,16 @@ private struct CopyRows {
             defer { rest = rest.dropFirst(size) }
             return Value(bigEndian: UnsafeRawBufferPointer(rebasing: rest.prefix(size)).loadUnaligned(as: Value.self))
         }
-        func field() throws(StoreError) -> Slice<UnsafeRawBufferPointer> {
+        func fieldOrNull() throws(StoreError) -> Slice<UnsafeRawBufferPointer>? {
             let length = Int(try number(Int32.self))
-            guard length >= 0, length <= rest.count else { throw StoreError("the server's COPY data holds no event") }
+            guard length >= 0 else { return nil }
+            guard length <= rest.count else { throw StoreError("the server's COPY data holds no event") }
             defer { rest = rest.dropFirst(length) }
             return rest.prefix(length)
+        }
+        func field() throws(StoreError) -> Slice<UnsafeRawBufferPointer> {
+            guard let field = try fieldOrNull() else { throw StoreError("the server's COPY data holds no event") }
+            return field
         }
         if isFirst {
             isFirst = false
@@ -97,10 +102,11 @@ private struct CopyRows {
             rest = rest.dropFirst(extensionLength)
         }
         while !rest.isEmpty {
-            guard try number(Int16.self) == 4 else { return }
+            guard try number(Int16.self) == 6 else { return }
             let id = try field().loadInteger()
             let (type, data) = (try field(), try field())
             let time = try field().loadInteger()
+            let (key, meta) = (try fieldOrNull(), try fieldOrNull())
             guard let type = EventType(wire: type) else {
                 throw StoreError(
                     "the archive's event \(id) has the type \"\(String(decoding: type, as: UTF8.self))\", which is none")
@@ -108,7 +114,8 @@ private struct CopyRows {
             sink(
                 Event(
                     id: EventID(id), type: type, data: RawJSON(unchecked: Array(data)),
-                    timestamp: EventTimestamp(postgres: time)))
+                    timestamp: EventTimestamp(postgres: time), key: key.map { String(decoding: $0, as: UTF8.self) },
+                    meta: meta.map { RawJSON(unchecked: Array($0)) }))
         }
     }
 }

@@ -3,13 +3,16 @@ package import LibPQ
 
 /// Events on their way into the history, and the partitions they go into.
 extension HistoryStore {
+    /// The columns of an event's row.
+    static let columns = "id, type, data, ts, key, meta"
+
     /// Copies events and moves the position, in one transaction: each event is in the archive exactly once.
     ///
     /// - Parameters:
     ///   - events: in id order, with microseconds; all there are, of those wanted, past the position, or up to it.
     ///   - standing: how the archiver believes to stand; its want is noted with the position.
     ///   - comparing: whether some may be there already. They are accepted if they are the same, and made exact where
-    ///     an archiver of before wrote whole seconds and JSON of its own.
+    ///     an archiver of before wrote whole seconds and JSON of its own, or knew neither key nor meta.
     ///   - completeFrom: what is missing up to here will never come; nil if nothing is known to be.
     /// - Throws: ``StoreError`` if an event is there already but differs; nothing is changed then.
     ///   ``PostgresError`` with state 55P03 if another archiver of this name is at it for longer than `lock_timeout`.
@@ -26,7 +29,7 @@ extension HistoryStore {
                 }
                 let events = try await withoutErased(events, on: connection)
                 let count = try await connection.copyIn(
-                    "COPY \(tables.history.sql) (id, type, data, ts) FROM STDIN (FORMAT binary)", from: CopySource(events))
+                    "COPY \(tables.history.sql) (\(HistoryStore.columns)) FROM STDIN (FORMAT binary)", from: CopySource(events))
                 return .copied(count, lost: 0)
             }
         } catch let error as PostgresError where error.sqlState == .uniqueViolation {
@@ -80,9 +83,7 @@ extension HistoryStore {
             })
         return events.map { event in
             let key = Key(id: event.id.rawValue, type: event.type.description, time: event.timestamp.postgres)
-            guard erased.contains(key) else { return event }
-            return Event(
-                id: event.id, type: event.type, data: .null, timestamp: event.timestamp, isPrecise: event.isPrecise)
+            return erased.contains(key) ? event.erased : event
         }[...]
     }
 
@@ -92,7 +93,7 @@ extension HistoryStore {
         guard let first = events.first?.id, let last = events.last?.id else { return .copied(0, lost: 0) }
         // The range keeps the planner from reading all of the history.
         let both = "evt_arriving a JOIN \(tables.history.sql) h ON h.id = a.id AND h.id BETWEEN \(first) AND \(last)"
-        let isInexact = "(h.ts <> a.ts OR h.data::text <> a.data::text)"
+        let isInexact = "(h.ts <> a.ts OR h.data::text <> a.data::text OR \(HistoryStore.hasOtherKeyOrMeta("h", "a")))"
         return try await connection.transaction {
             guard try await move(standing, over: events, completeFrom, on: connection) else {
                 return .moved(try await present(on: connection))
@@ -100,13 +101,14 @@ extension HistoryStore {
             let events = try await withoutErased(events, on: connection)
             try await connection.script("CREATE TEMP TABLE evt_arriving (LIKE \(tables.history.sql)) ON COMMIT DROP")
             try await connection.copyIn(
-                "COPY evt_arriving (id, type, data, ts) FROM STDIN (FORMAT binary)", from: CopySource(events))
+                "COPY evt_arriving (\(HistoryStore.columns)) FROM STDIN (FORMAT binary)", from: CopySource(events))
             try await connection.script("ANALYZE evt_arriving")
             let lost = try await setAside(through: min(last, standing.doubtful), standing, on: connection)
             let different = try await ids(
                 """
                 FROM \(both) WHERE h.type <> a.type OR h.ts NOT IN (a.ts, date_trunc('second', a.ts))
                     OR CASE WHEN h.data::text = a.data::text THEN false ELSE h.data::jsonb <> a.data::jsonb END
+                    OR (h.key IS NOT NULL OR h.meta IS NOT NULL) AND \(HistoryStore.hasOtherKeyOrMeta("h", "a"))
                 """, orIncomparable: "FROM \(both) WHERE h.data::text <> a.data::text", on: connection)
             guard different.isEmpty else {
                 throw StoreError(
@@ -119,14 +121,14 @@ extension HistoryStore {
                 try await connection.query(
                     Statement(
                         """
-                        UPDATE \(tables.history.sql) h SET data = a.data, ts = a.ts FROM evt_arriving a
+                        UPDATE \(tables.history.sql) h SET data = a.data, ts = a.ts, key = a.key, meta = a.meta FROM evt_arriving a
                         WHERE h.id = a.id AND h.id BETWEEN \(first) AND \(last) AND \(isInexact)
                         """))
             }
             let count = try await connection.query(
                 Statement(
                     """
-                    INSERT INTO \(tables.history.sql) (id, type, data, ts) SELECT id, type, data, ts FROM evt_arriving
+                    INSERT INTO \(tables.history.sql) (\(HistoryStore.columns)) SELECT \(HistoryStore.columns) FROM evt_arriving
                     WHERE id NOT IN (SELECT a.id FROM \(both))
                     """)
             ).affected
@@ -147,18 +149,24 @@ extension HistoryStore {
                 WITH gone AS (
                     DELETE FROM \(tables.history.sql) h WHERE h.id > $1::bigint AND h.id <= $2::bigint
                         AND NOT EXISTS (SELECT FROM evt_arriving a
-                            WHERE a.id = h.id AND a.type = h.type AND a.ts = h.ts AND a.data::text = h.data::text)
+                            WHERE a.id = h.id AND a.type = h.type AND a.ts = h.ts AND a.data::text = h.data::text
+                                AND NOT \(HistoryStore.hasOtherKeyOrMeta("h", "a")))
                         -- Of another archiver's types only what is in the way of an event that has arrived.
                         AND ($3::text[] IS NULL OR h.type = ANY ($3::text[]) OR EXISTS (SELECT FROM evt_arriving a WHERE a.id = h.id))
-                    RETURNING id, type, data, ts)
-                INSERT INTO \(tables.lost.sql) (id, type, data, ts, ident, generation)
-                SELECT id, type, data, ts, $4, $5::text::uuid FROM gone
+                    RETURNING \(HistoryStore.columns))
+                INSERT INTO \(tables.lost.sql) (\(HistoryStore.columns), ident, generation)
+                SELECT \(HistoryStore.columns), $4, $5::text::uuid FROM gone
                 """),
             [
                 .int8(standing.doubtfulAfter.rawValue), .int8(id.rawValue), .types(standing.want), .text(archiver.description),
                 .text(generation.id),
             ]
         ).affected
+    }
+
+    /// A condition: one row has another key or another meta than another row.
+    static func hasOtherKeyOrMeta(_ row: String, _ other: String) -> String {
+        "(\(row).key IS DISTINCT FROM \(other).key OR \(row).meta::text IS DISTINCT FROM \(other).meta::text)"
     }
 
     /// - Returns: the first ids of a query, as a list for people; empty if there are none.

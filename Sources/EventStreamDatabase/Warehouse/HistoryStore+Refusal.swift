@@ -97,11 +97,11 @@ extension HistoryStore {
         try await connection.query("SAVEPOINT evt_trying")
         do {
             try await connection.copyIn(
-                "COPY evt_tried (id, type, data, ts) FROM STDIN (FORMAT binary)", from: CopySource(events))
+                "COPY evt_tried (\(HistoryStore.columns)) FROM STDIN (FORMAT binary)", from: CopySource(events))
             try await connection.query(
                 Statement(
                     """
-                    INSERT INTO \(tables.history.sql) (id, type, data, ts) SELECT id, type, data, ts FROM evt_tried t
+                    INSERT INTO \(tables.history.sql) (\(HistoryStore.columns)) SELECT \(HistoryStore.columns) FROM evt_tried t
                     WHERE NOT EXISTS (SELECT FROM \(tables.history.sql) h WHERE h.id = t.id AND h.id BETWEEN \(first) AND \(last))
                     ORDER BY id
                     """))

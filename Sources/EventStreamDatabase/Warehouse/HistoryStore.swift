@@ -82,7 +82,8 @@ package struct HistoryStore: Sendable {
                 """
                 SELECT c.name, format_type(c.types[1], NULL), format_type(a.atttypid, NULL)
                 FROM (VALUES ('id', ARRAY['pg_catalog.int8'::regtype]), ('type', ARRAY['pg_catalog.varchar'::regtype, 'pg_catalog.text', 'pg_catalog.bpchar']),
-                        ('data', ARRAY['pg_catalog.json'::regtype]), ('ts', ARRAY['pg_catalog.timestamp'::regtype])) c (name, types)
+                        ('data', ARRAY['pg_catalog.json'::regtype]), ('ts', ARRAY['pg_catalog.timestamp'::regtype]),
+                        ('key', ARRAY['pg_catalog.text'::regtype]), ('meta', ARRAY['pg_catalog.json'::regtype])) c (name, types)
                     LEFT JOIN pg_attribute a ON a.attrelid = \(quotedLiteral(tables.history.sql))::regclass AND a.attname = c.name
                         AND NOT a.attisdropped
                 WHERE a.attname IS NULL OR a.atttypid <> ALL (c.types)

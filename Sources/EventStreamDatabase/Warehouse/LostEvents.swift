@@ -73,7 +73,8 @@ package struct LostEvents: Sendable {
         from first: EventID, through last: EventID, on connection: Connection
     ) async throws -> (events: Int, conflicts: [EventID]) {
         func differs(_ other: String) -> String {
-            "(\(other).type <> l.type OR \(other).ts <> l.ts OR \(other).data::text <> l.data::text)"
+            "(\(other).type <> l.type OR \(other).ts <> l.ts OR \(other).data::text <> l.data::text OR "
+                + "\(HistoryStore.hasOtherKeyOrMeta(other, "l")))"
         }
         return try await connection.transaction {
             // No batch is on its way meanwhile.
@@ -92,9 +93,9 @@ package struct LostEvents: Sendable {
             let back = try await connection.query(
                 Statement(
                     """
-                    WITH back AS (DELETE FROM \(lost) WHERE \(isChosen) AND id <> ALL ($4::bigint[]) RETURNING id, type, data, ts)
-                    INSERT INTO \(history.tables.history.sql) (id, type, data, ts)
-                    SELECT DISTINCT ON (id) id, type, data, ts FROM back
+                    WITH back AS (DELETE FROM \(lost) WHERE \(isChosen) AND id <> ALL ($4::bigint[]) RETURNING \(HistoryStore.columns))
+                    INSERT INTO \(history.tables.history.sql) (\(HistoryStore.columns))
+                    SELECT DISTINCT ON (id) \(HistoryStore.columns) FROM back
                     WHERE NOT EXISTS (SELECT FROM \(history.tables.history.sql) h WHERE h.id = back.id)
                     """), range(first, last) + [.int8Array(conflicts)])
             return (back.affected, conflicts.map { EventID($0) })
