@@ -74,8 +74,9 @@ protocol ConsumerPort: DatabasePort {
     func register(
         _ registration: ConsumerRegistering.Registration,
         _ completion: @escaping (Result<ConsumerRegistering.Registered, PostgresError>) -> Void)
+    /// - Parameter readsKeys: whether to ask of which keys events are parked.
     func claim(
-        _ consumer: ConsumerIdentity, want: EventFilter, isPartial: Bool, knowing known: PositionBook.Entry?,
+        _ consumer: ConsumerIdentity, want: EventFilter, isPartial: Bool, readsKeys: Bool, knowing known: PositionBook.Entry?,
         of generation: StreamGeneration, dead: [Int64],
         _ completion: @escaping (Result<ConsumerStore.Claim, PostgresError>) -> Void)
     func release(_ consumer: ConsumerIdentity, epoch: Int64, _ completion: @escaping (Result<Void, PostgresError>) -> Void)
@@ -91,15 +92,20 @@ protocol ConsumerPort: DatabasePort {
     func park(
         _ parking: ParkedStore.Parking, limit: Int, of generation: StreamGeneration,
         _ completion: @escaping (Result<ParkedStore.Parked, PostgresError>) -> Void)
+    /// Sets aside what follows parked events of the same keys, and moves the position past it.
+    func follow(
+        _ following: ParkedStore.Following, limit: Int, of generation: StreamGeneration,
+        _ completion: @escaping (Result<ParkedStore.Parked, PostgresError>) -> Void)
     func failed(
         _ failing: Attempts.Failing, of consumer: ConsumerIdentity, epoch: Int64, _ generation: StreamGeneration,
         _ completion: @escaping (Result<Void, PostgresError>) -> Void)
     /// The parked event that is to be delivered again first; nil if there is none.
     func nextParked(
         of consumer: ConsumerIdentity, epoch: Int64, _ completion: @escaping (Result<ParkedStore.Retry?, PostgresError>) -> Void)
+    /// - Returns: to the completion: the key of the event, if no event of this key is parked any more.
     func retried(
         _ id: EventID, of generation: String, _ outcome: ParkedStore.Retried, _ consumer: ConsumerIdentity, epoch: Int64,
-        _ completion: @escaping (Result<Void, PostgresError>) -> Void)
+        _ completion: @escaping (Result<String?, PostgresError>) -> Void)
     func beat(
         settled: EventID, stored: EventID, looked: Duration?, erased: Int64, generation: StreamGeneration,
         _ completion: @escaping (Result<PusherRegistry.Pulse, PostgresError>) -> Void)

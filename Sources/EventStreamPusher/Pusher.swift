@@ -26,6 +26,8 @@ public enum Pusher {
         package var delivery = ConsumerDelivery.Configuration()
         /// How often an event may fail before it is parked; 0 for never.
         public var maxAttempts = Settings.all.maxAttempts.standard
+        /// Whether events wait behind a parked event of the same key.
+        public var park = Settings.all.park.standard
         /// Parked events of one consumer at most.
         public var parkMax = Settings.all.parkMax.standard
         /// Events that may wait for a live receiver before the oldest are dropped.
@@ -94,6 +96,7 @@ extension SettingsReader {
         configuration.delivery.requestMax = try self.requestMax
         configuration.delivery.ackTimeout = try self.ackTimeout
         configuration.maxAttempts = try self.maxAttempts
+        configuration.park = try self.park
         configuration.parkMax = try self.parkMax
         configuration.queueMax = try self.queueMax
         configuration.sessionTimeout = try self.sessionTimeout

@@ -48,7 +48,7 @@ struct PusherServices {
             limit: configuration.parkMax, loop: loop, table: table, reads: reads, membership: membership, positions: positions,
             sessions: sessions, deliveries: deliveries, logger: logger)
         claims = ClaimDriver(
-            userLimit: userLimits.userSessions, loop: loop, head: head, table: table, outbox: outbox,
+            userLimit: userLimits.userSessions, parking: configuration.park, loop: loop, head: head, table: table, outbox: outbox,
             membership: membership, reads: reads, positions: positions, sessions: sessions, turns: turns)
         live = LiveDriver(
             .init(

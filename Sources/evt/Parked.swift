@@ -92,7 +92,8 @@ struct Parked: AsyncParsableCommand {
             abstract: "Delivers parked events again, in the order of their ids.",
             discussion: """
                 The pusher delivers them within a fifth of EVT_SESSION_TIMEOUT, to a receiver with partial processing. An event that \
-                fails again stays parked.
+                fails again stays parked. Parked events with the same key are delivered together, in the order of their ids: if one of \
+                them fails again, the later ones stay parked, too.
                 """)
         static let settings = Settings.facts(of: .database)
         @OptionGroup var selection: Selection<Self>
@@ -138,8 +139,8 @@ extension ParkedEvents.Row {
     fileprivate var line: String {
         let retry = isRetried ? ", to be delivered again" : ""
         let other = generation.map { ", of the earlier generation \($0)" } ?? ""
-        return
-            "\(printable(consumer))  \(id)  \(printable(type))  parked \(parked) after \(attempts) attempts\(retry)\(other): \(printable(error))"
+        let name = "\(printable(consumer))  \(id)  \(printable(type))" + (key.map { "  key \(printable($0))" } ?? "")
+        return "\(name)  parked \(parked) after \(attempts) attempts\(retry)\(other): \(printable(error))"
     }
 
     fileprivate var json: String {

@@ -152,3 +152,114 @@ def test_a_receiver_may_ask_that_nothing_is_parked(stream, source, peer, consume
         assert (group.seq, group.ids) == (0, ids)
         peer.refuse(group)
     assert parked(stream, consumer) == []
+
+
+# Events with a key wait behind a parked event of the same key.
+
+def keyed(stream, source, peer, consumer, event_type, keys):
+    """Records an event for each key, and waits until these can be delivered in one group."""
+    peer.register(consumer)
+    ids = [int(source.add_event(event_type, n, **({"key": key} if key else {}))) for n, key in enumerate(keys)]
+    eventually(lambda: len(peer.poll(consumer, want=[event_type])) == len(keys), "all events can be delivered")
+    return ids
+
+
+def park_first(peer, event_id):
+    """Fails the first event of each group until it is parked; returns the group that follows."""
+    group = peer.next_group()
+    while group.ids[0] == event_id:
+        fail(peer, group, 0)
+        group = peer.next_group()
+    return group
+
+
+def receive(peer, last):
+    """Answers groups until the one with this event; returns the ids, in order."""
+    ids = []
+    while last not in ids:
+        group = peer.next_group()
+        ids += group.ids
+        peer.accept(group)
+    return ids
+
+
+def test_what_follows_a_parked_event_of_its_key_waits_behind_it(stream, source, peer, consumer, event_type):
+    ids = keyed(stream, source, peer, consumer, event_type, ["a", "b", "a", None, "a", 'b"é'])
+    assert peer.ready(consumer, [event_type], partial=True) is True
+    group = park_first(peer, ids[0])
+    assert (group.seq, group.ids) == (0, [ids[1], ids[3], ids[5]])
+    peer.accept(group)
+    assert [row[:2] for row in parked(stream, consumer)] == [[ids[0], 3], [ids[2], 0], [ids[4], 0]]
+    position = f"SELECT last_evt_id FROM evt_consumers WHERE ident = 'local:{consumer}'"
+    eventually(lambda: int(stream.database.value(position)) == ids[5], "the position passes what is parked")
+    # One of its key stands for all, and what comes meanwhile goes with these.
+    late = int(source.add_event(event_type, key="a"))
+    other = int(source.add_event(event_type, key="c"))
+    group = peer.next_group()
+    assert group.ids == [other]
+    peer.accept(group)
+    stream.database.value(
+        f"WITH r AS (UPDATE evt_parked SET retry = now() WHERE id = {ids[2]} RETURNING 1) SELECT count(*) FROM r")
+    for expected in (ids[0], ids[2], ids[4]):
+        group = peer.next_group()
+        assert (group.ids, group.message.body["p"].get("parked")) == ([expected], True)
+        if expected == ids[4]:
+            later = int(source.add_event(event_type, key="a"))
+        peer.accept(group)
+    assert receive(peer, later) == [late, later]
+    eventually(lambda: parked(stream, consumer) == [], "nothing is parked")
+    new = int(source.add_event(event_type, key="a"))
+    group = peer.next_group()
+    assert group.ids == [new] and "parked" not in group.message.body["p"]
+    peer.accept(group)
+    eventually(lambda: parked(stream, consumer) == [], "nothing is parked")
+
+
+def test_a_parked_event_that_fails_again_holds_up_its_key(stream, source, peer, consumer, event_type):
+    ids = keyed(stream, source, peer, consumer, event_type, ["a", "a", "b"])
+    peer.ready(consumer, [event_type], partial=True)
+    group = park_first(peer, ids[0])
+    assert group.ids == [ids[2]]
+    peer.accept(group)
+    retry(stream, consumer)
+    group = peer.next_group()
+    assert (group.ids, group.message.body["p"]["parked"]) == ([ids[0]], True)
+    fail(peer, group, 0, "not yet")
+    other = int(source.add_event(event_type, key="b"))
+    group = peer.next_group()
+    assert group.ids == [other]
+    peer.accept(group)
+    assert peer.groups_within(QUIET) == []
+    assert [row[:3] for row in parked(stream, consumer)][0] == [ids[0], 4, "not yet"]
+
+
+def test_a_later_session_knows_which_keys_wait(stream, source, peer, connect, consumer, event_type):
+    ids = keyed(stream, source, peer, consumer, event_type, ["a", "b"])
+    peer.ready(consumer, [event_type], partial=True)
+    peer.accept(park_first(peer, ids[0]))
+    peer.close()
+    newer = [int(source.add_event(event_type, key=key)) for key in "ab"]
+    other = connect(stream.pusher.endpoint)
+    ready_when_free(other, consumer, [event_type], partial=True)
+    group = other.next_group()
+    while newer[1] not in group.ids:
+        assert newer[0] not in group.ids
+        other.accept(group)
+        group = other.next_group()
+    assert newer[0] not in group.ids
+    other.accept(group)
+    assert [row[0] for row in parked(stream, consumer)] == [ids[0], newer[0]]
+
+
+def test_without_partial_no_event_waits_behind_a_parked_one(stream, source, peer, consumer, event_type):
+    ids = keyed(stream, source, peer, consumer, event_type, ["a", "a"])
+    peer.ready(consumer, [event_type])
+    received = []
+    while ids[1] not in received:
+        group = peer.next_group()
+        if ids[0] in group.ids:
+            peer.refuse(group)
+        else:
+            received += group.ids
+            peer.accept(group)
+    assert [row[0] for row in parked(stream, consumer)] == [ids[0]]

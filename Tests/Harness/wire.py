@@ -211,9 +211,9 @@ class Peer(Dealer):
         except (NoMessage, CallError, zmq.Again):
             return False
 
-    def add_event(self, event_type: str, data=None) -> str:
+    def add_event(self, event_type: str, data=None, **more) -> str:
         """Records an event, and returns its id once it is durable."""
-        return self.call(f"{GEN}:addEvent", type=event_type, data=data)
+        return self.call(f"{GEN}:addEvent", type=event_type, data=data, **more)
 
     def add_event_text(self, event_type: str, data: str) -> str:
         """Records an event whose data is this very JSON text, not touched by Python's json."""

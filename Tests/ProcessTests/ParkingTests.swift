@@ -86,7 +86,9 @@ import Testing
                 let status = try await deployment.evt("status")
                 #expect(status.text.contains("local:FRAGILE has 5 events parked"), "\(status.text)")
                 let list = try await deployment.evt("parked", "list", "FRAGILE")
-                for id in poison { #expect(list.text.contains("local:FRAGILE  \(id)  POISON  parked "), "\(list.text)") }
+                for id in poison {
+                    #expect(list.text.contains("local:FRAGILE  \(id)  POISON  key k\(id)  parked "), "\(list.text)")
+                }
                 #expect(list.text.contains("after 2 attempts: poison \(poison[0])"), "\(list.text)")
                 let shown = try await deployment.evt("parked", "show", "FRAGILE", "\(poison[1])")
                 #expect(
@@ -108,6 +110,37 @@ import Testing
                 }
                 let late = try await deployment.record("POISON")
                 try await eventually("a new event") { await service.processed.last == late }
+            }
+            for process in processes.values { _ = try await process.terminate() }
+        }
+    }
+
+    @Test func whatIsDroppedHoldsUpItsKeyNoMore() async throws {
+        try await Deployment.with { deployment in
+            try await deployment.register("FRAGILE")
+            func record(_ types: String...) async throws {
+                for type in types {
+                    try await TestDatabase.execute("SELECT evt_add('\(type)', '1'::json, key => 'k')", on: deployment.active)
+                }
+            }
+            let parked = { try await TestDatabase.number("SELECT count(*) FROM evt_parked", on: deployment.active) }
+            let service = Service()
+            let processes = try deployment.startRoles(["EVT_MAX_ATTEMPTS": "1", "EVT_SESSION_TIMEOUT": "5s"])
+            try await serving(service, deployment) {
+                try await record("POISON", "FINE", "FINE")
+                try await eventually("all of the key is parked") { try await parked() == 3 }
+                #expect(await service.processed == [])
+                let poison = try await deployment.evtAsOwner("parked", "drop", "FRAGILE", "1", "--yes")
+                #expect(poison.status == 0, "\(poison.text)")
+                let retry = try await deployment.evtAsOwner("parked", "retry", "FRAGILE", "2")
+                #expect(retry.text.contains("2 events will be delivered again"), "\(retry.text)")
+                try await eventually("what followed") { await service.processed == [2, 3] }
+                try await record("POISON", "FINE")
+                try await eventually("both are parked") { try await parked() == 2 }
+                let drop = try await deployment.evtAsOwner("parked", "drop", "FRAGILE", "--all", "--yes")
+                #expect(drop.text.contains("2 events removed"), "\(drop.text)")
+                try await record("FINE")
+                try await eventually("the key goes on") { await service.processed == [2, 3, 6] }
             }
             for process in processes.values { _ = try await process.terminate() }
         }

@@ -9,8 +9,11 @@ package struct EventGroup: Sendable {
     /// When the first one was recorded.
     package private(set) var firstTimestamp: EventTimestamp?
     package private(set) var last: EventID?
-    /// Everything up to here has been looked at: what is not in the group was not wanted.
+    /// Everything up to here has been looked at: what is neither in the group nor of ``keyed`` was not wanted.
     package private(set) var through: EventID
+    /// The wanted events that were left out because of their key.
+    private var keyed: [(page: EventPage, index: Int)] = []
+    private var keyedBytes = 0
 
     /// Appends the group as an EventList.
     package func append(to output: inout [UInt8]) {
@@ -29,8 +32,14 @@ package struct EventGroup: Sendable {
         group.runs = [(run.page, run.range.prefix(1))]
         (group.count, group.last, group.through) = (1, entry.id, entry.id)
         group.bytes = 1 + run.page.size(at: run.range.lowerBound, fields: fields)
+        group.keyed.removeAll { $0.page.entries[$0.index].id > entry.id }
         return group
     }
+
+    package var leftOutCount: Int { keyed.count }
+    package var lastLeftOut: EventID? { keyed.last.map { $0.page.entries[$0.index].id } }
+    /// The wanted events up to ``through`` that were left out because of their key.
+    package var leftOut: [Event] { keyed.compactMap { $0.page.event(at: $0.index) } }
 
     /// The ids of its events, in order.
     package var ids: [EventID] { runs.flatMap { run in run.range.map { run.page.entries[$0].id } } }
@@ -50,9 +59,11 @@ extension EventGroup {
     /// - Parameters:
     ///   - pages: in order, together covering what lies past `after`.
     ///   - known: events that are not wanted, whatever their type.
+    ///   - keys: events with these keys are left out (``leftOut``), within the same limits.
     package init(
         from pages: some Sequence<EventPage>, after: EventID, through end: EventID = EventID(.max), want: EventFilter,
-        besides known: EventIDSet = EventIDSet(), fields: EventFields, limits: GroupLimits
+        besides known: EventIDSet = EventIDSet(), without keys: EventKeySet = EventKeySet(), fields: EventFields,
+        limits: GroupLimits
     ) {
         through = after
         self.fields = fields
@@ -67,9 +78,16 @@ extension EventGroup {
                     return
                 }
                 if want.wants(entry.type), !known.contains(entry.id) {
-                    let size = page.size(at: index, fields: fields)
-                    guard count < limits.events, count == 0 || bytes + size <= limits.bytes else { return }
-                    add(index, of: page, size: size)
+                    if page.isOf(keys, at: index) {
+                        let size = page.size(at: index, fields: .all)
+                        guard keyed.isEmpty || keyed.count < limits.events && keyedBytes + size <= limits.bytes else { return }
+                        keyed.append((page, index))
+                        keyedBytes += size
+                    } else {
+                        let size = page.size(at: index, fields: fields)
+                        guard count < limits.events, count == 0 || bytes + size <= limits.bytes else { return }
+                        add(index, of: page, size: size)
+                    }
                 }
                 through = entry.id
                 index += 1

@@ -53,6 +53,19 @@ package final class EventPage: Sendable {
         return fields.isEmpty ? size : size + sizeOfMore(at: index, fields)
     }
 
+    /// Whether an event's key is one of these.
+    package func isOf(_ keys: EventKeySet, at index: Int) -> Bool {
+        !keys.isEmpty && keys.contains(member: extras.key(at: index))
+    }
+
+    /// An event with everything that is known of it; nil only if its data is no JSON.
+    package func event(at index: Int) -> Event? {
+        var json = [UInt8(ascii: "[")]
+        append(index..<(index + 1), fields: .all, to: &json)
+        json[json.count - 1] = UInt8(ascii: "]")
+        return (try? Event.list(decoding: RawJSON(unchecked: json)))?.first
+    }
+
     private func sizeOfMore(at index: Int, _ fields: EventFields) -> Int {
         (fields.contains(.microseconds) ? EventPage.fractionSize : 0) + (fields.contains(.key) ? extras.key(at: index).count : 0)
             + (fields.contains(.meta) ? extras.meta(at: index).count : 0)
@@ -100,8 +113,7 @@ private struct Extras {
     mutating func append(key: UnsafeRawBufferPointer?, meta: UnsafeRawBufferPointer?, at index: Int) {
         while ends.count < index { ends.append((buffer.count, buffer.count)) }
         if let key {
-            buffer.append(contentsOf: ",\"key\":".utf8)
-            JSONText.append(utf8: key, to: &buffer)
+            EventKeySet.appendMember(key, to: &buffer)
             fields.insert(.key)
         }
         let end = buffer.count

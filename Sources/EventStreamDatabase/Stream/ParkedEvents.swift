@@ -22,9 +22,9 @@ package struct ParkedEvents: Sendable {
         package let isRetried: Bool
         /// The generation of the stream, where that is not the present one.
         package let generation: String?
-        /// Its data and meta as JSON, and its key; nil where these were not asked for.
-        package let data: String?
         package let key: String?
+        /// Its data and meta as JSON; nil where these were not asked for.
+        package let data: String?
         package let meta: String?
     }
 
@@ -68,7 +68,7 @@ package struct ParkedEvents: Sendable {
                 """
                 SELECT c.ident, p.id, p.type, to_char(p.ts, \(ParkedEvents.iso)),
                     to_char(p.parked AT TIME ZONE 'UTC', \(ParkedEvents.iso)), p.attempts, p.error, p.retry IS NOT NULL,
-                    CASE WHEN p.generation <> s.generation THEN p.generation::text END, \(withData ? "p.data, p.key, p.meta" : "NULL, NULL, NULL")
+                    CASE WHEN p.generation <> s.generation THEN p.generation::text END, \(withData ? "p.data, p.meta" : "NULL, NULL"), p.key
                 FROM \(parked) p JOIN \(consumers) c ON c.id = p.consumer CROSS JOIN \(info.tables.state.sql) s
                 WHERE \(Choice.condition) AND ($5::text IS NULL OR (c.ident, p.id) > ($5::text, $6::bigint))
                 ORDER BY c.ident, p.id LIMIT $7::bigint
@@ -81,11 +81,11 @@ package struct ParkedEvents: Sendable {
                 consumer: rows.string(row, 0) ?? "", id: EventID(rows.int(row, 1) ?? 0), type: rows.string(row, 2) ?? "",
                 recorded: rows.string(row, 3) ?? "", parked: rows.string(row, 4) ?? "", attempts: Int(rows.int(row, 5) ?? 0),
                 error: rows.string(row, 6) ?? "", isRetried: rows.bool(row, 7) == true, generation: rows.string(row, 8),
-                data: rows.string(row, 9), key: rows.string(row, 10), meta: rows.string(row, 11))
+                key: rows.string(row, 11), data: rows.string(row, 9), meta: rows.string(row, 10))
         }
     }
 
-    /// Says that events are to be delivered again: the pusher that serves the consumer does so.
+    /// Says that events are to be delivered again, and with each the others of its key: the pusher that serves the consumer does so.
     ///
     /// - Returns: how many these are.
     /// - Throws: ``StoreError`` if the receiver of the consumer takes no parked events.
@@ -103,19 +103,35 @@ package struct ParkedEvents: Sendable {
         return try await connection.query(
             Statement(
                 """
-                UPDATE \(parked) p SET retry = COALESCE(p.retry, clock_timestamp()) FROM \(consumers) c
-                WHERE c.id = p.consumer AND c.takes_parked AND \(Choice.condition)
+                WITH chosen AS (
+                    SELECT p.consumer, p.id, p.generation, p.key FROM \(parked) p JOIN \(consumers) c ON c.id = p.consumer
+                    WHERE c.takes_parked AND \(Choice.condition))
+                UPDATE \(parked) p SET retry = COALESCE(p.retry, clock_timestamp())
+                WHERE (p.consumer, p.id, p.generation) IN (SELECT consumer, id, generation FROM chosen)
+                    OR (p.consumer, p.key) IN (SELECT consumer, key FROM chosen)
                 """), choice.parameters
         ).affected
     }
 
     /// Removes parked events: they are not delivered any more.
     ///
+    /// Where these have keys the consumer's session begins anew: it reads then which keys still wait.
+    ///
     /// - Returns: how many these were.
-    package func drop(_ choice: Choice, on connection: Connection) async throws(PostgresError) -> Int {
-        try await connection.query(
-            Statement("DELETE FROM \(parked) p USING \(consumers) c WHERE c.id = p.consumer AND \(Choice.condition)"),
-            choice.parameters
-        ).affected
+    package func drop(_ choice: Choice, on connection: Connection) async throws -> Int {
+        try await connection.transaction {
+            // The rows of the consumers first, as whoever parks does.
+            try await connection.query(
+                Statement(
+                    """
+                    UPDATE \(consumers) SET session_owner = NULL, session_epoch = session_epoch + 1
+                    WHERE id IN (SELECT p.consumer FROM \(parked) p JOIN \(consumers) c ON c.id = p.consumer
+                        WHERE p.key IS NOT NULL AND \(Choice.condition))
+                    """), choice.parameters)
+            return try await connection.query(
+                Statement("DELETE FROM \(parked) p USING \(consumers) c WHERE c.id = p.consumer AND \(Choice.condition)"),
+                choice.parameters
+            ).affected
+        }
     }
 }

@@ -53,14 +53,30 @@ final class ConsumerLink: DatabaseLink<ConsumerStatements>, ConsumerPort {
     }
 
     func claim(
-        _ consumer: ConsumerIdentity, want: EventFilter, isPartial: Bool, knowing known: PositionBook.Entry?,
+        _ consumer: ConsumerIdentity, want: EventFilter, isPartial: Bool, readsKeys: Bool, knowing known: PositionBook.Entry?,
         of generation: StreamGeneration, dead: [Int64],
         _ completion: @escaping (Result<ConsumerStore.Claim, PostgresError>) -> Void
     ) {
-        submit(completion) {
-            $0.consumers.claim(
-                consumer, want: want, isPartial: isPartial, knowing: known, of: generation, for: pusher, dead: dead, on: $1,
-                completion: completion)
+        submit(completion) { statements, connection in
+            guard readsKeys else {
+                return statements.consumers.claim(
+                    consumer, want: want, isPartial: isPartial, knowing: known, of: generation, for: pusher, dead: dead,
+                    on: connection, completion: completion)
+            }
+            // A statement of its own, which sees what was parked while the claim waited for it.
+            var claim: Result<ConsumerStore.Claim, PostgresError>?
+            statements.consumers.claim(
+                consumer, want: want, isPartial: isPartial, knowing: known, of: generation, for: pusher, dead: dead,
+                on: connection
+            ) { claim = $0 }
+            statements.parked.keys(of: consumer, on: connection) { keys in
+                guard case .success(.claimed(var claimed))? = claim else { return completion(claim ?? .failure(.unreachable)) }
+                completion(
+                    keys.map {
+                        claimed.blockedKeys = $0
+                        return .claimed(claimed)
+                    })
+            }
         }
     }
 
@@ -106,6 +122,11 @@ final class ConsumerLink: DatabaseLink<ConsumerStatements>, ConsumerPort {
         _ completion: @escaping (Result<ParkedStore.Parked, PostgresError>) -> Void
     ) { submit(completion) { $0.parked.park(parking, limit: limit, of: generation, on: $1, completion: completion) } }
 
+    func follow(
+        _ following: ParkedStore.Following, limit: Int, of generation: StreamGeneration,
+        _ completion: @escaping (Result<ParkedStore.Parked, PostgresError>) -> Void
+    ) { submit(completion) { $0.parked.follow(following, limit: limit, of: generation, on: $1, completion: completion) } }
+
     func failed(
         _ failing: Attempts.Failing, of consumer: ConsumerIdentity, epoch: Int64, _ generation: StreamGeneration,
         _ completion: @escaping (Result<Void, PostgresError>) -> Void
@@ -117,7 +138,7 @@ final class ConsumerLink: DatabaseLink<ConsumerStatements>, ConsumerPort {
 
     func retried(
         _ id: EventID, of generation: String, _ outcome: ParkedStore.Retried, _ consumer: ConsumerIdentity, epoch: Int64,
-        _ completion: @escaping (Result<Void, PostgresError>) -> Void
+        _ completion: @escaping (Result<String?, PostgresError>) -> Void
     ) {
         submit(completion) {
             $0.parked.retried(id, of: generation, outcome, consumer, epoch: epoch, on: $1, completion: completion)

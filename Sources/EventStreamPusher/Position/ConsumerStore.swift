@@ -26,6 +26,8 @@ package struct ConsumerStore: Sendable {
         package var failing: Attempts.Failing?
         /// How often an event of this consumer may fail before it is parked; nil for as often as the pusher is set to.
         package var maxAttempts: Int?
+        /// Keys of which events are parked; nil if that was not asked.
+        package var blockedKeys: [String]?
 
         package init(position: EventID, epoch: Int64, common: EventID, discarded: EventID, isPaused: Bool) {
             (self.position, self.epoch, self.common) = (position, epoch, common)

@@ -20,8 +20,19 @@ package struct ParkedStore: Sendable {
         }
     }
 
+    /// Events to be set aside because an event of the same key is.
+    package struct Following: Sendable {
+        package let consumer: ConsumerIdentity
+        package let epoch: Int64
+        package let events: [Event]
+
+        package init(_ consumer: ConsumerIdentity, epoch: Int64, _ events: [Event]) {
+            (self.consumer, self.epoch, self.events) = (consumer, epoch, events)
+        }
+    }
+
     package enum Parked: Hashable, Sendable {
-        /// The position has passed the event; the session goes on under this epoch.
+        /// The session goes on under this epoch.
         case parked(epoch: Int64)
         /// The consumer has as many parked events as it may have.
         case full
@@ -50,6 +61,8 @@ package struct ParkedStore: Sendable {
     }
 
     private let parkStatement: Statement
+    private let followStatement: Statement
+    private let keysStatement: Statement
     private let failedStatement: Statement
     private let nextStatement: Statement
     private let doneStatement: Statement
@@ -79,6 +92,33 @@ package struct ParkedStore: Sendable {
                 EXISTS (SELECT FROM \(consumers) c WHERE ident = $1::text AND session_epoch = $2::bigint
                     AND (SELECT count(*) FROM \(parked) p WHERE p.consumer = c.id) >= $6::bigint)
             """, name: "evt_park")
+        // The lock keeps the epoch until these are committed. An event whose key is to be delivered again by now goes with it; one
+        // that was parked in an earlier generation of the stream is.
+        let isFull =
+            "(SELECT count(*) FROM (SELECT FROM \(parked) p WHERE p.consumer = c.id LIMIT $4::bigint) n) > $4::bigint - cardinality($5::bigint[])"
+        followStatement = Statement(
+            """
+            WITH mine AS MATERIALIZED (
+                SELECT id, session_epoch, \(isFull) AS is_full FROM \(consumers) c
+                WHERE ident = $1::text AND session_epoch = $2::bigint AND \(info.isOf(generation: "$3")) FOR SHARE),
+            new AS (
+                INSERT INTO \(parked) (consumer, id, generation, type, data, ts, attempts, error, key, meta, retry)
+                SELECT mine.id, e.id, $3::text::uuid, e.type, e.data::json, e.ts::timestamp, 0, 'an event of the same key is parked',
+                    e.key, NULLIF(e.meta, '')::json, CASE WHEN EXISTS (
+                        SELECT FROM \(parked) p WHERE p.consumer = mine.id AND p.key = e.key AND p.retry IS NOT NULL)
+                        THEN clock_timestamp() END
+                FROM mine, unnest($5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[])
+                    AS e (id, type, data, ts, key, meta)
+                WHERE NOT is_full AND NOT EXISTS (
+                    SELECT FROM \(parked) p WHERE p.consumer = mine.id AND p.id = e.id AND p.type = e.type AND p.ts = e.ts::timestamp)
+                ON CONFLICT (consumer, generation, id) DO NOTHING)
+            SELECT CASE WHEN NOT is_full THEN session_epoch END, is_full FROM mine
+            """, name: "evt_follow")
+        keysStatement = Statement(
+            """
+            SELECT DISTINCT key FROM \(parked)
+            WHERE consumer = (SELECT id FROM \(consumers) WHERE ident = $1::text) AND key IS NOT NULL
+            """, name: "evt_parked_keys")
         // A row that somebody has locked must not hold up the others: the next failure is stored.
         failedStatement = Statement(
             """
@@ -88,24 +128,40 @@ package struct ParkedStore: Sendable {
                 AND \(info.isOf(generation: "$7")) FOR UPDATE SKIP LOCKED)
             """, name: "evt_failed")
         let isMine = "p.consumer = (SELECT c.id FROM \(consumers) c WHERE c.ident = $1::text AND c.session_epoch = $2::bigint)"
+        // What is said of one event of a key counts for the key: its first event comes first. A later generation has greater ids.
+        let isOfKey =
+            "p.key = (SELECT o.key FROM \(parked) o WHERE o.consumer = p.consumer AND o.id = $3::bigint AND o.generation = $4::text::uuid)"
+        let isEvent = "id = $3::bigint AND generation = $4::text::uuid"
         nextStatement = Statement(
             """
             SELECT id, type, data, ts, generation::text, key, meta FROM \(parked) p
-            WHERE \(isMine) AND retry IS NOT NULL ORDER BY id LIMIT 1
+            WHERE \(isMine) AND (retry IS NOT NULL OR key IN (SELECT key FROM \(parked) p WHERE \(isMine) AND retry IS NOT NULL))
+            ORDER BY id, \(info.isOf(generation: "p.generation")) LIMIT 1
             """, name: "evt_parked_next", binaryResults: true)
         doneStatement = Statement(
-            "DELETE FROM \(parked) p WHERE \(isMine) AND id = $3::bigint AND generation = $4::text::uuid AND retry IS NOT NULL",
-            name: "evt_parked_done")
+            """
+            WITH done AS (DELETE FROM \(parked) p WHERE \(isMine) AND \(isEvent) RETURNING consumer, key),
+            next AS (
+                UPDATE \(parked) p SET retry = clock_timestamp() FROM done
+                WHERE p.consumer = done.consumer AND p.key = done.key AND p.retry IS NULL AND NOT (\(isEvent)))
+            SELECT key FROM done WHERE key IS NOT NULL AND NOT EXISTS (
+                SELECT FROM \(parked) p WHERE p.consumer = done.consumer AND p.key = done.key AND NOT (\(isEvent)))
+            """, name: "evt_parked_done")
         againStatement = Statement(
             """
-            UPDATE \(parked) p SET retry = NULL, attempts = attempts + 1, error = $5::text
-            WHERE \(isMine) AND id = $3::bigint AND generation = $4::text::uuid
+            UPDATE \(parked) p SET retry = NULL, attempts = attempts + CASE WHEN \(isEvent) THEN 1 ELSE 0 END,
+                error = CASE WHEN \(isEvent) THEN $5::text ELSE error END
+            WHERE \(isMine) AND (\(isEvent) OR retry IS NOT NULL AND \(isOfKey))
             """, name: "evt_parked_again")
         unansweredStatement = Statement(
             """
-            UPDATE \(parked) p SET attempts = attempts + 1, error = 'the connection was closed before an answer',
-                retry = CASE WHEN (attempts + 1) % GREATEST($5::bigint, 1) = 0 THEN NULL ELSE retry END
-            WHERE \(isMine) AND id = $3::bigint AND generation = $4::text::uuid
+            WITH failed AS (
+                UPDATE \(parked) p SET attempts = attempts + 1, error = 'the connection was closed before an answer',
+                    retry = CASE WHEN (attempts + 1) % GREATEST($5::bigint, 1) = 0 THEN NULL ELSE retry END
+                WHERE \(isMine) AND \(isEvent) RETURNING consumer, key, retry)
+            UPDATE \(parked) p SET retry = NULL FROM failed f
+            WHERE p.consumer = f.consumer AND p.key = f.key AND f.retry IS NULL AND p.retry IS NOT NULL 
+                AND NOT (p.id = $3::bigint AND p.generation = $4::text::uuid)
             """, name: "evt_parked_unanswered")
     }
 
@@ -115,18 +171,48 @@ package struct ParkedStore: Sendable {
         completion: @escaping (Result<Parked, PostgresError>) -> Void
     ) {
         let event = parking.event
-        let time = String(decoding: event.timestamp.wire.dropLast(), as: UTF8.self)
         let parameters: [Parameter] = [
             .text(parking.consumer.description), .int8(parking.epoch), .int8(event.id.rawValue), .int8(.random(in: 1...1 << 31)),
             .text(generation.id), .int8(Int64(limit)), .text(event.type.description), .utf8(event.data.bytes),
-            .text("\(time).\(String(1_000_000 + event.timestamp.fraction).dropFirst())"), .int8(Int64(parking.attempts)),
+            .text(ParkedStore.time(of: event)), .int8(Int64(parking.attempts)),
             .text(parking.error), .optional(event.key), event.meta.map { .utf8($0.bytes) } ?? .null,
         ]
-        connection.submit(parkStatement, parameters) { result in
-            completion(
-                result.map { rows in
-                    rows.int(0, 0).map { .parked(epoch: $0) } ?? (rows.bool(0, 1) == true ? .full : .fenced)
-                })
+        connection.submit(parkStatement, parameters) { completion($0.map(ParkedStore.parked)) }
+    }
+
+    private static func time(of event: Event) -> String {
+        let time = String(decoding: event.timestamp.wire.dropLast(), as: UTF8.self)
+        return "\(time).\(String(1_000_000 + event.timestamp.fraction).dropFirst())"
+    }
+
+    /// Sets aside what follows parked events of the same keys; the position passes it later.
+    ///
+    /// - Parameter limit: parked events the consumer may have.
+    package func follow(
+        _ following: Following, limit: Int, of generation: StreamGeneration, on connection: Connection,
+        completion: @escaping (Result<Parked, PostgresError>) -> Void
+    ) {
+        let events = following.events
+        let parameters: [Parameter] = [
+            .text(following.consumer.description), .int8(following.epoch), .text(generation.id), .int8(Int64(limit)),
+            .int8Array(events.map(\.id.rawValue)),
+            .strings(events.map(\.type.description)), .textArray(events.map(\.data.bytes)),
+            .strings(events.map(ParkedStore.time)), .strings(events.map { $0.key ?? "" }),
+            .textArray(events.map { $0.meta?.bytes ?? [] }),
+        ]
+        connection.submit(followStatement, parameters) { completion($0.map(ParkedStore.parked)) }
+    }
+
+    private static func parked(_ rows: Rows) -> Parked {
+        rows.int(0, 0).map { .parked(epoch: $0) } ?? (rows.bool(0, 1) == true ? .full : .fenced)
+    }
+
+    /// The keys of which events are parked.
+    package func keys(
+        of consumer: ConsumerIdentity, on connection: Connection, completion: @escaping (Result<[String], PostgresError>) -> Void
+    ) {
+        connection.submit(keysStatement, [.text(consumer.description)]) { result in
+            completion(result.map { rows in (0..<rows.count).compactMap { rows.string($0, 0) } })
         }
     }
 
@@ -166,9 +252,11 @@ package struct ParkedStore: Sendable {
     }
 
     /// A parked event was delivered again.
+    ///
+    /// - Returns: to the completion: its key, if no event of this key is parked any more.
     package func retried(
         _ id: EventID, of generation: String, _ outcome: Retried, _ consumer: ConsumerIdentity, epoch: Int64,
-        on connection: Connection, completion: @escaping (Result<Void, PostgresError>) -> Void
+        on connection: Connection, completion: @escaping (Result<String?, PostgresError>) -> Void
     ) {
         let parameters: [Parameter] = [
             .text(consumer.description), .int8(epoch), .int8(id.rawValue), .text(generation),
@@ -179,6 +267,6 @@ package struct ParkedStore: Sendable {
             case .failed(let error): (againStatement, [.text(Attempts.text(error))])
             case .unanswered(let limit): (unansweredStatement, [.int8(Int64(limit))])
             }
-        connection.submit(statement, parameters + more) { completion($0.map { _ in }) }
+        connection.submit(statement, parameters + more) { completion($0.map { $0.count > 0 ? $0.string(0, 0) : nil }) }
     }
 }

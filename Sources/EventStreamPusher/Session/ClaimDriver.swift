@@ -16,14 +16,18 @@ final class ClaimDriver {
     private let turns: CallTurns
     /// Sessions a user may have at this pusher.
     let userLimit: Int
+    /// What else is set aside with an event.
+    private let parking: Parking
     private var claims = ClaimQueue<ConsumerIdentity, SessionStart>()
     private var isStopped = false
 
     init(
-        userLimit: Int, loop: any LoopPort, head: HeadDriver, table: SessionTable, outbox: Outbox, membership: Membership,
+        userLimit: Int, parking: Parking, loop: any LoopPort, head: HeadDriver, table: SessionTable, outbox: Outbox,
+        membership: Membership,
         reads: EventReads, positions: PositionWriter, sessions: SessionDriver, turns: CallTurns
     ) {
         self.userLimit = userLimit
+        self.parking = parking
         self.loop = loop
         self.head = head
         self.table = table
@@ -146,9 +150,9 @@ final class ClaimDriver {
             table.remove(present)
         }
         port.claim(
-            start.consumer, want: start.want, isPartial: start.isPartial, knowing: positions.newest(known, of: start.consumer),
-            of: trusted.generation,
-            dead: membership.heartbeat.dead
+            start.consumer, want: start.want, isPartial: start.isPartial,
+            readsKeys: parking == .key && start.isPartial && start.mayPark, knowing: positions.newest(known, of: start.consumer),
+            of: trusted.generation, dead: membership.heartbeat.dead
         ) { self.claimed(start, $0) }
     }
 

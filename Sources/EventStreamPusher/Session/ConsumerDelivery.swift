@@ -36,6 +36,8 @@ package struct ConsumerDelivery: Sendable {
         package fileprivate(set) var first: EventID
         package let last: EventID
         package fileprivate(set) var count: Int
+        /// So many wanted events at most are between these and not of the group.
+        package let leftOut: Int
         /// The ids of these events; empty where a group is answered as a whole.
         fileprivate var ids: ArraySlice<EventID>
         /// Whether it is a parked event that is delivered again: the position has passed it.
@@ -106,13 +108,15 @@ package struct ConsumerDelivery: Sendable {
     /// - Parameters:
     ///   - events: the first event, the last one, and how many there are.
     ///   - ids: of these events, where it may be answered in part.
+    ///   - leftOut: so many events were left out of it.
     ///   - through: up to here nothing else is wanted.
     package mutating func took(
-        _ events: (first: EventID, last: EventID, count: Int), ids: [EventID] = [], through: EventID, at now: MonotonicTime
+        _ events: (first: EventID, last: EventID, count: Int), ids: [EventID] = [], leftOut: Int = 0, through: EventID,
+        at now: MonotonicTime
     ) -> Group {
         let group = Group(
-            sequence: nextSequence, after: cursor, first: events.first, last: events.last, count: events.count, ids: ids[...],
-            isParked: false, through: through, state: .due(now))
+            sequence: nextSequence, after: cursor, first: events.first, last: events.last, count: events.count, leftOut: leftOut,
+            ids: ids[...], isParked: false, through: through, state: .due(now))
         cursor = through
         append(group)
         return group
@@ -123,8 +127,8 @@ package struct ConsumerDelivery: Sendable {
     /// - Returns: its group, due at once.
     package mutating func tookParked(_ id: EventID, at now: MonotonicTime) -> Group {
         let group = Group(
-            sequence: nextSequence, after: cursor, first: id, last: id, count: 1, ids: [], isParked: true, through: cursor,
-            state: .due(now))
+            sequence: nextSequence, after: cursor, first: id, last: id, count: 1, leftOut: 0, ids: [], isParked: true,
+            through: cursor, state: .due(now))
         append(group)
         return group
     }

@@ -24,6 +24,8 @@ final class DeliveryDriver {
     var onPark: (ReliableSession) -> Void = { _ in }
     /// The event that a session stands at has failed; it is sent again.
     var onFailure: (ReliableSession) -> Void = { _ in }
+    /// Events that follow a parked one are to be set aside before anything else is sent.
+    var onFollowers: (ReliableSession, [Event]) -> Void = { _, _ in }
     /// There may be room for the parked event that a session awaits.
     var onRoom: (ReliableSession) -> Void = { _ in }
     /// A parked event was delivered again.
@@ -66,6 +68,7 @@ final class DeliveryDriver {
                 }
                 send(session.machine.took(group, waitingSince: waitingSince(group), at: loop.now), group, to: session)
             case .passed(let position): positions.note(session.consumer, epoch: session.machine.epoch, position: position)
+            case .follow(let events): return onFollowers(session, events)
             case .catchUp: return catchUp.begin(for: session)
             case .nothing: return
             }
@@ -125,7 +128,7 @@ final class DeliveryDriver {
         }
         reads.readWhole(
             after: group.after, through: group.last, want: session.want,
-            limits: .init(rows: group.count, bytes: 2 * MessageLimit.events)
+            limits: .init(rows: group.count + group.leftOut, bytes: 3 * MessageLimit.events)
         ) { result in
             switch result {
             case .success(let pages): self.reread(group, in: pages, for: session)

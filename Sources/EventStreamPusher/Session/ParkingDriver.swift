@@ -33,6 +33,7 @@ final class ParkingDriver {
         self.logger = logger
         deliveries.onFailure = { [weak self] in self?.failed($0) }
         deliveries.onPark = { [weak self] in self?.park($0) }
+        deliveries.onFollowers = { [weak self] in self?.follow($0, $1) }
         deliveries.onRoom = { [weak self] in self?.retryNext($0) }
         deliveries.onRetried = { [weak self] in self?.retried($0, $1, $2) }
     }
@@ -64,10 +65,13 @@ final class ParkingDriver {
     }
 
     private static func event(_ id: EventID, in pages: [EventPage], _ want: EventFilter) -> Event? {
-        let group = EventGroup(
-            from: pages, after: EventID(id.rawValue - 1), through: id, want: want, fields: .all,
-            limits: .init(events: 1, bytes: .max))
-        return (try? Event.list(decoding: RawJSON(unchecked: group.list)))?.first { $0.id == id }
+        for page in pages {
+            let index = page.index(after: EventID(id.rawValue - 1))
+            if index < page.count, page.entries[index].id == id, want.wants(page.entries[index].type) {
+                return page.event(at: index)
+            }
+        }
+        return nil
     }
 
     private func ended(
@@ -76,7 +80,7 @@ final class ParkingDriver {
         guard !session.isOver, session.machine.epoch == parking.epoch else { return }
         switch result {
         case .success(.parked(let epoch)):
-            session.machine.parked(parking.event.id, epoch: epoch)
+            session.machine.parked(parking.event.id, key: parking.event.key, epoch: epoch)
             (session.number, session.retrying) = (table.nextNumber(at: loop.wallClock), nil)
             logger.warning(
                 "an event was parked: it failed as often as it may; `evt parked` lists it",
@@ -88,14 +92,61 @@ final class ParkingDriver {
             if session.machine.isReleased { positions.release(session.consumer, epoch: epoch, position: parking.event.id) }
             deliveries.pump(session)
         case .success(.full):
-            if let line = full.line("parked events", of: session.peer.account, at: loop.now) {
-                logger.error(
-                    "the consumer stands still: as many events are parked as may be (EVT_PARK_MAX); retry or drop parked events",
-                    metadata: line.metadata([.consumer: "\(session.consumer)", .event: "\(parking.event.id)"]))
-            }
+            reportFull(session, parking.event.id)
             notParked(session, tryAgainIn: .seconds(5))
         case .success(.fenced): sessions.fenced(session.consumer, epoch: parking.epoch)
         case .failure: notParked(session)
+        }
+    }
+
+    private func reportFull(_ session: ReliableSession, _ event: EventID) {
+        guard let line = full.line("parked events", of: session.peer.account, at: loop.now) else { return }
+        logger.error(
+            "the consumer stands still: as many events are parked as may be (EVT_PARK_MAX); retry or drop parked events",
+            metadata: line.metadata([.consumer: "\(session.consumer)", .event: "\(event)"]))
+    }
+
+    /// Sets aside what follows parked events of the same keys; nothing else is sent meanwhile.
+    ///
+    /// - Parameter limit: so many at once; what is left is asked for again.
+    private func follow(_ session: ReliableSession, _ events: [Event], atOnce limit: Int = 100) {
+        guard !session.isStoringParked, let port = membership.consumers, let generation = membership.trusted?.generation,
+            let last = events.prefix(limit).last
+        else { return }
+        let epoch = session.machine.epoch
+        session.machine.isFollowing = true
+        storing(session) { stored in
+            port.follow(.init(session.consumer, epoch: epoch, Array(events.prefix(limit))), limit: self.limit, of: generation) {
+                stored()
+                guard !session.isOver, session.machine.epoch == epoch else { return session.machine.isFollowing = false }
+                switch $0 {
+                case .success(.parked):
+                    session.machine.followers.parked(through: last.id)
+                    self.goOn(session)
+                // There may be room for some of these.
+                case .success(.full) where limit > 1: self.follow(session, events, atOnce: 1)
+                case .success(.full):
+                    self.reportFull(session, last.id)
+                    self.loop.after(.seconds(5)) { [weak self] in self?.goOn(session) }
+                case .success(.fenced): self.sessions.fenced(session.consumer, epoch: epoch)
+                case .failure: self.loop.after(.seconds(1)) { [weak self] in self?.goOn(session) }
+                }
+            }
+        }
+    }
+
+    private func goOn(_ session: ReliableSession) {
+        session.machine.isFollowing = false
+        deliveries.pump(session)
+    }
+
+    /// One after the other: that no event of a key is parked any more is true only where none is about to be.
+    private func storing(_ session: ReliableSession, _ store: @escaping (_ stored: @escaping () -> Void) -> Void) {
+        guard !session.isStoringParked else { return session.storeNext.append { self.storing(session, store) } }
+        session.isStoringParked = true
+        store {
+            session.isStoringParked = false
+            if !session.storeNext.isEmpty { session.storeNext.removeFirst()() }
         }
     }
 
@@ -130,7 +181,7 @@ final class ParkingDriver {
     }
 
     private func retryNext(_ session: ReliableSession) {
-        guard !session.isOver, session.machine.mayRetryParked, !session.isFetchingParked else { return }
+        guard !session.isOver, session.machine.mayRetryParked, !session.isFetchingParked, !session.isStoringParked else { return }
         guard let port = membership.consumers else { return session.machine.awaitsParked = false }
         session.isFetchingParked = true
         let epoch = session.machine.epoch
@@ -153,10 +204,16 @@ final class ParkingDriver {
     }
 
     private func retried(_ session: ReliableSession, _ id: EventID, _ outcome: ParkedStore.Retried) {
-        guard let port = membership.consumers else { return }
-        port.retried(id, of: session.retryGeneration, outcome, session.consumer, epoch: session.machine.epoch) { result in
-            // What cannot be stored is not tried again at once.
-            if case .success = result { self.keepPlace(in: session) }
+        let (generation, epoch) = (session.retryGeneration, session.machine.epoch)
+        storing(session) { stored in
+            guard let port = self.membership.consumers else { return stored() }
+            port.retried(id, of: generation, outcome, session.consumer, epoch: epoch) { result in
+                stored()
+                // What cannot be stored is not tried again at once.
+                guard case .success(let key) = result else { return }
+                if let key, !session.isOver { session.machine.followers.unblock(key) }
+                self.keepPlace(in: session)
+            }
         }
     }
 }

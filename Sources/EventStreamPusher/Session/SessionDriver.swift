@@ -55,7 +55,7 @@ final class SessionDriver {
                 delivery: ConsumerDelivery(after: position, configuration: configuration.delivery),
                 attempts: Attempts(
                     limit: start.mayPark ? claimed.maxAttempts ?? configuration.maxAttempts : 0, failing: claimed.failing),
-                isPaused: claimed.isPaused))
+                blockedKeys: claimed.blockedKeys, isPaused: claimed.isPaused))
         table.insert(session)
         // From now on its figures are there, if only zero.
         _ = deliveries.metrics(of: session.consumer)

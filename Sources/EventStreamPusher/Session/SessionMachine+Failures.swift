@@ -33,9 +33,12 @@ extension SessionMachine {
     }
 
     /// The event has been set aside, and the session goes on behind it under another epoch.
-    mutating func parked(_ id: EventID, epoch: Int64) {
+    ///
+    /// - Parameter key: the event's; what follows of this key is set aside, too.
+    mutating func parked(_ id: EventID, key: String?, epoch: Int64) {
         guard isParking else { return }
         (isParking, self.epoch) = (false, epoch)
+        if let key { followers.block(key) }
         beginAnew(after: id)
     }
 
@@ -60,9 +63,9 @@ extension SessionMachine {
         guard answer == .processed || parked.isPresent else { return .waiting }
         // Failed or not, the row goes on behind it.
         _ = delivery.answered(rid, .processed, at: now)
-        return .parked(parked.group.first, error: answer.error, delivery.confirmed)
+        return .parked(parked.group.first, error: answer.error, position)
     }
 
     /// What was sent may have data that was erased since: the session begins anew, and everything is read again.
-    mutating func forgetSent() { beginAnew(after: delivery.confirmed) }
+    mutating func forgetSent() { beginAnew(after: position) }
 }

@@ -66,6 +66,8 @@ struct SessionMachine {
         case group(EventGroup)
         /// Nothing wanted comes up to here.
         case passed(EventID)
+        /// Set these aside before anything else is sent: an event of the same key is parked.
+        case follow([Event])
         /// What comes next is not in the window: ``nextRead(in:)``.
         case catchUp
         case nothing
@@ -84,8 +86,11 @@ struct SessionMachine {
     private(set) var lease: Lease
     var delivery: ConsumerDelivery
     var attempts: Attempts
+    var followers: Followers
     /// An event is being set aside: nothing is sent, and no answer counts.
     var isParking = false
+    /// What follows parked events of the same keys is being set aside: nothing new is sent.
+    var isFollowing = false
     /// The next place is kept for a parked event, which must not wait until a backlog is over.
     var awaitsParked = false
     /// Up to here events come one by one, until the one that fails is known.
@@ -101,7 +106,7 @@ struct SessionMachine {
 
     init(
         epoch: Int64, want: EventFilter, fields: EventFields, isPartial: Bool = false, limits: GroupLimits, lease: Lease,
-        delivery: ConsumerDelivery, attempts: Attempts = .init(limit: 0), isPaused: Bool = false
+        delivery: ConsumerDelivery, attempts: Attempts = .init(limit: 0), blockedKeys: [String]? = nil, isPaused: Bool = false
     ) {
         self.epoch = epoch
         self.isPaused = isPaused
@@ -112,12 +117,13 @@ struct SessionMachine {
         self.lease = lease
         self.delivery = delivery
         self.attempts = attempts
+        followers = Followers(keys: blockedKeys)
     }
 
     var isOver: Bool { state == .over }
     /// Whether any pusher may have its consumer.
     var isReleased: Bool { state != .serving }
-    /// Everything up to here is answered or unwanted.
+    /// Everything up to here is answered, parked or unwanted.
     var position: EventID { delivery.confirmed }
     /// Nothing is to be waited for: no group is in flight, or nobody is there to answer.
     var isIdle: Bool { delivery.inFlight.isEmpty || lease.isDisconnected }
@@ -150,7 +156,7 @@ struct SessionMachine {
         delivery.connectionLost(at: now)
         feed.clear()
         if case .resuming = state { state = .resuming(isReleasedSince: true) } else { state = .released }
-        return delivery.confirmed
+        return position
     }
 
     /// The database was asked whether the consumer may be taken back.
@@ -182,7 +188,7 @@ struct SessionMachine {
     mutating func ended() -> EventID? {
         guard !isOver else { return nil }
         state = .over
-        return delivery.confirmed
+        return position
     }
 
     // MARK: What comes next
@@ -198,8 +204,13 @@ struct SessionMachine {
             } else {
                 return .catchUp
             }
-            if group.last != nil { return .group(suspects(group)) }
+            if let group = group.last.map({ _ in suspects(group) }) {
+                let followers = followers.due(in: group)
+                return followers.isEmpty ? .group(group) : .follow(followers)
+            }
             guard group.through > cursor else { return .nothing }
+            let followers = followers.due(in: group)
+            guard followers.isEmpty else { return .follow(followers) }
             if let position = delivery.passedOver(through: group.through) { return .passed(position) }
         }
         return maySend ? .catchUp : .nothing
@@ -207,7 +218,7 @@ struct SessionMachine {
 
     /// While events come one by one, one is in flight.
     private var hasRoom: Bool {
-        delivery.canTakeGroup && !awaitsParked && (delivery.cursor >= isolated || delivery.inFlight.isEmpty)
+        delivery.canTakeGroup && !awaitsParked && !isFollowing && (delivery.cursor >= isolated || delivery.inFlight.isEmpty)
     }
 
     /// The group, or only the first event of it if that may be the one that fails.
@@ -219,7 +230,7 @@ struct SessionMachine {
     private func cut(
         _ pages: some Sequence<EventPage>, after: EventID, through end: EventID = EventID(.max), limits: GroupLimits
     ) -> EventGroup {
-        EventGroup(from: pages, after: after, through: end, want: want, fields: fields, limits: limits)
+        EventGroup(from: pages, after: after, through: end, want: want, without: followers.keys, fields: fields, limits: limits)
     }
 
     /// The group finds no room at the peer. It is read again when there is: what waits must not also fill the memory here.
@@ -233,7 +244,8 @@ struct SessionMachine {
         neededRoom = 0
         let (first, last) = (group.first ?? delivery.cursor, group.last ?? delivery.cursor)
         let taken = delivery.took(
-            (first, last, group.count), ids: isPartial ? group.ids : [], through: group.through, at: now)
+            (first, last, group.count), ids: isPartial ? group.ids : [], leftOut: group.leftOutCount, through: group.through,
+            at: now)
         if let time { waiting.append((taken.sequence, time)) }
         return taken
     }
@@ -284,7 +296,8 @@ struct SessionMachine {
             })
         else { return nil }
         neededRoom = 0
-        return cut(pages, after: group.after, through: group.last, limits: .init(events: group.count, bytes: .max))
+        return cut(
+            pages, after: group.after, through: group.last, limits: .init(events: group.count + group.leftOut, bytes: .max))
     }
 
     mutating func rereadFailed(_ group: ConsumerDelivery.Group) { rereading.remove(group.sequence) }

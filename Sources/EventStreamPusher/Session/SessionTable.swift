@@ -40,6 +40,9 @@ final class ReliableSession: Session {
     var retrying: EventGroup?
     var retryGeneration = ""
     var isFetchingParked = false
+    /// What became of a parked event is being stored, or what follows parked ones; and what is to be stored then.
+    var isStoringParked = false
+    var storeNext: [() -> Void] = []
     /// Calls of the peer that wait to see whether the consumer can be taken back.
     var afterResuming: [() -> Void] = []
 

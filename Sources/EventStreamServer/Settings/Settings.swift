@@ -103,6 +103,10 @@ package struct Settings: Sendable {
     package let maxAttempts = Setting(
         "EVT_MAX_ATTEMPTS", .integer(0...1_000_000, "failures"), default: 0, .pusher,
         "how often an event may fail before the pusher parks the event and delivers what follows; 0 for never")
+    package let park = Setting(
+        "EVT_PARK", .choice, default: Parking.key, .pusher,
+        "what waits behind a parked event: key parks later events with the same key, too, which keeps the order of each key; event "
+            + "parks nothing else")
     package let parkMax = Setting(
         "EVT_PARK_MAX", .integer(1...10_000_000, "events"), default: 10_000, .pusher,
         "the largest number of parked events of one consumer; beyond it the consumer stands still")

@@ -159,4 +159,28 @@ import Testing
         }
         #expect(exceeded.isEmpty)
     }
+
+    @Test func eventsWithCertainKeysAreLeftOut() throws {
+        let keys = [nil, "\"a\\\n", "b", "\"a\\\n", "é", nil]
+        let events = keys.enumerated().map { index, key in
+            Event(
+                id: EventID(Int64(index + 1)), type: EventType(index == 3 ? "OTHER" : "A")!, data: .null,
+                timestamp: EventTimestamp(microseconds: 7), key: key,
+                meta: index == 1 ? RawJSON(unchecked: Array("{}".utf8)) : nil)
+        }
+        let pages = [page(after: 0, Array(events.prefix(3))), page(after: 3, Array(events.suffix(3)))]
+        func left(_ keys: [String], _ limits: GroupLimits, _ want: EventFilter = .all) -> EventGroup {
+            EventGroup(from: pages, after: .none, want: want, without: EventKeySet(keys), fields: [], limits: limits)
+        }
+        let group = left(["\"a\\\n", "é"], unlimited)
+        #expect(try ids(group) == [1, 3, 6])
+        #expect(group.leftOut == [events[1], events[3], events[4]])
+        #expect((group.leftOutCount, group.lastLeftOut, group.through) == (3, 5, 6))
+        #expect(left(["\"a\\\n"], unlimited, EventFilter([EventType("A")!])!).leftOut == [events[1]])
+        // What is left out counts like a group of its own.
+        let cut = left(["\"a\\\n", "é"], .init(events: 1, bytes: .max))
+        #expect((cut.leftOutCount, cut.through) == (1, 2))
+        #expect(group.firstOnly.leftOutCount == 0)
+        #expect(left([], unlimited).leftOutCount == 0)
+    }
 }

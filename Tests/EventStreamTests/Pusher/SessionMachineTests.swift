@@ -274,17 +274,83 @@ import Testing
         #expect(session.due(at: start + .seconds(60)).count == 1)
     }
 
-    // MARK: What fails
-
     private func failing(
-        limit: Int, isPartial: Bool = true, failing: Attempts.Failing? = nil, requestMax: Int = 2
+        limit: Int, isPartial: Bool = true, failing: Attempts.Failing? = nil, requestMax: Int = 2, blockedKeys: [String]? = nil
     ) -> SessionMachine {
         SessionMachine(
             epoch: 7, want: .all, fields: [], isPartial: isPartial, limits: .init(events: 2, bytes: 10_000),
             lease: Lease(timeout: Self.timeout, at: start),
             delivery: ConsumerDelivery(after: 0, configuration: .init(requestMax: requestMax)),
-            attempts: Attempts(limit: limit, failing: failing))
+            attempts: Attempts(limit: limit, failing: failing), blockedKeys: blockedKeys)
     }
+
+    // MARK: What waits behind a parked event
+
+    private func keyed(_ keys: [String?]) -> EventWindow {
+        var window = EventWindow(after: 0, byteLimit: 1 << 20)
+        let events = keys.enumerated().map { index, key in
+            Event(
+                id: EventID(Int64(index + 1)), type: EventType("A")!, data: .null, timestamp: EventTimestamp(microseconds: 0),
+                key: key)
+        }
+        window.append(page(after: 0, events))
+        return window
+    }
+
+    private func followers(_ session: inout SessionMachine, _ window: EventWindow) -> [EventID]? {
+        guard case .follow(let events) = session.next(in: window) else { return nil }
+        return events.map(\.id)
+    }
+
+    @Test func `what follows a parked event of its key is parked before anything is sent`() {
+        var session = failing(limit: 1, blockedKeys: ["a"])
+        let window = keyed([nil, "a", "b", "a"])
+        #expect(followers(&session, window) == [2, 4])
+        session.isFollowing = true
+        #expect(send(&session, window, rid: 1) == nil)
+        session.isFollowing = false
+        session.followers.parked(through: 2)
+        #expect(followers(&session, window) == [4])
+        session.followers.parked(through: 4)
+        let group = send(&session, window, rid: 1)
+        #expect((group?.first, group?.last, group?.count) == (1, 3, 2))
+        guard case .confirmed(4, events: 2, _) = session.answered(1, .processed, at: start) else {
+            Issue.record("the position passes what is parked")
+            return
+        }
+    }
+
+    @Test func `a group that is sent again leaves the same events out`() {
+        var session = failing(limit: 5, blockedKeys: ["a"])
+        let window = keyed(["b", "a", "b"])
+        session.followers.parked(through: 2)
+        let group = send(&session, window, rid: 1)!
+        _ = session.answered(1, .failed("no"), at: start)
+        let again = session.reread(group, in: window.pages(after: 0), at: start + .seconds(1))
+        #expect(again?.ids == [1, 3])
+    }
+
+    @Test func `a parked event blocks its key until none of the key is parked`() {
+        var session = failing(limit: 1, blockedKeys: [])
+        let window = keyed(["a", "a"])
+        send(&session, window, rid: 1)
+        _ = session.answered(1, .partly(through: nil, failed: 1, error: "no"), at: start)
+        session.parked(1, key: "a", epoch: 8)
+        #expect(followers(&session, window) == [2])
+        session.followers.unblock("a")
+        #expect(send(&session, window, rid: 2)?.first == 2)
+    }
+
+    @Test func `no event waits where keys are of no account`() {
+        var session = failing(limit: 1)
+        let window = keyed(["a", "a"])
+        send(&session, window, rid: 1)
+        _ = session.answered(1, .partly(through: nil, failed: 1, error: "no"), at: start)
+        session.parked(1, key: "a", epoch: 8)
+        #expect(send(&session, window, rid: 2)?.first == 2)
+    }
+
+    // MARK: What fails
 
     @Test func `an event that failed as often as it may is parked, and the session goes on behind it`() {
         var session = failing(limit: 1)
@@ -298,7 +364,7 @@ import Testing
         #expect(session.isParking)
         #expect(session.nextDeadline == nil)
         #expect(send(&session, window, rid: 2) == nil)
-        session.parked(2, epoch: 8)
+        session.parked(2, key: nil, epoch: 8)
         #expect((session.epoch, session.position) == (8, 2))
         let group = send(&session, window, rid: 3)
         #expect((group?.sequence, group?.first) == (0, 3))
@@ -334,7 +400,7 @@ import Testing
             Issue.record("must be parked")
             return
         }
-        session.parked(2, epoch: 8)
+        session.parked(2, key: nil, epoch: 8)
         #expect(send(&session, window, rid: 5)?.count == 2, "what follows is not to blame")
     }
 

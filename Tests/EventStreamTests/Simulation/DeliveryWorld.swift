@@ -48,7 +48,10 @@ final class DeliveryWorld {
         if surroundings.archivers > 0 { warehouse = SimulatedWarehouse(surroundings, database, oracle) }
         surroundings.hasArchive = surroundings.chance(50)
         if surroundings.hasArchive, surroundings.chance(60) { surroundings.maxLag = Int64(surroundings.random.pick(5...200)) }
-        if surroundings.chance(40) { surroundings.maxAttempts = surroundings.random.pick(1...3) }
+        if surroundings.chance(40) {
+            surroundings.maxAttempts = surroundings.random.pick(1...3)
+            surroundings.parksKeys = surroundings.chance(70)
+        }
         populate(count)
     }
 

@@ -31,6 +31,8 @@ final class Oracle {
         /// Events that were parked at any time; and those of them that it has not processed since.
         var parked: Set<Int64> = []
         var owed: Set<SimulatedQueue.Row> = []
+        /// Events that were processed at any time.
+        var done: Set<SimulatedQueue.Row> = []
         /// When an operator registered it or set its position last; and how far events have been sent in sessions since then.
         var operatorEpoch: Int64 = 0
         var sent: Int64 = 0
@@ -232,15 +234,39 @@ final class Oracle {
         guard index >= 0, consumers[consumer].events[index] == row.id else {
             return surroundings.broken("\(row.id) of \(name(consumer)) was parked, which it does not want or nobody committed")
         }
-        consumers[consumer].processed = max(
-            consumers[consumer].processed, index == consumers[consumer].processed ? index + 1 : 0)
+        passParked(consumer)
     }
 
     func processedParked(_ row: SimulatedQueue.Row, by consumer: Int) {
         if !consumers[consumer].parked.contains(row.id) {
             surroundings.broken("\(name(consumer)) got \(row.id) as parked, and it was not")
         }
+        checkOrder(row, by: consumer)
+        if surroundings.parksKeys { consumers[consumer].done.insert(row) }
         consumers[consumer].owed.remove(row)
+    }
+
+    /// No earlier event of its key is parked.
+    private func checkOrder(_ row: SimulatedQueue.Row, by consumer: Int) {
+        guard surroundings.parksKeys, let key = SimulatedEvent.key(of: row.id) else { return }
+        let (owed, done) = (consumers[consumer].owed, consumers[consumer].done)
+        // One that was processed before comes again because an operator has set the position.
+        let earlier = owed.first {
+            $0.id < row.id && $0.era == row.era && !done.contains($0) && SimulatedEvent.key(of: $0.id) == key
+        }
+        if let earlier {
+            surroundings.broken("\(name(consumer)) processed \(row.id) while \(earlier.id) of the same key is parked")
+        }
+    }
+
+    /// What is parked is done with once everything before it is.
+    private func passParked(_ consumer: Int) {
+        let events = consumers[consumer].events
+        while consumers[consumer].processed < events.count,
+            consumers[consumer].parked.contains(events[consumers[consumer].processed])
+        {
+            consumers[consumer].processed += 1
+        }
     }
 
     /// A row of a parked event is gone.
@@ -268,12 +294,17 @@ final class Oracle {
             "the position of \(name(consumer)) is \(position), and since it was set events were sent up to \(sent) only")
     }
 
-    /// - Parameter previous: what this life of the receiver processed before; nil if this is its first.
-    func processed(_ row: SimulatedQueue.Row, by consumer: Int, after previous: Int64?) {
+    /// - Parameters:
+    ///   - previous: what this life of the receiver processed before; nil if this is its first.
+    ///   - inOrderOfKeys: whether its pusher lets events wait behind a parked one of the same key.
+    func processed(
+        _ row: SimulatedQueue.Row, by consumer: Int, after previous: Int64?, inOrderOfKeys: Bool = false
+    ) {
         let id = row.id
         if let previous, previous >= id { surroundings.broken("\(name(consumer)) processed \(id) after \(previous)") }
         // A pusher that has not noticed yet that the database went back delivers what was lost, too.
         guard !lost.contains(row) else { return }
+        defer { if surroundings.parksKeys { consumers[consumer].done.insert(row) } }
         let events = consumers[consumer].events
         let index = index(after: id, events) - 1
         guard index >= 0, events[index] == id else {
@@ -281,6 +312,7 @@ final class Oracle {
         }
         let start = consumers[consumer].start
         guard id > start else { return }
+        if inOrderOfKeys { checkOrder(row, by: consumer) }
         if index > consumers[consumer].processed {
             surroundings.broken(
                 "\(name(consumer)) processed \(id) and not \(events[consumers[consumer].processed])")
@@ -301,6 +333,7 @@ final class Oracle {
         consumers[consumer].applied = max(consumers[consumer].applied, id)
         consumers[consumer].forgot = false
         consumers[consumer].processed = max(consumers[consumer].processed, index + 1)
+        passParked(consumer)
     }
 
     /// A receiver hears that the database went back, and forgets what it has of the time before.

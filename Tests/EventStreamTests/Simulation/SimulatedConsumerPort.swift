@@ -60,13 +60,14 @@ final class SimulatedConsumerPort: SimulatedPort, ConsumerPort {
     }
 
     func claim(
-        _ consumer: ConsumerIdentity, want: EventFilter, isPartial: Bool, knowing known: PositionBook.Entry?,
+        _ consumer: ConsumerIdentity, want: EventFilter, isPartial: Bool, readsKeys: Bool, knowing known: PositionBook.Entry?,
         of generation: StreamGeneration, dead: [Int64],
         _ completion: @escaping (Result<ConsumerStore.Claim, PostgresError>) -> Void
     ) {
         submit(
             { [database, pusher] _ in
-                database.claim(consumer, isPartial: isPartial, for: pusher, knowing: known, of: generation, dead: dead)
+                database.claim(
+                    consumer, isPartial: isPartial, readsKeys: readsKeys, for: pusher, knowing: known, of: generation, dead: dead)
             }, completion)
     }
 
@@ -101,6 +102,11 @@ final class SimulatedConsumerPort: SimulatedPort, ConsumerPort {
         _ completion: @escaping (Result<ParkedStore.Parked, PostgresError>) -> Void
     ) { submit({ [database, pusher] _ in database.park(parking, of: generation, by: pusher) }, completion) }
 
+    func follow(
+        _ following: ParkedStore.Following, limit: Int, of generation: StreamGeneration,
+        _ completion: @escaping (Result<ParkedStore.Parked, PostgresError>) -> Void
+    ) { submit({ [database, pusher] _ in database.follow(following, limit: limit, of: generation, by: pusher) }, completion) }
+
     func failed(
         _ failing: Attempts.Failing, of consumer: ConsumerIdentity, epoch: Int64, _ generation: StreamGeneration,
         _ completion: @escaping (Result<Void, PostgresError>) -> Void
@@ -112,8 +118,8 @@ final class SimulatedConsumerPort: SimulatedPort, ConsumerPort {
 
     func retried(
         _ id: EventID, of generation: String, _ outcome: ParkedStore.Retried, _ consumer: ConsumerIdentity, epoch: Int64,
-        _ completion: @escaping (Result<Void, PostgresError>) -> Void
-    ) { submit({ [database] _ in database.retried(id, of: generation, outcome, consumer, epoch: epoch) }, completion) }
+        _ completion: @escaping (Result<String?, PostgresError>) -> Void
+    ) { submit({ [database] _ in .some(database.retried(id, of: generation, outcome, consumer, epoch: epoch)) }, completion) }
 
     func beat(
         settled: EventID, stored: EventID, looked: Duration?, erased: Int64, generation: StreamGeneration,

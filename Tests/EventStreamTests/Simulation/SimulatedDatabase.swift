@@ -333,7 +333,7 @@ final class SimulatedDatabase {
 
     /// - Parameter known: what a session before has confirmed; counts under its own epoch only.
     func claim(
-        _ identity: ConsumerIdentity, isPartial: Bool, for pusher: Int64, knowing known: PositionBook.Entry?,
+        _ identity: ConsumerIdentity, isPartial: Bool, readsKeys: Bool, for pusher: Int64, knowing known: PositionBook.Entry?,
         of generation: StreamGeneration, dead: [Int64]
     ) -> ConsumerStore.Claim {
         let consumer = SimulatedDatabase.consumer(identity)
@@ -361,6 +361,11 @@ final class SimulatedDatabase {
         // An archiver leaves nothing out.
         let isArchiver = surroundings.archivers > 0 && consumer == SimulatedWarehouse.consumer
         claimed.maxAttempts = isArchiver ? 0 : surroundings.maxAttempts
+        if readsKeys, surroundings.parksKeys {
+            claimed.blockedKeys =
+                surroundings.fault == .keysNotRead
+                ? [] : Set(consumers[consumer].parked.compactMap { SimulatedEvent.key(of: $0.row.id) }).sorted()
+        }
         claimed.failing = consumers[consumer].failing.flatMap { $0.event.rawValue > consumers[consumer].position ? $0 : nil }
         return .claimed(claimed)
     }
@@ -474,15 +479,43 @@ final class SimulatedDatabase {
         return .parked(epoch: consumers[consumer].epoch)
     }
 
+    /// What follows parked events of the same keys.
+    func follow(
+        _ following: ParkedStore.Following, limit: Int, of generation: StreamGeneration, by pusher: Int64
+    ) -> ParkedStore.Parked {
+        guard let consumer = owned(following.consumer, following.epoch), isOf(generation) else { return .fenced }
+        guard consumers[consumer].parked.count + following.events.count <= limit else { return .full }
+        for event in following.events where surroundings.fault != .followersForgotten {
+            let row = SimulatedEvent.row(event)
+            let key = SimulatedEvent.key(of: row.id)
+            if key == nil || key != event.key || SimulatedEvent.event(row).data != event.data {
+                surroundings.broken("\(row.id) was parked behind another event, and is another or has no key")
+            }
+            if !consumers[consumer].parked.contains(where: { $0.row == row }) {
+                let isRetried = consumers[consumer].parked.contains { $0.isRetried && SimulatedEvent.key(of: $0.row.id) == key }
+                consumers[consumer].parked.append((row, generation.id, isRetried))
+                oracle.parked(row, of: consumer)
+            }
+            oracle.sent(row.id, to: consumer, epoch: following.epoch)
+        }
+        consumers[consumer].parked.sort { $0.row.id < $1.row.id }
+        return .parked(epoch: following.epoch)
+    }
+
     func failed(_ failing: Attempts.Failing, of identity: ConsumerIdentity, epoch: Int64, _ generation: StreamGeneration) {
         guard let consumer = owned(identity, epoch), isOf(generation), !surroundings.trouble(2) else { return }
         consumers[consumer].failing = failing
     }
 
     func nextParked(of identity: ConsumerIdentity, epoch: Int64) -> ParkedStore.Retry? {
-        guard let consumer = owned(identity, epoch), let next = consumers[consumer].parked.first(where: \.isRetried) else {
-            return nil
-        }
+        guard let consumer = owned(identity, epoch) else { return nil }
+        let parked = consumers[consumer].parked
+        let keys = Set(parked.filter(\.isRetried).compactMap { SimulatedEvent.key(of: $0.row.id) })
+        guard
+            let next = parked.first(where: {
+                $0.isRetried || SimulatedEvent.key(of: $0.row.id).map { keys.contains($0) } ?? false
+            })
+        else { return nil }
         var page = EventPageBuilder(after: EventID(next.row.id - 1))
         SimulatedEvent.append(next.row, to: &page)
         return .init(id: EventID(next.row.id), generation: next.generation, page: page.build(through: EventID(next.row.id)))
@@ -490,17 +523,26 @@ final class SimulatedDatabase {
 
     func retried(
         _ id: EventID, of generation: String, _ outcome: ParkedStore.Retried, _ identity: ConsumerIdentity, epoch: Int64
-    ) {
+    ) -> String? {
         guard let consumer = owned(identity, epoch),
-            let index = consumers[consumer].parked.firstIndex(where: {
-                $0.row.id == id.rawValue && $0.generation == generation && $0.isRetried
-            })
-        else { return }
-        switch outcome {
-        case .failed where surroundings.fault != .parkedForgotten: consumers[consumer].parked[index].isRetried = false
-        case .unanswered: if surroundings.trouble(30) { consumers[consumer].parked[index].isRetried = false }
-        default: oracle.unparked(consumers[consumer].parked.remove(at: index).row, of: consumer)
+            let index = consumers[consumer].parked.firstIndex(where: { $0.row.id == id.rawValue && $0.generation == generation })
+        else { return nil }
+        let key = SimulatedEvent.key(of: id.rawValue)
+        let others = consumers[consumer].parked.indices.filter {
+            key != nil && $0 != index && SimulatedEvent.key(of: consumers[consumer].parked[$0].row.id) == key
         }
+        switch outcome {
+        case .failed where surroundings.fault != .parkedForgotten:
+            for index in [index] + others { consumers[consumer].parked[index].isRetried = false }
+        case .unanswered:
+            guard surroundings.trouble(30) else { break }
+            for index in [index] + others { consumers[consumer].parked[index].isRetried = false }
+        default:
+            for index in others { consumers[consumer].parked[index].isRetried = true }
+            oracle.unparked(consumers[consumer].parked.remove(at: index).row, of: consumer)
+            return others.isEmpty ? key : nil
+        }
+        return nil
     }
 
     /// An operator says that some of the parked events are to be delivered again.

@@ -22,6 +22,9 @@ enum SimulatedEvent {
         data.map { Array("\",\"type\":\"\(type)\",\"data\":\($0),\"ts\":\"1970-01-01T00:00:0".utf8) }
     }
 
+    /// Some have a key.
+    static func key(of id: Int64) -> String? { id % 7 < 3 ? nil : keys[Int(id % 7) - 3] }
+    private static let keys = ["\"", "é", "k", "\n"]
     private static func kind(of id: Int64) -> Int { id % 3 == 0 ? Int(id / 3 % 5) : 0 }
     static func size(of id: Int64) -> Int { data[kind(of: id)].bytes.count }
 
@@ -35,13 +38,19 @@ enum SimulatedEvent {
     static func event(_ row: SimulatedQueue.Row) -> Event {
         Event(
             id: EventID(row.id), type: types[row.type], data: data[kind(of: row.id)], timestamp: timestamp(of: row),
-            isPrecise: false)
+            isPrecise: false, key: key(of: row.id))
     }
 
     static func append(_ row: SimulatedQueue.Row, to page: inout EventPageBuilder) {
         data[kind(of: row.id)].bytes.withUnsafeBytes { data in
             names[row.type].withUnsafeBytes {
-                page.append(id: EventID(row.id), type: $0, data: data, timestamp: timestamp(of: row))
+                let name = $0
+                guard let key = key(of: row.id) else {
+                    return page.append(id: EventID(row.id), type: name, data: data, timestamp: timestamp(of: row))
+                }
+                Array(key.utf8).withUnsafeBytes {
+                    page.append(id: EventID(row.id), type: name, data: data, timestamp: timestamp(of: row), key: $0)
+                }
             }
         }
     }

@@ -246,7 +246,7 @@ class SimulatedReceiver: SimulatedClient {
         surroundings.note("consumer \(consumer) processes \(events.map(\.id))")
         if batch?.isParked ?? false { return events.forEach { oracle.processedParked(SimulatedEvent.row($0), by: consumer) } }
         for event in events {
-            oracle.processed(SimulatedEvent.row(event), by: consumer, after: previous)
+            oracle.processed(SimulatedEvent.row(event), by: consumer, after: previous, inOrderOfKeys: answersPartly)
             previous = event.id.rawValue
         }
         // Kept with the earlier generation, it says nothing of this one.

@@ -37,6 +37,10 @@ enum PlantedFault: CaseIterable {
     case parkedWithoutEpoch
     /// A parked event that failed again is taken for processed.
     case parkedForgotten
+    /// What follows a parked event of the same key is passed over, and not set aside.
+    case followersForgotten
+    /// Of which keys events are parked is not asked.
+    case keysNotRead
     /// The warehouse stores a position without what was copied up to it.
     case positionWithoutRows
     /// Over a new connection to the warehouse the archiver goes on where it was.
@@ -67,6 +71,8 @@ final class Surroundings {
     var maxLag: Int64?
     /// How often an event may fail before it is parked; 0 for any number.
     var maxAttempts = 0
+    /// Whether events wait behind a parked one of the same key.
+    var parksKeys = false
 
     init(seed: UInt64, fault: PlantedFault?, isTracing: Bool) {
         // A seed names the same world as in earlier runs.
