@@ -55,11 +55,12 @@ package struct Setting<Value: Sendable>: Sendable {
 
     init(
         _ name: String, _ kind: SettingKind<Value>, default standard: Value, _ group: SettingGroup, readBy: [Program]? = nil,
-        _ meaning: String
+        flag: String? = nil, _ meaning: String
     ) {
         facts = SettingFacts(
             name: name, meaning: meaning, range: kind.range, standard: kind.write(standard), group: group,
-            readers: readBy ?? group.readers)
+            readers: readBy ?? group.readers,
+            flag: flag ?? name.dropFirst("EVT_".count).lowercased().replacing("_", with: "-"))
         self.standard = standard
         self.kind = kind
     }
@@ -75,10 +76,10 @@ package struct SettingFacts: Hashable, Sendable, CustomStringConvertible {
     package let standard: String?
     package let group: SettingGroup
     package let readers: [Program]
+    /// The flag: `EVT_ACK_TIMEOUT` is `--ack-timeout`.
+    package let flag: String
 
     package var description: String { name }
-    /// The flag: `EVT_ACK_TIMEOUT` is `--ack-timeout`.
-    package var flag: String { name.dropFirst("EVT_".count).lowercased().replacing("_", with: "-") }
 }
 
 /// How the values of a setting are read and written, and which of them fit.
