@@ -61,7 +61,7 @@ let package = Package(
         .target(
             name: "EventStreamDatabase", dependencies: ["EventStream", "LibPQ"],
             exclude: ["SQL/schema.active.sql", "SQL/schema.warehouse.sql"],
-            resources: ["active", "warehouse", "functions"].map { .embedInCode("SQL/\($0)") }, swiftSettings: strict),
+            resources: ["active", "warehouse", "functions", "inbox"].map { .embedInCode("SQL/\($0)") }, swiftSettings: strict),
         .target(
             name: "EventStreamClient", dependencies: ["EventStream", "LibZMQ", "PosixLoop"], swiftSettings: strict),
         // What the processes share: sockets and who may use them, limits, settings, health, how a role is run.

@@ -8,8 +8,7 @@ struct Evt: AsyncParsableCommand {
         discussion: "Settings come from flags, then the environment, then a file, then the defaults.",
         subcommands: [
             Migrate.self, Add.self, Tail.self, Poll.self, Consumers.self, Parked.self, Status.self, Top.self, Doctor.self,
-            History.self,
-            Archive.self, Generation.self, Keygen.self, Serve.self, Docs.self,
+            History.self, Archive.self, Generation.self, Inbox.self, Keygen.self, Serve.self, Docs.self,
         ])
 
     static func main() async {

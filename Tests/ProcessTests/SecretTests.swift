@@ -196,8 +196,9 @@ import Testing
         "postgresql://u:zq1@wx2@h/d", "postgresql://h/d?password=zq1", "postgresql://h/d?pass%77ord=zq1", "postgres://:zq1@/",
         "host=h password='zq1",
     ]) func onTheCommandLineItIsRefused(_ url: String) async throws {
-        for (program, arguments) in Self.services + [("evt", ["status"]), ("evt", ["migrate"]), ("evt-load", ["mix"])] {
-            let flag = program == "evt-archiver" ? "--archive-url" : "--database-url"
+        let commands = [("evt", ["status"]), ("evt", ["migrate"]), ("evt", ["inbox"]), ("evt-load", ["mix"])]
+        for (program, arguments) in Self.services + commands {
+            let flag = arguments == ["inbox"] ? "--url" : program == "evt-archiver" ? "--archive-url" : "--database-url"
             let end = try await ChildProcess.run(program, arguments + [flag, url])
             #expect(end.status != 0 && end.text.contains("everyone on this machine can read the password there"), "\(end.text)")
             expectSecret(end.text, program)

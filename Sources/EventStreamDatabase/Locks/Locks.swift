@@ -49,6 +49,8 @@ extension StreamInfo {
 enum LockName {
     /// Of whoever migrates the tables whose steps are recorded there.
     static func migrating(_ record: TableName) -> String { "evt migrate \(record)" }
+    /// Of whoever makes an inbox.
+    static let makingInbox = "evt inbox"
     /// Of whoever gives the group roles their rights on a stream or an archive.
     static func granting(_ table: TableName) -> String { "evt migrate --roles \(table)" }
 

@@ -38,6 +38,13 @@ extension SettingsReader {
         return try required(Settings.all.archiveURL)
     }
 
+    /// The database in which a receiver does its work.
+    package func inboxURL() throws(ConfigurationError) -> String {
+        let url = try required(Settings.all.inboxURL)
+        try check(url, Settings.all.inboxURL.facts.name)
+        return url
+    }
+
     /// The warehouse and its tables; nil if none is set.
     package func archiveIfSet() throws(ConfigurationError) -> ArchiveConfiguration? {
         guard let url = try archiveURL() else { return nil }

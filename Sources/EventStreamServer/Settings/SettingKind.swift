@@ -25,6 +25,7 @@ package enum SettingGroup: String, Hashable, CaseIterable, Sendable {
     case sockets = "Sockets and limits"
     case connect = "Clients"
     case doctor = "Doctor"
+    case inbox = "Inbox"
 
     /// The programs that read the settings of the group, unless a setting says otherwise.
     package var readers: [Program] {
@@ -41,6 +42,7 @@ package enum SettingGroup: String, Hashable, CaseIterable, Sendable {
         case .sockets: [.generator, .pusher]
         case .connect: [.archiver, .evt]
         case .doctor: [.evt]
+        case .inbox: [.evt]
         }
     }
 }

@@ -221,6 +221,12 @@ package struct Settings: Sendable {
     package let metricsConnect = Setting(
         "EVT_METRICS_CONNECT", .metricsEndpoints, default: Role.allCases.map(\.standardMetricsBind), .doctor,
         "where `evt doctor` finds the metrics of the processes, separated by commas; empty asks none")
+
+    // MARK: Inbox
+
+    package let inboxURL = Setting(
+        "EVT_INBOX_URL", .text, default: nil, .inbox, flag: "url",
+        "the database in which a receiver does its work, for `evt inbox`: libpq URI or key=value string")
 }
 
 package enum LogFormat: String, CaseIterable, Sendable { case text, json }

@@ -11,7 +11,10 @@ import Testing
 @testable import EventStreamServer
 
 @Suite struct SettingsTests {
-    private static let urls = ["EVT_DATABASE_URL": "postgresql:///app", "EVT_ARCHIVE_URL": "postgresql:///warehouse"]
+    private static let urls = [
+        "EVT_DATABASE_URL": "postgresql:///app", "EVT_ARCHIVE_URL": "postgresql:///warehouse",
+        "EVT_INBOX_URL": "postgresql:///billing",
+    ]
 
     private func reader(_ flags: [String: String] = [:], environment: [String: String] = urls) async throws -> SettingsReader {
         try await SettingsReader(flags: flags, environment: environment)
@@ -27,7 +30,7 @@ import Testing
         case .evt:
             _ = (try reader.discarder(), try reader.archive(), try reader.archiverComponent, try reader.clientKeys())
             _ = (try reader.generatorConnect, try reader.pusherConnect, try reader.liveConnect)
-            _ = (try reader.metricsConnect, try reader.sessionTimeout)
+            _ = (try reader.metricsConnect, try reader.sessionTimeout, try reader.inboxURL())
         }
         _ = (try reader.logLevel, try reader.logFormat)
     }
