@@ -8,6 +8,8 @@ import sys
 import zmq
 
 ON_EVENTS = "futoin.evt.receiver:1.1:onEvents"
+KEEP_ALIVE = 5
+"""Seconds. After so long without a message the receiver gives a sign of life."""
 
 
 def process(event: dict) -> None:
@@ -19,9 +21,8 @@ class Receiver:
     def __init__(self, endpoint: str, component: str, want: list[str] | None = None):
         self.component, self.want = component, want
         self.number = 0
-        # The newest event processed, and the generation of the stream it is of; kept with your data, they make processing
-        # exact across restarts.
-        self.last_id, self.generation = 0, None
+        # The newest event processed, and the stream and generation it is of. inbox.py makes processing exact across restarts.
+        self.last_id, self.origin = 0, {"generation": None}
         # The session, the group whose turn it is by its seq, those that came before their turn, and parked ones that failed.
         self.session, self.turn, self.waiting, self.failed = None, 0, {}, {}
         self.socket = zmq.Context.instance().socket(zmq.DEALER)
@@ -33,7 +34,7 @@ class Receiver:
     def run(self) -> None:
         self.ask()
         while True:
-            if not self.socket.poll(5000):
+            if not self.socket.poll(KEEP_ALIVE * 1000):
                 self.ask()
                 continue
             message = self.socket.recv_json()
@@ -42,15 +43,15 @@ class Receiver:
             elif "e" in message:
                 # Another receiver has the consumer, or the pusher has no database: the next sign of life asks again.
                 print(f"{message['e']}: {message.get('edesc', '')}", file=sys.stderr, flush=True)
-            elif isinstance(message.get("r"), dict) and message["r"]["generation"] != self.generation:
+            elif isinstance(message.get("r"), dict) and message["r"]["generation"] != self.origin["generation"]:
                 # The database failed over or was restored: ids may come again with other events.
-                self.generation = message["r"]["generation"]
+                self.origin = message["r"]
                 self.last_id, self.session, self.turn, self.waiting, self.failed = 0, None, 0, {}, {}
 
     def ask(self) -> None:
         """Asks for events; again, it is the sign of life that keeps the session."""
         self.call("registerConsumer", component=self.component)
-        self.call("readyToReceive", component=self.component, want=self.want, origin=True, partial=True)
+        self.call("readyToReceive", component=self.component, want=self.want, origin=True, partial=True, precise=True)
 
     def call(self, function: str, **parameters) -> None:
         self.number += 1
