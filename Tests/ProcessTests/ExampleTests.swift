@@ -70,6 +70,47 @@ import Testing
         }
     }
 
+    @Test func theReceiverInPythonKeepsItsSessionWhileItWorks() async throws {
+        try await Deployment.with { deployment in
+            let pusher = try deployment.start("evt-pusher", [], ["EVT_SESSION_TIMEOUT": "1s", "EVT_ACK_TIMEOUT": "500ms"])
+            try await pusher.serves()
+            try await deployment.register("PY")
+            let ids = [try await deployment.record("WORK"), try await deployment.record("WORK")]
+            let program = """
+                import os, sys, time
+                sys.path.insert(0, sys.argv[1])
+                sys.dont_write_bytecode = True
+                import receiver
+                def process(event):
+                    print("begins", event["id"], flush=True)
+                    while not os.path.exists(sys.argv[3]):
+                        time.sleep(0.02)
+                    print("processed", event["id"], flush=True)
+                receiver.process, receiver.KEEP_ALIVE = process, 0.2
+                receiver.Receiver(sys.argv[2], "PY").run()
+                """
+            let endpoint = try #require(deployment.environment["EVT_PUSHER_CONNECT"])
+            try await ScratchDirectory.with { directory in
+                let gate = "\(directory)/gate"
+                let receiver = try deployment.start(ChildProcess.python, ["-c", program, Self.examples, endpoint, gate])
+                try await eventually("work") { receiver.output.contains("begins \(ids[0])") }
+                let session = "SELECT session_owner, session_epoch FROM evt_consumers"
+                let before = try await TestDatabase.rows(session, on: deployment.active)
+                // Five of these are a timeout.
+                let beat = "SELECT beat FROM evt_queue_pushers"
+                let first = try await TestDatabase.number(beat, on: deployment.active)
+                try await eventually("some timeouts") { try await TestDatabase.number(beat, on: deployment.active) > first + 15 }
+                #expect(try await TestDatabase.rows(session, on: deployment.active) == before && before[0][0] != nil)
+                #expect(FileManager.default.createFile(atPath: gate, contents: nil))
+                try await eventually("the position") { try await deployment.position(of: "PY") == ids[1] }
+                let lines = receiver.output.split(separator: "\n").filter { $0.hasPrefix("begins") || $0.hasPrefix("processed") }
+                #expect(lines == ids.flatMap { ["begins \($0)", "processed \($0)"] }.map { Substring($0) })
+                receiver.signal(SIGKILL)
+            }
+            #expect(try await pusher.terminate().status == 0)
+        }
+    }
+
     @Test func theSubscriberInPythonSeesLiveEventsOfItsFamily() async throws {
         try await Deployment.with { deployment in
             let pusher = try deployment.start("evt-pusher")

@@ -10,10 +10,9 @@ import sys
 
 import psycopg
 
-from receiver import Receiver
+from receiver import DONE, Receiver, unprocessed
 
 CLAIM = "SELECT evt_inbox_claim(%s, %s, %s, %s, %s)"
-DONE = {"r": True}
 
 
 def process(database: psycopg.Connection, event: dict) -> None:
@@ -28,11 +27,6 @@ def fingerprint(event: dict) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big", signed=True)
 
 
-def unprocessed(event: dict, reason: Exception, through: str | None = None) -> dict:
-    print(f"event {event['id']} failed, and comes again: {reason}", file=sys.stderr, flush=True)
-    return {"r": {"through": through, "failed": event["id"], "error": str(reason)}}
-
-
 class Failed(Exception):
     """An event cannot be processed."""
 
@@ -44,22 +38,14 @@ class Failed(Exception):
 class InboxReceiver(Receiver):
     database: psycopg.Connection | None = None
 
-    def processed(self, call: dict, rid: str) -> bool:
-        """Whether the next group may be processed."""
+    def processed(self, call: dict, origin: dict, last_id: int) -> tuple[dict, int]:
+        """Processes a group; returns the answer to it. The inbox knows what was processed before."""
         events, is_parked = call["events"], call.get("parked", False)
-        outcome = self.outcome(events, is_parked)
-        self.answer(rid, **outcome)
-        if is_parked:
-            self.failed[call["seq"]] = outcome["r"]  # it does not come again by itself
-        return is_parked or outcome == DONE
-
-    def outcome(self, events: list[dict], is_parked: bool) -> dict:
-        """Processes a group; returns the answer to it."""
         answer = DONE
         try:
             while events:
                 try:
-                    self.work(events, is_parked)
+                    self.transact(events, origin, is_parked)
                     break
                 except Failed as failed:
                     # Nothing of the transaction is left: what precedes the event is processed without it.
@@ -68,17 +54,17 @@ class InboxReceiver(Receiver):
         except psycopg.Error as error:
             # Perhaps the commit went through and only its answer was lost: the inbox will know.
             self.database = None
-            return unprocessed(events[0], error) if is_parked else {"e": "InternalError", "edesc": str(error)}
-        return answer
+            answer = unprocessed(events[0], error) if is_parked else {"e": "InternalError", "edesc": str(error)}
+        return answer, last_id
 
-    def work(self, events: list[dict], is_parked: bool) -> None:
+    def transact(self, events: list[dict], origin: dict, is_parked: bool) -> None:
         """Processes the events that were not processed before, in one transaction."""
         if self.database is None:
             self.database = psycopg.connect(os.environ["EVT_INBOX_URL"], autocommit=True)
         with self.database.transaction():
             ids = [int(event["id"]) for event in events]
             fingerprints = [fingerprint(event) for event in events]
-            claim = [self.component, json.dumps(self.origin), ids, fingerprints, is_parked]
+            claim = [self.component, json.dumps(origin), ids, fingerprints, is_parked]
             claimed = {row[0] for row in self.database.execute(CLAIM, claim)}
             for event in events:
                 if int(event["id"]) not in claimed:
