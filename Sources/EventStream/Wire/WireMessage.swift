@@ -102,12 +102,12 @@ extension WireMessage {
                 }
             }
             self = .request(request)
-        } else if let range = found["r"] {
-            self = .response(Response(outcome: .success(RawJSON(unchecked: Array(bytes[range]))), rid: rid))
         } else if let name = string("e") {
             let text = string("edesc").map { JSONText.unescape($0) } ?? ""
             let error = EventStreamError(name: JSONText.unescape(name), text: text)
             self = .response(Response(outcome: .failure(error), rid: rid))
+        } else if let range = found["r"] {
+            self = .response(Response(outcome: .success(RawJSON(unchecked: Array(bytes[range]))), rid: rid))
         } else {
             throw invalid("neither a request (f) nor an answer (r or e)", rid)
         }

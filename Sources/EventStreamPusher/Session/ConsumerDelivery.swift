@@ -49,6 +49,8 @@ package struct ConsumerDelivery: Sendable {
         fileprivate var state: State
         /// Every number it was sent under: a late answer to an earlier one counts as well.
         fileprivate var rids: [UInt64] = []
+        /// Those of them that were answered with an error.
+        fileprivate var failed: [UInt64] = []
         /// Whether it was sent and is not answered.
         package var isSent: Bool { if case .sent = state { true } else { false } }
 
@@ -177,11 +179,14 @@ package struct ConsumerDelivery: Sendable {
     package mutating func answered(_ rid: UInt64, _ answer: GroupAnswer, at now: MonotonicTime) -> Outcome {
         guard let index = inFlight.firstIndex(where: { $0.rids.contains(rid) }) else { return .unknown }
         guard answer != .processed else {
+            // This send has failed, whatever is said of it later.
+            guard !inFlight[index].failed.contains(rid) else { return .waiting }
             inFlight[index].state = .answered
             return index == 0 ? .confirmed(moveOn()) : .waiting
         }
         // An error to an earlier send says nothing about the present one.
         guard inFlight[index].isSent, inFlight[index].rids.last == rid else { return .waiting }
+        inFlight[index].failed = inFlight[index].failed.suffix(7) + [rid]
         var isNamed = false
         if case .partly(let through, let failed, _) = answer {
             isNamed = inFlight[index].processed(through: through, failed: failed)
