@@ -6,6 +6,10 @@ import EventStream
 /// event it has processed must not get it later as an event of the stream. A key is unblocked once none of its events is parked.
 struct Followers {
     private(set) var keys: EventKeySet
+    /// Parked ahead of the position; and those of them whose parked rows are gone: they are not to come as events of the stream, too.
+    private var ahead: [(id: EventID, key: String)] = []
+    private(set) var done = EventIDSet()
+    private var doneIDs: [EventID] = []
     /// Up to here the events of these keys are parked.
     private(set) var parked = EventID.none
     /// Whether events wait behind a parked one at all.
@@ -23,7 +27,16 @@ struct Followers {
         return group.leftOut.filter { $0.id > parked }
     }
 
-    mutating func parked(through id: EventID) { parked = max(parked, id) }
+    /// - Parameters:
+    ///   - events: were parked, the next ones of their keys.
+    ///   - position: what comes up to here never comes again in this session.
+    mutating func parked(_ events: some Collection<Event>, position: EventID) {
+        ahead.removeAll { $0.id <= position }
+        for event in events {
+            parked = max(parked, event.id)
+            if let key = event.key { ahead.append((event.id, key)) }
+        }
+    }
 
     /// An event of this key is parked from now on; of what follows nothing is.
     mutating func block(_ key: String) {
@@ -33,5 +46,11 @@ struct Followers {
     }
 
     /// No event of this key is parked any more.
-    mutating func unblock(_ key: String) { keys.remove(key) }
+    mutating func unblock(_ key: String, position: EventID) {
+        keys.remove(key)
+        doneIDs.append(contentsOf: ahead.lazy.filter { $0.key == key }.map(\.id))
+        doneIDs = Set(doneIDs.filter { $0 > position }).sorted()
+        done = EventIDSet(doneIDs.map { $0...$0 })
+        ahead.removeAll { $0.key == key }
+    }
 }

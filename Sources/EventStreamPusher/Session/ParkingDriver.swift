@@ -121,7 +121,7 @@ final class ParkingDriver {
                 guard !session.isOver, session.machine.epoch == epoch else { return session.machine.isFollowing = false }
                 switch $0 {
                 case .success(.parked):
-                    session.machine.followers.parked(through: last.id)
+                    session.machine.followers.parked(events.prefix(limit), position: session.machine.position)
                     self.goOn(session)
                 // There may be room for some of these.
                 case .success(.full) where limit > 1: self.follow(session, events, atOnce: 1)
@@ -181,7 +181,9 @@ final class ParkingDriver {
     }
 
     private func retryNext(_ session: ReliableSession) {
-        guard !session.isOver, session.machine.mayRetryParked, !session.isFetchingParked, !session.isStoringParked else { return }
+        guard !session.isOver, session.machine.mayRetryParked, !session.isFetchingParked, !session.isStoringParked,
+            session.unstoredOutcomes == 0
+        else { return }
         guard let port = membership.consumers else { return session.machine.awaitsParked = false }
         session.isFetchingParked = true
         let epoch = session.machine.epoch
@@ -204,16 +206,39 @@ final class ParkingDriver {
     }
 
     private func retried(_ session: ReliableSession, _ id: EventID, _ outcome: ParkedStore.Retried) {
-        let (generation, epoch) = (session.retryGeneration, session.machine.epoch)
+        session.unstoredOutcomes += 1
+        store(outcome, of: id, session.retryGeneration, session, epoch: session.machine.epoch)
+    }
+
+    /// Until it is stored no parked event is delivered again in this session.
+    private func store(
+        _ outcome: ParkedStore.Retried, of id: EventID, _ generation: String, _ session: ReliableSession, epoch: Int64
+    ) {
         storing(session) { stored in
-            guard let port = self.membership.consumers else { return stored() }
+            guard let port = self.membership.consumers else {
+                stored()
+                return self.storeLater(outcome, of: id, generation, session, epoch: epoch)
+            }
             port.retried(id, of: generation, outcome, session.consumer, epoch: epoch) { result in
                 stored()
-                // What cannot be stored is not tried again at once.
-                guard case .success(let key) = result else { return }
-                if let key, !session.isOver { session.machine.followers.unblock(key) }
+                guard case .success(let key) = result else {
+                    return self.storeLater(outcome, of: id, generation, session, epoch: epoch)
+                }
+                session.unstoredOutcomes -= 1
+                if let key, !session.isOver {
+                    session.machine.followers.unblock(key, position: session.machine.position)
+                }
                 self.keepPlace(in: session)
             }
+        }
+    }
+
+    private func storeLater(
+        _ outcome: ParkedStore.Retried, of id: EventID, _ generation: String, _ session: ReliableSession, epoch: Int64
+    ) {
+        loop.after(.seconds(1)) { [weak self] in
+            guard let self, !session.isOver else { return }
+            self.store(outcome, of: id, generation, session, epoch: epoch)
         }
     }
 }

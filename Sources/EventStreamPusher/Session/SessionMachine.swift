@@ -230,7 +230,9 @@ struct SessionMachine {
     private func cut(
         _ pages: some Sequence<EventPage>, after: EventID, through end: EventID = EventID(.max), limits: GroupLimits
     ) -> EventGroup {
-        EventGroup(from: pages, after: after, through: end, want: want, without: followers.keys, fields: fields, limits: limits)
+        EventGroup(
+            from: pages, after: after, through: end, want: want, besides: followers.done, without: followers.keys, fields: fields,
+            limits: limits)
     }
 
     /// The group finds no room at the peer. It is read again when there is: what waits must not also fill the memory here.

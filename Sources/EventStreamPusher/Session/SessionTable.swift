@@ -43,6 +43,8 @@ final class ReliableSession: Session {
     /// What became of a parked event is being stored, or what follows parked ones; and what is to be stored then.
     var isStoringParked = false
     var storeNext: [() -> Void] = []
+    /// Outcomes of parked events that are not stored yet.
+    var unstoredOutcomes = 0
     /// Calls of the peer that wait to see whether the consumer can be taken back.
     var afterResuming: [() -> Void] = []
 

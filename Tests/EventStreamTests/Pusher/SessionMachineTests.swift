@@ -288,13 +288,12 @@ import Testing
 
     private func keyed(_ keys: [String?]) -> EventWindow {
         var window = EventWindow(after: 0, byteLimit: 1 << 20)
-        let events = keys.enumerated().map { index, key in
-            Event(
-                id: EventID(Int64(index + 1)), type: EventType("A")!, data: .null, timestamp: EventTimestamp(microseconds: 0),
-                key: key)
-        }
-        window.append(page(after: 0, events))
+        window.append(page(after: 0, keys.enumerated().map { keyed(Int64($0 + 1), $1) }))
         return window
+    }
+
+    private func keyed(_ id: Int64, _ key: String?) -> Event {
+        Event(id: EventID(id), type: EventType("A")!, data: .null, timestamp: EventTimestamp(microseconds: 0), key: key)
     }
 
     private func followers(_ session: inout SessionMachine, _ window: EventWindow) -> [EventID]? {
@@ -309,9 +308,9 @@ import Testing
         session.isFollowing = true
         #expect(send(&session, window, rid: 1) == nil)
         session.isFollowing = false
-        session.followers.parked(through: 2)
+        session.followers.parked([keyed(2, "a")], position: 0)
         #expect(followers(&session, window) == [4])
-        session.followers.parked(through: 4)
+        session.followers.parked([keyed(4, "a")], position: 0)
         let group = send(&session, window, rid: 1)
         #expect((group?.first, group?.last, group?.count) == (1, 3, 2))
         guard case .confirmed(4, events: 2, _) = session.answered(1, .processed, at: start) else {
@@ -323,7 +322,7 @@ import Testing
     @Test func `a group that is sent again leaves the same events out`() {
         var session = failing(limit: 5, blockedKeys: ["a"])
         let window = keyed(["b", "a", "b"])
-        session.followers.parked(through: 2)
+        session.followers.parked([keyed(2, "a")], position: 0)
         let group = send(&session, window, rid: 1)!
         _ = session.answered(1, .failed("no"), at: start)
         let again = session.reread(group, in: window.pages(after: 0), at: start + .seconds(1))
@@ -337,8 +336,23 @@ import Testing
         _ = session.answered(1, .partly(through: nil, failed: 1, error: "no"), at: start)
         session.parked(1, key: "a", epoch: 8)
         #expect(followers(&session, window) == [2])
-        session.followers.unblock("a")
+        session.followers.unblock("a", position: 1)
         #expect(send(&session, window, rid: 2)?.first == 2)
+    }
+
+    @Test func `what was delivered as parked does not come again as an event of the stream`() {
+        var session = failing(limit: 5, requestMax: 1, blockedKeys: ["a"])
+        let window = keyed(["b", "a", "b", "a", "a"])
+        session.followers.parked([keyed(2, "a"), keyed(4, "a")], position: 0)
+        let group = send(&session, window, rid: 1)!
+        _ = session.answered(1, .failed("no"), at: start)
+        // Both were processed as parked meanwhile.
+        session.followers.unblock("a", position: session.position)
+        let again = session.reread(group, in: window.pages(after: 0), at: start + .seconds(1))
+        #expect(again?.ids == [1, 3])
+        session.sent(0, rid: 2, at: start)
+        _ = session.answered(2, .processed, at: start)
+        #expect(send(&session, window, rid: 3)?.first == 5)
     }
 
     @Test func `no event waits where keys are of no account`() {
