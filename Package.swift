@@ -34,6 +34,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: []),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
@@ -57,7 +58,8 @@ let package = Package(
         .target(name: "LibZMQ", dependencies: ["CGlibc", "CZeroMQ", "PosixLoop"], swiftSettings: strict),
 
         // The event stream.
-        .target(name: "EventStream", dependencies: [deque], swiftSettings: strict),
+        .target(
+            name: "EventStream", dependencies: [deque, .product(name: "Crypto", package: "swift-crypto")], swiftSettings: strict),
         .target(
             name: "EventStreamDatabase", dependencies: ["EventStream", "LibPQ"],
             exclude: ["SQL/schema.active.sql", "SQL/schema.warehouse.sql"],

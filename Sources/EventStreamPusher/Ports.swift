@@ -69,7 +69,8 @@ protocol ConsumerPort: DatabasePort {
     var identity: GenerationStore.Identity? { get }
     /// The name of the server, for people.
     var host: String { get }
-    func isRegistered(_ consumer: ConsumerIdentity, _ completion: @escaping (Result<Bool, PostgresError>) -> Void)
+    /// How many slices a registered consumer is cut into, 1 for none; nil if it is not registered.
+    func slices(of consumer: ConsumerIdentity, _ completion: @escaping (Result<Int?, PostgresError>) -> Void)
     /// Registers a consumer.
     func register(
         _ registration: ConsumerRegistering.Registration,

@@ -69,15 +69,27 @@ struct Consumers: AsyncParsableCommand, ReadsSettings {
         @OptionGroup var target: Target<Self>
         @Argument var consumer: String
         @Option(help: "Where to begin: \(startHelp)") var from: String?
+        @Option(
+            help: """
+                Into how many slices to cut the consumer, 2 to 256: each has a receiver of its own, and all events with a key come to the \
+                same slice.
+                """) var slices: Int?
 
         func run() async throws {
             let identity = try target.identity(consumer)
+            guard slices.map(EventSlice.counts.contains) ?? true else {
+                throw ValidationError("--slices is 2 to 256, not \(slices ?? 0)")
+            }
+            let slices = slices
             let start = try from.map { try startPosition($0, of: "--from") }
             let archive = try ArchiveSetting(await target.flags.read())
             let text = try await target.change { admin, connection in
                 let archive = archive.link
                 defer { archive?.close() }
-                guard let placement = try await admin.register(identity, at: start, archive: archive, on: connection) else {
+                guard
+                    let placement = try await admin.register(
+                        identity, slices: slices, at: start, archive: archive, on: connection)
+                else {
                     let remedy = start == nil ? "" : "; evt consumers set \(identity) --to \(start!) moves the position"
                     return "\(identity) was registered already" + remedy
                 }

@@ -238,7 +238,14 @@ extension [StreamStatus.Consumer] {
     func table(_ style: Style) -> String {
         var table = TextTable(
             ["CONSUMER", "POSITION", "LAG", "TIME", "BYTES", "HELD", "SEEN", "SERVED"], numeric: [1, 2, 3, 4, 5, 6])
+        var isFirst: Set<String> = []
         for consumer in self {
+            // Slices below a line for all.
+            if let slice = consumer.slice, let whole = ConsumerIdentity(consumer.consumer)?.whole,
+                isFirst.insert("\(whole)").inserted
+            {
+                table.add(line(of: filter { ConsumerIdentity($0.consumer)?.whole == whole }, "\(whole)/\(slice.count)"))
+            }
             let isWaiting = consumer.lag.events > 0 && !consumer.isServed
             let look: Style.Look = isWaiting ? .warning : .plain
             let served: Style.Look = consumer.isServed ? .good : isWaiting ? .bad : .dim
@@ -251,5 +258,17 @@ extension [StreamStatus.Consumer] {
             table.add(cells)
         }
         return table.text(style)
+    }
+
+    /// All slices of a consumer in one line: the lowest position, and what lies behind the positions, together.
+    private func line(of slices: [StreamStatus.Consumer], _ name: String) -> [TextTable.Cell] {
+        let served = slices.filter(\.isServed).count
+        return [
+            .init(name, .bold), .init("\(slices.map(\.position).min() ?? .none)"),
+            .init("\(slices.map(\.lag.events).reduce(0, +))"), .init(timeText(slices.map(\.lag.seconds).max() ?? 0)),
+            .init("\(slices.map(\.lag.bytes).reduce(0, +))"), .init("\(slices.map(\.held.events).max() ?? 0)"),
+            .init(timeText(slices.map(\.lastSeenSeconds).min() ?? 0)),
+            .init("\(served) of \(slices.count)", served == slices.count ? .good : .warning),
+        ]
     }
 }

@@ -60,7 +60,7 @@ extension Deployment {
     fileprivate func eventuallyConnected(_ count: Int) async throws {
         try await eventually("\(count) connections") {
             try await TestDatabase.number(
-                "SELECT count(*) \(Deployment.commands) AND state = 'idle' AND query LIKE 'SELECT last_evt_id%'", on: active)
+                "SELECT count(*) \(Deployment.commands) AND state = 'idle' AND query LIKE 'SELECT min(last_evt_id)%'", on: active)
                 == count
         }
     }

@@ -48,7 +48,7 @@ extension FaultTests {
         @Test func whatAPusherWithoutMemoryLeavesTheNextOneDelivers() async throws {
             try await Deployment.with { deployment in
                 try await PersistentReceiver.following(deployment) { receiver in
-                    for megabytes in [150, 200, 250] {
+                    for megabytes in [165, 215, 265] {
                         let pusher = try deployment.limited("ulimit -c 0; ulimit -v \(megabytes * 1024)", "evt-pusher")
                         try await TestDatabase.execute(
                             "SELECT evt_add('LARGE', to_json(repeat('x', 1000000))) FROM generate_series(1, 20)",

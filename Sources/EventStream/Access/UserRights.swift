@@ -42,7 +42,7 @@ package struct UserRights: Hashable, Sendable {
                 throw .unauthorized("this user may not record events of the type \(draft.type)")
             }
             return call
-        case .registerConsumer(let component, _), .lag(let component):
+        case .registerConsumer(let component, _, _), .lag(let component):
             guard has(.poll) || has(.push) else { throw .unauthorized("this user has neither the right poll nor push") }
             try require(component)
             return call
@@ -67,7 +67,7 @@ package struct UserRights: Hashable, Sendable {
     }
 
     private func require(_ component: ConsumerComponent) throws(EventStreamError) {
-        guard component.isLive || components?.contains(component) ?? true else {
+        guard component.isLive || components?.contains(component.cut(nil)) ?? true else {
             throw .unauthorized("this user may not be the component \(component)")
         }
     }

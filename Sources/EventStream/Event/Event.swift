@@ -84,23 +84,29 @@ public struct EventFilter: Hashable, Sendable {
 /// The name a consumer gives one of its parts: `^[A-Za-z0-9_]{1,16}$` (FTN18 2.2.4).
 public struct ConsumerComponent: Hashable, Sendable, CustomStringConvertible {
     public let name: String
+    /// Which slice of it is meant; nil for all, where it is not cut into slices.
+    package let slice: EventSlice?
 
     public init?(_ name: String) {
         guard (1...16).contains(name.utf8.count), name.utf8.allSatisfy({ $0.isASCIILetterOrDigit || $0 == UInt8(ascii: "_") })
         else { return nil }
-        self.name = name
+        self.init(name, slice: nil)
     }
 
-    private init(reserved name: String) { self.name = name }
+    private init(_ name: String, slice: EventSlice?) { (self.name, self.slice) = (name, slice) }
+    private init(reserved name: String) { self.init(name, slice: nil) }
     /// Live delivery: not registered, no position, may lose events.
     public static let live = ConsumerComponent(reserved: "LIVE")
     /// The component an archiver uses unless told otherwise.
     public static let archiver = ConsumerComponent(reserved: "ARCHIVER")
     public var isLive: Bool { self == .live }
-    public var description: String { name }
+    public var description: String { slice.map { "\(name)/\($0)" } ?? name }
+
+    /// A slice of it; it itself for nil.
+    package func cut(_ slice: EventSlice?) -> ConsumerComponent { ConsumerComponent(name, slice: slice) }
 }
 
-/// A consumer: a user and one of its components, written `user:component`.
+/// A consumer: a user and one of its components, written `user:component`; `user:component/index.count` for a slice of one.
 public struct ConsumerIdentity: Hashable, Sendable, CustomStringConvertible {
     public let user: String
     public let component: ConsumerComponent
@@ -119,12 +125,22 @@ public struct ConsumerIdentity: Hashable, Sendable, CustomStringConvertible {
     public init?(_ text: String) {
         guard text.utf8.count <= 64 else { return nil }
         let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
-        guard let component = ConsumerComponent(parts.last!) else { return nil }
-        self.init(user: parts.count == 2 ? parts[0] : ConsumerIdentity.localUser, component: component)
+        let names = parts.last!.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
+        guard let component = ConsumerComponent(String(names[0])) else { return nil }
+        let slice = names.count == 2 ? EventSlice(names[1]) : nil
+        guard names.count == 1 || slice != nil else { return nil }
+        self.init(user: parts.count == 2 ? parts[0] : ConsumerIdentity.localUser, component: component.cut(slice))
         guard !user.isEmpty else { return nil }
     }
 
     public var description: String { "\(user):\(component)" }
+
+    /// The consumer it is a slice of; it itself if it is none.
+    package var whole: ConsumerIdentity { ConsumerIdentity(user: user, component: component.cut(nil)) }
+    /// Its slices.
+    package func slices(_ count: Int) -> [ConsumerIdentity] {
+        (0..<count).map { ConsumerIdentity(user: user, component: component.cut(EventSlice($0, of: count))) }
+    }
 }
 
 /// One event of the stream.

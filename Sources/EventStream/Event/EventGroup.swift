@@ -13,7 +13,21 @@ package struct EventGroup: Sendable {
     package private(set) var through: EventID
     /// The wanted events that were left out because of their key.
     private var keyed: [(page: EventPage, index: Int)] = []
-    private var keyedBytes = 0
+    /// How much of it, and of other slices, lies between the events.
+    private var apart = Passed()
+    private var elsewhere = Passed()
+
+    /// What a group passes over, within the limits of a group: a group that is sent again is read with it.
+    private struct Passed {
+        private(set) var count = 0
+        private var bytes = 0
+
+        mutating func has(roomFor size: Int, within limits: GroupLimits) -> Bool {
+            guard count == 0 || count < limits.events && bytes + size <= limits.bytes else { return false }
+            (count, bytes) = (count + 1, bytes + size)
+            return true
+        }
+    }
 
     /// Appends the group as an EventList.
     package func append(to output: inout [UInt8]) {
@@ -36,7 +50,8 @@ package struct EventGroup: Sendable {
         return group
     }
 
-    package var leftOutCount: Int { keyed.count }
+    /// So many wanted events at most lie between those of the group: of other slices, or left out because of their key.
+    package var passedCount: Int { keyed.count + elsewhere.count }
     package var lastLeftOut: EventID? { keyed.last.map { $0.page.entries[$0.index].id } }
     /// The wanted events up to ``through`` that were left out because of their key.
     package var leftOut: [Event] { keyed.compactMap { $0.page.event(at: $0.index) } }
@@ -58,11 +73,13 @@ extension EventGroup {
     ///
     /// - Parameters:
     ///   - pages: in order, together covering what lies past `after`.
+    ///   - slice: only events of this slice, past as many others as the limits allow; nil for all.
     ///   - known: events that are not wanted, whatever their type.
     ///   - keys: events with these keys are left out (``leftOut``), within the same limits.
     package init(
         from pages: some Sequence<EventPage>, after: EventID, through end: EventID = EventID(.max), want: EventFilter,
-        besides known: EventIDSet = EventIDSet(), without keys: EventKeySet = EventKeySet(), fields: EventFields,
+        in slice: EventSlice? = nil, besides known: EventIDSet = EventIDSet(), without keys: EventKeySet = EventKeySet(),
+        fields: EventFields,
         limits: GroupLimits
     ) {
         through = after
@@ -78,11 +95,11 @@ extension EventGroup {
                     return
                 }
                 if want.wants(entry.type), !known.contains(entry.id) {
-                    if page.isOf(keys, at: index) {
-                        let size = page.size(at: index, fields: .all)
-                        guard keyed.isEmpty || keyed.count < limits.events && keyedBytes + size <= limits.bytes else { return }
+                    if let slice, !page.isIn(slice, at: index) {
+                        guard elsewhere.has(roomFor: page.size(at: index, fields: .all), within: limits) else { return }
+                    } else if page.isOf(keys, at: index) {
+                        guard apart.has(roomFor: page.size(at: index, fields: .all), within: limits) else { return }
                         keyed.append((page, index))
-                        keyedBytes += size
                     } else {
                         let size = page.size(at: index, fields: fields)
                         guard count < limits.events, count == 0 || bytes + size <= limits.bytes else { return }

@@ -18,8 +18,10 @@ package struct EventKeySet: Hashable, Sendable {
         return output
     }
 
+    static let memberName = Array(",\"key\":".utf8)
+
     static func appendMember(_ key: some Sequence<UInt8>, to output: inout [UInt8]) {
-        output.append(contentsOf: ",\"key\":".utf8)
+        output.append(contentsOf: memberName)
         JSONText.append(utf8: key, to: &output)
     }
 }

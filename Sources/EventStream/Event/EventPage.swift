@@ -1,3 +1,5 @@
+import Synchronization
+
 /// A run of consecutive rows of the stream, encoded once for all who will get them.
 ///
 /// The JSON of every event lies in one buffer, each followed by a comma, so that neighbours go into a group as one piece. Keys and
@@ -18,6 +20,8 @@ package final class EventPage: Sendable {
     package let entries: [Entry]
     private let buffer: [UInt8]
     private let extras: Extras
+    /// What decides of each event's slice; computed when first asked for.
+    private let sliceNumbers = Mutex<[UInt64]?>(nil)
     /// The page tells of every event with an id in (after, through].
     package let after: EventID
     package let through: EventID
@@ -56,6 +60,19 @@ package final class EventPage: Sendable {
     /// Whether an event's key is one of these.
     package func isOf(_ keys: EventKeySet, at index: Int) -> Bool {
         !keys.isEmpty && keys.contains(member: extras.key(at: index))
+    }
+
+    /// Whether an event is in a slice.
+    package func isIn(_ slice: EventSlice, at index: Int) -> Bool {
+        slice.contains(
+            sliceNumbers.withLock { numbers in
+                if let numbers { return numbers[index] }
+                let all = entries.indices.map {
+                    EventSlice.number(of: (extras.keyText(at: $0) ?? "\(entries[$0].id)").utf8)
+                }
+                numbers = all
+                return all[index]
+            })
     }
 
     /// An event with everything that is known of it; nil only if its data is no JSON.
@@ -107,6 +124,10 @@ private struct Extras {
     private func start(of index: Int) -> Int { index == 0 ? 0 : ends[index - 1].meta }
 
     func key(at index: Int) -> ArraySlice<UInt8> { index < ends.count ? buffer[start(of: index)..<ends[index].key] : [] }
+    func keyText(at index: Int) -> String? {
+        let member = key(at: index)
+        return member.isEmpty ? nil : JSONText.text(member.dropFirst(EventKeySet.memberName.count + 1).dropLast())
+    }
     func meta(at index: Int) -> ArraySlice<UInt8> { index < ends.count ? buffer[ends[index].key..<ends[index].meta] : [] }
 
     /// Of the event with this index, and of no earlier one after it.

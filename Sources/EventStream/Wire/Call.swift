@@ -19,7 +19,9 @@ package enum Call: Hashable, Sendable {
     case ping(echo: RawJSON)
     case addEvent(EventDraft)
     /// - Parameter start: where a new consumer begins; nil for what the table holds.
-    case registerConsumer(ConsumerComponent, start: StartPosition? = nil)
+    ///
+    /// - Parameter slices: how many slices the consumer is cut into; nil for none.
+    case registerConsumer(ConsumerComponent, start: StartPosition? = nil, slices: Int? = nil)
     case pollEvents(ConsumerComponent, after: EventID?, want: EventFilter, fields: EventFields, generation: String? = nil)
     /// - Parameters:
     ///   - origin: whether the answer is to tell which stream this is, and from where on (``StreamOrigin``).
@@ -65,18 +67,19 @@ package enum Call: Hashable, Sendable {
             try draft.checkKeysAndMeta()
             self = .addEvent(draft)
         case (.poll, "registerConsumer"), (.push, "registerConsumer"):
-            self = .registerConsumer(try parameters.component(), start: try parameters.start())
+            self = .registerConsumer(
+                try parameters.component(), start: try parameters.start(), slices: try parameters.slices())
         case (.poll, "pollEvents"), (.push, "pollEvents"):
             self = .pollEvents(
-                try parameters.component(), after: try parameters.eventID("last_id"), want: try parameters.want(),
+                try parameters.cutComponent(), after: try parameters.eventID("last_id"), want: try parameters.want(),
                 fields: try parameters.fields(), generation: try parameters.text("generation"))
         case (.push, "readyToReceive"):
             self = .readyToReceive(
-                try parameters.component(), want: try parameters.want(), fields: try parameters.fields(),
+                try parameters.cutComponent(), want: try parameters.want(), fields: try parameters.fields(),
                 origin: try parameters.bool("origin"), partial: try parameters.bool("partial"),
                 park: try parameters.bool("park", default: true))
-        case (.push, "stopReceiving"): self = .stopReceiving(try parameters.component())
-        case (.poll, "lag"), (.push, "lag"): self = .lag(try parameters.component())
+        case (.push, "stopReceiving"): self = .stopReceiving(try parameters.cutComponent())
+        case (.poll, "lag"), (.push, "lag"): self = .lag(try parameters.cutComponent())
         case (.push, "archive"):
             let component = try parameters.component()
             let known = try parameters.uuid("known")
@@ -93,7 +96,11 @@ package enum Call: Hashable, Sendable {
             "\(interface.rawValue):\(interface.version):\(name)"
         }
         func consumer(_ component: ConsumerComponent, _ more: [String: RawJSON] = [:]) -> [String: RawJSON] {
-            more.merging(["component": quoted(component.name)]) { $1 }
+            var all = more.merging(["component": quoted(component.name)]) { $1 }
+            if let slice = component.slice {
+                all["slice"] = RawJSON(unchecked: Array("{\"index\":\(slice.index),\"of\":\(slice.count)}".utf8))
+            }
+            return all
         }
         switch self {
         case .ping(let echo): return .init(function: function(.ping, "ping"), parameters: ["echo": echo], rid: rid)
@@ -103,8 +110,9 @@ package enum Call: Hashable, Sendable {
             parameters["meta"] = draft.meta
             parameters["idempotency_key"] = draft.idempotencyKey.map(quoted)
             return .init(function: function(.generator, "addEvent"), parameters: parameters, rid: rid)
-        case .registerConsumer(let component, let start):
-            let more = start.map { ["start": quoted($0.description)] } ?? [:]
+        case .registerConsumer(let component, let start, let slices):
+            var more = start.map { ["start": quoted($0.description)] } ?? [:]
+            more["slices"] = slices.map { RawJSON(unchecked: Array("\($0)".utf8)) }
             return .init(function: function(.push, "registerConsumer"), parameters: consumer(component, more), rid: rid)
         case .pollEvents(let component, let after, let want, let fields, let generation):
             let last = after.map { quoted($0.description) } ?? .null
@@ -266,6 +274,42 @@ private struct Parameters {
             throw .invalidRequest("component must be 1 to 16 of A-Z, a-z, 0-9 and _")
         }
         return component
+    }
+
+    /// A component, or a slice of it.
+    mutating func cutComponent() throws(EventStreamError) -> ConsumerComponent {
+        let component = try component()
+        guard let value = optional("slice") else { return component }
+        let refusal = EventStreamError.invalidRequest(
+            "slice must be an object with index and of: of from \(EventSlice.counts.lowerBound) to "
+                + "\(EventSlice.counts.upperBound), index from 0 to one less")
+        guard !component.isLive else { throw .liveNotAllowed("live receivers have no slices") }
+        let isObject = value.bytes.first == UInt8(ascii: "{")
+        guard isObject, let members = value.bytes.withUnsafeBufferPointer({ try? objectMembers($0) }),
+            members.map(\.key).sorted() == ["index", "of"], let index = number("index"), let count = number("of"),
+            let slice = EventSlice(index, of: count)
+        else { throw refusal }
+        func number(_ name: String) -> Int? {
+            members.first { $0.key == name }.flatMap { self.number(RawJSON(unchecked: Array(value.bytes[$0.value]))) }
+        }
+        return component.cut(slice)
+    }
+
+    mutating func slices() throws(EventStreamError) -> Int? {
+        guard let value = optional("slices") else { return nil }
+        guard let count = number(value), EventSlice.counts.contains(count) else {
+            throw .invalidRequest(
+                "slices must be a number from \(EventSlice.counts.lowerBound) to \(EventSlice.counts.upperBound)")
+        }
+        return count
+    }
+
+    private func number(_ value: RawJSON) -> Int? {
+        let digits = value.bytes
+        guard (1...3).contains(digits.count), digits.allSatisfy(\.isASCIIDigit), digits.count == 1 || digits[0] != 0x30 else {
+            return nil
+        }
+        return digits.reduce(0) { $0 * 10 + Int($1 - 0x30) }
     }
 
     mutating func want() throws(EventStreamError) -> EventFilter {

@@ -25,22 +25,31 @@ package struct ConsumerAdmin: Sendable {
     /// Registers a consumer.
     ///
     /// - Parameters:
+    ///   - slices: how many slices it is cut into; nil for none.
     ///   - start: nil for the oldest event that is not discarded.
     ///   - archive: gives the events that are discarded; nil if none is set.
     /// - Returns: nil if it was registered already: nothing is changed then.
     /// - Throws: ``StoreError`` if events after the start cannot be had.
     package func register(
-        _ consumer: ConsumerIdentity, at start: StartPosition? = nil, archive: ArchiveOnDemand? = nil, on connection: Connection
+        _ consumer: ConsumerIdentity, slices: Int? = nil, at start: StartPosition? = nil, archive: ArchiveOnDemand? = nil,
+        on connection: Connection
     ) async throws -> Placement? {
         // Asked first: the INSERT's trigger waits for the discarder, also where there is nothing to insert.
-        guard try await !exists(consumer.description, on: connection) else { return nil }
+        let present = try await idents(of: consumer, on: connection)
+        guard present.isEmpty else {
+            guard present.count == slices ?? 1 else {
+                throw StoreError(
+                    "\(consumer) is registered already, \(present.count > 1 ? "with \(present.count) slices" : "without slices")")
+            }
+            return nil
+        }
         // Before the discarder has to wait: a search for a time may take long.
         var position: EventID?
         if let start { position = try await starts(archive).position(of: start, for: consumer.description, on: connection) }
         let deadline = ContinuousClock.now + ConsumerAdmin.timeout
         while true {
             do {
-                return try await insert(consumer, at: position, archive, on: connection)
+                return try await insert(consumer, slices, at: position, archive, on: connection)
             } catch let error as PostgresError where error.sqlState == .lockNotAvailable && ContinuousClock.now < deadline {
                 try await Task.sleep(for: .milliseconds(100))
             }
@@ -48,7 +57,8 @@ package struct ConsumerAdmin: Sendable {
     }
 
     private func insert(
-        _ consumer: ConsumerIdentity, at position: EventID?, _ archive: ArchiveOnDemand?, on connection: Connection
+        _ consumer: ConsumerIdentity, _ slices: Int?, at position: EventID?, _ archive: ArchiveOnDemand?,
+        on connection: Connection
     ) async throws -> Placement? {
         try await connection.transaction {
             try await shareDiscardLock(on: connection)
@@ -62,10 +72,27 @@ package struct ConsumerAdmin: Sendable {
             try await connection.query("SET LOCAL eventstream.position = 'given'")
             let inserted = try await connection.query(
                 Statement(
-                    "INSERT INTO \(consumers) (ident, last_evt_id) VALUES ($1::text, $2::bigint) ON CONFLICT (ident) DO NOTHING"),
-                [.text(consumer.description), .int8((position ?? discarded).rawValue)])
-            return inserted.affected == 1 ? Placement(position: position ?? discarded, discarded: discarded) : nil
+                    """
+                    INSERT INTO \(consumers) (ident, last_evt_id) SELECT i, $2::bigint FROM unnest($1::text[]) i
+                    ON CONFLICT (ident) DO NOTHING
+                    """),
+                [
+                    .strings((slices.map { consumer.slices($0) } ?? [consumer]).map(\.description)),
+                    .int8((position ?? discarded).rawValue),
+                ])
+            return inserted.affected == slices ?? 1 ? Placement(position: position ?? discarded, discarded: discarded) : nil
         }
+    }
+
+    /// A condition: the consumer that `$1` names, or a slice of it.
+    private static let isOfIt = "(ident = $1::text OR starts_with(ident, $1::text || '/'))"
+
+    /// The consumer, or its slices in order: what the table has of it.
+    package func idents(of consumer: ConsumerIdentity, on connection: Connection) async throws(PostgresError) -> [String] {
+        let rows = try await connection.query(
+            Statement("SELECT ident FROM \(consumers) WHERE \(ConsumerAdmin.isOfIt)"), [.text(consumer.description)])
+        return (0..<rows.count).compactMap { rows.string($0, 0) }
+            .sorted { (ConsumerIdentity($0)?.component.slice?.index ?? 0) < (ConsumerIdentity($1)?.component.slice?.index ?? 0) }
     }
 
     /// Until the transaction ends nothing is discarded, and it is known what has been.
@@ -91,20 +118,23 @@ package struct ConsumerAdmin: Sendable {
     /// - Returns: false if there was no such consumer.
     /// - Throws: ``StoreError`` if it is served.
     package func remove(_ ident: String, evenIfServed: Bool = false, on connection: Connection) async throws -> Bool {
-        let isRemoved = try await connection.transaction {
+        try await connection.transaction {
             let removed = try await connection.query(
-                Statement("DELETE FROM \(consumers) WHERE ident = $1 AND \(mayChange("$2")) RETURNING id"),
+                Statement("DELETE FROM \(consumers) WHERE \(ConsumerAdmin.isOfIt) AND \(mayChange("$2")) RETURNING id"),
                 [.text(ident), .text("\(evenIfServed)")])
-            guard let number = removed.int(0, 0) else { return false }
+            // All of its slices, or none.
+            guard try await position(of: ident, on: connection) == nil else {
+                throw StoreError(
+                    "\(ident) is at work: its receiver would register the consumer again, get events again, and miss events that are "
+                        + "discarded meanwhile. Stop the receiver first; the session of a receiver that has died ends after "
+                        + "EVT_SESSION_TIMEOUT")
+            }
             // A statement of its own sees what was parked while the first one waited.
             try await connection.query(
-                Statement("DELETE FROM \(info.tables.parked.sql) WHERE consumer = $1::bigint"), [.int8(number)])
-            return true
+                Statement("DELETE FROM \(info.tables.parked.sql) WHERE consumer = ANY ($1::bigint[])"),
+                [.int8Array((0..<removed.count).compactMap { removed.int($0, 0) })])
+            return removed.count > 0
         }
-        guard !isRemoved, try await exists(ident, on: connection) else { return isRemoved }
-        throw StoreError(
-            "\(ident) is at work: its receiver would register the consumer again, get events again, and miss events that are discarded "
-                + "meanwhile. Stop the receiver first; the session of a receiver that has died ends after EVT_SESSION_TIMEOUT")
     }
 
     /// Gives a consumer's position to another name.
@@ -141,8 +171,9 @@ package struct ConsumerAdmin: Sendable {
     /// - Throws: ``StoreError`` if there is no such consumer.
     package func pause(_ ident: String, _ isPaused: Bool, on connection: Connection) async throws {
         let changed = try await connection.query(
-            Statement("UPDATE \(consumers) SET paused = $2::boolean WHERE ident = $1"), [.text(ident), .text("\(isPaused)")])
-        guard changed.affected == 1 else { throw StoreError("there is no consumer \(ident)") }
+            Statement("UPDATE \(consumers) SET paused = $2::boolean WHERE \(ConsumerAdmin.isOfIt)"),
+            [.text(ident), .text("\(isPaused)")])
+        guard changed.affected > 0 else { throw StoreError("there is no consumer \(ident)") }
     }
 
     /// How often an event may fail before it is parked; 0 for never.
@@ -158,9 +189,9 @@ package struct ConsumerAdmin: Sendable {
             Statement(
                 """
                 UPDATE \(consumers) SET max_attempts = $2::bigint, session_owner = NULL, session_epoch = session_epoch + 1
-                WHERE ident = $1
+                WHERE \(ConsumerAdmin.isOfIt)
                 """), [.text(ident), limit.map { .int8(Int64($0)) } ?? .null])
-        guard changed.affected == 1 else { throw StoreError("there is no consumer \(ident)") }
+        guard changed.affected > 0 else { throw StoreError("there is no consumer \(ident)") }
     }
 
     /// Whether a consumer is an archiver: it has begun its work in a warehouse, or its archive was compared.
@@ -171,10 +202,11 @@ package struct ConsumerAdmin: Sendable {
         ).count > 0
     }
 
-    /// Where a consumer stands; nil if there is no such consumer.
+    /// Where a consumer stands, of slices the one that is furthest behind; nil if there is no such consumer.
     package func position(of ident: String, on connection: Connection) async throws(PostgresError) -> EventID? {
-        try await connection.query(Statement("SELECT last_evt_id FROM \(consumers) WHERE ident = $1"), [.text(ident)])
-            .int(0, 0).map { EventID($0) }
+        try await connection.query(
+            Statement("SELECT min(last_evt_id) FROM \(consumers) WHERE \(ConsumerAdmin.isOfIt)"), [.text(ident)]
+        ).int(0, 0).map { EventID($0) }
     }
 
     /// Moves a position, in either direction, but never past what is settled.
@@ -195,9 +227,9 @@ package struct ConsumerAdmin: Sendable {
                     """
                     UPDATE \(consumers) SET last_evt_id = $2::bigint, session_owner = NULL, session_epoch = session_epoch + 1,
                         failed_evt_id = NULL, failed_attempts = 0, failed_error = NULL
-                    WHERE ident = $1
+                    WHERE \(ConsumerAdmin.isOfIt)
                     """), [.text(ident), .int8(position.rawValue)])
-            guard moved.affected == 1 else { throw StoreError("there is no consumer \(ident)") }
+            guard moved.affected > 0 else { throw StoreError("there is no consumer \(ident)") }
             return Placement(position: position, discarded: discarded, wasServed: wasServed)
         }
     }
@@ -208,7 +240,7 @@ package struct ConsumerAdmin: Sendable {
         try await connection.query(
             Statement(
                 """
-                SELECT FROM \(consumers) WHERE ident = $1 AND session_owner IS NOT NULL
+                SELECT FROM \(consumers) WHERE \(ConsumerAdmin.isOfIt) AND session_owner IS NOT NULL
                     AND NOT pg_try_advisory_xact_lock_shared(session_owner)
                 """), [.text(ident)]
         ).count > 0

@@ -23,12 +23,13 @@ package struct MaxLagStore: Sendable {
                 Statement(
                     """
                     UPDATE \(info.tables.consumers.sql)
-                    SET max_lag_events = $2::bigint, max_lag_time = $3::bigint * interval '1 microsecond' WHERE ident = $1
+                    SET max_lag_events = $2::bigint, max_lag_time = $3::bigint * interval '1 microsecond'
+                    WHERE ident = $1::text OR starts_with(ident, $1::text || '/')
                     """), [.text(ident), events.map { .int8($0) } ?? .null, microseconds.map { .int8($0) } ?? .null]
             ),
             (Statement("SELECT max_lag FROM \(info.tables.state.sql)"), []),
         ])
-        guard rows[1].affected == 1 else { throw StoreError("there is no consumer \(ident)") }
+        guard rows[1].affected > 0 else { throw StoreError("there is no consumer \(ident)") }
         return rows[2].string(0, 0)
     }
 }

@@ -49,7 +49,7 @@ package struct ParkedEvents: Sendable {
             ]
         }
         fileprivate static let condition = """
-            ($1::text IS NULL OR c.ident = $1::text) AND ($2::bigint[] IS NULL OR p.id = ANY ($2::bigint[]))
+            ($1::text IS NULL OR c.ident = $1::text OR starts_with(c.ident, $1::text || '/')) AND ($2::bigint[] IS NULL OR p.id = ANY ($2::bigint[]))
                 AND ($3::text IS NULL OR p.parked < $3::text::timestamptz) AND ($4::text IS NULL OR position($4::text IN p.error) > 0)
             """
     }
@@ -91,7 +91,9 @@ package struct ParkedEvents: Sendable {
     /// - Throws: ``StoreError`` if the receiver of the consumer takes no parked events.
     package func retry(_ choice: Choice, on connection: Connection) async throws -> Int {
         let takes = try await connection.query(
-            Statement("SELECT ident FROM \(consumers) WHERE ($1::text IS NULL OR ident = $1::text) AND NOT takes_parked"),
+            Statement(
+                "SELECT ident FROM \(consumers) WHERE ($1::text IS NULL OR ident = $1::text OR starts_with(ident, $1::text || '/')) AND NOT takes_parked"
+            ),
             [.optional(choice.consumer)])
         if let consumer = choice.consumer, takes.count > 0 {
             throw StoreError(

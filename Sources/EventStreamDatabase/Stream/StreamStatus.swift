@@ -28,6 +28,8 @@ package struct StreamStatus: Sendable {
 
     package struct Consumer: Sendable {
         package let consumer: String
+        /// Which slice of its consumer it is; nil if it is none.
+        package let slice: EventSlice?
         package let position: EventID
         /// Event types it asked for when it was last served.
         package let want: EventFilter
@@ -121,10 +123,15 @@ package struct StreamStatus: Sendable {
         var consumers = try await consumers(info, on: connection)
         let boundaries = Set(consumers.flatMap { [$0.position, $0.holdsAfter ?? $0.position] }).sorted()
         let counts = try await counts(info, between: boundaries, on: connection)
+        // Of slices it is counted which events these are of.
+        var sliced: [Int: [Count]] = [:]
+        for number in Set(consumers.compactMap { $0.slice?.count }) {
+            sliced[number] = try await self.counts(info, between: boundaries, slices: number, on: connection)
+        }
         let recorded = if let since { try await countByType(info, after: since, on: connection) } else { [EventType: Int]() }
         var backlog = Waiting()
         for count in counts { backlog.add(count.waiting) }
-        add(counts, between: boundaries, to: &consumers)
+        add(counts, sliced, between: boundaries, to: &consumers)
         let ages = try await ages(
             of: Set(([backlog] + consumers.flatMap { [$0.lag, $0.held] }).compactMap(\.first)), info, on: connection)
         try await connection.query("COMMIT")
@@ -163,7 +170,8 @@ package struct StreamStatus: Sendable {
                 """))
         return (0..<rows.count).map { row in
             Consumer(
-                consumer: rows.string(row, 0) ?? "", position: EventID(rows.int(row, 1) ?? 0),
+                consumer: rows.string(row, 0) ?? "",
+                slice: ConsumerIdentity(rows.string(row, 0) ?? "")?.component.slice, position: EventID(rows.int(row, 1) ?? 0),
                 want: EventFilter(list: rows.string(row, 4)) ?? .all, holdsAfter: rows.int(row, 7).map { EventID($0) },
                 archiveIDs: Int(rows.int(row, 8) ?? 0),
                 maxLag: MaxLag(events: rows.int(row, 9), microseconds: rows.int(row, 10)), lastSeen: rows.string(row, 2) ?? "",
@@ -177,10 +185,22 @@ package struct StreamStatus: Sendable {
     }
 
     /// From the newest on: what lies behind an id is its bucket and all above.
+    ///
+    /// - Parameter sliced: the same of each number of slices there is.
     private static func add(
-        _ counts: [(bucket: Int, type: EventType?, waiting: Waiting)], between boundaries: [EventID],
-        to consumers: inout [Consumer]
+        _ counts: [Count], _ sliced: [Int: [Count]], between boundaries: [EventID], to consumers: inout [Consumer]
     ) {
+        for (number, counts) in sliced {
+            let its = consumers.indices.filter { consumers[$0].slice?.count == number }
+            for consumer in its {
+                for count in counts
+                where count.slice == consumers[consumer].slice?.index
+                    && count.bucket > 0 && boundaries[count.bucket - 1] >= consumers[consumer].position
+                    && count.type.map({ consumers[consumer].want.wants($0) }) ?? true
+                { consumers[consumer].lag.add(count.waiting) }
+            }
+        }
+
         let buckets = Dictionary(grouping: counts, by: \.bucket)
         let following = Dictionary(grouping: consumers.indices) { consumers[$0].position }
         let holding = Dictionary(grouping: consumers.indices.filter { consumers[$0].holdsAfter != nil }) {
@@ -192,7 +212,7 @@ package struct StreamStatus: Sendable {
             for consumer in holding[boundary] ?? [] {
                 for waiting in behind.values { consumers[consumer].held.add(waiting) }
             }
-            for consumer in following[boundary] ?? [] {
+            for consumer in following[boundary] ?? [] where consumers[consumer].slice == nil {
                 for (type, waiting) in behind where type.map({ consumers[consumer].want.wants($0) }) ?? true {
                     consumers[consumer].lag.add(waiting)
                 }
@@ -229,21 +249,29 @@ package struct StreamStatus: Sendable {
             }, uniquingKeysWith: { $1 })
     }
 
+    /// Events of one type between two ids, and of one slice where slices are counted.
+    private typealias Count = (bucket: Int, type: EventType?, slice: Int?, waiting: Waiting)
+
     /// Each event is looked at once, however many consumers there are: counted by type between the ids.
+    ///
+    /// - Parameter slices: by slice, too, of so many.
     private static func counts(
-        _ info: StreamInfo, between boundaries: [EventID], on connection: Connection
-    ) async throws -> [(bucket: Int, type: EventType?, waiting: Waiting)] {
+        _ info: StreamInfo, between boundaries: [EventID], slices: Int? = nil, on connection: Connection
+    ) async throws -> [Count] {
         let rows = try await connection.query(
             Statement(
                 """
-                SELECT width_bucket(id, $1::bigint[]), type, count(*), sum(bytes), min(id)
-                FROM \(info.tables.events.sql) GROUP BY 1, 2
+                SELECT width_bucket(id, $1::bigint[]), type, count(*), sum(bytes), min(id), \(slices.map { EventSlice.sql(of: $0) } ?? "NULL")
+                FROM \(info.tables.events.sql) GROUP BY 1, 2, 6
                 """), [.int8Array(boundaries.map { $0.rawValue + 1 })])
         return (0..<rows.count).map { row in
             let waiting = Waiting(
                 events: Int(rows.int(row, 2) ?? 0), bytes: Int(rows.int(row, 3) ?? 0), first: rows.int(row, 4).map { EventID($0) }
             )
-            return (Int(rows.int(row, 0) ?? 0), rows.string(row, 1).flatMap { EventType($0) }, waiting)
+            return (
+                Int(rows.int(row, 0) ?? 0), rows.string(row, 1).flatMap { EventType($0) }, rows.int(row, 5).map { Int($0) },
+                waiting
+            )
         }
     }
 }

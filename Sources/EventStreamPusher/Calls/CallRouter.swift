@@ -75,9 +75,9 @@ final class CallRouter: RequestHandler {
     private func handle(_ call: Call, rid: RequestID?, from peer: Peer) throws(EventStreamError) {
         switch call {
         case .ping, .addEvent: throw .notImplemented("not served here")
-        case .registerConsumer(let component, let start):
+        case .registerConsumer(let component, let start, let slices):
             if !component.isLive { try requireReliable() }
-            try services.registrations.register(component, start: start, rid: rid, peer: peer)
+            try services.registrations.register(component, start: start, slices: slices, rid: rid, peer: peer)
         case .pollEvents(let component, let after, let want, let fields, let generation):
             guard configuration.allowPolling else { throw .securityError("polling is switched off here") }
             if !component.isLive { try requireReliable() }

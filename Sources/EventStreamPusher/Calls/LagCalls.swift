@@ -35,7 +35,11 @@ final class LagCalls {
     /// - Returns: nil if the figures do not have it.
     private func outcome(for consumer: ConsumerIdentity, _ peer: Peer) -> Result<RawJSON, EventStreamError>? {
         guard let status = figures.status else { return .failure(.unavailable) }
-        guard let found = status.consumers.first(where: { $0.consumer == consumer.description }) else { return nil }
+        guard let found = status.consumers.first(where: { $0.consumer == consumer.description }) else {
+            let slice = status.consumers.lazy.compactMap { ConsumerIdentity($0.consumer) }
+                .first { $0.whole == consumer && $0 != consumer }?.component.slice
+            return slice.map { .failure(.needsSlice(consumer, of: $0.count)) }
+        }
         // Types the user may not see are not to be counted for it; a session or a poll notes what it wants.
         guard found.want.intersection(peer.caller.user.rights.types) == found.want else {
             return .failure(

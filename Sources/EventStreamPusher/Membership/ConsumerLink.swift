@@ -169,8 +169,8 @@ final class ConsumerLink: DatabaseLink<ConsumerStatements>, ConsumerPort {
         }
     }
 
-    func isRegistered(_ consumer: ConsumerIdentity, _ completion: @escaping (Result<Bool, PostgresError>) -> Void) {
-        submit(completion) { $0.registering.isRegistered(consumer, on: $1, completion: completion) }
+    func slices(of consumer: ConsumerIdentity, _ completion: @escaping (Result<Int?, PostgresError>) -> Void) {
+        submit(completion) { $0.registering.slices(of: consumer, on: $1, completion: completion) }
     }
 
     func register(

@@ -60,6 +60,22 @@ final class Membership {
 
     var isReady: Bool { consumers != nil && catchUp != nil }
 
+    /// Calls back with why a consumer is not there: it is not registered, or cut into slices otherwise.
+    func notRegistered(_ consumer: ConsumerIdentity, _ completion: @escaping (EventStreamError) -> Void) {
+        guard let consumers else { return completion(.unavailable) }
+        consumers.slices(of: consumer) { result in
+            switch result {
+            case .success(let slices?) where slices > 1 && consumer.component.slice == nil:
+                completion(.needsSlice(consumer, of: slices))
+            case .success(let slices?):
+                let text = RegisterCalls.text(slices > 1 ? slices : nil)
+                completion(.notRegistered("\(consumer) is not registered: \(consumer.whole) is, \(text)"))
+            case .success(nil): completion(.notRegistered("\(consumer) is not registered"))
+            case .failure(let error): completion(.internalError("\(consumer) could not be looked up: \(error.message)"))
+            }
+        }
+    }
+
     /// Why the database cannot be reached, if that is so.
     var trouble: (consumers: String?, catchUp: String?) { errors }
 
@@ -126,4 +142,11 @@ extension Membership: ConsumerPortDelegate, CatchUpPortDelegate {
     }
 
     func catchUpFailed(_ error: any Error) { if let text = failed(error) { errors.catchUp = text } }
+}
+
+extension EventStreamError {
+    /// A consumer with slices has no session, position or lag of its own.
+    static func needsSlice(_ consumer: ConsumerIdentity, of count: Int) -> EventStreamError {
+        .invalidRequest("\(consumer) has \(count) slices: name one, as slice {\"index\": 0, \"of\": \(count)}")
+    }
 }

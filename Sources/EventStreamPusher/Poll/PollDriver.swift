@@ -78,6 +78,9 @@ final class PollDriver {
             }
         case .confirm(let position):
             confirm(poll, through: position) { result in
+                if case .success(nil) = result {
+                    return self.membership.notRegistered(poll.consumer) { self.perform(poll.machine.failed($0), poll) }
+                }
                 self.perform(result, poll) { poll.machine.stored($0, consumer: poll.consumer, in: self.stream(for: poll)) }
             }
         case .recall(let after):
@@ -129,7 +132,7 @@ final class PollDriver {
                 return
             }
             let group = EventGroup(
-                from: [rows.page()], after: after, want: poll.want, fields: poll.fields,
+                from: [rows.page()], after: after, want: poll.want, in: poll.machine.component.slice, fields: poll.fields,
                 limits: GroupLimits(events: self.maxChunkEvents, bytes: MessageLimit.events))
             let stream = self.stream(for: poll)
             if poll.machine.refusal(in: stream) == nil { self.remember(group, after: after, poll, stream) }

@@ -201,7 +201,11 @@ final class ClaimDriver {
                 self.looked(start, claimed, refusal)
             }
         case .success(.busy): refuse(start, .consumerBusy("\(start.consumer) is being served by another pusher"))
-        case .success(.notRegistered): refuse(start, .notRegistered("\(start.consumer) is not registered"))
+        case .success(.notRegistered):
+            return membership.notRegistered(start.consumer) {
+                self.refuse(start, $0)
+                self.ended(start.consumer)
+            }
         case .failure(let error): refuse(start, .internalError("the session could not start: \(error.message)"))
         }
         ended(start.consumer)

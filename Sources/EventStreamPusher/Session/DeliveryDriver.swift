@@ -128,7 +128,7 @@ final class DeliveryDriver {
         }
         reads.readWhole(
             after: group.after, through: group.last, want: session.want,
-            limits: .init(rows: group.count + group.leftOut, bytes: 3 * MessageLimit.events)
+            limits: .init(rows: group.count + group.leftOut, bytes: 4 * MessageLimit.events)
         ) { result in
             switch result {
             case .success(let pages): self.reread(group, in: pages, for: session)

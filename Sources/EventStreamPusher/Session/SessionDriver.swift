@@ -50,7 +50,8 @@ final class SessionDriver {
         let session = ReliableSession(
             start, number: table.nextNumber(at: loop.wallClock), after: position, common: common,
             SessionMachine(
-                epoch: claimed.epoch, want: start.want, fields: start.fields, isPartial: start.isPartial,
+                epoch: claimed.epoch, want: start.want, fields: start.fields, slice: start.component.slice,
+                isPartial: start.isPartial,
                 limits: configuration.groupLimits, lease: Lease(timeout: configuration.timeout, at: loop.now),
                 delivery: ConsumerDelivery(after: position, configuration: configuration.delivery),
                 attempts: Attempts(

@@ -77,6 +77,8 @@ struct SessionMachine {
     var epoch: Int64
     private let want: EventFilter
     private let fields: EventFields
+    /// Only events of this slice; nil for all.
+    private let slice: EventSlice?
     /// Whether groups may be answered in part.
     let isPartial: Bool
     private let limits: GroupLimits
@@ -105,13 +107,15 @@ struct SessionMachine {
     private var waiting: Deque<(sequence: UInt64, since: EventTimestamp)> = []
 
     init(
-        epoch: Int64, want: EventFilter, fields: EventFields, isPartial: Bool = false, limits: GroupLimits, lease: Lease,
+        epoch: Int64, want: EventFilter, fields: EventFields, slice: EventSlice? = nil, isPartial: Bool = false,
+        limits: GroupLimits, lease: Lease,
         delivery: ConsumerDelivery, attempts: Attempts = .init(limit: 0), blockedKeys: [String]? = nil, isPaused: Bool = false
     ) {
         self.epoch = epoch
         self.isPaused = isPaused
         self.want = want
         self.fields = fields
+        self.slice = slice
         self.isPartial = isPartial
         self.limits = limits
         self.lease = lease
@@ -231,7 +235,8 @@ struct SessionMachine {
         _ pages: some Sequence<EventPage>, after: EventID, through end: EventID = EventID(.max), limits: GroupLimits
     ) -> EventGroup {
         EventGroup(
-            from: pages, after: after, through: end, want: want, besides: followers.done, without: followers.keys, fields: fields,
+            from: pages, after: after, through: end, want: want, in: slice, besides: followers.done, without: followers.keys,
+            fields: fields,
             limits: limits)
     }
 
@@ -246,7 +251,7 @@ struct SessionMachine {
         neededRoom = 0
         let (first, last) = (group.first ?? delivery.cursor, group.last ?? delivery.cursor)
         let taken = delivery.took(
-            (first, last, group.count), ids: isPartial ? group.ids : [], leftOut: group.leftOutCount, through: group.through,
+            (first, last, group.count), ids: isPartial ? group.ids : [], leftOut: group.passedCount, through: group.through,
             at: now)
         if let time { waiting.append((taken.sequence, time)) }
         return taken

@@ -175,12 +175,12 @@ import Testing
         let group = left(["\"a\\\n", "é"], unlimited)
         #expect(try ids(group) == [1, 3, 6])
         #expect(group.leftOut == [events[1], events[3], events[4]])
-        #expect((group.leftOutCount, group.lastLeftOut, group.through) == (3, 5, 6))
+        #expect((group.passedCount, group.lastLeftOut, group.through) == (3, 5, 6))
         #expect(left(["\"a\\\n"], unlimited, EventFilter([EventType("A")!])!).leftOut == [events[1]])
         // What is left out counts like a group of its own.
         let cut = left(["\"a\\\n", "é"], .init(events: 1, bytes: .max))
-        #expect((cut.leftOutCount, cut.through) == (1, 2))
-        #expect(group.firstOnly.leftOutCount == 0)
-        #expect(left([], unlimited).leftOutCount == 0)
+        #expect((cut.passedCount, cut.through) == (1, 2))
+        #expect(group.firstOnly.leftOut.isEmpty)
+        #expect(left([], unlimited).passedCount == 0)
     }
 }

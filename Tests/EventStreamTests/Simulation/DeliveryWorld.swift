@@ -36,7 +36,11 @@ final class DeliveryWorld {
         surroundings.live = surroundings.chance(40) ? 1 : 0
         let receiving = count - surroundings.polls
         oracle = Oracle(
-            surroundings, wanted.prefix(count).enumerated().map { .init(wanted: $1, isExact: $0 % 3 == 0 && $0 < receiving) })
+            surroundings,
+            wanted.prefix(count).enumerated().map {
+                .init(
+                    wanted: $1, slice: SimulatedDatabase.identity(of: $0).component.slice, isExact: $0 % 3 == 0 && $0 < receiving)
+            })
         database = SimulatedDatabase(surroundings, DeliveryWorld.habits(isStrict: isStrict, &surroundings.random), oracle)
         discarder = SimulatedDiscarder(surroundings, database)
         let pusherCount = isStrict ? 1 : surroundings.random.pick(2...3)

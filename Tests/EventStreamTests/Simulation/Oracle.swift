@@ -5,6 +5,12 @@ final class Oracle {
     struct Consumer {
         /// The types it wants.
         let wanted: [Bool]
+        /// Which slice of its consumer it is; nil for none.
+        var slice: EventSlice?
+        func wants(_ row: SimulatedQueue.Row) -> Bool {
+            guard wanted[row.type] else { return false }
+            return slice?.contains(EventSlice.number(of: (SimulatedEvent.key(of: row.id) ?? "\(row.id)").utf8)) ?? true
+        }
         var want: EventFilter {
             wanted.allSatisfy(\.self) ? .all : EventFilter(Set(zip(SimulatedEvent.types, wanted).filter(\.1).map(\.0))) ?? .all
         }
@@ -75,7 +81,7 @@ final class Oracle {
             if stored[consumer].position >= row.id {
                 surroundings.broken("\(row.id) became visible when \(name(consumer))'s position was \(stored[consumer].position)")
             }
-            guard consumers[consumer].wanted[row.type] else { continue }
+            guard consumers[consumer].wants(row) else { continue }
             let index = index(after: row.id, consumers[consumer].events)
             if index < consumers[consumer].processed {
                 if lost.contains(row) {
@@ -105,7 +111,7 @@ final class Oracle {
             let position = max(stored[consumer].position, 0)
             let processed = consumers[consumer].processed
             let last = processed > 0 ? consumers[consumer].events[processed - 1] : 0
-            consumers[consumer].events = rows.filter { consumers[consumer].wanted[$0.type] }.map(\.id)
+            consumers[consumer].events = rows.filter { consumers[consumer].wants($0) }.map(\.id)
             consumers[consumer].processed = index(after: last, consumers[consumer].events)
             consumers[consumer].start = min(consumers[consumer].start, position)
             consumers[consumer].kept = position

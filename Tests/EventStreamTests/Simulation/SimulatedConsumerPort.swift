@@ -47,8 +47,8 @@ final class SimulatedConsumerPort: SimulatedPort, ConsumerPort {
         }
     }
 
-    func isRegistered(_ consumer: ConsumerIdentity, _ completion: @escaping (Result<Bool, PostgresError>) -> Void) {
-        submit({ [database] _ in database.consumers[SimulatedDatabase.consumer(consumer)].isRegistered }, completion)
+    func slices(of consumer: ConsumerIdentity, _ completion: @escaping (Result<Int?, PostgresError>) -> Void) {
+        submit({ [database] _ in .some(database.slices(of: consumer)) }, completion)
     }
 
     func register(

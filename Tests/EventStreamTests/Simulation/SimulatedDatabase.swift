@@ -98,9 +98,12 @@ final class SimulatedDatabase {
             consumers: oracle.consumers.indices.map { Consumer(identity: SimulatedDatabase.identity(of: $0)) })
     }
 
-    static let identities = (0..<8).map { ConsumerIdentity(component: ConsumerComponent("C\($0)")!) }
+    /// One of them is a slice.
+    static let identities = (0..<8).map { number in
+        ConsumerIdentity(component: ConsumerComponent("C\(number)")!.cut(number == 2 ? EventSlice(1, of: 2) : nil))
+    }
     static func identity(of consumer: Int) -> ConsumerIdentity { identities[consumer] }
-    static func consumer(_ identity: ConsumerIdentity) -> Int { identities.firstIndex(of: identity) ?? 0 }
+    static func consumer(_ identity: ConsumerIdentity) -> Int { identities.firstIndex { $0.whole == identity.whole } ?? 0 }
 
     /// Whether writers may prepare transactions, and so must not notify.
     var writersMayPrepare: Bool { queue.habits.preparesInHundred > 0 && !queue.habits.notifies }
@@ -368,6 +371,11 @@ final class SimulatedDatabase {
         }
         claimed.failing = consumers[consumer].failing.flatMap { $0.event.rawValue > consumers[consumer].position ? $0 : nil }
         return .claimed(claimed)
+    }
+
+    func slices(of identity: ConsumerIdentity) -> Int? {
+        let consumer = consumers[SimulatedDatabase.consumer(identity)]
+        return consumer.isRegistered ? consumer.identity.component.slice?.count ?? 1 : nil
     }
 
     func release(_ identity: ConsumerIdentity, of pusher: Int64, epoch: Int64) {

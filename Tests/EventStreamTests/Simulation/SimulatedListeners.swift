@@ -87,7 +87,7 @@ final class SimulatedPoller: SimulatedClient {
     override func started() { (last, previous) = (nil, nil) }
 
     override func connected() {
-        call(.registerConsumer(component)) { [unowned self] outcome in
+        call(.registerConsumer(component.cut(nil), slices: component.slice?.count)) { [unowned self] outcome in
             guard let outcome else { return self.reset() }
             if outcome.isDone { self.poll() } else { self.pause { [unowned self] in self.connected() } }
         }

@@ -90,7 +90,7 @@ class SimulatedReceiver: SimulatedClient {
     // MARK: The session
 
     private func begin() {
-        call(.registerConsumer(component, start: start)) { [unowned self] outcome in
+        call(.registerConsumer(component.cut(nil), start: start, slices: component.slice?.count)) { [unowned self] outcome in
             guard outcome?.isDone ?? false else { return self.failed(outcome) }
             self.getReady()
         }
