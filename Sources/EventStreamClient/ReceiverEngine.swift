@@ -133,7 +133,9 @@ final class ReceiverEngine {
     private func begin() {
         guard case .starting = state, !isStopping else { return }
         guard !component.isLive, configuration.registers else { return getReady() }
-        channel.call(.registerConsumer(component, start: configuration.start), timeout: configuration.sessionTimeout) { result in
+        let registration = Call.registerConsumer(
+            component.cut(nil), start: configuration.start, slices: component.slice?.count)
+        channel.call(registration, timeout: configuration.sessionTimeout) { result in
             switch result {
             case .success: self.getReady()
             case .failure(let error): self.failed(error)

@@ -26,6 +26,8 @@ public struct ReceiverConfiguration: Sendable {
     package var answersPartly = true
     /// Whether an event that fails again and again may be set aside, where the pusher is not too old for that.
     package var mayPark = true
+    /// Which slice of the consumer it receives; nil for a consumer without slices.
+    package var slice: EventSlice?
     /// Groups that wait are merged into one batch up to this many events.
     public var batchLimit = 1000
     /// While there is a backlog, how long a batch waits for more groups to join it: for work that is cheaper done at once.
@@ -102,7 +104,9 @@ public actor ReliableReceiver {
         self.loop = loop
         let (signals, continuation) = AsyncStream.makeStream(of: ReceiverSignal.self, bufferingPolicy: .bufferingNewest(1000))
         (self.signals, self.continuation) = (signals, continuation)
-        let engine = ReceiverEngine(configuration, component: component, loop: loop) { continuation.yield($0) }
+        let engine = ReceiverEngine(configuration, component: component.cut(configuration.slice), loop: loop) {
+            continuation.yield($0)
+        }
         self.engine = engine
         atEnd = AtEnd(of: engine, on: loop) { $0.finish() }
     }
