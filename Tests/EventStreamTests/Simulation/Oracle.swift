@@ -329,7 +329,9 @@ final class Oracle {
             before -= 1
         }
         if let previous, previous > start, has(previous, events), before == 0 || events[before - 1] != previous,
-            index == 0 || events[index - 1] > max(consumers[consumer].kept, consumers[consumer].setTo)
+            index == 0
+                || events[index - 1]
+                    > max(consumers[consumer].kept, consumers[consumer].setTo, consumers[consumer].discardedBefore)
         {
             surroundings.broken("\(name(consumer)) processed \(id) after \(previous), and not what lies between")
         }
