@@ -80,9 +80,9 @@ final class StreamFollower: HeadDelegate, MembershipDelegate, HeartbeatDelegate 
     func isServed(_ consumer: ConsumerIdentity) -> Bool { services.isServed(consumer) }
     func settledStored(_ settled: EventID) { services.head.stored(settled) }
     func fenced(_ consumer: ConsumerIdentity, epoch: Int64) { services.sessions.fenced(consumer, epoch: epoch) }
-    func kept(_ consumer: ConsumerIdentity, epoch: Int64, isPaused: Bool, hasRetries: Bool) {
-        services.sessions.paused(consumer, epoch: epoch, isPaused)
-        if hasRetries { services.parking.retry(consumer, epoch: epoch) }
+    func kept(_ consumer: ConsumerIdentity, _ owned: PusherRegistry.Owned) {
+        services.sessions.kept(consumer, owned)
+        if owned.hasRetries { services.parking.retry(consumer, epoch: owned.epoch) }
     }
     func discarded(through id: EventID) {
         services.reads.saw(discarded: id)

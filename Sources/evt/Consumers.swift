@@ -9,7 +9,9 @@ struct Consumers: AsyncParsableCommand, ReadsSettings {
     static let configuration = CommandConfiguration(
         abstract: "Lists and changes registered consumers, in the database.",
         discussion: "A consumer is user:component; without a user it is the local one's.",
-        subcommands: [List.self, Register.self, Remove.self, Rename.self, Set.self, Pause.self, Resume.self, Wait.self],
+        subcommands: [
+            List.self, Register.self, Remove.self, Rename.self, Set.self, Pause.self, Resume.self, Reslice.self, Wait.self,
+        ],
         defaultSubcommand: List.self)
 
     static let settings = Settings.facts(of: .database)

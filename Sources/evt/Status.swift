@@ -109,6 +109,12 @@ extension StreamStatus {
         for consumer in consumers where consumer.readsArchive {
             lines.append(style.text("\(consumer.consumer) \(archiveText(of: consumer))", hasArchiveReader ? .warning : .bad))
         }
+        for consumer in Set(consumers.filter { $0.barrier != nil }.map(\.whole)).sorted() {
+            lines.append(
+                style.text(
+                    "\(consumer) is being cut into other slices; if no command does so, `evt consumers reslice \(consumer)` goes on with it, or ends it with --cancel",
+                    .warning))
+        }
         for consumer in consumers {
             if let failing = consumer.failing {
                 lines.append(
@@ -164,6 +170,7 @@ extension StreamStatus {
                 ("want", consumer.want.types.map { types in jsonList(types.map { jsonQuoted("\($0)") }.sorted()) } ?? "null"),
                 ("last_seen", jsonQuoted(consumer.lastSeen)), ("last_seen_seconds", "\(consumer.lastSeenSeconds)"),
                 ("served", "\(consumer.isServed)"), ("paused", "\(consumer.isPaused)"),
+                ("barrier", consumer.barrier.map { "\($0)" } ?? "null"),
                 ("parked", "\(consumer.parked)"),
                 ("failing_event", consumer.failing.map { "\($0.event)" } ?? "null"),
                 ("failing_attempts", "\(consumer.failing?.attempts ?? 0)"),
@@ -234,6 +241,11 @@ extension RoleLock {
     }
 }
 
+extension StreamStatus.Consumer {
+    /// The consumer that it is a slice of, or it itself.
+    fileprivate var whole: String { ConsumerIdentity(consumer)?.whole.description ?? consumer }
+}
+
 extension [StreamStatus.Consumer] {
     func table(_ style: Style) -> String {
         var table = TextTable(
@@ -241,10 +253,8 @@ extension [StreamStatus.Consumer] {
         var isFirst: Set<String> = []
         for consumer in self {
             // Slices below a line for all.
-            if let slice = consumer.slice, let whole = ConsumerIdentity(consumer.consumer)?.whole,
-                isFirst.insert("\(whole)").inserted
-            {
-                table.add(line(of: filter { ConsumerIdentity($0.consumer)?.whole == whole }, "\(whole)/\(slice.count)"))
+            if let slice = consumer.slice, isFirst.insert(consumer.whole).inserted {
+                table.add(line(of: filter { $0.whole == consumer.whole }, "\(consumer.whole)/\(slice.count)"))
             }
             let isWaiting = consumer.lag.events > 0 && !consumer.isServed
             let look: Style.Look = isWaiting ? .warning : .plain

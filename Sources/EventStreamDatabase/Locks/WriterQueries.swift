@@ -85,6 +85,11 @@ package struct WriterQueries: Sendable {
         connection.submit(holdersAndNewestStatement, [.int8(settled.rawValue)]) { completion($0.map { Look($0) }) }
     }
 
+    /// Who may still make an event visible, and the last id that was drawn.
+    package func look(on connection: Connection) async throws(PostgresError) -> Look {
+        Look(try await connection.query(holdersStatement))
+    }
+
     /// An id up to which the stream is certainly settled: nobody can add an event there any more.
     ///
     /// If nobody is writing at the moment, that is the newest visible event; else what was known before.

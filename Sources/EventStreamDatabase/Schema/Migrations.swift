@@ -67,7 +67,7 @@ extension StreamTables {
             steps: [
                 "stream": PackageResources._01_stream_sql, "history": PackageResources._02_history_sql,
                 "erasures": PackageResources._03_erasures_sql, "parked": PackageResources._04_parked_sql,
-                "keys": PackageResources._05_keys_sql,
+                "keys": PackageResources._05_keys_sql, "slices": PackageResources._06_slices_sql,
             ],
             record: migrations, marker: state,
             completion: "INSERT INTO \(state.sql) DEFAULT VALUES ON CONFLICT DO NOTHING")

@@ -85,7 +85,7 @@ package struct ConsumerAdmin: Sendable {
     }
 
     /// A condition: the consumer that `$1` names, or a slice of it.
-    private static let isOfIt = "(ident = $1::text OR starts_with(ident, $1::text || '/'))"
+    static let isOfIt = "(ident = $1::text OR starts_with(ident, $1::text || '/'))"
 
     /// The consumer, or its slices in order: what the table has of it.
     package func idents(of consumer: ConsumerIdentity, on connection: Connection) async throws(PostgresError) -> [String] {
@@ -96,7 +96,7 @@ package struct ConsumerAdmin: Sendable {
     }
 
     /// Until the transaction ends nothing is discarded, and it is known what has been.
-    private func shareDiscardLock(on connection: Connection) async throws(PostgresError) {
+    func shareDiscardLock(on connection: Connection) async throws(PostgresError) {
         try await connection.query(Statement("SELECT pg_advisory_xact_lock_shared($1::bigint)"), [.int8(info.key(of: .discard))])
     }
 

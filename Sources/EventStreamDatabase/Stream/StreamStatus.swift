@@ -52,6 +52,8 @@ package struct StreamStatus: Sendable {
         package let verified: EventID
         /// Whether an operator has stopped its delivery.
         package let isPaused: Bool
+        /// Nothing beyond it is delivered until the consumer is cut into other slices; nil if it is not to be.
+        package let barrier: EventID?
         /// Its parked events.
         package let parked: Int
         /// The event at its position, if that has failed: how often, and what the receiver said.
@@ -163,7 +165,7 @@ package struct StreamStatus: Sendable {
                     \(rule.holdsAfter), CASE WHEN \(rule.isArchiver) THEN 0 ELSE GREATEST(s.discarded - c.last_evt_id, 0) END,
                     c.max_lag_events, (EXTRACT(EPOCH FROM c.max_lag_time) * 1000000)::bigint, c.paused,
                     COALESCE(p.count, 0), CASE WHEN c.failed_attempts > 0 AND c.failed_evt_id > c.last_evt_id THEN c.failed_evt_id END,
-                    c.failed_attempts, c.failed_error, c.failed_alone
+                    c.failed_attempts, c.failed_error, c.failed_alone, c.barrier
                 FROM \(info.tables.consumers.sql) c CROSS JOIN \(info.tables.state.sql) s
                     LEFT JOIN (SELECT consumer, count(*) AS count FROM \(info.tables.parked.sql) GROUP BY 1) p ON p.consumer = c.id
                 ORDER BY c.ident
@@ -177,6 +179,7 @@ package struct StreamStatus: Sendable {
                 maxLag: MaxLag(events: rows.int(row, 9), microseconds: rows.int(row, 10)), lastSeen: rows.string(row, 2) ?? "",
                 lastSeenSeconds: max(0, rows.double(row, 3)), isServed: rows.bool(row, 5) ?? false,
                 verified: EventID(rows.int(row, 6) ?? 0), isPaused: rows.bool(row, 11) == true,
+                barrier: rows.int(row, 17).map { EventID($0) },
                 parked: Int(rows.int(row, 12) ?? 0),
                 failing: rows.int(row, 13).map {
                     (EventID($0), rows.bool(row, 16) == true, Int(rows.int(row, 14) ?? 0), rows.string(row, 15) ?? "")

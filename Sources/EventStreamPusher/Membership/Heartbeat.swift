@@ -18,9 +18,8 @@ protocol HeartbeatDelegate: AnyObject {
     func fenced(_ consumer: ConsumerIdentity, epoch: Int64)
     /// Up to here events are discarded.
     func discarded(through id: EventID)
-    /// The session with this epoch is ours still; an operator has stopped its delivery, or has not, and has said that parked events
-    /// are to be delivered again, or has not.
-    func kept(_ consumer: ConsumerIdentity, epoch: Int64, isPaused: Bool, hasRetries: Bool)
+    /// The session with this epoch is ours still.
+    func kept(_ consumer: ConsumerIdentity, _ owned: PusherRegistry.Owned)
     /// Others have given this pusher up for dead; every session may be theirs.
     func declaredDead()
     /// Data was erased: what was read before must not be kept.
@@ -145,17 +144,15 @@ final class Heartbeat {
         othersReadArchive = pulse.archiveReaders.contains { $0 != port.pusher }
         delegate.othersPresent(pulse.beats.keys.contains { $0 != port.pusher })
         for (consumer, epoch) in present {
-            if pulse.owned[consumer] == epoch {
-                delegate.kept(
-                    consumer, epoch: epoch, isPaused: pulse.paused.contains(consumer),
-                    hasRetries: pulse.retries.contains(consumer))
+            if let owned = pulse.owned[consumer], owned.epoch == epoch {
+                delegate.kept(consumer, owned)
             } else {
                 delegate.fenced(consumer, epoch: epoch)
             }
         }
         // What a lost answer or an outage left behind would keep other pushers out for ever.
-        for (consumer, epoch) in pulse.owned.sorted(by: { $0.value < $1.value }) where !delegate.isServed(consumer) {
-            port.release(consumer, epoch: epoch) { _ in }
+        for (consumer, owned) in pulse.owned.sorted(by: { $0.value.epoch < $1.value.epoch }) where !delegate.isServed(consumer) {
+            port.release(consumer, epoch: owned.epoch) { _ in }
         }
     }
 }

@@ -24,7 +24,7 @@ package struct PusherRegistry: Sendable {
                 marked AS (\(SettledMarks.insertion(tables, of: "settled")))
             SELECT id, beat, EXISTS (SELECT FROM mine), NULL, beat_interval, reads_archive FROM \(tables.pushers.sql)
             UNION ALL
-            SELECT session_epoch, NULL, takes_parked AND EXISTS (
+            SELECT session_epoch, barrier, takes_parked AND EXISTS (
                     SELECT FROM \(tables.parked.sql) p WHERE p.consumer = c.id AND retry IS NOT NULL), ident, NULL, paused
                 FROM \(tables.consumers.sql) c WHERE session_owner = $1::bigint
             UNION ALL
@@ -67,6 +67,19 @@ package struct PusherRegistry: Sendable {
         ) { _ in completion() }
     }
 
+    /// What a pusher learns of a consumer that is its own.
+    package struct Owned: Hashable, Sendable {
+        package let epoch: Int64
+        /// Whether an operator has stopped its delivery.
+        package var isPaused = false
+        /// Whether it has parked events to be delivered again.
+        package var hasRetries = false
+        /// Nothing beyond it is to be delivered.
+        package var barrier: EventID?
+
+        package init(epoch: Int64) { self.epoch = epoch }
+    }
+
     /// What a pusher learns with each sign of life.
     package struct Pulse: Sendable {
         /// Every pusher's beat, the own one included, and how often it means to give one.
@@ -77,12 +90,8 @@ package struct PusherRegistry: Sendable {
         package var erased: Int64 = 0
         /// Pushers that read the archive.
         package var archiveReaders: Set<Int64> = []
-        /// Which consumers are this pusher's, and with which epoch: an operator or another pusher may have taken one away.
-        package var owned: [ConsumerIdentity: Int64] = [:]
-        /// Those of them whose delivery an operator has stopped.
-        package var paused: Set<ConsumerIdentity> = []
-        /// Those of them that have parked events to be delivered again.
-        package var retries: Set<ConsumerIdentity> = []
+        /// Which consumers are this pusher's: an operator or another pusher may have taken one away.
+        package var owned: [ConsumerIdentity: Owned] = [:]
         /// Bytes of the small tables that are written all the time.
         package var sizes: [TableName: Int] = [:]
         /// Whether others still count on this pusher.
@@ -128,9 +137,11 @@ package struct PusherRegistry: Sendable {
                             if rows.bool(row, 5) == true { pulse.archiveReaders.insert(rows.int(row, 0) ?? 0) }
                             pulse.isAlive = pulse.isAlive || rows.bool(row, 2) == true
                         } else if let consumer = rows.string(row, 3).flatMap({ ConsumerIdentity($0) }) {
-                            pulse.owned[consumer] = rows.int(row, 0)
-                            if rows.bool(row, 5) == true { pulse.paused.insert(consumer) }
-                            if rows.bool(row, 2) == true { pulse.retries.insert(consumer) }
+                            var owned = Owned(epoch: rows.int(row, 0) ?? 0)
+                            owned.isPaused = rows.bool(row, 5) == true
+                            owned.hasRetries = rows.bool(row, 2) == true
+                            owned.barrier = rows.int(row, 1).map { EventID($0) }
+                            pulse.owned[consumer] = owned
                         }
                     }
                     return pulse

@@ -96,7 +96,7 @@ struct PollMachine {
         guard !stored.isPaused else {
             return answer(.failure(.consumerPaused("an operator has paused \(consumer); what the call confirms is stored")))
         }
-        return look(after: stored.position, through: stream.settled, in: stream)
+        return look(after: stored.position, through: min(stream.settled, stored.barrier ?? stream.settled), in: stream)
     }
 
     /// Nothing that a live poller wants lies between what it asked for and here.

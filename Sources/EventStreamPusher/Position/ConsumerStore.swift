@@ -22,6 +22,8 @@ package struct ConsumerStore: Sendable {
         package let discarded: EventID
         /// Whether an operator has stopped its delivery.
         package let isPaused: Bool
+        /// Nothing beyond it is delivered, until the consumer is cut into other slices.
+        package var barrier: EventID?
         /// The event that failed last, if the position has not reached it.
         package var failing: Attempts.Failing?
         /// How often an event of this consumer may fail before it is parked; nil for as often as the pusher is set to.
@@ -39,8 +41,12 @@ package struct ConsumerStore: Sendable {
     package struct Polled: Hashable, Sendable {
         package let position: EventID
         package let isPaused: Bool
+        /// Nothing beyond it is delivered.
+        package let barrier: EventID?
 
-        package init(position: EventID, isPaused: Bool) { (self.position, self.isPaused) = (position, isPaused) }
+        package init(position: EventID, isPaused: Bool, barrier: EventID? = nil) {
+            (self.position, self.isPaused, self.barrier) = (position, isPaused, barrier)
+        }
     }
 
     package enum Stored: Hashable, Sendable {
@@ -70,10 +76,11 @@ package struct ConsumerStore: Sendable {
             WITH claimed AS (
                 UPDATE \(consumers) SET session_owner = $2::bigint, session_epoch = session_epoch + $4::bigint, last_time = \(now),
                     last_evt_id = CASE WHEN session_epoch = $6::bigint THEN GREATEST(last_evt_id, $7::bigint) ELSE last_evt_id END,
-                    want = CASE WHEN want IS DISTINCT FROM $8::text[] THEN $8::text[] ELSE want END, takes_parked = $9::boolean
+                    want = CASE WHEN want IS DISTINCT FROM $8::text[] THEN $8::text[] ELSE want END, takes_parked = $9::boolean,
+                    barrier_read = barrier IS NOT NULL
                 WHERE ident = $1::text AND \(info.isOf(generation: "$5")) AND (session_owner IS NULL OR session_owner = $2::bigint
                     OR session_owner = ANY ($3::bigint[]) OR pg_try_advisory_xact_lock_shared(session_owner))
-                RETURNING last_evt_id, session_epoch, began_evt_id, reg_time, paused, failed_evt_id, failed_attempts, failed_error, failed_alone,
+                RETURNING last_evt_id, session_epoch, began_evt_id, reg_time, paused, barrier, failed_evt_id, failed_attempts, failed_error, failed_alone,
                     CASE WHEN EXISTS (SELECT FROM \(tables.archives.sql) a WHERE a.ident = $1::text) THEN 0 ELSE max_attempts END
                         AS max_attempts)
             SELECT (SELECT last_evt_id FROM claimed), (SELECT session_epoch FROM claimed),
@@ -82,7 +89,7 @@ package struct ConsumerStore: Sendable {
                     FROM claimed, \(tables.state.sql)),
                 (SELECT discarded FROM \(tables.state.sql)), (SELECT paused FROM claimed), (SELECT max_attempts FROM claimed),
                 (SELECT failed_evt_id FROM claimed WHERE failed_evt_id > last_evt_id), (SELECT failed_attempts FROM claimed),
-                (SELECT failed_error FROM claimed), (SELECT failed_alone FROM claimed)
+                (SELECT failed_error FROM claimed), (SELECT failed_alone FROM claimed), (SELECT barrier FROM claimed)
             """, name: "evt_claim")
         releaseStatement = Statement(
             """
@@ -125,7 +132,8 @@ package struct ConsumerStore: Sendable {
             SELECT COALESCE((SELECT last_evt_id FROM confirmed),
                     (SELECT last_evt_id FROM \(consumers) WHERE ident = $1::text AND \(info.isOf(generation: "$3")))),
                 EXISTS (SELECT FROM \(consumers) WHERE ident = $1::text),
-                (SELECT paused FROM \(consumers) WHERE ident = $1::text)
+                (SELECT paused FROM \(consumers) WHERE ident = $1::text),
+                (SELECT barrier FROM \(consumers) WHERE ident = $1::text)
             """, name: "evt_confirm")
         newestStatement = Statement(
             "SELECT id FROM \(tables.events.sql) WHERE id > $1::bigint ORDER BY id DESC LIMIT 1", name: "evt_newest")
@@ -156,6 +164,7 @@ package struct ConsumerStore: Sendable {
                             position: EventID(position), epoch: epoch, common: EventID(rows.int(0, 3) ?? 0),
                             discarded: EventID(rows.int(0, 4) ?? 0), isPaused: rows.bool(0, 5) == true)
                         claimed.maxAttempts = rows.int(0, 6).map { Int($0) }
+                        claimed.barrier = rows.int(0, 11).map { EventID($0) }
                         claimed.failing = rows.int(0, 7).map {
                             .init(
                                 EventID($0), isAlone: rows.bool(0, 10) == true, count: Int(rows.int(0, 8) ?? 0),
@@ -223,7 +232,10 @@ package struct ConsumerStore: Sendable {
             completion(
                 result.flatMap { rows in
                     if let position = rows.int(0, 0) {
-                        return .success(Polled(position: EventID(position), isPaused: rows.bool(0, 2) == true))
+                        return .success(
+                            Polled(
+                                position: EventID(position), isPaused: rows.bool(0, 2) == true,
+                                barrier: rows.int(0, 3).map { EventID($0) }))
                     }
                     guard rows.bool(0, 1) == true else { return .success(nil) }
                     return .failure(PostgresError(.connectionLost, "a new generation of the stream has begun"))

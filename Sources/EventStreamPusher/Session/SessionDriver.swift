@@ -56,7 +56,7 @@ final class SessionDriver {
                 delivery: ConsumerDelivery(after: position, configuration: configuration.delivery),
                 attempts: Attempts(
                     limit: start.mayPark ? claimed.maxAttempts ?? configuration.maxAttempts : 0, failing: claimed.failing),
-                blockedKeys: claimed.blockedKeys, isPaused: claimed.isPaused))
+                blockedKeys: claimed.blockedKeys, isPaused: claimed.isPaused, barrier: claimed.barrier))
         table.insert(session)
         // From now on its figures are there, if only zero.
         _ = deliveries.metrics(of: session.consumer)
@@ -151,12 +151,14 @@ final class SessionDriver {
         }
     }
 
-    /// An operator has stopped a consumer's delivery, or lets it go on.
-    func paused(_ consumer: ConsumerIdentity, epoch: Int64, _ isPaused: Bool) {
-        guard let session = table.reliable(consumer), session.machine.epoch == epoch, session.machine.paused(isPaused) else {
-            return
+    /// What an operator says of a consumer's delivery.
+    func kept(_ consumer: ConsumerIdentity, _ owned: PusherRegistry.Owned) {
+        guard let session = table.reliable(consumer), session.machine.epoch == owned.epoch else { return }
+        switch session.machine.kept(isPaused: owned.isPaused, barrier: owned.barrier) {
+        case .asBefore: return
+        case .mayGoOn: deliveries.sendDue(session, at: loop.now)
+        case .beginsAnew: return end(session, because: "the consumer is being cut into other slices")
         }
-        deliveries.sendDue(session, at: loop.now)
         ticker.keepTime()
     }
 

@@ -29,6 +29,15 @@ struct SessionMachine {
         case over
     }
 
+    /// What follows from what an operator says of the consumer's delivery.
+    enum Kept: Hashable {
+        case asBefore
+        /// Something may be due.
+        case mayGoOn
+        /// The session is to be ended.
+        case beginsAnew
+    }
+
     /// What became of the attempt to take the consumer back.
     enum Resumed: Hashable {
         case serving
@@ -85,6 +94,8 @@ struct SessionMachine {
     private(set) var state = State.serving
     /// An operator has stopped its delivery: nothing is sent, and what is answered counts.
     private(set) var isPaused: Bool
+    /// Nothing beyond it is sent; nil for no barrier.
+    private(set) var barrier: EventID?
     private(set) var lease: Lease
     var delivery: ConsumerDelivery
     var attempts: Attempts
@@ -109,10 +120,12 @@ struct SessionMachine {
     init(
         epoch: Int64, want: EventFilter, fields: EventFields, slice: EventSlice? = nil, isPartial: Bool = false,
         limits: GroupLimits, lease: Lease,
-        delivery: ConsumerDelivery, attempts: Attempts = .init(limit: 0), blockedKeys: [String]? = nil, isPaused: Bool = false
+        delivery: ConsumerDelivery, attempts: Attempts = .init(limit: 0), blockedKeys: [String]? = nil, isPaused: Bool = false,
+        barrier: EventID? = nil
     ) {
         self.epoch = epoch
         self.isPaused = isPaused
+        self.barrier = barrier
         self.want = want
         self.fields = fields
         self.slice = slice
@@ -180,11 +193,16 @@ struct SessionMachine {
         return state == .serving ? .serving : .waiting
     }
 
-    /// - Returns: whether it goes on: something may be due.
-    mutating func paused(_ isPaused: Bool) -> Bool {
-        defer { self.isPaused = isPaused }
-        return self.isPaused && !isPaused
+    /// An operator stops the delivery, sets a barrier, or lets the delivery go on.
+    mutating func kept(isPaused: Bool, barrier: EventID?) -> Kept {
+        // Nobody knows whether what has been sent lies beyond the barrier: that ends with the session.
+        guard barrier == nil || self.barrier != nil else { return .beginsAnew }
+        defer { (self.isPaused, self.barrier) = (isPaused, barrier) }
+        return self.isPaused && !isPaused || barrier != self.barrier ? .mayGoOn : .asBefore
     }
+
+    /// Nothing beyond this is sent.
+    private var end: EventID { barrier ?? EventID(.max) }
 
     /// It is over, for whatever reason.
     ///
@@ -202,9 +220,9 @@ struct SessionMachine {
             let cursor = delivery.cursor
             let group: EventGroup
             if let page = feed.page(after: cursor) {
-                group = cut([page], after: cursor, limits: limits)
+                group = cut([page], after: cursor, through: end, limits: limits)
             } else if window.covers(after: cursor) {
-                group = cut(window.pages(after: cursor), after: cursor, limits: limits)
+                group = cut(window.pages(after: cursor), after: cursor, through: end, limits: limits)
             } else {
                 return .catchUp
             }
@@ -222,7 +240,8 @@ struct SessionMachine {
 
     /// While events come one by one, one is in flight.
     private var hasRoom: Bool {
-        delivery.canTakeGroup && !awaitsParked && !isFollowing && (delivery.cursor >= isolated || delivery.inFlight.isEmpty)
+        delivery.canTakeGroup && !awaitsParked && !isFollowing && delivery.cursor < end
+            && (delivery.cursor >= isolated || delivery.inFlight.isEmpty)
     }
 
     /// The group, or only the first event of it if that may be the one that fails.
@@ -232,7 +251,7 @@ struct SessionMachine {
     }
 
     private func cut(
-        _ pages: some Sequence<EventPage>, after: EventID, through end: EventID = EventID(.max), limits: GroupLimits
+        _ pages: some Sequence<EventPage>, after: EventID, through end: EventID, limits: GroupLimits
     ) -> EventGroup {
         EventGroup(
             from: pages, after: after, through: end, want: want, in: slice, besides: followers.done, without: followers.keys,
@@ -261,7 +280,8 @@ struct SessionMachine {
 
     /// The read of older events to begin now, if any, and the bytes of room it needs at the peer.
     func nextRead(in window: EventWindow) -> (read: ConsumerFeed.Read, room: Int)? {
-        guard maySend, let read = feed.nextRead(after: delivery.cursor, window: window, room: delivery.room)
+        guard maySend, delivery.cursor < end,
+            let read = feed.nextRead(after: delivery.cursor, window: window, room: delivery.room)
         else { return nil }
         return (read, max(neededRoom, limits.bytes))
     }

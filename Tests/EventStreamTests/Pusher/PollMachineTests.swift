@@ -22,8 +22,8 @@ import Testing
             limits: .init(events: 10, bytes: 10_000))
     }
 
-    private func polled(_ position: EventID, isPaused: Bool = false) -> ConsumerStore.Polled {
-        .init(position: position, isPaused: isPaused)
+    private func polled(_ position: EventID, isPaused: Bool = false, barrier: EventID? = nil) -> ConsumerStore.Polled {
+        .init(position: position, isPaused: isPaused, barrier: barrier)
     }
 
     private func errorName(_ action: PollMachine.Action) -> String? {
@@ -107,6 +107,18 @@ import Testing
         #expect(
             poll.read(group([], through: 180), isWaitedFor: false, in: stream())
                 == .answer(.success(RawJSON(unchecked: Array("[]".utf8)))))
+    }
+
+    @Test func `a poll gets nothing beyond a barrier`() {
+        for (barrier, expected) in [
+            (180, PollMachine.Action.read(after: 150, through: 180)), (900, .read(after: 150, through: 200)),
+            (150, .answer(.success(RawJSON(unchecked: Array("[]".utf8))))),
+            (0, .answer(.success(RawJSON(unchecked: Array("[]".utf8))))),
+        ] as [(EventID, PollMachine.Action)] {
+            var poll = poll(after: 150)
+            _ = poll.freshened(true, in: stream())
+            #expect(poll.stored(polled(150, barrier: barrier), consumer: consumer, in: stream()) == expected)
+        }
     }
 
     @Test func `a poll of a consumer that is paused confirms and gets nothing`() {

@@ -8,11 +8,11 @@ import Testing
 @Suite struct SessionMachineTests {
     private static let timeout = Duration.seconds(15)
 
-    private func session(at position: EventID = 0, requestMax: Int = 2) -> SessionMachine {
+    private func session(at position: EventID = 0, requestMax: Int = 2, barrier: EventID? = nil) -> SessionMachine {
         SessionMachine(
             epoch: 7, want: .all, fields: [], limits: .init(events: 2, bytes: 10_000),
             lease: Lease(timeout: Self.timeout, at: start),
-            delivery: ConsumerDelivery(after: position, configuration: .init(requestMax: requestMax)))
+            delivery: ConsumerDelivery(after: position, configuration: .init(requestMax: requestMax)), barrier: barrier)
     }
 
     private func window(_ ids: ClosedRange<Int64>) -> EventWindow {
@@ -255,23 +255,48 @@ import Testing
         let window = window(1...10)
         let first = send(&session, window, rid: 1)
         #expect(first?.last == 2)
-        #expect(session.paused(true) == false)
+        #expect(session.kept(isPaused: true, barrier: nil) == .asBefore)
         guard case .nothing = session.next(in: window) else { return #expect(Bool(false)) }
         #expect(session.due(at: start + .seconds(60)).isEmpty && session.nextDeadline == nil)
         #expect(session.answered(1, .processed, at: start) == .confirmed(2, events: 2, since: []))
-        #expect(session.paused(true) == false)
-        #expect(session.paused(false) == true)
+        #expect(session.kept(isPaused: true, barrier: nil) == .asBefore)
+        #expect(session.kept(isPaused: false, barrier: nil) == .mayGoOn)
         #expect(send(&session, window, rid: 2)?.last == 4)
-        #expect(session.paused(false) == false)
+        #expect(session.kept(isPaused: false, barrier: nil) == .asBefore)
     }
 
     @Test func `what is overdue at the end of a pause is due at once`() {
         var session = session()
         let window = window(1...10)
         send(&session, window, rid: 1)
-        _ = session.paused(true)
-        _ = session.paused(false)
+        _ = session.kept(isPaused: true, barrier: nil)
+        _ = session.kept(isPaused: false, barrier: nil)
         #expect(session.due(at: start + .seconds(60)).count == 1)
+    }
+
+    // MARK: Barriers
+
+    @Test func `a session that began before there was a barrier begins anew`() {
+        var session = session()
+        #expect(session.kept(isPaused: false, barrier: EventID.none) == .beginsAnew)
+    }
+
+    @Test func `nothing beyond the barrier is sent, wherever groups end, and what is not wanted is passed over up to it`() {
+        for end in 0...10 {
+            var session = session(barrier: EventID.none)
+            let window = window(1...10)
+            #expect(send(&session, window, rid: 0) == nil && session.nextRead(in: window) == nil)
+            #expect(session.kept(isPaused: false, barrier: EventID(Int64(end))) == (end == 0 ? .asBefore : .mayGoOn))
+            var (rid, last) = (UInt64(0), EventID.none)
+            while let group = send(&session, window, rid: rid + 1) {
+                (rid, last) = (rid + 1, group.last)
+                _ = session.answered(rid, .processed, at: start)
+            }
+            #expect(last == EventID(Int64(end)) && session.position == EventID(Int64(end)))
+            #expect(session.nextRead(in: window) == nil)
+            #expect(session.kept(isPaused: false, barrier: nil) == .mayGoOn)
+            #expect(send(&session, window, rid: rid + 1)?.after == (end == 10 ? nil : EventID(Int64(end))))
+        }
     }
 
     private func failing(

@@ -47,6 +47,7 @@ extension DeliveryWorld {
         case 24: database.hasPolicy = !database.hasPolicy
         case 26...29 where surroundings.maxAttempts > 0:
             for consumer in oracle.consumers.indices { database.retryParked(consumer, inHundred: 50) }
+        case 25 where surroundings.chance(50): reslice()
         case 25: database.pause(surroundings.random.below(oracle.consumers.count), surroundings.chance(50))
         // Worlds with a planted fault stay those in which it is found soon.
         case 26 where surroundings.fault == nil:
@@ -89,6 +90,13 @@ extension DeliveryWorld {
         }
     }
 
+    /// A consumer is to be cut into other slices; those that are to be go on with it.
+    private func reslice() {
+        for consumer in oracle.consumers.indices where consumer != warehouse?.consumer {
+            if database.consumers[consumer].barrier != nil || surroundings.chance(30) { database.reslice(consumer) }
+        }
+    }
+
     /// Somebody wants to know what has been committed so far.
     private func ask(_ pusher: SimulatedProcess?) {
         guard let pusher, pusher.frozenUntil == nil, database.queue.holders.isEmpty else { return }
@@ -116,6 +124,7 @@ extension DeliveryWorld {
         surroundings.hasTrouble = false
         for consumer in oracle.consumers.indices {
             database.pause(consumer, false)
+            database.endReslicing(consumer)
             database.retryParked(consumer, inHundred: 100)
         }
         database.hasPolicy = false

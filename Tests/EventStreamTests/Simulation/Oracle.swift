@@ -42,6 +42,8 @@ final class Oracle {
         /// When an operator registered it or set its position last; and how far events have been sent in sessions since then.
         var operatorEpoch: Int64 = 0
         var sent: Int64 = 0
+        /// Nothing beyond it may come until it is cut into other slices.
+        var barrier: Int64?
         /// The pusher that claimed it last.
         var owner: Int64 = 0
         var epoch: Int64 = 0
@@ -115,6 +117,8 @@ final class Oracle {
             consumers[consumer].processed = index(after: last, consumers[consumer].events)
             consumers[consumer].start = min(consumers[consumer].start, position)
             consumers[consumer].kept = position
+            // What was cut on the server that is lost may not be cut here.
+            consumers[consumer].barrier = nil
             consumers[consumer].owed = Set(stored[consumer].parked.map(\.row))
             (consumers[consumer].operatorEpoch, consumers[consumer].sent) = (epoch, position)
             (consumers[consumer].owner, consumers[consumer].epoch) = (stored[consumer].owner ?? 0, stored[consumer].epoch)
@@ -281,7 +285,12 @@ final class Oracle {
         surroundings.broken("\(row.id) of \(name(consumer)) is parked no more, and was not processed")
     }
 
-    func removed(_ consumer: Int) { consumers[consumer].owed = [] }
+    func removed(_ consumer: Int) { (consumers[consumer].owed, consumers[consumer].barrier) = ([], nil) }
+
+    func barrier(_ consumer: Int, at id: Int64?) {
+        if let id { surroundings.note("\(name(consumer)) is to stop at \(id)") }
+        consumers[consumer].barrier = id
+    }
 
     /// A poller has confirmed what it was answered with before.
     func confirmed(_ consumer: Int, from before: Int64, to position: Int64, _ queue: SimulatedQueue) {
@@ -311,6 +320,9 @@ final class Oracle {
         // A pusher that has not noticed yet that the database went back delivers what was lost, too.
         guard !lost.contains(row) else { return }
         defer { if surroundings.parksKeys { consumers[consumer].done.insert(row) } }
+        if let barrier = consumers[consumer].barrier, id > barrier {
+            surroundings.broken("\(name(consumer)) processed \(id), and was to stop at \(barrier)")
+        }
         let events = consumers[consumer].events
         let index = index(after: id, events) - 1
         guard index >= 0, events[index] == id else {

@@ -13,6 +13,9 @@ final class SimulatedDatabase {
         /// Up to here this generation and earlier ones have the same events for it.
         var began: Int64 = 0
         var isPaused = false
+        /// Nothing beyond it is delivered; and whether the session began when there was one.
+        var barrier: Int64?
+        var hasReadBarrier = false
         /// The event that failed last.
         var failing: Attempts.Failing?
         var takesParked = false
@@ -363,6 +366,8 @@ final class SimulatedDatabase {
             common: EventID(consumers[consumer].began), discarded: EventID(discarded), isPaused: consumers[consumer].isPaused)
         // An archiver leaves nothing out.
         let isArchiver = surroundings.archivers > 0 && consumer == SimulatedWarehouse.consumer
+        claimed.barrier = consumers[consumer].barrier.map { EventID($0) }
+        consumers[consumer].hasReadBarrier = claimed.barrier != nil
         claimed.maxAttempts = isArchiver ? 0 : surroundings.maxAttempts
         if readsKeys, surroundings.parksKeys {
             claimed.blockedKeys =
@@ -403,7 +408,9 @@ final class SimulatedDatabase {
             oracle.confirmed(consumer, from: consumers[consumer].position, to: position.rawValue, queue)
             consumers[consumer].position = position.rawValue
         }
-        return .init(position: EventID(consumers[consumer].position), isPaused: consumers[consumer].isPaused)
+        return .init(
+            position: EventID(consumers[consumer].position), isPaused: consumers[consumer].isPaused,
+            barrier: consumers[consumer].barrier.map { EventID($0) })
     }
 
     /// An operator stops a consumer's delivery, or lets it go on.
@@ -412,10 +419,41 @@ final class SimulatedDatabase {
         consumers[consumer].isPaused = isPaused
     }
 
+    /// What `Reslicing` does, a step at a time: delivery is stopped, goes on up to the last id that was drawn, and goes on from there.
+    func reslice(_ consumer: Int) {
+        guard consumers[consumer].isRegistered else { return }
+        switch consumers[consumer].barrier {
+        case nil:
+            (consumers[consumer].barrier, consumers[consumer].hasReadBarrier) = (0, false)
+            surroundings.note("consumer \(consumer) is stopped")
+        case 0:
+            let isOwned = consumers[consumer].owner.map { owner in signsOfLife.contains { $0.pusher == owner } } ?? false
+            guard !isOwned || consumers[consumer].hasReadBarrier || surroundings.fault == .barrierTooSoon else { return }
+            if !isOwned { giveAway(consumer) }
+            consumers[consumer].barrier = max(queue.lastID, 1)
+            oracle.barrier(consumer, at: max(queue.lastID, 1))
+        case let barrier? where consumers[consumer].position >= barrier: endReslicing(consumer)
+        default: break
+        }
+    }
+
+    /// The new slices are there, or the present ones stay.
+    func endReslicing(_ consumer: Int) {
+        guard let barrier = consumers[consumer].barrier else { return }
+        surroundings.note("consumer \(consumer), which was to stop at \(barrier), goes on from \(consumers[consumer].position)")
+        consumers[consumer].barrier = nil
+        giveAway(consumer)
+        oracle.barrier(consumer, at: nil)
+    }
+
     /// An operator takes a consumer from whoever serves it. Its receiver, still connected, is not told.
     func takeAway(_ consumer: Int) {
         guard consumers[consumer].owner != nil else { return }
         surroundings.note("consumer \(consumer) is taken away")
+        giveAway(consumer)
+    }
+
+    private func giveAway(_ consumer: Int) {
         consumers[consumer].owner = nil
         consumers[consumer].epoch = nextEpoch()
         oracle.claimed(consumer, by: 0, epoch: consumers[consumer].epoch)
@@ -601,9 +639,11 @@ final class SimulatedDatabase {
         // The rows that a statement returns are as they were when it began.
         for known in pushers { pulse.beats[known.id] = (known.beat, interval) }
         for consumer in consumers where consumer.owner == pusher {
-            pulse.owned[consumer.identity] = consumer.epoch
-            if consumer.isPaused { pulse.paused.insert(consumer.identity) }
-            if consumer.takesParked, consumer.parked.contains(where: \.isRetried) { pulse.retries.insert(consumer.identity) }
+            var owned = PusherRegistry.Owned(epoch: consumer.epoch)
+            owned.isPaused = consumer.isPaused
+            owned.hasRetries = consumer.takesParked && consumer.parked.contains(where: \.isRetried)
+            owned.barrier = consumer.barrier.map { EventID($0) }
+            pulse.owned[consumer.identity] = owned
         }
         if let index = pushers.firstIndex(where: { $0.id == pusher }) {
             pulse.isAlive = true

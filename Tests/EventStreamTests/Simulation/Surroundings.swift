@@ -41,6 +41,8 @@ enum PlantedFault: CaseIterable {
     case followersForgotten
     /// Of which keys events are parked is not asked.
     case keysNotRead
+    /// A consumer is to stop where ids are when it is stopped, whoever does not know of that.
+    case barrierTooSoon
     /// The warehouse stores a position without what was copied up to it.
     case positionWithoutRows
     /// Over a new connection to the warehouse the archiver goes on where it was.
