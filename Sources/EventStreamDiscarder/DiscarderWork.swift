@@ -138,7 +138,13 @@ final class DiscarderWork {
         rotation.ended(outcome, at: .now)
         switch outcome {
         case .emptied: logger.debug("removed old idempotency keys")
-        case .busy: logger.debug("old idempotency keys are kept: the table is in use")
+        case .busy:
+            guard let time = rotation.overdue(at: .now) else {
+                return logger.debug("old idempotency keys are kept: the table is in use")
+            }
+            logger.warning(
+                "old idempotency keys are kept, and their tables grow: at each attempt a transaction that has recorded with an idempotency key was open; let such transactions end sooner",
+                metadata: [.seconds: "\(Int(time / .seconds(1)))"])
         case .refused:
             logger.warning("old idempotency keys are kept: the right to remove them is missing; run `evt migrate --roles`")
         case .notYet: break

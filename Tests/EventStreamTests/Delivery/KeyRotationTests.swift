@@ -24,6 +24,24 @@ import Testing
         #expect(rotation.isDue(at: start + .seconds(1)))
     }
 
+    @Test func aTableThatIsInUseForLongIsToldNowAndThen() {
+        var rotation = KeyRotation(window: .seconds(86_400))
+        var told: [Int] = []
+        for second in 0..<2000 {
+            let now = start + .seconds(second)
+            rotation.ended(.busy, at: now)
+            if let time = rotation.overdue(at: now) {
+                #expect(time == .seconds(second))
+                told.append(second)
+            }
+        }
+        #expect(told == [600, 1200, 1800])
+        rotation.ended(.emptied, at: start + .seconds(2000))
+        rotation.ended(.busy, at: start + .seconds(2001))
+        #expect(rotation.overdue(at: start + .seconds(2600)) == nil)
+        #expect(rotation.overdue(at: start + .seconds(2601)) == .seconds(600))
+    }
+
     @Test func withoutTheRightItIsTriedSeldom() {
         var rotation = KeyRotation(window: .seconds(1))
         rotation.ended(.refused, at: start)
