@@ -105,8 +105,8 @@ package struct Settings: Sendable {
         "how often an event may fail before the pusher parks the event and delivers what follows; 0 for never")
     package let park = Setting(
         "EVT_PARK", .choice, default: Parking.key, .pusher,
-        "what waits behind a parked event: key parks later events with the same key, too, which keeps the order of each key; event "
-            + "parks nothing else")
+        "which events are parked: key parks the event that failed, and later events with the same key, so that each key keeps its order; "
+            + "event parks only the event that failed")
     package let parkMax = Setting(
         "EVT_PARK_MAX", .integer(1...10_000_000, "events"), default: 10_000, .pusher,
         "the largest number of parked events of one consumer; beyond it the consumer stands still")
