@@ -101,8 +101,12 @@ protocol ConsumerPort: DatabasePort {
         _ failing: Attempts.Failing, of consumer: ConsumerIdentity, epoch: Int64, _ generation: StreamGeneration,
         _ completion: @escaping (Result<Void, PostgresError>) -> Void)
     /// The parked event that is to be delivered again first; nil if there is none.
+    ///
+    /// - Parameter cursor: the session has not come further. Beyond it, where an operator has set the position back, earlier events of
+    ///   the same key may not be parked yet.
     func nextParked(
-        of consumer: ConsumerIdentity, epoch: Int64, _ completion: @escaping (Result<ParkedStore.Retry?, PostgresError>) -> Void)
+        of consumer: ConsumerIdentity, epoch: Int64, through cursor: EventID,
+        _ completion: @escaping (Result<ParkedStore.Retry?, PostgresError>) -> Void)
     /// - Returns: to the completion: the key of the event, if no event of this key is parked any more.
     func retried(
         _ id: EventID, of generation: String, _ outcome: ParkedStore.Retried, _ consumer: ConsumerIdentity, epoch: Int64,

@@ -133,8 +133,9 @@ final class ConsumerLink: DatabaseLink<ConsumerStatements>, ConsumerPort {
     ) { submit(completion) { $0.parked.failed(failing, of: consumer, epoch: epoch, generation, on: $1, completion: completion) } }
 
     func nextParked(
-        of consumer: ConsumerIdentity, epoch: Int64, _ completion: @escaping (Result<ParkedStore.Retry?, PostgresError>) -> Void
-    ) { submit(completion) { $0.parked.next(of: consumer, epoch: epoch, on: $1, completion: completion) } }
+        of consumer: ConsumerIdentity, epoch: Int64, through cursor: EventID,
+        _ completion: @escaping (Result<ParkedStore.Retry?, PostgresError>) -> Void
+    ) { submit(completion) { $0.parked.next(of: consumer, epoch: epoch, through: cursor, on: $1, completion: completion) } }
 
     func retried(
         _ id: EventID, of generation: String, _ outcome: ParkedStore.Retried, _ consumer: ConsumerIdentity, epoch: Int64,

@@ -136,6 +136,7 @@ package struct ParkedStore: Sendable {
             """
             SELECT id, type, data, ts, generation::text, key, meta FROM \(parked) p
             WHERE \(isMine) AND (retry IS NOT NULL OR key IN (SELECT key FROM \(parked) p WHERE \(isMine) AND retry IS NOT NULL))
+                AND (id <= $3::bigint OR NOT \(info.isOf(generation: "p.generation")))
             ORDER BY id, \(info.isOf(generation: "p.generation")) LIMIT 1
             """, name: "evt_parked_next", binaryResults: true)
         doneStatement = Statement(
@@ -233,10 +234,10 @@ package struct ParkedStore: Sendable {
 
     /// The parked event that is to be delivered again first; nil if there is none.
     package func next(
-        of consumer: ConsumerIdentity, epoch: Int64, on connection: Connection,
+        of consumer: ConsumerIdentity, epoch: Int64, through cursor: EventID, on connection: Connection,
         completion: @escaping (Result<Retry?, PostgresError>) -> Void
     ) {
-        connection.submit(nextStatement, [.text(consumer.description), .int8(epoch)]) { result in
+        connection.submit(nextStatement, [.text(consumer.description), .int8(epoch), .int8(cursor.rawValue)]) { result in
             completion(
                 result.map { rows in
                     guard rows.count > 0 else { return nil }

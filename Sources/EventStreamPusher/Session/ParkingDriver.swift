@@ -187,7 +187,7 @@ final class ParkingDriver {
         guard let port = membership.consumers else { return session.machine.awaitsParked = false }
         session.isFetchingParked = true
         let epoch = session.machine.epoch
-        port.nextParked(of: session.consumer, epoch: epoch) { result in
+        port.nextParked(of: session.consumer, epoch: epoch, through: session.machine.delivery.cursor) { result in
             session.isFetchingParked = false
             guard case .success(let retry?) = result, !session.isOver, session.machine.epoch == epoch,
                 session.machine.mayRetryParked

@@ -113,8 +113,9 @@ final class SimulatedConsumerPort: SimulatedPort, ConsumerPort {
     ) { submit({ [database] _ in database.failed(failing, of: consumer, epoch: epoch, generation) }, completion) }
 
     func nextParked(
-        of consumer: ConsumerIdentity, epoch: Int64, _ completion: @escaping (Result<ParkedStore.Retry?, PostgresError>) -> Void
-    ) { submit({ [database] _ in .some(database.nextParked(of: consumer, epoch: epoch)) }, completion) }
+        of consumer: ConsumerIdentity, epoch: Int64, through cursor: EventID,
+        _ completion: @escaping (Result<ParkedStore.Retry?, PostgresError>) -> Void
+    ) { submit({ [database] _ in .some(database.nextParked(of: consumer, epoch: epoch, through: cursor)) }, completion) }
 
     func retried(
         _ id: EventID, of generation: String, _ outcome: ParkedStore.Retried, _ consumer: ConsumerIdentity, epoch: Int64,

@@ -553,13 +553,14 @@ final class SimulatedDatabase {
         consumers[consumer].failing = failing
     }
 
-    func nextParked(of identity: ConsumerIdentity, epoch: Int64) -> ParkedStore.Retry? {
+    func nextParked(of identity: ConsumerIdentity, epoch: Int64, through cursor: EventID) -> ParkedStore.Retry? {
         guard let consumer = owned(identity, epoch) else { return nil }
         let parked = consumers[consumer].parked
         let keys = Set(parked.filter(\.isRetried).compactMap { SimulatedEvent.key(of: $0.row.id) })
         guard
             let next = parked.first(where: {
-                $0.isRetried || SimulatedEvent.key(of: $0.row.id).map { keys.contains($0) } ?? false
+                ($0.isRetried || SimulatedEvent.key(of: $0.row.id).map { keys.contains($0) } ?? false)
+                    && ($0.row.id <= cursor.rawValue || $0.generation != generation.id)
             })
         else { return nil }
         var page = EventPageBuilder(after: EventID(next.row.id - 1))
