@@ -53,8 +53,8 @@ struct Bench: AsyncParsableCommand {
 
 /// What can be measured.
 enum Measure: String, CaseIterable {
-    case history, replay, curve, live, latency, heads, idle, memory, archive, archiving, discard, verified, inserting, size,
-        positions
+    case history, replay, curve, live, latency, heads, idle, memory, archive, archiving, discard, verified, inserting, once,
+        slices, size, positions
 
     func rows(on server: String, runs: Int) async throws -> [Row] {
         switch self {
@@ -71,6 +71,8 @@ enum Measure: String, CaseIterable {
         case .discard: [try await DiscardMeasure.row(server, runs: runs, verifies: false)]
         case .verified: [try await DiscardMeasure.row(server, runs: runs, verifies: true)]
         case .inserting: [try await InsertingMeasure.row(server, runs: runs)]
+        case .once: [try await OnceMeasure.row(server, runs: runs)]
+        case .slices: [try await SlicesMeasure.row(server, runs: runs)]
         case .size: try await SizeMeasure.rows(server)
         case .positions: [try await PositionsMeasure.row(server)]
         }
