@@ -33,7 +33,7 @@ extension Warehouse {
         guard !Task.isShuttingDownGracefully else { throw CancellationError() }
         do {
             let answer = try await poller(at: endpoint).pollEvents(
-                "LIVE", after: after, want: configuration.want.types?.map(\.description), fields: .all, generation: generation)
+                "LIVE", after: after, want: configuration.want.entries, fields: .all, generation: generation)
             // Asked after the poll: what the answer lacks up to there is discarded, and will never come.
             let token = plan.standing?.token
             let discarded = token == nil ? nil : try await introduce(token, token!)?.discarded

@@ -60,7 +60,7 @@ public actor GeneratorClient {
         _ type: String, _ data: RawJSON, key: String? = nil, meta: RawJSON? = nil, idempotencyKey: String? = nil
     ) async throws(EventStreamError) -> EventID {
         guard let type = EventType(type) else {
-            throw .invalidRequest("invalid event type: \(type.prefix(40)); it must be 1 to 16 of A-Z and _")
+            throw .invalidRequest("invalid event type: \(type.prefix(40)); \(EventFilter.typeRule)")
         }
         let draft = EventDraft(type: type, data: data, key: key, meta: meta, idempotencyKey: idempotencyKey)
         try draft.check()

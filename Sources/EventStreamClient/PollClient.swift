@@ -97,21 +97,18 @@ extension ConsumerComponent {
 }
 
 extension EventFilter {
-    /// - Parameter types: nil for all.
+    /// - Parameter types: event types, and prefixes that end in `*` (`ORDER_*`); nil for all.
     /// - Throws: `InvalidRequest` for an empty list or something that is no event type.
     public init(types: [String]?) throws(EventStreamError) {
         guard let types else {
             self = .all
             return
         }
-        var set: Set<EventType> = []
-        for name in types {
-            guard let type = EventType(name) else {
-                throw .invalidRequest("an event type is 1 to 16 of A-Z and _, not \(name.prefix(40))")
-            }
-            set.insert(type)
+        guard !types.isEmpty else { throw .invalidRequest("a list of wanted types must not be empty") }
+        guard let filter = EventFilter(entries: types) else {
+            let name = types.first { EventFilter(entries: [$0]) == nil } ?? ""
+            throw .invalidRequest("\(name.prefix(40)) is no event type: \(EventFilter.rule)")
         }
-        guard let filter = EventFilter(set) else { throw .invalidRequest("a list of wanted types must not be empty") }
         self = filter
     }
 }

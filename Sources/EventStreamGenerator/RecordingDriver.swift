@@ -151,7 +151,7 @@ final class RecordingDriver: RequestHandler {
             events.count > 1 && failure.isRefusal
             ? EventStreamError.internalError(
                 "the event was not recorded: another one of its commit was refused: \(failure.error.message)")
-            : failure.answer
+            : failure.answer(for: events[0].draft.type)
         for pending in events { self.answer(pending, answer) }
     }
 

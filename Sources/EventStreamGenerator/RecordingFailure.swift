@@ -38,8 +38,15 @@ struct RecordingFailure {
         "F0", "HV", "P0", "XX",
     ]
 
-    /// The answer to an event of a commit that failed.
-    var answer: EventStreamError {
+    /// The answer to events of a commit that failed.
+    ///
+    /// - Parameter type: of the event, if it is the only one.
+    func answer(for type: EventType) -> EventStreamError {
+        if isRefusal, !type.isNarrow, error.sqlState == .stringTooLong || error.constraint?.hasSuffix("_type_check") ?? false {
+            return .invalidRequest(
+                "the event was not recorded: \(type) is a wide event type, and the stream takes narrow ones only, 1 to 16 of A-Z and _"
+            )
+        }
         if isRefusal { return .invalidRequest("the event was not recorded: \(error.message)") }
         if error.code == .server && error.sqlState?.endsSession != true {
             return .internalError("the event was not recorded: \(error)")

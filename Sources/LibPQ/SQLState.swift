@@ -12,6 +12,7 @@ package struct SQLState: RawRepresentable, Hashable, Sendable, ExpressibleByStri
 
     // The manual's names.
     package static let featureNotSupported: SQLState = "0A000"
+    package static let stringTooLong: SQLState = "22001"
     package static let numericValueOutOfRange: SQLState = "22003"
     package static let characterNotInRepertoire: SQLState = "22021"
     package static let invalidTextRepresentation: SQLState = "22P02"

@@ -23,6 +23,11 @@ struct Migrate: AsyncParsableCommand, ReadsSettings {
     static let settings = Settings.facts(of: .database, .archive)
     @OptionGroup var flags: SettingFlags<Self>
     @Flag(help: "Make group roles with the least rights for each process, too.") var roles = false
+    @Flag(
+        help: """
+            Let the stream and the warehouse take event types of 1 to 64 of A-Z, a-z, 0-9, _, ., :, / and -, such as order.paid.v2. This \
+            cannot be undone. Receivers in other languages may know the narrow types only.
+            """) var wideTypes = false
     @Flag(help: "Print the SQL instead of running it.") var print = false
     @Option(help: "The schema that printed names without one are in.") var schema = "public"
 
@@ -32,9 +37,9 @@ struct Migrate: AsyncParsableCommand, ReadsSettings {
         let archiveTables = try settings.archiveTables()
         if print {
             let (stream, history) = (tables.qualified(in: schema), archiveTables.qualified(in: schema))
-            Swift.print("-- The active database\n" + Migrator.script(stream.schema))
+            Swift.print("-- The active database\n" + Migrator.script(stream.schema, isWide: wideTypes))
             if roles { Swift.print("-- Roles in the active database\n" + Migrator.script(stream.roleGrants)) }
-            Swift.print("-- The warehouse database\n" + Migrator.script(history.schema))
+            Swift.print("-- The warehouse database\n" + Migrator.script(history.schema, isWide: wideTypes))
             if roles { Swift.print("-- Roles in the warehouse database\n" + Migrator.script(history.roleGrants)) }
             return
         }
@@ -51,6 +56,7 @@ struct Migrate: AsyncParsableCommand, ReadsSettings {
             } grant: {
                 try await Migrator.grantActive(tables, on: $0)
             }
+            try await widen("stream", active, .stream(tables)) { try await Migrator.widenActive(tables, on: $0) }
             try await warnOfColumns(active, tables)
             guard !roles else { return try await migrateWarehouse(warehouse, archiveTables) }
             let missing = try await withDatabase(active, .stream(tables)) { try await Migrator.missingRights(tables, on: $0) }
@@ -80,7 +86,18 @@ struct Migrate: AsyncParsableCommand, ReadsSettings {
             } grant: {
                 try await Migrator.grantWarehouse(archiveTables, on: $0)
             }
+            try await widen("warehouse", warehouse, .archive(archiveTables)) {
+                try await Migrator.widenWarehouse(archiveTables, on: $0)
+            }
         }
+    }
+
+    private func widen(
+        _ what: String, _ url: String, _ tables: LockedTables, _ work: @Sendable (Connection) async throws -> Void
+    ) async throws {
+        guard wideTypes else { return }
+        try await withDatabase(url, tables, settings: ["lock_timeout": "60s"]) { try await work($0) }
+        Swift.print("\(what): takes wide event types")
     }
 
     private func migrate(

@@ -167,7 +167,7 @@ extension StreamStatus {
                 ("held", "\(consumer.held.events)"), ("held_bytes", "\(consumer.held.bytes)"),
                 ("reads_archive", "\(consumer.readsArchive)"), ("archive_ids", "\(consumer.archiveIDs)"),
                 ("max_lag", jsonText(consumer.maxLag?.text)),
-                ("want", consumer.want.types.map { types in jsonList(types.map { jsonQuoted("\($0)") }.sorted()) } ?? "null"),
+                ("want", consumer.want.entries.map { jsonList($0.map { jsonQuoted($0) }) } ?? "null"),
                 ("last_seen", jsonQuoted(consumer.lastSeen)), ("last_seen_seconds", "\(consumer.lastSeenSeconds)"),
                 ("served", "\(consumer.isServed)"), ("paused", "\(consumer.isPaused)"),
                 ("barrier", consumer.barrier.map { "\($0)" } ?? "null"),

@@ -160,7 +160,7 @@ struct Poll: AsyncParsableCommand, ReadsSettings {
             guard let id = EventID(text) else { throw ValidationError("--last-id: \(text) is no event id") }
             return id
         }
-        let types = try wanted.filter().types.map { $0.map(\.description).sorted() }
+        let types = try wanted.filter().entries
         let client = try await PollClient(
             settings.pusherConnect.list, keys: settings.clientKeys(), timeout: answers.answerTimeout())
         OutputReader.endWhenGone()

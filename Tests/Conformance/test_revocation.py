@@ -119,7 +119,7 @@ def test_keys_are_rotated_without_a_gap(keyring, join, authorize, guest, compone
     assert is_silent(guest)
 
 
-@pytest.mark.parametrize("bad", ["guest", "guest notakey gen", "guest {key} fly", "guest {key} types=lower", "a:b {key} gen"])
+@pytest.mark.parametrize("bad", ["guest", "guest notakey gen", "guest {key} fly", "guest {key} types=lower!", "a:b {key} gen"])
 def test_a_bad_line_is_named_and_the_file_refused_as_a_whole(stream, keyring, join, authorize, guest, bad):
     assert guest.ping() == {"echo": 1}
     good = keyring.authorized.read_text()

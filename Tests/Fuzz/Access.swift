@@ -40,7 +40,7 @@ func checkAuthorizedKeys(_ bytes: [UInt8]) {
             return
                 ([user.name, key.z85] + rights.rights.map(\.rawValue)
                 + [rights.components.map { "components=" + $0.map(\.name).joined(separator: ",") } ?? ""]
-                + [rights.types.types.map { "types=" + $0.map(\.description).joined(separator: ",") } ?? ""]).joined(
+                + [rights.types.entries.map { "types=" + $0.joined(separator: ",") } ?? ""]).joined(
                     separator: " ")
         }
         require(

@@ -43,7 +43,7 @@ import Testing
                     try await connection.query(.init(insert.sql), insert.binds.map { .text($0) })
                     throw CancellationError()
                 }
-                #expect(throws: EventStreamError.self) { try EventInsert(type: "Invld", data: "1") }
+                #expect(throws: EventStreamError.self) { try EventInsert(type: "Not a type", data: "1") }
                 #expect(throws: EventStreamError.self) { try EventInsert(type: "XFER_EVT", data: "{") }
             }
             let rows = try await TestDatabase.rows("SELECT data FROM evt_queue ORDER BY id", on: url)

@@ -14,7 +14,7 @@ import Testing
             let expected = (1...500).map { "\($0)\n" }.joined()
             #expect(added.text == expected)
             let bad = try await deployment.evt(
-                "add", "--stdin", input: "{\"type\":\"bad\",\"data\":1}\nnonsense\n{\"type\":\"OK\",\"data\":2}\n")
+                "add", "--stdin", input: "{\"type\":\"not a type\",\"data\":1}\nnonsense\n{\"type\":\"OK\",\"data\":2}\n")
             #expect(bad.status == 1)
             for part in ["line 1", "line 2", "501"] { #expect(bad.text.contains(part)) }
             #expect(try await generator.terminate().status == 0)

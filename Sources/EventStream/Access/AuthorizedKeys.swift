@@ -84,9 +84,8 @@ package struct AuthorizedKeys: Hashable, Sendable {
                 }
                 rights.components = Set(components)
             } else {
-                let types = names.compactMap { EventType($0) }
-                guard types.count == names.count, let filter = EventFilter(Set(types)) else {
-                    throw AccessFileError("types= takes event types of 1 to 16 of A-Z and _, separated by commas")
+                guard let filter = EventFilter(entries: names) else {
+                    throw AccessFileError("types= takes event types and prefixes, separated by commas: \(EventFilter.rule)")
                 }
                 rights.types = filter
             }

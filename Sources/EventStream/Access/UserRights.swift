@@ -79,12 +79,3 @@ package struct UserRights: Hashable, Sendable {
         return both
     }
 }
-
-extension EventFilter {
-    /// What both want; nil if that is nothing.
-    package func intersection(_ other: EventFilter) -> EventFilter? {
-        guard let types else { return other }
-        guard let others = other.types else { return self }
-        return EventFilter(types.intersection(others))
-    }
-}

@@ -26,30 +26,63 @@ public struct EventID: Hashable, Comparable, Sendable, CustomStringConvertible {
     public var description: String { String(rawValue) }
 }
 
-/// What kind of thing happened: `^[A-Z_]{1,16}$` (FTN18 3.1).
+/// What kind of thing happened: 1 to 16 of `A`-`Z` and `_` (FTN18 3.1); 1 to 64 of `A`-`Z`, `a`-`z`, `0`-`9`, `_`, `.`, `:`, `/` and `-`
+/// in a stream with wide types.
 ///
-/// Kept in two words, so that comparing and hashing never touch the heap.
+/// Kept in words, so that comparing and hashing never touch the heap.
 public struct EventType: Hashable, Sendable, CustomStringConvertible {
     private let high: UInt64
     private let low: UInt64
+    /// What is beyond 16 bytes.
+    private let rest: Rest
+
+    private struct Rest: Hashable {
+        var words: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0, 0)
+
+        @inline(__always)
+        static func == (a: Rest, b: Rest) -> Bool { a.words == b.words }
+        func hash(into hasher: inout Hasher) { withUnsafeBytes(of: words) { hasher.combine(bytes: $0) } }
+    }
+
+    static let lengths = 1...64
 
     public init?(wire text: some Collection<UInt8>) {
-        guard (1...16).contains(text.count) else { return nil }
-        var (high, low): (UInt64, UInt64) = (0, 0)
+        let count = text.count
+        guard EventType.lengths.contains(count) else { return nil }
+        var (high, low, rest): (UInt64, UInt64, Rest) = (0, 0, Rest())
         for (index, byte) in text.enumerated() {
-            guard (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte) || byte == UInt8(ascii: "_") else {
-                return nil
+            guard EventType.isAllowed(byte) else { return nil }
+            if index < 8 {
+                high = high << 8 | UInt64(byte)
+            } else if index < 16 {
+                low = low << 8 | UInt64(byte)
+            } else {
+                withUnsafeMutableBytes(of: &rest.words) { $0[index - 16] = byte }
             }
-            if index < 8 { high = high << 8 | UInt64(byte) } else { low = low << 8 | UInt64(byte) }
         }
-        (self.high, self.low) = (high, low)
+        (self.high, self.low, self.rest) = (high, low, rest)
     }
 
     public init?(_ text: String) { self.init(wire: Array(text.utf8)) }
 
-    public var utf8: [UInt8] {
-        [high, low].flatMap { word in (0..<8).reversed().map { UInt8(truncatingIfNeeded: word >> ($0 * 8)) } }
-            .filter { $0 != 0 }
+    @inline(__always)
+    private static func isAllowed(_ byte: UInt8) -> Bool {
+        // '-', '.' and '/' are neighbours.
+        byte.isASCIILetterOrDigit || byte == UInt8(ascii: "_") || byte == UInt8(ascii: ":")
+            || (UInt8(ascii: "-")...UInt8(ascii: "/")).contains(byte)
+    }
+
+    public var utf8: [UInt8] { withUTF8 { Array($0) } }
+
+    /// Whether every stream takes it: 1 to 16 of `A`-`Z` and `_`.
+    package var isNarrow: Bool {
+        withUTF8 { $0.count <= 16 && $0.allSatisfy { $0 &- UInt8(ascii: "A") < 26 || $0 == UInt8(ascii: "_") } }
+    }
+
+    package func hasPrefix(_ prefix: EventType) -> Bool {
+        withUTF8 { text in
+            prefix.withUTF8 { text.count >= $0.count && text.prefix($0.count).elementsEqual($0) }
+        }
     }
 
     /// The text's bytes, without the heap.
@@ -57,28 +90,86 @@ public struct EventType: Hashable, Sendable, CustomStringConvertible {
     package func withUTF8<Value>(_ body: (UnsafeRawBufferPointer) -> Value) -> Value {
         func leftAligned(_ word: UInt64) -> UInt64 { (word << (UInt64(word.leadingZeroBitCount) & ~7)).bigEndian }
         let count = 16 - high.leadingZeroBitCount / 8 - low.leadingZeroBitCount / 8
-        return withUnsafeBytes(of: (leftAligned(high), leftAligned(low))) { body(UnsafeRawBufferPointer(rebasing: $0[..<count])) }
+        guard count == 16 else {
+            return withUnsafeBytes(of: (leftAligned(high), leftAligned(low))) {
+                body(UnsafeRawBufferPointer(rebasing: $0[..<count]))
+            }
+        }
+        return withUnsafeBytes(of: (high.bigEndian, low.bigEndian, rest.words)) { bytes in
+            body(UnsafeRawBufferPointer(rebasing: bytes[..<(bytes[16...].firstIndex(of: 0) ?? bytes.count)]))
+        }
     }
 
-    public var description: String { String(decoding: utf8, as: UTF8.self) }
+    public var description: String { withUTF8 { String(decoding: $0, as: UTF8.self) } }
 }
 
 /// Which event types a consumer wants.
 public struct EventFilter: Hashable, Sendable {
     /// Nil wants every type.
     public let types: Set<EventType>?
+    /// Types that begin with one of these are wanted, too.
+    public let prefixes: Set<EventType>
 
     /// - Parameter types: nil for all; a set must not be empty (protocol, section 3).
-    public init?(_ types: Set<EventType>?) {
-        if let types, types.isEmpty { return nil }
-        self.types = types
+    public init?(_ types: Set<EventType>?) { self.init(types, prefixes: []) }
+
+    /// - Parameters:
+    ///   - types: nil for all, whatever the prefixes are.
+    ///   - prefixes: what types begin with. Types and prefixes must not both be empty.
+    public init?(_ types: Set<EventType>?, prefixes: Set<EventType>) {
+        if let types, types.isEmpty, prefixes.isEmpty { return nil }
+        (self.types, self.prefixes) = (types, types == nil ? [] : prefixes)
     }
 
-    private init() { types = nil }
+    private init() { (types, prefixes) = (nil, []) }
     public static let all = EventFilter()
 
     @inline(__always)
-    public func wants(_ type: EventType) -> Bool { types?.contains(type) ?? true }
+    public func wants(_ type: EventType) -> Bool {
+        types.map { $0.contains(type) || !prefixes.isEmpty && prefixes.contains { type.hasPrefix($0) } } ?? true
+    }
+}
+
+extension EventFilter {
+    /// A list of types, and of prefixes that end in `*`.
+    ///
+    /// Nil for an empty list, and for something that is neither.
+    package init?(entries: some Sequence<some StringProtocol>) {
+        var (types, prefixes): (Set<EventType>, Set<EventType>) = ([], [])
+        var isAll = false
+        for entry in entries {
+            if entry == "*" {
+                isAll = true
+            } else if entry.hasSuffix("*") {
+                guard let prefix = EventType(String(entry.dropLast())) else { return nil }
+                prefixes.insert(prefix)
+            } else {
+                guard let type = EventType(String(entry)) else { return nil }
+                types.insert(type)
+            }
+        }
+        self.init(isAll ? nil : types, prefixes: prefixes)
+    }
+
+    /// The same as a list, in order; nil for all.
+    package var entries: [String]? { types.map { ($0.map(\.description) + prefixes.map { "\($0)*" }).sorted() } }
+
+    /// Whether every stream takes it.
+    package var isNarrow: Bool { types?.allSatisfy(\.isNarrow) ?? true && prefixes.allSatisfy(\.isNarrow) }
+
+    /// What a type may be, and a prefix in a list, for people.
+    package static let typeRule =
+        "an event type is 1 to 16 of A-Z and _, in streams with wide types 1 to 64 of A-Z, a-z, 0-9, _, ., :, / and -"
+    package static let rule = "\(typeRule); a prefix of types ends in *"
+
+    /// What both want; nil if that is nothing.
+    package func intersection(_ other: EventFilter) -> EventFilter? {
+        guard let types else { return other }
+        guard let others = other.types else { return self }
+        let narrower = prefixes.filter { mine in other.prefixes.contains { mine.hasPrefix($0) } }
+            .union(other.prefixes.filter { theirs in prefixes.contains { theirs.hasPrefix($0) } })
+        return EventFilter(types.filter(other.wants).union(others.filter(wants)), prefixes: narrower)
+    }
 }
 
 /// The name a consumer gives one of its parts: `^[A-Za-z0-9_]{1,16}$` (FTN18 2.2.4).

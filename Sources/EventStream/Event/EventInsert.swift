@@ -22,7 +22,7 @@ public struct EventInsert: Hashable, Sendable {
         tables: StreamTables = .standard
     ) throws(EventStreamError) {
         guard let eventType = EventType(type) else {
-            throw .invalidRequest("invalid event type: \(type.prefix(40)); it must be 1 to 16 of A-Z and _")
+            throw .invalidRequest("invalid event type: \(type.prefix(40)); \(EventFilter.typeRule)")
         }
         let json = try RawJSON(data)
         var object: RawJSON?

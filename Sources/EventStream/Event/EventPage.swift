@@ -15,7 +15,7 @@ package final class EventPage: Sendable {
     }
 
     /// Bytes an event has on the wire besides its data, at most.
-    package static let overhead = 102
+    package static let overhead = 150
 
     package let entries: [Entry]
     private let buffer: [UInt8]

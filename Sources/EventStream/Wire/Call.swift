@@ -160,8 +160,8 @@ extension EventFields {
 
 extension EventFilter {
     var json: RawJSON {
-        guard let types else { return .null }
-        let names = types.map { "\"\($0)\"" }.sorted().joined(separator: ",")
+        guard let entries else { return .null }
+        let names = entries.map { "\"\($0)\"" }.joined(separator: ",")
         return RawJSON(unchecked: Array("[\(names)]".utf8))
     }
 }
@@ -248,7 +248,7 @@ private struct Parameters {
 
     mutating func eventType(_ name: String) throws(EventStreamError) -> EventType {
         guard let type = string(try any(name)).flatMap({ EventType($0) }) else {
-            throw .invalidRequest("\(name) must be 1 to 16 of A-Z and _")
+            throw .invalidRequest("\(name) is none: \(EventFilter.typeRule)")
         }
         return type
     }
@@ -318,14 +318,11 @@ private struct Parameters {
         guard let elements, !elements.isEmpty else {
             throw .invalidRequest("want must be null or a list of at least one event type")
         }
-        var types: Set<EventType> = []
-        for range in elements {
-            guard let type = string(RawJSON(unchecked: Array(value.bytes[range]))).flatMap({ EventType($0) }) else {
-                throw .invalidRequest("want has something that is no event type: 1 to 16 of A-Z and _")
-            }
-            types.insert(type)
+        let entries = elements.map { string(RawJSON(unchecked: Array(value.bytes[$0]))) }
+        guard !entries.contains(nil), let filter = EventFilter(entries: entries.compactMap { $0 }) else {
+            throw .invalidRequest("want has something that is no event type: \(EventFilter.rule)")
         }
-        return EventFilter(types) ?? .all
+        return filter
     }
 
     func finish() throws(EventStreamError) {

@@ -68,7 +68,7 @@ package struct ArchiveErasures: Sendable {
                             CROSS JOIN LATERAL (SELECT h.id, h.ts, h.type, \(ErasedEvents.null)::json AS data,
                                 NULL::text AS key, NULL::json AS meta) n
                             JOIN \(tables.sums.sql) s ON h.id >= s.first_id AND h.id <= s.last_id
-                                AND (s.want IS NULL OR h.type = ANY (s.want))
+                                AND \(EventFilter.condition("s.want", wants: "h.type"))
                         GROUP BY 1, 2) d
                     WHERE r.ident = d.ident AND r.first_id = d.first_id
                     """), events)

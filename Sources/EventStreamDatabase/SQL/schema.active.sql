@@ -154,6 +154,17 @@ BEGIN
     END IF;
 END $$;
 
+CREATE FUNCTION public.evt_queue_check_type(type text) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE
+    AS $_$
+BEGIN
+    IF $1 IS NULL OR $1 !~ '^[A-Z_]{1,16}$' THEN
+        RAISE EXCEPTION 'invalid event type: %', COALESCE(quote_literal(left($1, 40)), 'NULL')
+            USING ERRCODE = 'check_violation',
+                HINT = 'an event type is 1 to 16 of A-Z and _; evt migrate --wide-types lets the stream take longer names';
+    END IF;
+END $_$;
+
 CREATE FUNCTION public.evt_queue_once(type text, data json, key text, meta json, idempotency_key text) RETURNS bigint
     LANGUAGE plpgsql
     AS $_$
@@ -201,10 +212,7 @@ CREATE FUNCTION public.evt_queue_record(type text, data json, key text, meta jso
 DECLARE
     new_id bigint;
 BEGIN
-    IF $1 IS NULL OR $1 !~ '^[A-Z_]{1,16}$' THEN
-        RAISE EXCEPTION 'invalid event type: %', COALESCE(quote_literal(left($1, 40)), 'NULL')
-            USING ERRCODE = 'check_violation', HINT = 'an event type is 1 to 16 of A-Z and _';
-    END IF;
+    PERFORM "public"."evt_queue_check_type"($1);
     IF $2 IS NULL THEN
         RAISE EXCEPTION 'event data must not be NULL'
             USING ERRCODE = 'not_null_violation', HINT = 'JSON has a null of its own: ''null''';
@@ -607,7 +615,7 @@ CREATE TABLE public.evt_queue_migrations (
     applied_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
-COMMENT ON TABLE public.evt_queue_migrations IS 'Steps of the schema that were applied; the newest is step 6';
+COMMENT ON TABLE public.evt_queue_migrations IS 'Steps of the schema that were applied; the newest is step 7';
 
 CREATE TABLE public.evt_queue_pushers (
     id bigint NOT NULL,
@@ -651,6 +659,7 @@ CREATE TABLE public.evt_queue_state (
     leap bigint DEFAULT 0 NOT NULL,
     place text,
     max_lag text,
+    wide_types boolean DEFAULT false NOT NULL,
     CONSTRAINT evt_queue_state_only_row_check CHECK (only_row)
 );
 
@@ -667,6 +676,8 @@ COMMENT ON COLUMN public.evt_queue_state.leap IS 'Ids up to here may be of an ea
 COMMENT ON COLUMN public.evt_queue_state.place IS 'The server, its timeline and the table this generation was begun in';
 
 COMMENT ON COLUMN public.evt_queue_state.max_lag IS 'How many of the newest events, or for how long, a consumer may hold events back, as the discarder is set; NULL for no limit';
+
+COMMENT ON COLUMN public.evt_queue_state.wide_types IS 'Whether the stream takes wide event types';
 
 CREATE SEQUENCE public.evt_queue_settled
     START WITH 1

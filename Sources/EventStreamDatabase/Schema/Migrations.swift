@@ -22,15 +22,18 @@ package struct Schema: Sendable {
     let marker: TableName
     /// What makes the rows that must be there, besides those of the record; nil if there are none.
     let completion: String?
+    /// Lets the database take wide event types, where somebody wants this. Run again, it changes nothing.
+    package let widening: String
 
     fileprivate init(
         _ template: SQLTemplate, steps: KeyValuePairs<String, [UInt8]>, record: TableName, marker: TableName,
-        completion: String? = nil
+        completion: String? = nil, widening: [UInt8]
     ) {
         self.steps = steps.enumerated().map { index, step in
             Migration(number: index + 1, name: step.key, sql: template.sql(step.value))
         }
         (self.record, self.marker, self.completion) = (record, marker, completion)
+        self.widening = template.sql(widening)
     }
 }
 
@@ -49,6 +52,7 @@ extension StreamTables {
             "check_key": events.with(suffix: "_check_key"), "check_meta": events.with(suffix: "_check_meta"),
             "keys_a": keys.a, "keys_b": keys.b, "rotation": rotation, "rotate": rotate, "add_all": addAll,
             "once": events.with(suffix: "_once"), "record": events.with(suffix: "_record"),
+            "check_type": events.with(suffix: "_check_type"),
             "consumers_index": consumers.with(suffix: "_last_evt_id"),
         ]
         for index in 0..<StreamTables.segmentCount { names["segment\(index)"] = segment(index) }
@@ -60,6 +64,7 @@ extension StreamTables {
                 "check_event": PackageResources.check_event_sql, "once": PackageResources.once_sql,
                 "record": PackageResources.record_sql, "add_all": PackageResources.add_all_sql,
                 "rotate": PackageResources.rotate_sql, "evt_add_keyed": PackageResources.evt_add_keyed_sql,
+                "check_type": PackageResources.check_type_sql, "check_type_wide": PackageResources.check_type_wide_sql,
             ])
         // The build makes the first digit of a resource's name an underscore.
         return Schema(
@@ -68,9 +73,11 @@ extension StreamTables {
                 "stream": PackageResources._01_stream_sql, "history": PackageResources._02_history_sql,
                 "erasures": PackageResources._03_erasures_sql, "parked": PackageResources._04_parked_sql,
                 "keys": PackageResources._05_keys_sql, "slices": PackageResources._06_slices_sql,
+                "types": PackageResources._07_types_sql,
             ],
             record: migrations, marker: state,
-            completion: "INSERT INTO \(state.sql) DEFAULT VALUES ON CONFLICT DO NOTHING")
+            completion: "INSERT INTO \(state.sql) DEFAULT VALUES ON CONFLICT DO NOTHING",
+            widening: PackageResources.widen_stream_sql)
     }
 }
 
@@ -93,6 +100,6 @@ extension ArchiveTables {
                 "expired": PackageResources._03_expired_sql, "erased": PackageResources._04_erased_sql,
                 "key_and_meta": PackageResources._05_key_and_meta_sql,
             ],
-            record: migrations, marker: positions)
+            record: migrations, marker: positions, widening: PackageResources.widen_history_sql)
     }
 }

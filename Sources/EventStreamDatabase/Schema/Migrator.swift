@@ -24,12 +24,33 @@ package enum Migrator {
         return try await migrate(try await qualified(tables, on: connection).schema, on: connection, finished: finished)
     }
 
+    /// Lets the stream take wide event types.
+    package static func widenActive(_ tables: StreamTables, on connection: Connection) async throws {
+        try await widen(try await qualified(tables, on: connection).schema, on: connection)
+    }
+
+    /// Lets the warehouse take them.
+    package static func widenWarehouse(_ tables: ArchiveTables, on connection: Connection) async throws {
+        try await widen(try await qualified(tables, on: connection).schema, on: connection)
+    }
+
+    private static func widen(_ schema: Schema, on connection: Connection) async throws {
+        try await connection.transaction {
+            try await LockName.take(LockName.migrating(schema.record), on: connection)
+            try await connection.script(
+                "SET LOCAL client_min_messages = warning; SET LOCAL lock_timeout = '10s'; " + schema.widening)
+        }
+    }
+
     /// The whole schema as plain SQL, for those who run their own migration tool.
-    package static func script(_ schema: Schema) -> String {
+    ///
+    /// - Parameter isWide: for a stream with wide event types.
+    package static func script(_ schema: Schema, isWide: Bool = false) -> String {
         var text = "BEGIN;\n\(recordTable(schema.record))\n"
         for step in schema.steps {
             text += "\n-- \(step.number): \(step.name)\n\(step.sql)\n\(record(step, in: schema.record))\n"
         }
+        if isWide { text += "\n\(schema.widening)\n" }
         return text + "COMMIT;\n"
     }
 

@@ -59,7 +59,7 @@ package struct ArchiveAudit: Sendable {
     }
 
     private func rows(_ table: TableName) -> String {
-        "\(table.sql) WHERE id >= $1::bigint AND id <= $2::bigint AND ($3::text[] IS NULL OR type = ANY ($3::text[]))"
+        "\(table.sql) WHERE id >= $1::bigint AND id <= $2::bigint AND \(EventFilter.condition("$3::text[]", wants: "type"))"
     }
 
     private func parameters(_ first: EventID, _ last: EventID) -> [Parameter] {

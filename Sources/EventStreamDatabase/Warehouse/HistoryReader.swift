@@ -57,11 +57,14 @@ package struct HistoryReader: Sendable {
         }
     }
 
-    /// COPY takes no parameters: numbers, and types that are nothing but capital letters.
+    /// COPY takes no parameters: numbers, and types, which have nothing to quote.
     private func condition(_ query: Query) -> String {
         var parts = ["id >= \(query.first)", "id <= \(query.last)"]
         if let types = query.want.types {
-            parts.append("type IN (\(types.map { "'\($0)'" }.sorted().joined(separator: ", ")))")
+            let list = types.map { "'\($0)'" }.sorted().joined(separator: ", ")
+            let wanted =
+                (types.isEmpty ? [] : ["type IN (\(list))"]) + query.want.prefixes.map { "starts_with(type, '\($0)')" }.sorted()
+            parts.append("(\(wanted.joined(separator: " OR ")))")
         }
         func time(_ time: EventTimestamp) -> String {
             "timestamp '2000-01-01' + interval '1 second' * \(time.postgres / 1_000_000)"

@@ -71,7 +71,7 @@ extension HistoryStore {
         let rows = try await connection.query(
             Statement(
                 """
-                SELECT id, type, round(EXTRACT(EPOCH FROM ts - timestamp '2000-01-01') * 1000000)::bigint
+                SELECT id, type::text, round(EXTRACT(EPOCH FROM ts - timestamp '2000-01-01') * 1000000)::bigint
                 FROM \(tables.erased.sql) WHERE id >= $1::bigint AND id <= $2::bigint
                 """, name: "evt_erased"),
             [.int8(events.first?.id.rawValue ?? 0), .int8(events.last?.id.rawValue ?? 0)])
@@ -152,7 +152,8 @@ extension HistoryStore {
                             WHERE a.id = h.id AND a.type = h.type AND a.ts = h.ts AND a.data::text = h.data::text
                                 AND NOT \(HistoryStore.hasOtherKeyOrMeta("h", "a")))
                         -- Of another archiver's types only what is in the way of an event that has arrived.
-                        AND ($3::text[] IS NULL OR h.type = ANY ($3::text[]) OR EXISTS (SELECT FROM evt_arriving a WHERE a.id = h.id))
+                        AND (\(EventFilter.condition("$3::text[]", wants: "h.type"))
+                            OR EXISTS (SELECT FROM evt_arriving a WHERE a.id = h.id))
                     RETURNING \(HistoryStore.columns))
                 INSERT INTO \(tables.lost.sql) (\(HistoryStore.columns), ident, generation)
                 SELECT \(HistoryStore.columns), $4, $5::text::uuid FROM gone

@@ -26,6 +26,8 @@ package struct RefusedEvent: Error, Sendable, CustomStringConvertible {
         return switch error.sqlState {
         case .uniqueViolation: "Drop the index \(name) or make it one that is not unique, or delete the row that is in the way"
         case .characterNotInRepertoire, .untranslatableCharacter: "Archive into a database with ENCODING 'UTF8'"
+        case .stringTooLong where type.utf8.count > 16:
+            "Run `evt migrate --wide-types` with EVT_ARCHIVE_URL: the warehouse takes no wide types"
         case .programLimitExceeded: "Drop the index that is too small for it"
         case let state? where state.category == "23": "Correct the constraint \(name), or drop it"
         case let state? where state.category == "P0": "Correct the trigger that raises this error, or disable it"

@@ -135,7 +135,7 @@ package struct HistoryStore: Sendable {
                 UPDATE \(tables.sums.sql) s SET last_id = $2::bigint, events = s.events - gone.events, checksum = s.checksum - gone.sum
                 FROM (SELECT s.first_id AS first, count(h.id) AS events, COALESCE(sum(\(ArchiveAudit.rowSum(of: "h"))), 0) AS sum
                     FROM \(tables.sums.sql) s LEFT JOIN \(tables.history.sql) h ON h.id > $2::bigint AND h.id <= s.last_id
-                        AND (s.want IS NULL OR h.type = ANY (s.want))
+                        AND \(EventFilter.condition("s.want", wants: "h.type"))
                     WHERE s.ident = $1 AND s.first_id <= $2::bigint AND s.last_id > $2::bigint GROUP BY 1) gone
                 WHERE s.ident = $1 AND s.first_id = gone.first
                 """), parameters)
@@ -210,7 +210,7 @@ package struct HistoryStore: Sendable {
             Statement(
                 """
                 SELECT FROM \(tables.history.sql) WHERE id >= $1::bigint AND id <= $2::bigint
-                    AND ($3::text[] IS NULL OR type = ANY ($3::text[])) LIMIT 1
+                    AND \(EventFilter.condition("$3::text[]", wants: "type")) LIMIT 1
                 """), [.int8(first.rawValue), .int8(last.rawValue), .types(want)]
         ).count > 0
     }
@@ -261,15 +261,29 @@ package struct HistoryStore: Sendable {
 extension Parameter {
     /// A filter as `text[]`; NULL wants all.
     package static func types(_ want: EventFilter) -> Parameter {
-        want.types.map { .strings($0.map(\.description).sorted()) } ?? .null
+        want.entries.map { .strings($0) } ?? .null
     }
 }
 
 extension EventFilter {
     /// Reads types separated by commas, as a table holds them; nil is all. Nothing for what is no list of types.
     init?(list: String?) {
-        let types = list.map { $0.split(separator: ",").map { EventType(String($0)) } }
-        guard types?.contains(nil) != true else { return nil }
-        self.init(types.map { Set($0.compactMap { $0 }) })
+        guard let list else {
+            self = .all
+            return
+        }
+        self.init(entries: list.split(separator: ","))
+    }
+
+    /// A condition: a type is wanted.
+    ///
+    /// - Parameters:
+    ///   - want: an expression for the list of types and prefixes; NULL is all.
+    ///   - type: an expression for the type.
+    static func condition(_ want: String, wants type: String) -> String {
+        """
+        (\(want) IS NULL OR \(type) = ANY (\(want)) OR EXISTS (
+            SELECT FROM unnest(\(want)) AS w (entry) WHERE right(entry, 1) = '*' AND starts_with(\(type), left(entry, -1))))
+        """
     }
 }

@@ -37,7 +37,7 @@ package struct MonthExpiry: Sendable {
                 """
                 SELECT ident, last_evt_id FROM \(tables.positions.sql) p
                 WHERE EXISTS (SELECT FROM \(tables.history.sql) h
-                    WHERE h.id > p.last_evt_id AND \(isIn("h")) AND (p.want IS NULL OR h.type = ANY (p.want)))
+                    WHERE h.id > p.last_evt_id AND \(isIn("h")) AND \(EventFilter.condition("p.want", wants: "h.type")))
                 ORDER BY ident LIMIT 1
                 """))
         return rows.string(0, 0).map { "\($0) has archived events up to \(rows.int(0, 1) ?? 0) only" }
@@ -124,7 +124,7 @@ package struct MonthExpiry: Sendable {
     ///
     /// - Parameter isGone: the condition for a row `h` that goes.
     private func settleSums(_ ids: ClosedRange<EventID>, isGone: String, on connection: Connection) async throws {
-        let isInRange = "h.id >= s.first_id AND h.id <= s.last_id AND (s.want IS NULL OR h.type = ANY (s.want))"
+        let isInRange = "h.id >= s.first_id AND h.id <= s.last_id AND \(EventFilter.condition("s.want", wants: "h.type"))"
         try await connection.query(
             Statement(
                 """

@@ -81,9 +81,11 @@ final class CallRouter: RequestHandler {
         case .pollEvents(let component, let after, let want, let fields, let generation):
             guard configuration.allowPolling else { throw .securityError("polling is switched off here") }
             if !component.isLive { try requireReliable() }
+            try check(want, of: peer)
             try services.polls.poll(
                 PollMachine(component, after: after, generation: generation), want: want, fields: fields, rid: rid, peer: peer)
         case .readyToReceive(let component, let want, let fields, let origin, let partial, let park):
+            try check(want, of: peer)
             try readyToReceive(
                 .init(
                     component, want: want, fields: fields, isPartial: partial, mayPark: park, peer: peer, rid: rid,
@@ -102,6 +104,14 @@ final class CallRouter: RequestHandler {
 
     private func requireReliable() throws(EventStreamError) {
         guard configuration.allowReliable else { throw .securityError("reliable delivery is switched off here") }
+    }
+
+    /// A stream without wide types has no such types to want. What a key file says of types is for any stream.
+    private func check(_ want: EventFilter, of peer: Peer) throws(EventStreamError) {
+        guard want.isNarrow || services.membership.heartbeat.takesWideTypes ?? true || !peer.caller.user.rights.types.isNarrow
+        else {
+            throw .invalidRequest("want has a type that the stream does not take: 1 to 16 of A-Z and _, or a prefix of it")
+        }
     }
 
     // MARK: Sessions

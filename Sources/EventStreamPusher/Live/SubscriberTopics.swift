@@ -4,7 +4,7 @@ package import EventStream
 ///
 /// A subscription is a prefix (protocol, section 6), so a user who may see `ORDER` but not `ORDER_PAID` would get both by
 /// subscribing to either. Whoever may not see every type therefore gets its types one by one, and not those that are a prefix
-/// of a type that exists and that it may not see.
+/// of a type that exists and that it may not see. A user who may see `ORDER_*` gets that prefix as it is.
 package struct SubscriberTopics: Hashable, Sendable {
     /// The types its user may see.
     package let types: EventFilter
@@ -38,11 +38,15 @@ package struct SubscriberTopics: Hashable, Sendable {
     /// - Parameter known: the types there are, as far as they are known.
     package func given(known: Set<EventType>) -> Set<[UInt8]> {
         guard let mine = types.types else { return asked }
-        let hidden = known.subtracting(mine).map(\.utf8)
-        return Set(
-            mine.map(\.utf8).filter { type in
-                asked.contains { type.starts(with: $0) } && !hidden.contains { $0.starts(with: type) }
-            })
+        let hidden = known.filter { !types.wants($0) }.map(\.utf8)
+        let singly = mine.map(\.utf8).filter { type in
+            asked.contains { type.starts(with: $0) } && !hidden.contains { $0.starts(with: type) }
+        }
+        // What begins like a prefix it may see whole.
+        let prefixes = types.prefixes.map(\.utf8).flatMap { prefix in
+            asked.compactMap { prefix.starts(with: $0) ? prefix : $0.starts(with: prefix) ? $0 : nil }
+        }
+        return Set(singly + prefixes)
     }
 
     /// Whether an event of this type would reach it by one of these prefixes, though its user may not see it.

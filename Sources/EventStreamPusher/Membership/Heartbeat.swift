@@ -44,6 +44,8 @@ final class Heartbeat {
     private var erased: Int64 = 0
     /// Whether another pusher reads the archive.
     private(set) var othersReadArchive = false
+    /// Whether the stream takes wide event types; nil before that is known.
+    private(set) var takesWideTypes: Bool?
     /// When the last sign of life reached the database.
     private var lastBeat: MonotonicTime?
 
@@ -141,6 +143,7 @@ final class Heartbeat {
             // Somebody waits for this to be noted.
             beat(after: .milliseconds(1))
         }
+        takesWideTypes = pulse.takesWideTypes
         othersReadArchive = pulse.archiveReaders.contains { $0 != port.pusher }
         delegate.othersPresent(pulse.beats.keys.contains { $0 != port.pusher })
         for (consumer, epoch) in present {

@@ -31,7 +31,7 @@ package struct PusherRegistry: Sendable {
             SELECT NULL, settled, generation = $4::text::uuid AND settled >= $3::bigint
                 AND \(quotedLiteral(tables.events.sql))::regclass::oid::bigint = \(info.tableOID)
                 AND \(TableGuard.noneIsFed(info.tableOIDs)), discarded::text,
-                (SELECT COALESCE(max(pass), 0) FROM \(tables.erasures.sql))::float8, NULL
+                (SELECT COALESCE(max(pass), 0) FROM \(tables.erasures.sql))::float8, wide_types
             FROM \(tables.state.sql)
             UNION ALL
             \(TableRewriting.sizeRows(TableRewriting.hotTables(of: info)))
@@ -88,6 +88,8 @@ package struct PusherRegistry: Sendable {
         package var discarded = EventID.none
         /// The newest pass of erasing that was announced: what was read before may have data that is gone.
         package var erased: Int64 = 0
+        /// Whether the stream takes wide event types.
+        package var takesWideTypes = false
         /// Pushers that read the archive.
         package var archiveReaders: Set<Int64> = []
         /// Which consumers are this pusher's: an operator or another pusher may have taken one away.
@@ -130,6 +132,7 @@ package struct PusherRegistry: Sendable {
                             pulse.stored = max(settled, EventID(rows.int(row, 1) ?? 0))
                             pulse.discarded = EventID(rows.int(row, 3) ?? 0)
                             pulse.erased = Int64(rows.double(row, 4))
+                            pulse.takesWideTypes = rows.bool(row, 5) == true
                         } else if rows.double(row, 4) < 0 {
                             pulse.sizes[hotTables[Int(rows.int(row, 0) ?? 1) - 1]] = Int(rows.int(row, 1) ?? 0)
                         } else if rows.isNull(row, 3) {

@@ -24,7 +24,7 @@ package struct PollMemo: Sendable {
 
     /// Nothing wanted lies in (id, through], which is settled.
     package mutating func foundNothing(after id: EventID, through: EventID, want: EventFilter) {
-        guard let types = want.types, types.count <= PollMemo.typeLimit, through > id else { return }
+        guard let types = want.types, types.count + want.prefixes.count <= PollMemo.typeLimit, through > id else { return }
         if known.count >= limit { known = [:] }
         known[Question(after: id, want: want)] = through
     }

@@ -31,6 +31,7 @@ package struct QueueReader: Sendable {
 
     private let all: Statement
     private let filtered: Statement
+    private let filteredByPrefix: Statement
 
     /// Of the event table.
     package init(_ tables: StreamTables) { self.init(tables.events.sql, bytes: "bytes") }
@@ -40,12 +41,13 @@ package struct QueueReader: Sendable {
 
     private init(_ events: String, bytes: String) {
         let size = "\(bytes) + COALESCE(octet_length(key), 0) + COALESCE(octet_length(meta::text), 0)"
+        // As text: a stream may be widened, and what is prepared must have the same columns afterwards.
         // The window sum bounds the page by bytes on the server, without unpacking what will not be sent.
         let weight = "\(size) + \(EventPage.overhead)"
         func page(through bound: String, _ condition: String = "") -> String {
             """
             SELECT id, type, data, ts, bytes, key, meta FROM (
-                SELECT id, type, data, ts, key, meta, \(size) AS bytes,
+                SELECT id, type::text AS type, data, ts, key, meta, \(size) AS bytes,
                     sum(\(weight)) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - (\(weight)) AS before
                 FROM \(events) WHERE id > $1::bigint AND id <= \(bound)\(condition) ORDER BY id LIMIT $3::bigint
             ) page WHERE before < $4::bigint
@@ -54,12 +56,17 @@ package struct QueueReader: Sendable {
         all = Statement("\(page(through: "$2::bigint")) ORDER BY id", name: "evt_page", binaryResults: true)
         // A type that is rare must not make one statement look at the whole backlog. The stretch begins at the first row
         // there is, so that a jump of the sequence is one step; where it ends is told with the rows, or alone.
-        filtered = Statement(
-            """
-            SELECT id, type, data, ts, bytes, key, meta, bound FROM (
-                SELECT LEAST($2::bigint, (SELECT id FROM \(events) WHERE id > $1::bigint ORDER BY id LIMIT 1) + $6::bigint) AS bound
-            ) stretch LEFT JOIN LATERAL (\(page(through: "bound", " AND type = ANY ($5::text[])"))) wanted ON true ORDER BY id
-            """, name: "evt_page_of_types", binaryResults: true)
+        func pageOf(_ condition: String, name: String) -> Statement {
+            Statement(
+                """
+                SELECT id, type, data, ts, bytes, key, meta, bound FROM (
+                    SELECT LEAST($2::bigint, (SELECT id FROM \(events) WHERE id > $1::bigint ORDER BY id LIMIT 1) + $6::bigint) AS bound
+                ) stretch LEFT JOIN LATERAL (\(page(through: "bound", " AND \(condition)"))) wanted ON true ORDER BY id
+                """, name: name, binaryResults: true)
+        }
+        filtered = pageOf("type = ANY ($5::text[])", name: "evt_page_of_types")
+        filteredByPrefix = pageOf(
+            "(type = ANY ($5::text[]) OR type ^@ ANY ($7::text[]))", name: "evt_page_of_prefixes")
     }
 
     /// Reads what comes after `after`, in id order, up to and including `through`, or as far as limits and stretch allow.
@@ -71,7 +78,9 @@ package struct QueueReader: Sendable {
             .int8(after.rawValue), .int8(through.rawValue), .int8(Int64(limits.rows)), .int8(Int64(limits.bytes)),
         ]
         if let types = want.types { parameters += [.textArray(types.map(\.utf8)), .int8(stretch.ids)] }
-        connection.submit(want.types == nil ? all : filtered, parameters) { result in
+        if !want.prefixes.isEmpty { parameters.append(.textArray(want.prefixes.map(\.utf8))) }
+        let statement = want.types == nil ? all : want.prefixes.isEmpty ? filtered : filteredByPrefix
+        connection.submit(statement, parameters) { result in
             completion(result.map { QueueRows($0, after: after, bound: through, limits: limits) })
         }
     }

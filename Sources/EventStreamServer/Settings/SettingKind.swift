@@ -208,7 +208,7 @@ extension SettingKind where Value == ConsumerIdentity {
 
 extension SettingKind where Value == EventFilter {
     static let eventTypes = SettingKind {
-        $0.types?.map(\.description).sorted().joined(separator: ",")
+        $0.entries?.joined(separator: ",")
     } read: { (text, name) throws(ConfigurationError) in
         text.isEmpty ? .all : try eventFilter(text, of: name)
     }
@@ -227,9 +227,9 @@ extension SettingKind {
 
 /// Reads event types separated by commas.
 package func eventFilter(_ text: String, of name: String) throws(ConfigurationError) -> EventFilter {
-    let types = text.split(separator: ",").map { $0.trimmed }.map { EventType($0) }
-    guard let filter = EventFilter(Set(types.compactMap { $0 })), !types.contains(nil) else {
-        throw ConfigurationError("\(name): \(shown(text)) is no list of event types, each 1 to 16 of A-Z and _")
+    guard let filter = EventFilter(entries: text.split(separator: ",", omittingEmptySubsequences: false).map { $0.trimmed })
+    else {
+        throw ConfigurationError("\(name): \(shown(text)) is no list of event types: \(EventFilter.rule)")
     }
     return filter
 }

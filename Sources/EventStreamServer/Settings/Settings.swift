@@ -134,7 +134,8 @@ package struct Settings: Sendable {
         readBy: [.archiver, .evt],
         "the archiver's name as a consumer; with keys user:component, with the user's name in the pusher's authorized keys")
     package let archiverWant = Setting(
-        "EVT_ARCHIVER_WANT", .eventTypes, default: .all, .archiver, "event types to archive, separated by commas; all unless set")
+        "EVT_ARCHIVER_WANT", .eventTypes, default: .all, .archiver,
+        "event types and prefixes (`ORDER_*`) to archive, separated by commas; all unless set")
     package let archiverBatch = Setting(
         "EVT_ARCHIVER_BATCH", .integer(1...1_000_000, "events"), default: 10_000, .archiver,
         "the largest number of events in one transaction in the warehouse; waiting groups are merged up to this number")

@@ -54,7 +54,7 @@ import Testing
             "x \(key(1).z85) components=LIVE",
             "line 1: components= takes names of 1 to 16 of A-Z, a-z, 0-9 and _, not LIVE: that is the right live"
         ),
-        ("x \(key(1).z85) types=a", "line 1: types= takes event types of 1 to 16 of A-Z and _, separated by commas"),
+        ("x \(key(1).z85) types=a!", "line 1: types= takes event types and prefixes, separated by commas: \(EventFilter.rule)"),
         ("x \(key(1).z85) types=A types=B", "line 1: types is there twice"),
         ("x \(key(1).z85) gen\ny \(key(1).z85) gen", "line 2: the key of y has a line already"),
         // A word that may be a secret in the wrong place is not repeated.

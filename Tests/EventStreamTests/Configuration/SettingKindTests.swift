@@ -55,7 +55,7 @@ import Testing
         check(
             SettingKind.table, taken: ["a.b", "Events"], refused: ["", "a.b.c", "a.", ".", String(repeating: "x", count: 41)])
         check(SettingKind.consumer, taken: ["A_1", "archive:A_1"], refused: ["", "LIVE", "A-B", "u:LIVE", ":A"])
-        check(SettingKind.eventTypes, taken: ["", "A", "A, B_"], refused: ["a", "A,,b", "A B"])
+        check(SettingKind.eventTypes, taken: ["", "A", "A, B_", "a.b, A_*", "*"], refused: ["a!", "A,,b", "A B", "*A"])
     }
 
     @Test func placesAreWellFormed() {

@@ -45,7 +45,7 @@ import Testing
         for program in Program.allCases {
             // The discarder looks for a warehouse only where an archive is required.
             let reader = try await reader(
-                [setting.name: "."], environment: Self.urls.merging(["EVT_DISCARD_REQUIRE": "ARCHIVER"]) { $1 })
+                [setting.name: ".,"], environment: Self.urls.merging(["EVT_DISCARD_REQUIRE": "ARCHIVER"]) { $1 })
             do {
                 try readAll(of: program, reader)
                 #expect(!setting.readers.contains(program), "\(program)")

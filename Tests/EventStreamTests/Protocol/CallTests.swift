@@ -101,8 +101,8 @@ import Testing
             #"{"component":"É"}"#, #"{"component":"C\u0000"}"#,
         ]
         let want = [
-            "[]", "{}", "\"A\"", "1", "[1]", "[null]", "[\"a\"]", "[\"\"]", "[\"A\",\"A B\"]", "[[\"A\"]]", "true",
-            "[\"ABCDEFGHIJKLMNOPQ\"]",
+            "[]", "{}", "\"A\"", "1", "[1]", "[null]", "[\"a!\"]", "[\"*a\"]", "[\"\"]", "[\"A\",\"A B\"]", "[[\"A\"]]", "true",
+            "[\"\(String(repeating: "A", count: 65))\"]",
         ].map { "{\"component\":\"C\",\"want\":\($0)}" }
         let precise = ["0", "1", "\"true\"", "[]"].map { "{\"component\":\"C\",\"precise\":\($0)}" }
         let fields = ["{}", "\"us\"", "[1]", "[null]", "[\"id\"]", "[\"key\",\"\"]", "[\"KEY\"]", "[[]]", "true"].map {
@@ -112,8 +112,9 @@ import Testing
             "{\"component\":\"C\",\"last_id\":\($0)}"
         }
         let event = [
-            "{}", #"{"type":"A"}"#, #"{"data":1}"#, #"{"type":"a","data":1}"#, #"{"type":"","data":1}"#, #"{"type":1,"data":1}"#,
-            #"{"type":"ABCDEFGHIJKLMNOPQ","data":1}"#, #"{"type":"A1","data":1}"#, #"{"type":null,"data":1}"#,
+            "{}", #"{"type":"A"}"#, #"{"data":1}"#, #"{"type":"a!","data":1}"#, #"{"type":"","data":1}"#, #"{"type":1,"data":1}"#,
+            "{\"type\":\"\(String(repeating: "A", count: 65))\",\"data\":1}", #"{"type":"A*","data":1}"#,
+            #"{"type":null,"data":1}"#,
             #"{"type":"A","data":1,"ts":1}"#, #"{"type":"A\n","data":1}"#,
         ]
         let echo = [

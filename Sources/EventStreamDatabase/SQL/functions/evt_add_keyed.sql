@@ -4,7 +4,7 @@
 --      Records an event in the present transaction. The way for applications: safe to grant to those who may do nothing else.
 --
 -- Parameters:
---      type            - 1 to 16 of A-Z and _
+--      type            - 1 to 16 of A-Z and _; more in a stream with wide types (see check_type())
 --      data            - one JSON value of 8 MiB - 4 KiB at most; json, jsonb, or its text
 --      key             - what the event is about, 1 to 128 bytes; NULL for none
 --      meta            - a JSON object of 4096 bytes at most; NULL for that of the setting eventstream.meta, or none

@@ -1,7 +1,7 @@
 -- ----------------------------------------------------------------------
 -- Function: record(type, data, key, meta, idempotency_key)
 --
---      What evt_add() does for an event that has more than type and data, or is not valid.
+--      What evt_add() does for an event that has more than type and data, has a wide type, or is not valid.
 --
 -- Parameters, Raises:
 --      as of evt_add(); key and meta are checked by the table.
@@ -17,10 +17,7 @@ LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     new_id bigint;
 BEGIN
-    IF $1 IS NULL OR $1 !~ '^[A-Z_]{1,16}$' THEN
-        RAISE EXCEPTION 'invalid event type: %', COALESCE(quote_literal(left($1, 40)), 'NULL')
-            USING ERRCODE = 'check_violation', HINT = 'an event type is 1 to 16 of A-Z and _';
-    END IF;
+    PERFORM {{check_type}}($1);
     IF $2 IS NULL THEN
         RAISE EXCEPTION 'event data must not be NULL'
             USING ERRCODE = 'not_null_violation', HINT = 'JSON has a null of its own: ''null''';
