@@ -33,8 +33,13 @@ as_root() {
     fi
 }
 
-# install_debian PACKAGE …: installs packages of Debian.
+# install_debian PACKAGE …: installs packages of Debian; asks first where somebody can answer.
 install_debian() {
+    local answer
+    if [ -t 0 ] && [ -t 2 ]; then
+        read -r -p "install the Debian packages $*? [Y/n] " answer
+        case $answer in [Nn]*) die "needed: $*" ;; esac
+    fi
     say "installing $*"
     as_root apt-get update -qq
     # The server is only a program here: no cluster of Debian's own is wanted.
@@ -81,22 +86,44 @@ install_promtool() {
 
 # A Python of our own with what the arguments name. It finds the kit of the tests, Harness.
 install_python() {
-    local venv=$state/venv
-    [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
+    local venv=$state/venv wanted
+    # What a file of requirements says, too.
+    wanted=$(for each in "$@"; do [ ! -f "$each" ] && echo "$each" || cat "$each"; done)
+    if [ "$(cat "$venv/installed" 2>/dev/null)" != "$wanted" ]; then
+        [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
+        echo "$wanted" >"$venv/installed"
+    fi
     python=$venv/bin/python
     export PYTHONPATH=$root/Tests PYTHONDONTWRITEBYTECODE=1
 }
 
-# build_release PRODUCT …: builds programs for use, and sets where they are: release.
+# build_release PRODUCT …: builds programs for use, unless nothing has changed since, and sets where they are: release.
 build_release() {
-    say "building; the first time takes some minutes (tail -f $state/build.log)"
-    local product
+    local product changed
+    release=$(cat "$state/release" 2>/dev/null || true)
     for product in "$@"; do
-        swift build -c release --product "$product" >"$state/build.log" 2>&1 ||
+        if [ -x "$release/$product" ]; then
+            changed=$(find Package.swift Sources Tests -newer "$release/$product" ! -name '*.py' ! -name '*.pyc' -print -quit)
+            [ -n "$changed" ] || continue
+        fi
+        say "building $product; the first time takes some minutes (the log is $state/build.log)"
+        swift build -c release --product "$product" 2>&1 | tee "$state/build.log" | show_progress ||
             { cat "$state/build.log"; die "the build of $product failed"; }
+        release=$(swift build -c release --show-bin-path)
+        echo "$release" >"$state/release"
+        # What is up to date keeps its time, and would be looked at again.
+        touch "$release/$product"
     done
-    release=$(swift build -c release --show-bin-path)
+}
+
+# Shows the last line of a build's log that counts steps, on one line of a terminal.
+show_progress() {
+    local line
+    while read -r line; do
+        if [ -t 2 ] && [[ $line = \[*/*\]* ]]; then printf '\r\033[K%.70s' "$line" >&2; fi
+    done
+    [ ! -t 2 ] || printf '\r\033[K' >&2
 }
 
 # scenario NAME [ARGUMENT …]: runs Tests/NAME on the release programs and PostgreSQL servers of its own.
@@ -129,6 +156,22 @@ for port in ([int(file.read_text())] if file.exists() else [], [0]):
     except (OSError, IndexError):
         continue
 PYTHON
+}
+
+# free_ports PORT COUNT: the first of so many ports in a row that nobody listens at: PORT, or some thousands above it.
+free_ports() {
+    local first=$1 port
+    while [ "$first" -le 65000 ]; do
+        for ((port = first; port < first + $2; port++)); do
+            if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+                first=$((first + 1000))
+                continue 2
+            fi
+        done
+        echo "$first"
+        return
+    done
+    die "no $2 free ports in a row from $1 on"
 }
 
 # listener PORT: who listens at a port of this machine, as "evt-pusher, pid 17"; "another program" where that cannot be seen.
