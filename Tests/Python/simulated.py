@@ -143,7 +143,8 @@ class Pusher:
     def call(self, seq: int) -> None:
         rid = f"S{self.draw.random()}"
         self.rids[rid] = seq
-        events = [{"id": str(number), "type": "A", "data": self.events[number], "ts": "2026-11-24T08:30:00Z"} for number in self.groups[seq]]
+        events = [{"id": str(number), "type": "A", "data": self.events[number], "ts": "2026-11-24T08:30:00Z"}
+                  for number in self.groups[seq]]
         call = {"seq": seq, "events": events}
         if self.is_partial:
             call["session"] = self.session

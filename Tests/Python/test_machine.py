@@ -311,7 +311,7 @@ def test_every_input_in_every_state():
     ready = ["start", "connected", "done", "origin", "group"]
     for before in ([], ["start"], ["start", "disconnected"], ready[:2], ready[:3], ready, [*ready, "late"], [*ready, "stop"],
                    [*ready[:3], "busy"]):
-        for inputs in itertools.product(INPUTS, repeat=3):
+        for inputs in itertools.product([name for name in INPUTS if name != "start"], repeat=3):
             session, is_open, ended = Session(Options("A", ENDPOINTS), draw=random.Random(1)), False, False
             for now, name in enumerate((*before, *inputs)):
                 INPUTS[name](session, now)
@@ -327,7 +327,8 @@ def test_every_input_in_every_state():
 
 
 @pytest.mark.parametrize("payload", [
-    b"", b"\xff", b"{}", b"[]", b"null", b'{"r":', b'{"rid":"C1"}', b'{"f":1}', b'{"f":"x","rid":"S1"}', b'{"f":"x","rid":1}', b"[" * 100_000,
+    b"", b"\xff", b"{}", b"[]", b"null", b'{"r":', b'{"rid":"C1"}', b'{"f":1}', b'{"f":"x","rid":"S1"}', b'{"f":"x","rid":1}',
+    b"[" * 100_000, b'{"rid":"C2","r":' + b"[" * 100_000,
     b'{"f":"futoin.evt.receiver:1.1:onEvents","rid":"S1"}', b'{"f":"futoin.evt.receiver:1.1:onEvents","rid":"S1","p":[]}',
     b'{"f":"futoin.evt.receiver:1.1:onEvents","rid":"S1","p":{"seq":-1,"events":[]}}',
     b'{"f":"futoin.evt.receiver:1.1:onEvents","rid":"S1","p":{"seq":0,"events":[{"id":"1"}]}}',
@@ -347,7 +348,7 @@ def test_every_event_is_processed_in_order_whatever_happens(kind):
     pusher = {"new": {}, "parking": {"max_attempts": 2}, "without partial": {"partial": False},
               "without origin": {"partial": False, "origin": False}}[kind]
     seeds = random.Random()
-    for _ in range(60):
+    for _ in range(40):
         seed = seeds.randrange(1 << 32)
         world = World(seed, max_batch=seeds.choice((1, 3, 1000)), **pusher)
         try:
