@@ -37,6 +37,7 @@ class Pipeline:
         self.environment = environment({
             **connect, "EVT_DATABASE_URL": self.active.conninfo, "EVT_ARCHIVE_URL": self.warehouse.conninfo,
             "EVT_INBOX_URL": self.active.conninfo, "EVT_DISCARD_REQUIRE": "ARCHIVER", "PIPELINE": str(directory),
+            "PYTHONUNBUFFERED": "1",
             "EVT_METRICS_CONNECT": ",".join(self.adapted(f"127.0.0.1:957{index}") for index in range(4)),
             # What a page names is in its place: our programs, Python with ZeroMQ, a systemctl that knows these processes.
             "PATH": ":".join(map(str, [directory / "bin", binaries, Path(sys.executable).parent, os.environ["PATH"]]))})

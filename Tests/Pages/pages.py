@@ -1,4 +1,4 @@
-"""The pages for people: README.md, etc/docs and the articles of the DocC catalog, and the blocks of code in them.
+"""The pages for people: README.md, that of the Python package, etc/docs and the articles of the DocC catalog, and the blocks of code in them.
 
 A block is run or compiled by what its fence says: `sh`, `sql` (`sql warehouse`: in the warehouse), `python`, `swift`.
 `text` is no code, and `promql` is checked elsewhere. A comment on the line before, which readers do not see, changes that:
@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 CATALOG = ROOT / "Sources/EventStreamClient/EventStreamClient.docc"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "etc/docs").glob("*.md")), *sorted(CATALOG.glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "etc/python/README.md", *sorted((ROOT / "etc/docs").glob("*.md")), *sorted(CATALOG.glob("*.md"))]
 """Reference pages, which `evt docs` prints."""
 
 CODE = ("sh", "sql", "python", "swift")

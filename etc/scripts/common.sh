@@ -84,7 +84,7 @@ install_promtool() {
     export PATH=$PATH:$state/prometheus/usr/bin
 }
 
-# A Python of our own with what the arguments name. It finds the kit of the tests, Harness.
+# A Python of our own with what the arguments name, and the package of etc/python as it is. It finds the kit of the tests, Harness.
 install_python() {
     local venv=$state/venv wanted
     # What a file of requirements says, too.
@@ -95,6 +95,7 @@ install_python() {
         echo "$wanted" >"$venv/installed"
     fi
     python=$venv/bin/python
+    echo "$root/etc/python" >"$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/eventstream.pth"
     export PYTHONPATH=$root/Tests PYTHONDONTWRITEBYTECODE=1
 }
 
