@@ -84,20 +84,17 @@ final class BatchDriver {
     private func handOut() {
         cancelGathering?()
         cancelGathering = nil
+        // Whether anybody asks for events or not.
+        answer(progress.takeProcessed(), .success(.true))
         guard let waiter else { return }
         defer { answer(progress.takeUntrusted(), .failure(.internalError("the session may have begun anew; send it again"))) }
-        while let batch = progress.nextBatch(limit: configuration.batchLimit) {
-            guard batch.events.isEmpty else {
-                self.waiter = nil
-                return waiter(batch)
-            }
-            // Nothing new in it: all was processed in an earlier session.
-            answer(progress.succeeded(), .success(.true))
-        }
+        guard let batch = progress.nextBatch(limit: configuration.batchLimit) else { return }
+        self.waiter = nil
+        waiter(batch)
     }
 
     func succeeded(_ count: Int) {
-        answer(progress.succeeded(), .success(.true))
+        answer(progress.succeeded() + progress.takeProcessed(), .success(.true))
         ports.emit(.processedEvents(count))
         afterBatch?()
     }

@@ -155,12 +155,35 @@ package struct ReceiverProgress: Sendable {
         }
     }
 
+    /// Passes over the groups that are due and hold nothing new: all of it was processed in an earlier session.
+    ///
+    /// - Returns: the calls to answer with success; none while a batch is out.
+    package mutating func takeProcessed() -> [RequestID?] {
+        guard current == nil else { return [] }
+        skipGap()
+        var calls: [RequestID?] = []
+        while let group = groups[next], !group.isParked, (group.events.last?.id ?? .none) <= processed {
+            groups[next] = nil
+            calls.append(group.rid)
+            next += 1
+            skipGap()
+        }
+        return calls
+    }
+
+    private mutating func skipGap() {
+        if mayHaveGaps, groups[next] == nil, let lowest = groups.keys.min() { next = lowest }
+    }
+
     /// Hands out what is due, as one batch; nil if there is nothing, or the batch before is not done.
+    ///
+    /// The first group has something new: ``takeProcessed()``.
+    ///
     ///
     /// - Parameter limit: groups are added while the batch stays within so many events; the first always fits.
     package mutating func nextBatch(limit: Int) -> Batch? {
         guard current == nil else { return nil }
-        if mayHaveGaps, groups[next] == nil, let lowest = groups.keys.min() { next = lowest }
+        skipGap()
         let first = next
         var events: [Event] = []
         var taken: [UInt64: Group] = [:]

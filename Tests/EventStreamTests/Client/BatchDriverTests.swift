@@ -45,6 +45,34 @@ import Testing
         func next() { driver.next(isReceiving: { true }) { self.batches.append($0?.events.map(\.id.rawValue)) } }
     }
 
+    @Test func `what an earlier session has processed is confirmed although nobody asks for events`() throws {
+        let world = World()
+        world.next()
+        try world.arrive(0, 1...3)
+        world.driver.succeeded(3)
+        world.answers = [:]
+        _ = world.driver.sessionStarted()
+        try world.arrive(1, 3...3)
+        #expect(world.answers == [:])
+        try world.arrive(0, 1...2)
+        #expect(world.answers == [10: true, 11: true])
+        try world.arrive(2, 3...4)
+        #expect(world.answers.count == 2)
+        world.next()
+        #expect(world.batches == [[1, 2, 3], [4]])
+    }
+
+    @Test func `what comes again behind a batch that is out is confirmed with it`() throws {
+        let world = World()
+        world.next()
+        try world.arrive(0, 1...2)
+        _ = world.driver.sessionStarted()
+        try world.arrive(0, 1...2)
+        #expect(world.answers == [:])
+        world.driver.succeeded(2)
+        #expect(world.answers == [10: true])
+    }
+
     @Test func `a batch that was not confirmed comes again`() throws {
         let world = World()
         world.next()
