@@ -151,7 +151,7 @@ final class RecordingDriver: RequestHandler {
             events.count > 1 && failure.isRefusal
             ? EventStreamError.internalError(
                 "the event was not recorded: another one of its commit was refused: \(failure.error.message)")
-            : failure.answer(for: events[0].draft.type)
+            : failure.answer(for: events.count == 1 ? events[0].draft : nil)
         for pending in events { self.answer(pending, answer) }
     }
 

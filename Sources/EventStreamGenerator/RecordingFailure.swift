@@ -40,9 +40,15 @@ struct RecordingFailure {
 
     /// The answer to events of a commit that failed.
     ///
-    /// - Parameter type: of the event, if it is the only one.
-    func answer(for type: EventType) -> EventStreamError {
-        if isRefusal, !type.isNarrow, error.sqlState == .stringTooLong || error.constraint?.hasSuffix("_type_check") ?? false {
+    /// - Parameter draft: the event, if it is the only one: nobody else is told of it.
+    func answer(for draft: EventDraft?) -> EventStreamError {
+        if error.sqlState == .lockNotAvailable, let key = draft?.idempotencyKey {
+            return .internalError(
+                "the event was not recorded: a transaction with the idempotency key \(key) is open, or holds a lock on the table; "
+                    + "call again")
+        }
+        let isOfType = error.sqlState == .stringTooLong || error.constraint?.hasSuffix("_type_check") ?? false
+        if isRefusal, isOfType, let type = draft?.type, !type.isNarrow {
             return .invalidRequest(
                 "the event was not recorded: \(type) is a wide event type, and the stream takes narrow ones only, 1 to 16 of A-Z and _"
             )
