@@ -61,10 +61,14 @@ private func words<Command: AsyncParsableCommand>(of error: any Error, in type: 
     // Written by servers, and those who use them.
     case is EventStreamError: "Error: " + SafeText.line("\(error)")
     case is PostgresError, is ConfigurationError: "Error: " + SafeText.lines("\(error)")
-    default:
-        type.fullMessage(for: error).split(separator: "\n", omittingEmptySubsequences: false).map { SafeText.line(String($0)) }
-            .joined(separator: "\n")
+    default: words(of: type.fullMessage(for: error), isValue: error is ValidationError)
     }
+}
+
+/// A value that is wrong is told in one line: how the command is called is not the question.
+private func words(of message: String, isValue: Bool) -> String {
+    let lines = message.split(separator: "\n", omittingEmptySubsequences: false).map { SafeText.line(String($0)) }
+    return (isValue || lines[0].contains("' is invalid for '") ? Array(lines[..<1]) : lines).joined(separator: "\n")
 }
 
 private func writeError(_ text: String) {

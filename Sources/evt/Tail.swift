@@ -5,7 +5,7 @@ import EventStreamClient
 import EventStreamServer
 
 struct WantOptions: ParsableArguments {
-    @Option(help: "Only these event types, separated by commas.") var want: String?
+    @Option(help: "Only these event types, separated by commas; ORDER_* is every type that begins with ORDER_.") var want: String?
     @Flag(help: "Print the microseconds of timestamps, as \"us\".") var precise = false
     @Option(
         help: "Print these fields, too, where an event has them: us, key and meta, separated by commas.",
