@@ -13,7 +13,7 @@ package struct EventGroup: Sendable {
     package private(set) var through: EventID
     /// The wanted events that were left out because of their key.
     private var keyed: [(page: EventPage, index: Int)] = []
-    /// How much of it, and of other slices, lies between the events.
+    /// How much of it, and of other slices and known events, lies between the events.
     private var apart = Passed()
     private var elsewhere = Passed()
 
@@ -50,7 +50,7 @@ package struct EventGroup: Sendable {
         return group
     }
 
-    /// So many wanted events at most lie between those of the group: of other slices, or left out because of their key.
+    /// So many wanted events at most lie between those of the group: of other slices, known, or left out because of their key.
     package var passedCount: Int { keyed.count + elsewhere.count }
     package var lastLeftOut: EventID? { keyed.last.map { $0.page.entries[$0.index].id } }
     /// The wanted events up to ``through`` that were left out because of their key.
@@ -74,7 +74,7 @@ extension EventGroup {
     /// - Parameters:
     ///   - pages: in order, together covering what lies past `after`.
     ///   - slice: only events of this slice, past as many others as the limits allow; nil for all.
-    ///   - known: events that are not wanted, whatever their type.
+    ///   - known: events that are passed over, within the same limits.
     ///   - keys: events with these keys are left out (``leftOut``), within the same limits.
     package init(
         from pages: some Sequence<EventPage>, after: EventID, through end: EventID = EventID(.max), want: EventFilter,
@@ -94,8 +94,8 @@ extension EventGroup {
                     through = max(through, end)
                     return
                 }
-                if want.wants(entry.type), !known.contains(entry.id) {
-                    if let slice, !page.isIn(slice, at: index) {
+                if want.wants(entry.type) {
+                    if known.contains(entry.id) || slice.map({ !page.isIn($0, at: index) }) ?? false {
                         guard elsewhere.has(roomFor: page.size(at: index, fields: .all), within: limits) else { return }
                     } else if page.isOf(keys, at: index) {
                         guard apart.has(roomFor: page.size(at: index, fields: .all), within: limits) else { return }

@@ -323,8 +323,10 @@ struct SessionMachine {
             })
         else { return nil }
         neededRoom = 0
-        return cut(
+        let events = cut(
             pages, after: group.after, through: group.last, limits: .init(events: group.count + group.leftOut, bytes: .max))
+        // Its answer moves the position over all of it: what does not reach its end is not sent.
+        return events.last == group.last ? events : nil
     }
 
     mutating func rereadFailed(_ group: ConsumerDelivery.Group) { rereading.remove(group.sequence) }
