@@ -56,17 +56,27 @@ struct Migrate: AsyncParsableCommand, ReadsSettings {
             } grant: {
                 try await Migrator.grantActive(tables, on: $0)
             }
-            try await widen("stream", active, .stream(tables)) { try await Migrator.widenActive(tables, on: $0) }
             try await warnOfColumns(active, tables)
-            guard !roles else { return try await migrateWarehouse(warehouse, archiveTables) }
-            let missing = try await withDatabase(active, .stream(tables)) { try await Migrator.missingRights(tables, on: $0) }
-            if !missing.isEmpty {
-                printError(
-                    "active database: the group roles lack what is new: run evt migrate --roles, or \(missing.joined(separator: "; "))"
-                )
+            if !roles {
+                let missing = try await withDatabase(active, .stream(tables)) { try await Migrator.missingRights(tables, on: $0) }
+                if !missing.isEmpty {
+                    printError(
+                        "active database: the group roles lack what is new: run evt migrate --roles, or \(missing.joined(separator: "; "))"
+                    )
+                }
             }
         }
         try await migrateWarehouse(warehouse, archiveTables)
+        guard wideTypes else { return }
+        // The warehouse first: what it does not take must not be recorded.
+        if let warehouse {
+            try await widen("warehouse", warehouse, .archive(archiveTables)) {
+                try await Migrator.widenWarehouse(archiveTables, on: $0)
+            }
+        }
+        if let active {
+            try await widen("stream", active, .stream(tables)) { try await Migrator.widenActive(tables, on: $0) }
+        }
     }
 
     private func warnOfColumns(_ active: String, _ tables: StreamTables) async throws {
@@ -86,16 +96,12 @@ struct Migrate: AsyncParsableCommand, ReadsSettings {
             } grant: {
                 try await Migrator.grantWarehouse(archiveTables, on: $0)
             }
-            try await widen("warehouse", warehouse, .archive(archiveTables)) {
-                try await Migrator.widenWarehouse(archiveTables, on: $0)
-            }
         }
     }
 
     private func widen(
         _ what: String, _ url: String, _ tables: LockedTables, _ work: @Sendable (Connection) async throws -> Void
     ) async throws {
-        guard wideTypes else { return }
         try await withDatabase(url, tables, settings: ["lock_timeout": "60s"]) { try await work($0) }
         Swift.print("\(what): takes wide event types")
     }

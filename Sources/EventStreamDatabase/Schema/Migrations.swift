@@ -1,4 +1,5 @@
 package import EventStream
+import LibPQ
 
 /// One step of a database's schema. Immutable once released: a change is a new step.
 package struct Migration: Sendable {
@@ -76,7 +77,11 @@ extension StreamTables {
                 "types": PackageResources._07_types_sql,
             ],
             record: migrations, marker: state,
-            completion: "INSERT INTO \(state.sql) DEFAULT VALUES ON CONFLICT DO NOTHING",
+            // Of a dump without rows, the type of the column tells whether the stream was widened.
+            completion: """
+                INSERT INTO \(state.sql) (wide_types) SELECT atttypmod > 20 FROM pg_attribute
+                WHERE attrelid = to_regclass(\(quotedLiteral(events.sql))) AND attname = 'type' ON CONFLICT DO NOTHING
+                """,
             widening: PackageResources.widen_stream_sql)
     }
 }

@@ -13,14 +13,14 @@ BEGIN
     ALTER TABLE {{events}} ALTER COLUMN type TYPE varchar(64);
     FOR old IN
         SELECT conname FROM pg_constraint c WHERE c.conrelid = to_regclass({{'events}}) AND c.contype = 'c'
-            AND pg_get_constraintdef(c.oid) LIKE '%^[A-Z\_]+$%'
+            AND (pg_get_constraintdef(c.oid) LIKE '%^[A-Z\_]+$%' OR pg_get_constraintdef(c.oid) LIKE '%^[A-Za-z0-9\_.:/-]+$%')
     LOOP
         EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', {{'events}}, old.conname);
     END LOOP;
     ALTER TABLE {{events}} ADD CHECK (type ~ '^[A-Za-z0-9_.:/-]+$');
 EXCEPTION WHEN feature_not_supported THEN
     RAISE EXCEPTION 'the column type of % cannot be widened: %', {{'events}}, SQLERRM
-        USING HINT = 'drop the view or rule that uses the column, migrate, and make the view again';
+        USING HINT = 'drop what uses the column (a view, a rule, a trigger), migrate, and make it again';
 END $$;
 
 {{functions/check_type_wide.sql}}

@@ -13,5 +13,5 @@ BEGIN
     END LOOP;
 EXCEPTION WHEN feature_not_supported THEN
     RAISE EXCEPTION 'the column type of % cannot be widened: %', name, SQLERRM
-        USING HINT = 'drop the view or rule that uses the column, migrate, and make the view again';
+        USING HINT = 'drop what uses the column (a view, a rule, a trigger), migrate, and make it again';
 END $$;
