@@ -67,7 +67,15 @@ extension Consumers {
         ) async throws -> EventID {
             var told = ""
             while true {
-                let progress = try await work.advance(on: connection)
+                let progress: Reslicing.Progress
+                do {
+                    progress = try await work.advance(on: connection)
+                } catch {
+                    guard work.hasBegun else { throw error }
+                    throw CommandFailure(
+                        printable(
+                            "\(error); delivery may stand still until the command is run again, or run with --cancel"))
+                }
                 if case .done(let position) = progress { return position }
                 guard ContinuousClock.now < deadline else {
                     try await work.cancel(on: connection)
@@ -85,7 +93,7 @@ extension Reslicing.Progress {
     /// What is waited for, for people.
     fileprivate var text: String {
         switch self {
-        case .sessions(let idents): "waiting for the pusher to stop delivery to \(idents.joined(separator: ", "))"
+        case .pushers(let count): "waiting for \(count == 1 ? "a pusher" : "\(count) pushers") to stop delivery"
         case .slices(let slices, let barrier):
             "waiting until event \(barrier) is reached by "
                 + slices.map { "\($0.ident)\($0.isServed ? "" : " (no receiver)")" }.joined(separator: ", ")

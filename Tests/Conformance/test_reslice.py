@@ -176,7 +176,7 @@ def wanted(recorder, processed):
 def test_a_timeout_leaves_the_slices_there_are(stream, source, peer, component, event_type):
     peer.call(f"{PUSH}:registerConsumer", component=component, slices=2, start="now")
     event_id = source.add_event(event_type, key="k")
-    said = stream.evt("consumers", "reslice", component, "--of", "3", "--timeout", "500ms", check=False)
+    said = stream.evt("consumers", "reslice", component, "--of", "3", "--timeout", "4s", check=False)
     assert "keeps the slices" in said and f"local:{component}/0.2 (no receiver)" in said, said
     assert slices(stream, component) == 2 and barriers(stream, component) == 0
     received = []
@@ -201,7 +201,7 @@ def test_what_was_interrupted_goes_on_or_is_canceled(stream, source, peer, compo
         if rest:
             assert "goes on" in stream.evt("consumers", "reslice", component, *rest)
             assert barriers(stream, component) == 0
-    place(stream, component, "barrier")
+    place(stream, component, "(SELECT max(id) FROM evt_queue)")
     assert "4 slices now" in stream.evt("consumers", "reslice", component, "--of", "4")
     assert "not being cut" in stream.evt("consumers", "reslice", component, "--cancel", check=False)
 
@@ -213,7 +213,7 @@ def test_an_open_transaction_is_waited_for_and_may_roll_back(stream, source, pee
     writer = sql()
     writer.run("BEGIN")
     writer.run(f"SELECT evt_add('{event_type}', '1')")
-    said = stream.evt("consumers", "reslice", component, "--of", "3", "--timeout", "500ms", check=False)
+    said = stream.evt("consumers", "reslice", component, "--of", "3", "--timeout", "4s", check=False)
     assert "keeps the slices" in said, said
     writer.run("ROLLBACK")
     # The barrier is an id that no event has.
@@ -230,10 +230,39 @@ def test_parked_events_are_waited_for(stream, source, peer, component, event_typ
         FROM evt_queue e, evt_consumers c WHERE c.ident = 'local:{component}/0.2' AND e.id = {event_id} RETURNING 1)
         SELECT count(*) FROM p""")
     for force in ([], ["--force"]):
-        said = stream.evt("consumers", "reslice", component, "--of", "3", "--timeout", "500ms", *force, check=False)
+        said = stream.evt("consumers", "reslice", component, "--of", "3", "--timeout", "4s", *force, check=False)
         assert "parked" in said and slices(stream, component) == 2, said
     stream.evt("parked", "drop", component, "--all", "--yes")
     assert "3 slices now" in stream.evt("consumers", "reslice", component, "--of", "3", "--timeout", "60s")
+
+
+def test_a_session_that_an_operator_has_ended_gets_nothing_beyond_the_barrier(
+        stream, source, peer, connect, component, event_type):
+    peer.register(component)
+    old, new = connect(stream.pusher.endpoint), connect(stream.pusher.endpoint)
+    assert old.ready(component, [event_type]) is True
+    first = source.add_event(event_type)
+    assert old.receive_until(first)[-1] == first
+    eventually(lambda: stream.position(component) >= int(first), "the position is stored")
+    # The pusher learns of this with its next sign of life.
+    stream.evt("consumers", "set", component, "--max-attempts", "5")
+    assert "2 slices now" in stream.evt("consumers", "reslice", component, "--of", "2", "--timeout", "60s")
+    second = source.add_event(event_type)
+    received = []
+    for index in range(2):
+        assert new.ready(component, [event_type], **cut(index, 2)) is True
+        received += [event["id"] for group in new.groups_within(1) for event in group.events]
+        new.call(f"{PUSH}:stopReceiving", component=component, **cut(index, 2))
+    assert received == [second] and old.groups_within(0.5) == []
+
+
+def test_a_slice_is_neither_removed_nor_renamed_alone(stream, peer, component):
+    peer.call(f"{PUSH}:registerConsumer", component=component, slices=2)
+    for arguments in (["remove", f"{component}/0.2"], ["rename", f"{component}/0.2", f"{component}_b"]):
+        assert "slices are registered" in stream.evt("consumers", *arguments, check=False)
+    assert slices(stream, component) == 2
+    stream.evt("consumers", "remove", component)
+    assert slices(stream, component) == 0
 
 
 def test_by_force_the_new_slices_begin_at_the_lowest_position(stream, source, peer, component, event_type):

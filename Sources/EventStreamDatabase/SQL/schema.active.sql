@@ -334,7 +334,6 @@ CREATE TABLE public.evt_consumers (
     failed_error text,
     takes_parked boolean DEFAULT false NOT NULL,
     barrier bigint,
-    barrier_read boolean DEFAULT false NOT NULL,
     CONSTRAINT evt_consumers_max_attempts_check CHECK ((max_attempts >= 0)),
     CONSTRAINT evt_consumers_max_lag_events_check CHECK ((max_lag_events >= 0)),
     CONSTRAINT evt_consumers_max_lag_time_check CHECK ((max_lag_time >= '00:00:00'::interval))
@@ -366,8 +365,6 @@ COMMENT ON COLUMN public.evt_consumers.failed_alone IS 'Whether the event itself
 COMMENT ON COLUMN public.evt_consumers.takes_parked IS 'Whether the receiver of the last session takes parked events';
 
 COMMENT ON COLUMN public.evt_consumers.barrier IS 'Nothing beyond this event is delivered until the consumer is cut into other slices; NULL for no barrier';
-
-COMMENT ON COLUMN public.evt_consumers.barrier_read IS 'Whether the session began when there was a barrier';
 
 CREATE SEQUENCE public.evt_consumers_id_seq
     START WITH 1

@@ -42,7 +42,7 @@ extension StreamTables {
                     "last_evt_id", "last_time", "session_owner", "session_epoch", "began_evt_id", "want", "paused",
                     "max_lag_events", "max_lag_time", "max_attempts", "failed_evt_id", "failed_attempts", "failed_alone",
                     "failed_error",
-                    "takes_parked", "barrier", "barrier_read",
+                    "takes_parked", "barrier",
                 ], on: consumers,
                 "store positions and sessions"),
             Grant(.pusher, "INSERT", "TRUNCATE", on: consumers, rewrite),

@@ -37,9 +37,9 @@ package struct ConsumerAdmin: Sendable {
         // Asked first: the INSERT's trigger waits for the discarder, also where there is nothing to insert.
         let present = try await idents(of: consumer, on: connection)
         guard present.isEmpty else {
-            guard present.count == slices ?? 1 else {
-                throw StoreError(
-                    "\(consumer) is registered already, \(present.count > 1 ? "with \(present.count) slices" : "without slices")")
+            let count = ConsumerIdentity(present[0])?.component.slice?.count
+            guard count == slices else {
+                throw StoreError("\(consumer) is registered already, \(count.map { "with \($0) slices" } ?? "without slices")")
             }
             return nil
         }
@@ -114,11 +114,18 @@ package struct ConsumerAdmin: Sendable {
         try await connection.query(Statement("SELECT FROM \(consumers) WHERE ident = $1"), [.text(ident)]).count > 0
     }
 
+    /// The events of a slice that is missing would go to nobody.
+    private func checkIsWhole(_ ident: String) throws(StoreError) {
+        guard let consumer = ConsumerIdentity(ident), consumer.component.slice != nil else { return }
+        throw StoreError("\(ident) is a slice: slices are registered, renamed and removed together; name \(consumer.whole)")
+    }
+
     /// - Parameter evenIfServed: its receiver registers again, and begins with the oldest event that is not discarded.
     /// - Returns: false if there was no such consumer.
-    /// - Throws: ``StoreError`` if it is served.
+    /// - Throws: ``StoreError`` if it is served, or a slice.
     package func remove(_ ident: String, evenIfServed: Bool = false, on connection: Connection) async throws -> Bool {
-        try await connection.transaction {
+        try checkIsWhole(ident)
+        return try await connection.transaction {
             let removed = try await connection.query(
                 Statement("DELETE FROM \(consumers) WHERE \(ConsumerAdmin.isOfIt) AND \(mayChange("$2")) RETURNING id"),
                 [.text(ident), .text("\(evenIfServed)")])
@@ -144,11 +151,13 @@ package struct ConsumerAdmin: Sendable {
     package func rename(
         _ ident: String, to new: ConsumerIdentity, evenIfServed: Bool = false, on connection: Connection
     ) async throws {
+        try checkIsWhole(ident)
+        try checkIsWhole(new.description)
         do {
             let renamed = try await connection.query(
                 Statement(
                     """
-                    UPDATE \(consumers) SET ident = $2, session_owner = NULL, session_epoch = session_epoch + 1
+                    UPDATE \(consumers) SET ident = $2, session_owner = NULL, session_epoch = session_epoch + 1, barrier = NULL
                     WHERE ident = $1 AND \(mayChange("$3"))
                     """), [.text(ident), .text(new.description), .text("\(evenIfServed)")])
             guard renamed.affected == 1 else {

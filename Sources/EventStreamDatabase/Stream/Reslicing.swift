@@ -5,16 +5,16 @@ package import LibPQ
 ///
 ///     begin ─▶ stopping ─▶ delivering ─▶ over
 ///
-/// First delivery is stopped: sessions that began before end. Once no session is left that does not know, all that any of them has
-/// sent lies up to the last id that was drawn: the barrier. Up to there the present slices are delivered. Once all stand there, and
-/// none has parked events, one transaction replaces the rows.
+/// First delivery is stopped. Every pusher that is there learns of it with a sign of life, and ends the sessions that do not know.
+/// Then all that any session has sent lies up to the last id that was drawn: the barrier. Up to there the present slices are
+/// delivered. Once all stand there, and none has parked events, one transaction replaces the rows.
 ///
 /// The rows hold how far this has come: another command takes up what was interrupted.
 package struct Reslicing: Sendable {
     /// What is waited for.
     package enum Progress: Hashable, Sendable {
-        /// Sessions that do not know yet that delivery is stopped.
-        case sessions([String])
+        /// So many pushers, which may not know yet that delivery is stopped.
+        case pushers(Int)
         /// Slices that are not at the barrier, and whether they have a session.
         case slices([Slice], barrier: EventID)
         /// Transactions that may still commit events up to the barrier.
@@ -33,13 +33,10 @@ package struct Reslicing: Sendable {
 
     private enum State {
         case begin
-        case stopping
+        case stopping([Int64: PusherWatch])
         /// - Parameter writers: those that may commit events up to the barrier.
         case delivering(through: EventID, writers: Set<TableWriter>)
     }
-
-    /// Whose sessions do not know that delivery is stopped.
-    private struct Unaware: Error { let idents: [String] }
 
     private let admin: ConsumerAdmin
     private let consumer: ConsumerIdentity
@@ -53,6 +50,9 @@ package struct Reslicing: Sendable {
         (self.consumer, self.count, self.admin) = (consumer, count, admin)
     }
 
+    /// Whether delivery may have been stopped.
+    package var hasBegun: Bool { if case .begin = state { false } else { true } }
+
     /// Goes on as far as is possible now.
     ///
     /// - Throws: ``StoreError`` if there is no such consumer, it is an archiver, or it has this number of slices.
@@ -60,11 +60,12 @@ package struct Reslicing: Sendable {
         while true {
             switch state {
             case .begin: state = try await stop(on: connection)
-            case .stopping:
-                switch try await setBarrier(on: connection) {
-                case .success(let delivering): state = delivering
-                case .failure(let unaware): return .sessions(unaware.idents)
-                }
+            case .stopping(var pushers):
+                try await look(at: &pushers, on: connection)
+                state = .stopping(pushers)
+                let unaware = pushers.values.count { !$0.knows(at: .now) }
+                guard unaware == 0 else { return .pushers(unaware) }
+                state = try await setBarrier(on: connection)
             case .delivering(let barrier, let writers):
                 // Writers first, then what is visible.
                 let left = try await writers.isEmpty ? [] : stillOpen(writers, on: connection)
@@ -85,27 +86,47 @@ package struct Reslicing: Sendable {
         guard changed.affected > 0 else { throw StoreError("\(consumer) is not being cut into other slices") }
     }
 
+    /// How many slices the consumer has, by the name of one.
+    private func number(of ident: String) -> Int { ConsumerIdentity(ident)?.component.slice?.count ?? 1 }
+
     private var name: Parameter { .text(consumer.description) }
 
-    /// Nothing more is delivered from now on, in sessions that know of it.
+    /// Nothing more is delivered from now on, by pushers that know of it.
     private func stop(on connection: Connection) async throws -> State {
         try await check(on: connection)
         let stopped = try await connection.query(
             Statement(
-                """
-                UPDATE \(consumers) SET barrier = COALESCE(barrier, 0), barrier_read = barrier_read AND barrier IS NOT NULL
-                WHERE \(ConsumerAdmin.isOfIt) RETURNING barrier
-                """), [name])
+                "UPDATE \(consumers) SET barrier = COALESCE(barrier, 0) WHERE \(ConsumerAdmin.isOfIt) RETURNING barrier"), [name])
         // A command that was interrupted may have set the barrier.
-        return stopped.int(0, 0) ?? 0 > 0 ? try await delivering(on: connection) : .stopping
+        if stopped.int(0, 0) ?? 0 > 0 { return try await delivering(on: connection) }
+        var pushers: [Int64: PusherWatch] = [:]
+        try await look(at: &pushers, on: connection, adding: true)
+        return .stopping(pushers)
+    }
+
+    /// - Parameter adding: whether those that come now count: who comes later knows from the beginning.
+    private func look(
+        at pushers: inout [Int64: PusherWatch], on connection: Connection, adding: Bool = false
+    ) async throws {
+        let rows = try await connection.query(
+            Statement("SELECT id, beat, beat_interval FROM \(info.tables.pushers.sql)"))
+        for row in 0..<rows.count {
+            guard let id = rows.int(row, 0), let beat = rows.int(row, 1) else { continue }
+            if adding { pushers[id] = PusherWatch(beat: beat, interval: .seconds(rows.double(row, 2)), at: .now) }
+            pushers[id]?.saw(beat, at: .now)
+        }
     }
 
     private func check(on connection: Connection) async throws {
         let present = try await admin.idents(of: consumer, on: connection)
-        guard !present.isEmpty else { throw StoreError("there is no consumer \(consumer)") }
-        guard present.count != count else {
+        guard let first = present.first else { throw StoreError("there is no consumer \(consumer)") }
+        guard number(of: first) != count else {
             throw StoreError("\(consumer) has \(count == 1 ? "no slices" : "\(count) slices") already")
         }
+        guard present.count == number(of: first) else {
+            throw StoreError("\(consumer) has \(present.count) of \(number(of: first)) slices: somebody has deleted rows")
+        }
+        guard try await WriterQueries(info).look(on: connection).drawn != nil else { throw noSequence }
         guard try await !admin.isArchiver(consumer.description, on: connection) else {
             throw StoreError("\(consumer) is an archiver, which has no slices")
         }
@@ -119,46 +140,29 @@ package struct Reslicing: Sendable {
             through: EventID(found.int(0, 0) ?? 0), writers: try await WriterQueries(info).look(on: connection).holders)
     }
 
-    /// Sets the barrier, if every session that may deliver knows that nothing more is to be delivered.
-    ///
-    /// - Returns: whose sessions do not know, else.
-    private func setBarrier(on connection: Connection) async throws -> Result<State, Unaware> {
+    /// Sets the barrier: every pusher knows that nothing more is to be delivered.
+    private func setBarrier(on connection: Connection) async throws -> State {
         try await connection.transaction {
-            // A session that no pusher has any more might be resumed: the lock of its pusher is held until that is not possible.
             let rows = try await connection.query(
-                Statement(
-                    """
-                    SELECT ident, barrier, barrier_read, session_owner IS NULL OR pg_try_advisory_xact_lock_shared(session_owner)
-                    FROM \(consumers) WHERE \(ConsumerAdmin.isOfIt) FOR UPDATE
-                    """), [name])
-            guard rows.count > 0, (0..<rows.count).allSatisfy({ rows.int($0, 1) != nil }) else {
-                throw StoreError("\(consumer) was changed by another command: delivery goes on as before")
-            }
+                Statement("SELECT barrier FROM \(consumers) WHERE \(ConsumerAdmin.isOfIt) ORDER BY id FOR UPDATE"), [name])
+            guard rows.count > 0, (0..<rows.count).allSatisfy({ rows.int($0, 0) != nil }) else { throw changed }
             // Another command was quicker.
-            guard (0..<rows.count).allSatisfy({ rows.int($0, 1) == 0 }) else {
-                return .success(try await delivering(on: connection))
-            }
-            let unaware = (0..<rows.count).filter { rows.bool($0, 3) != true && rows.bool($0, 2) != true }
-            guard unaware.isEmpty else { return .failure(Unaware(idents: unaware.compactMap { rows.string($0, 0) })) }
+            guard (0..<rows.count).allSatisfy({ rows.int($0, 0) == 0 }) else { return try await delivering(on: connection) }
             // What any session has sent was drawn before this look.
             let look = try await WriterQueries(info).look(on: connection)
-            guard let drawn = look.drawn else { throw StoreError("no permission to read the sequence of the ids") }
+            guard let drawn = look.drawn else { throw noSequence }
             let barrier = max(drawn, EventID(1))
             try await connection.query(
-                Statement(
-                    """
-                    UPDATE \(consumers) SET barrier = $2::bigint,
-                        session_epoch = session_epoch + CASE WHEN ident = ANY ($3::text[]) THEN 1 ELSE 0 END,
-                        session_owner = CASE WHEN ident = ANY ($3::text[]) THEN NULL ELSE session_owner END
-                    WHERE \(ConsumerAdmin.isOfIt)
-                    """),
-                [
-                    name, .int8(barrier.rawValue),
-                    .strings((0..<rows.count).filter { rows.bool($0, 3) == true }.compactMap { rows.string($0, 0) }),
-                ])
-            return .success(.delivering(through: barrier, writers: look.holders))
+                Statement("UPDATE \(consumers) SET barrier = $2::bigint WHERE \(ConsumerAdmin.isOfIt)"),
+                [name, .int8(barrier.rawValue)])
+            return .delivering(through: barrier, writers: look.holders)
         }
     }
+
+    private var changed: StoreError {
+        StoreError("another command has changed \(consumer); look at `evt consumers list` and `evt status`")
+    }
+    private var noSequence: StoreError { StoreError("no permission to read the sequence of the ids") }
 
     private func stillOpen(_ writers: Set<TableWriter>, on connection: Connection) async throws -> Set<TableWriter> {
         try await WriterQueries(info).look(on: connection).holders.filter { writers.contains($0) || $0.mayBeRenamed }
@@ -176,9 +180,10 @@ package struct Reslicing: Sendable {
                         session_owner IS NOT NULL AND NOT pg_try_advisory_xact_lock_shared(session_owner)
                     FROM \(consumers) WHERE \(ConsumerAdmin.isOfIt) ORDER BY id FOR UPDATE
                     """), [name])
-            if rows.count == count { return .done(EventID(rows.int(0, 1) ?? 0)) }
-            guard rows.count > 0, (0..<rows.count).allSatisfy({ rows.int($0, 2) == barrier.rawValue }) else {
-                throw StoreError("\(consumer) was changed by another command: delivery goes on as before")
+            guard let first = rows.string(0, 0), rows.count > 0 else { throw changed }
+            if number(of: first) == count { return .done(EventID(rows.int(0, 1) ?? 0)) }
+            guard rows.count == number(of: first), (0..<rows.count).allSatisfy({ rows.int($0, 2) == barrier.rawValue }) else {
+                throw changed
             }
             // Where nobody writes up to the barrier any more, the newest event before it is as good.
             let end = writers.isEmpty ? try await newest(through: barrier, on: connection) : barrier
@@ -208,20 +213,24 @@ package struct Reslicing: Sendable {
 
     /// Replaces the slices at once, at the least position of any: events after it that other slices have processed come again.
     ///
-    /// - Throws: ``StoreError`` if there is no such consumer, it is an archiver, has this number of slices, or has parked events.
+    /// - Throws: ``StoreError`` if there is no such consumer, it is served, is an archiver, has this number of slices, or has parked
+    ///   events.
     package func force(on connection: Connection) async throws -> EventID {
         try await check(on: connection)
         return try await connection.transaction {
             try await admin.shareDiscardLock(on: connection)
             try await connection.query(
-                Statement("SELECT FROM \(consumers) WHERE \(ConsumerAdmin.isOfIt) FOR UPDATE"), [name])
+                Statement("SELECT FROM \(consumers) WHERE \(ConsumerAdmin.isOfIt) ORDER BY id FOR UPDATE"), [name])
+            guard try await !admin.isServed(consumer.description, on: connection) else {
+                throw StoreError("\(consumer) is at work: stop its receivers first; the new slices would run beside them")
+            }
             switch try await exchange(on: connection) {
             case .done(let position): return position
             case .parked(let idents):
                 throw StoreError(
                     "\(idents.joined(separator: ", ")) has parked events: retry or drop them first (`evt parked list \(consumer)`)"
                 )
-            default: throw StoreError("\(consumer) was changed by another command")
+            default: throw changed
             }
         }
     }
@@ -255,6 +264,36 @@ package struct Reslicing: Sendable {
                 FROM common c CROSS JOIN (SELECT * FROM old ORDER BY id LIMIT 1) one CROSS JOIN unnest($2::text[]) i
                 RETURNING last_evt_id
                 """), [name, .strings(idents.map(\.description))])
+        guard inserted.count == count else { throw changed }
         return .done(EventID(inserted.int(0, 0) ?? 0))
+    }
+}
+
+/// What is known of a pusher since delivery was stopped.
+package struct PusherWatch: Hashable, Sendable {
+    /// After so many signs of life it has carried out what the database said before: the first may have begun earlier, the second
+    /// shows what is so, and the third is given once that was carried out.
+    package static let beats: Int64 = 3
+
+    private let interval: Duration
+    private var first: Int64
+    private var last: Int64
+    private var changed: ContinuousClock.Instant
+
+    package init(beat: Int64, interval: Duration, at now: ContinuousClock.Instant) {
+        (self.interval, first, last, changed) = (interval, beat, beat, now)
+    }
+
+    package mutating func saw(_ beat: Int64, at now: ContinuousClock.Instant) {
+        guard beat != last else { return }
+        // One that was forgotten, and has come again, counts from there.
+        if beat < last { first = beat }
+        (last, changed) = (beat, now)
+    }
+
+    /// Whether it has no session any more that does not know. A pusher whose signs of life do not reach the database ends its sessions
+    /// after two and a half intervals.
+    package func knows(at now: ContinuousClock.Instant) -> Bool {
+        last - first >= PusherWatch.beats || now - changed > interval * 3 + .seconds(1)
     }
 }

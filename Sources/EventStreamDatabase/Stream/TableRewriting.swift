@@ -182,7 +182,7 @@ package struct TableRewriting: Sendable {
     /// The same as rows of the beat: number from 1, bytes, and a fifth column of -1.
     package static func sizeRows(_ tables: [TableName]) -> String {
         """
-        SELECT n, \(size), NULL, NULL, -1, NULL FROM unnest(ARRAY[\(tables.map { quotedLiteral($0.sql) }.joined(separator: ", "))])
+        SELECT n, \(size), NULL, NULL, -1, NULL, NULL FROM unnest(ARRAY[\(tables.map { quotedLiteral($0.sql) }.joined(separator: ", "))])
             WITH ORDINALITY t (name, n) LEFT JOIN pg_class c ON c.oid = to_regclass(name)
         """
     }

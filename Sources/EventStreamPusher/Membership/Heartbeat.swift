@@ -42,6 +42,8 @@ final class Heartbeat {
     private var stored = EventID.none
     /// The pass of erasing after which everything was read anew.
     private var erased: Int64 = 0
+    /// Whether somebody waits for further signs of life; and how many are still given at once.
+    private var (isAwaited, hurries) = (false, 0)
     /// Whether another pusher reads the archive.
     private(set) var othersReadArchive = false
     /// Whether the stream takes wide event types; nil before that is known.
@@ -141,6 +143,12 @@ final class Heartbeat {
             delegate.dataErased()
             erased = pulse.erased
             // Somebody waits for this to be noted.
+            beat(after: .milliseconds(1))
+        }
+        if pulse.isAwaited, !isAwaited { hurries = Int(PusherWatch.beats) }
+        isAwaited = pulse.isAwaited
+        if hurries > 0 {
+            hurries -= 1
             beat(after: .milliseconds(1))
         }
         takesWideTypes = pulse.takesWideTypes

@@ -22,16 +22,17 @@ package struct PusherRegistry: Sendable {
                     UPDATE \(tables.state.sql) SET settled = $2::bigint
                     WHERE settled < $2::bigint AND settled >= $3::bigint AND generation = $4::text::uuid RETURNING settled),
                 marked AS (\(SettledMarks.insertion(tables, of: "settled")))
-            SELECT id, beat, EXISTS (SELECT FROM mine), NULL, beat_interval, reads_archive FROM \(tables.pushers.sql)
+            SELECT id, beat, EXISTS (SELECT FROM mine), NULL, beat_interval, reads_archive, NULL::boolean FROM \(tables.pushers.sql)
             UNION ALL
             SELECT session_epoch, barrier, takes_parked AND EXISTS (
-                    SELECT FROM \(tables.parked.sql) p WHERE p.consumer = c.id AND retry IS NOT NULL), ident, NULL, paused
+                    SELECT FROM \(tables.parked.sql) p WHERE p.consumer = c.id AND retry IS NOT NULL), ident, NULL, paused, NULL
                 FROM \(tables.consumers.sql) c WHERE session_owner = $1::bigint
             UNION ALL
             SELECT NULL, settled, generation = $4::text::uuid AND settled >= $3::bigint
                 AND \(quotedLiteral(tables.events.sql))::regclass::oid::bigint = \(info.tableOID)
                 AND \(TableGuard.noneIsFed(info.tableOIDs)), discarded::text,
-                (SELECT COALESCE(max(pass), 0) FROM \(tables.erasures.sql))::float8, wide_types
+                (SELECT COALESCE(max(pass), 0) FROM \(tables.erasures.sql))::float8, wide_types,
+                EXISTS (SELECT FROM \(tables.consumers.sql) WHERE barrier = 0)
             FROM \(tables.state.sql)
             UNION ALL
             \(TableRewriting.sizeRows(TableRewriting.hotTables(of: info)))
@@ -51,7 +52,7 @@ package struct PusherRegistry: Sendable {
                 """
                 INSERT INTO \(tables.pushers.sql) (id, application, beat_interval, reads_archive)
                 VALUES ($1::bigint, $2::text, $3::float8, $4::boolean)
-                ON CONFLICT (id) DO UPDATE SET beat = \(tables.pushers.sql).beat + 1
+                ON CONFLICT (id) DO UPDATE SET erased = \(tables.pushers.sql).erased
                 """), [.int8(pusher), .text(application), .text("\(interval / .seconds(1))"), .text("\(readsArchive)")])
         // Whoever is gone for good is forgotten: nobody holds its lock.
         try await connection.query(
@@ -88,6 +89,8 @@ package struct PusherRegistry: Sendable {
         package var discarded = EventID.none
         /// The newest pass of erasing that was announced: what was read before may have data that is gone.
         package var erased: Int64 = 0
+        /// Whether somebody has stopped delivery to a consumer, and waits until every pusher has given further signs of life.
+        package var isAwaited = false
         /// Whether the stream takes wide event types.
         package var takesWideTypes = false
         /// Pushers that read the archive.
@@ -133,6 +136,7 @@ package struct PusherRegistry: Sendable {
                             pulse.discarded = EventID(rows.int(row, 3) ?? 0)
                             pulse.erased = Int64(rows.double(row, 4))
                             pulse.takesWideTypes = rows.bool(row, 5) == true
+                            pulse.isAwaited = rows.bool(row, 6) == true
                         } else if rows.double(row, 4) < 0 {
                             pulse.sizes[hotTables[Int(rows.int(row, 0) ?? 1) - 1]] = Int(rows.int(row, 1) ?? 0)
                         } else if rows.isNull(row, 3) {

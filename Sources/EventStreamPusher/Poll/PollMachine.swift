@@ -14,7 +14,9 @@ struct PollMachine {
         /// Whether there is an event with the id it confirms.
         case checking(EventID)
         /// For the position to be stored.
-        case confirming
+        ///
+        /// - Parameter through: how far the stream was settled before; if there is no barrier then, none is below this.
+        case confirming(through: EventID)
         /// For events up to where the stream was settled when it asked: a flood of unwanted events must not keep it waiting.
         case looking(through: EventID)
         case over
@@ -78,7 +80,7 @@ struct PollMachine {
 
     private mutating func confirm(in stream: Stream) -> Action {
         if let refusal = refusal(in: stream) { return answer(.failure(refusal)) }
-        state = .confirming
+        state = .confirming(through: stream.settled)
         return .confirm(through: min(stream.settled, confirmed(in: stream)))
     }
 
@@ -92,11 +94,12 @@ struct PollMachine {
 
     /// - Parameter stored: what is stored now; nil if the consumer is not registered.
     mutating func stored(_ stored: ConsumerStore.Polled?, consumer: ConsumerIdentity, in stream: Stream) -> Action {
+        guard case .confirming(let settled) = state else { return .answer(.failure(.unavailable)) }
         guard let stored else { return answer(.failure(.notRegistered("\(consumer) is not registered"))) }
         guard !stored.isPaused else {
             return answer(.failure(.consumerPaused("an operator has paused \(consumer); what the call confirms is stored")))
         }
-        return look(after: stored.position, through: min(stream.settled, stored.barrier ?? stream.settled), in: stream)
+        return look(after: stored.position, through: min(settled, stored.barrier ?? settled), in: stream)
     }
 
     /// Nothing that a live poller wants lies between what it asked for and here.

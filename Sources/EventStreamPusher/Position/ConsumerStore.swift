@@ -76,8 +76,7 @@ package struct ConsumerStore: Sendable {
             WITH claimed AS (
                 UPDATE \(consumers) SET session_owner = $2::bigint, session_epoch = session_epoch + $4::bigint, last_time = \(now),
                     last_evt_id = CASE WHEN session_epoch = $6::bigint THEN GREATEST(last_evt_id, $7::bigint) ELSE last_evt_id END,
-                    want = CASE WHEN want IS DISTINCT FROM $8::text[] THEN $8::text[] ELSE want END, takes_parked = $9::boolean,
-                    barrier_read = barrier IS NOT NULL
+                    want = CASE WHEN want IS DISTINCT FROM $8::text[] THEN $8::text[] ELSE want END, takes_parked = $9::boolean
                 WHERE ident = $1::text AND \(info.isOf(generation: "$5")) AND (session_owner IS NULL OR session_owner = $2::bigint
                     OR session_owner = ANY ($3::bigint[]) OR pg_try_advisory_xact_lock_shared(session_owner))
                 RETURNING last_evt_id, session_epoch, began_evt_id, reg_time, paused, barrier, failed_evt_id, failed_attempts, failed_error, failed_alone,
@@ -96,10 +95,12 @@ package struct ConsumerStore: Sendable {
             UPDATE \(consumers) SET session_owner = NULL
             WHERE ident = $1::text AND session_owner = $2::bigint AND session_epoch = $3::bigint
             """, name: "evt_release")
+        // A session that is given up knows of no barrier.
         resumeStatement = Statement(
             """
             UPDATE \(consumers) SET session_owner = $2::bigint
             WHERE ident = $1::text AND session_epoch = $3::bigint AND (session_owner IS NULL OR session_owner = $2::bigint)
+                AND barrier IS NULL
             """, name: "evt_resume")
         // SKIP LOCKED: one consumer whose row somebody has locked must not hold up the others. And nothing is written that does
         // not change: every version of a row is kept as long as an old snapshot may need it. A row is looked up once; it is

@@ -109,6 +109,13 @@ import Testing
                 == .answer(.success(RawJSON(unchecked: Array("[]".utf8)))))
     }
 
+    @Test func `what was settled after a poll asked is beyond a barrier that it has not seen`() {
+        var poll = poll(after: 150)
+        #expect(poll.freshened(true, in: stream()) == .confirm(through: 150))
+        // The answer is late: meanwhile the consumer was cut, and more was recorded.
+        #expect(poll.stored(polled(150), consumer: consumer, in: stream(settled: 900)) == .read(after: 150, through: 200))
+    }
+
     @Test func `a poll gets nothing beyond a barrier`() {
         for (barrier, expected) in [
             (180, PollMachine.Action.read(after: 150, through: 180)), (900, .read(after: 150, through: 200)),

@@ -44,6 +44,8 @@ final class Oracle {
         var sent: Int64 = 0
         /// Nothing beyond it may come until it is cut into other slices.
         var barrier: Int64?
+        /// The last barrier; sessions of up to this epoch send nothing beyond it, however late.
+        var cut: (epoch: Int64, barrier: Int64) = (0, 0)
         /// The pusher that claimed it last.
         var owner: Int64 = 0
         var epoch: Int64 = 0
@@ -118,7 +120,7 @@ final class Oracle {
             consumers[consumer].start = min(consumers[consumer].start, position)
             consumers[consumer].kept = position
             // What was cut on the server that is lost may not be cut here.
-            consumers[consumer].barrier = nil
+            (consumers[consumer].barrier, consumers[consumer].cut) = (nil, (0, 0))
             consumers[consumer].owed = Set(stored[consumer].parked.map(\.row))
             (consumers[consumer].operatorEpoch, consumers[consumer].sent) = (epoch, position)
             (consumers[consumer].owner, consumers[consumer].epoch) = (stored[consumer].owner ?? 0, stored[consumer].epoch)
@@ -203,6 +205,10 @@ final class Oracle {
     }
 
     func sent(_ id: Int64, to consumer: Int, epoch: Int64) {
+        let cut = consumers[consumer].cut
+        if epoch <= cut.epoch, epoch > 0, id > cut.barrier {
+            surroundings.broken("\(name(consumer)) was sent \(id) in session \(epoch), which was to stop at \(cut.barrier)")
+        }
         guard epoch > consumers[consumer].operatorEpoch else { return }
         consumers[consumer].sent = max(consumers[consumer].sent, id)
     }
@@ -285,10 +291,16 @@ final class Oracle {
         surroundings.broken("\(row.id) of \(name(consumer)) is parked no more, and was not processed")
     }
 
-    func removed(_ consumer: Int) { (consumers[consumer].owed, consumers[consumer].barrier) = ([], nil) }
+    func removed(_ consumer: Int) {
+        (consumers[consumer].owed, consumers[consumer].barrier, consumers[consumer].cut) = ([], nil, (0, 0))
+    }
 
-    func barrier(_ consumer: Int, at id: Int64?) {
-        if let id { surroundings.note("\(name(consumer)) is to stop at \(id)") }
+    /// - Parameter epoch: that of the newest session there is.
+    func barrier(_ consumer: Int, at id: Int64?, epoch: Int64) {
+        if let id {
+            surroundings.note("\(name(consumer)) is to stop at \(id)")
+            consumers[consumer].cut = (epoch, id)
+        }
         consumers[consumer].barrier = id
     }
 

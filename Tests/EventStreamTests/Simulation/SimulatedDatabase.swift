@@ -13,9 +13,8 @@ final class SimulatedDatabase {
         /// Up to here this generation and earlier ones have the same events for it.
         var began: Int64 = 0
         var isPaused = false
-        /// Nothing beyond it is delivered; and whether the session began when there was one.
+        /// Nothing beyond it is delivered.
         var barrier: Int64?
-        var hasReadBarrier = false
         /// The event that failed last.
         var failing: Attempts.Failing?
         var takesParked = false
@@ -25,6 +24,7 @@ final class SimulatedDatabase {
     struct Pusher {
         let id: Int64
         var beat: Int64 = 0
+        var interval = Duration.seconds(1)
     }
 
     /// What is on disk, and on a standby when it has received it.
@@ -84,6 +84,8 @@ final class SimulatedDatabase {
     private var signsOfLife: [(pusher: Int64, connection: Int)] = []
     /// A row policy has been made: rather than hide rows the server refuses every statement.
     var hasPolicy = false
+    /// What was seen of the pushers since a consumer was stopped, by its number.
+    private var watches: [Int: [Int64: PusherWatch]] = [:]
     /// How often data was erased: pushers read everything anew then.
     var erasures: Int64 = 0
     /// Tokens of warehouses: what is known here is known wherever the stream goes on.
@@ -367,7 +369,6 @@ final class SimulatedDatabase {
         // An archiver leaves nothing out.
         let isArchiver = surroundings.archivers > 0 && consumer == SimulatedWarehouse.consumer
         claimed.barrier = consumers[consumer].barrier.map { EventID($0) }
-        consumers[consumer].hasReadBarrier = claimed.barrier != nil
         claimed.maxAttempts = isArchiver ? 0 : surroundings.maxAttempts
         if readsKeys, surroundings.parksKeys {
             claimed.blockedKeys =
@@ -391,7 +392,9 @@ final class SimulatedDatabase {
 
     func resume(_ identity: ConsumerIdentity, for pusher: Int64, epoch: Int64) -> Bool {
         let consumer = SimulatedDatabase.consumer(identity)
-        guard consumers[consumer].epoch == epoch, (consumers[consumer].owner ?? pusher) == pusher else { return false }
+        guard consumers[consumer].epoch == epoch, (consumers[consumer].owner ?? pusher) == pusher,
+            consumers[consumer].barrier == nil
+        else { return false }
         consumers[consumer].owner = pusher
         return true
     }
@@ -424,14 +427,20 @@ final class SimulatedDatabase {
         guard consumers[consumer].isRegistered else { return }
         switch consumers[consumer].barrier {
         case nil:
-            (consumers[consumer].barrier, consumers[consumer].hasReadBarrier) = (0, false)
+            consumers[consumer].barrier = 0
+            watches[consumer] = Dictionary(
+                uniqueKeysWithValues: pushers.map {
+                    ($0.id, PusherWatch(beat: $0.beat, interval: $0.interval, at: surroundings.now))
+                })
             surroundings.note("consumer \(consumer) is stopped")
+            if surroundings.fault == .barrierTooSoon { reslice(consumer) }
         case 0:
-            let isOwned = consumers[consumer].owner.map { owner in signsOfLife.contains { $0.pusher == owner } } ?? false
-            guard !isOwned || consumers[consumer].hasReadBarrier || surroundings.fault == .barrierTooSoon else { return }
-            if !isOwned { giveAway(consumer) }
+            let watched = watches[consumer] ?? [:]
+            guard watched.values.allSatisfy({ $0.knows(at: surroundings.now) }) || surroundings.fault == .barrierTooSoon else {
+                return
+            }
             consumers[consumer].barrier = max(queue.lastID, 1)
-            oracle.barrier(consumer, at: max(queue.lastID, 1))
+            oracle.barrier(consumer, at: max(queue.lastID, 1), epoch: lastEpoch)
         case let barrier? where consumers[consumer].position >= barrier: endReslicing(consumer)
         default: break
         }
@@ -443,7 +452,12 @@ final class SimulatedDatabase {
         surroundings.note("consumer \(consumer), which was to stop at \(barrier), goes on from \(consumers[consumer].position)")
         consumers[consumer].barrier = nil
         giveAway(consumer)
-        oracle.barrier(consumer, at: nil)
+        oracle.barrier(consumer, at: nil, epoch: lastEpoch)
+    }
+
+    /// What the commands that have stopped delivery see of a pusher.
+    private func watch(_ pusher: Pusher) {
+        for consumer in watches.keys { watches[consumer]?[pusher.id]?.saw(pusher.beat, at: surroundings.now) }
     }
 
     /// An operator takes a consumer from whoever serves it. Its receiver, still connected, is not told.
@@ -621,7 +635,7 @@ final class SimulatedDatabase {
 
     func enter(_ pusher: Int64) {
         if let index = pushers.firstIndex(where: { $0.id == pusher }) {
-            pushers[index].beat += 1
+            watch(pushers[index])
         } else {
             pushers.append(Pusher(id: pusher))
         }
@@ -649,6 +663,8 @@ final class SimulatedDatabase {
         if let index = pushers.firstIndex(where: { $0.id == pusher }) {
             pulse.isAlive = true
             pushers[index].beat += 1
+            pushers[index].interval = interval
+            watch(pushers[index])
         }
         guard isOf(generation), self.settled >= stored.rawValue else { return pulse }
         if settled.rawValue > self.settled {
@@ -658,6 +674,7 @@ final class SimulatedDatabase {
         pulse.stored = EventID(self.settled)
         pulse.discarded = EventID(discarded)
         pulse.erased = erasures
+        pulse.isAwaited = consumers.contains { $0.barrier == 0 }
         return pulse
     }
 

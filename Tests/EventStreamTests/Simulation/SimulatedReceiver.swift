@@ -160,7 +160,8 @@ class SimulatedReceiver: SimulatedClient {
     // MARK: Groups
 
     override func received(_ call: SimulatedCall, session: Int64) {
-        guard state == .ready else { return answer([.server(call.rid)], .failed("not ready")) }
+        // A parked event that is refused does not come again under its number: what follows would be waited for in vain.
+        guard state == .ready || call.isParked else { return answer([.server(call.rid)], .failed("not ready")) }
         if answersPartly, call.session == nil { surroundings.broken("consumer \(consumer) is not told the session") }
         if tellsSessionsApart, !answersPartly, session != self.session {
             progress.sessionStarted()

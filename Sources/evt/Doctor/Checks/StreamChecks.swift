@@ -156,6 +156,12 @@ struct StreamChecks {
         if consumer.readsArchive { return archiveReader(consumer, moves: moves) }
         let holds = "it holds back \(events(consumer.held.events)), \(sizeText(consumer.held.bytes))"
         let waits = "\(events(consumer.lag.events)) wait for it, the oldest for \(timeText(consumer.lag.seconds))"
+        if let barrier = consumer.barrier, !moves {
+            return Finding(
+                .warning, "consumer",
+                "\(consumer.consumer) is being cut into other slices, and stands still: nothing beyond event \(barrier) is delivered",
+                advice: "if no evt consumers reslice is at work, run it again, or with --cancel")
+        }
         if consumer.lag.events == 0 {
             guard !consumer.isServed, consumer.held.events > warnEvents else { return nil }
             return Finding(
