@@ -85,7 +85,7 @@ package struct ConsumerAdmin: Sendable {
     }
 
     /// A condition: the consumer that `$1` names, or a slice of it.
-    static let isOfIt = "(ident = $1::text OR starts_with(ident, $1::text || '/'))"
+    package static let isOfIt = "(ident = $1::text OR starts_with(ident, $1::text || '/'))"
 
     /// The consumer, or its slices in order: what the table has of it.
     package func idents(of consumer: ConsumerIdentity, on connection: Connection) async throws(PostgresError) -> [String] {

@@ -50,7 +50,7 @@ package struct ConsumerRegistering: Sendable {
         let now = "(now() AT TIME ZONE 'UTC')"
         // Asked first: the INSERT's trigger waits for the discarder, also where there is nothing to insert. How many slices there
         // are is in the name of each.
-        let isOfIt = "(ident = $1::text OR starts_with(ident, $1::text || '/'))"
+        let isOfIt = ConsumerAdmin.isOfIt
         knownStatement = Statement(
             "SELECT split_part(split_part(ident, '/', 2), '.', 2) FROM \(consumers) WHERE \(isOfIt) LIMIT 1", name: "evt_known")
         // Slices count as one. Whoever cuts the same consumer otherwise at the same time waits for the lock.
