@@ -5,6 +5,19 @@ import Testing
 @Suite struct EventGroupTests {
     private let unlimited = GroupLimits(events: 1000, bytes: .max)
 
+    @Test func `known events are passed over and counted so that the group is read again to its end`() {
+        let pages = [page(after: 0, events(1...8))]
+        let known = EventIDSet([5...5])
+        let first = EventGroup(
+            from: pages, after: 0, want: .all, besides: known, fields: [], limits: .init(events: 6, bytes: 10_000))
+        #expect(first.ids == [1, 2, 3, 4, 6, 7] && first.passedCount == 1)
+        // As many rows as the database is asked for.
+        let rows = [page(after: 0, events(1...Int64(first.count + first.passedCount)))]
+        let again = EventGroup(
+            from: rows, after: 0, through: 7, want: .all, besides: known, fields: [], limits: .init(events: 7, bytes: .max))
+        #expect(again.ids == first.ids)
+    }
+
     private func group(
         _ pages: [EventPage], after: EventID = .none, through: EventID = EventID(.max), want: EventFilter = .all,
         fields: EventFields = [], limits: GroupLimits? = nil

@@ -274,6 +274,19 @@ import Testing
         #expect(session.due(at: start + .seconds(60)).count == 1)
     }
 
+    @Test func `a group whose events do not reach its end is not sent again`() throws {
+        var session = session()
+        send(&session, window(1...10), rid: 1)
+        _ = session.disconnected(at: start)
+        _ = session.heard(at: start)
+        _ = session.resumed(true)
+        let due = session.due(at: start)
+        session.rereadBegan(due[0])
+        #expect(session.reread(due[0], in: [page(after: 0, events(1...1))], at: start) == nil)
+        session.rereadBegan(due[0])
+        #expect(session.reread(due[0], in: [page(after: 0, events(1...2))], at: start)?.ids == [1, 2])
+    }
+
     // MARK: Barriers
 
     @Test func `a session that began before there was a barrier begins anew`() {
