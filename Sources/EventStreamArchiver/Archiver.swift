@@ -14,7 +14,7 @@ public enum Archiver {
         /// The warehouse: a libpq URI or keyword/value string.
         public var url: String { didSet { file = nil } }
         /// The file the URL was in: what it holds now counts for new connections.
-        package var file: ConnectionFile?
+        package var file: SecretFile?
         package var tables = ArchiveTables.standard
         /// The pusher, or several.
         public var connect: Endpoints

@@ -206,7 +206,7 @@ public struct RequiredArchive: Hashable, Sendable {
     /// Its warehouse: a libpq URI or keyword/value string.
     public var url: String { didSet { file = nil } }
     /// The file the URL was in: what it holds now counts for new connections.
-    package var file: ConnectionFile?
+    package var file: SecretFile?
     package var tables = ArchiveTables.standard
 
     public init(consumer: ConsumerIdentity, url: String) {

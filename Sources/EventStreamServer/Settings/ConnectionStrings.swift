@@ -55,11 +55,11 @@ extension SettingsReader {
     }
 
     /// The file that ``archive()`` is in; nil if it is in none.
-    package func archiveFile() -> ConnectionFile? { file(Settings.all.archiveURLFile) }
+    package func archiveFile() -> SecretFile? { file(Settings.all.archiveURLFile) }
 
-    private func file(_ setting: Setting<String?>) -> ConnectionFile? {
+    private func file(_ setting: Setting<String?>) -> SecretFile? {
         guard let path = try? value(setting) else { return nil }
-        let file = ConnectionFile(setting: setting.facts.name, path: path)
+        let file = SecretFile(setting: setting.facts.name, path: path)
         // A pipe or a terminal gives what it has once.
         return file.isRegular ? file : nil
     }
@@ -74,7 +74,7 @@ extension SettingsReader {
             return given
         }
         guard given == nil else { throw ConfigurationError("\(name) and \(fileName) are both set: set only one of the two") }
-        let line = try ConnectionFile(setting: fileName, path: path).read()
+        let line = try SecretFile(setting: fileName, path: path).read()
         try check(line, fileName)
         return line
     }
@@ -88,29 +88,35 @@ extension SettingsReader {
     }
 }
 
-/// A file that holds a connection string, which is read again for every connection: its password may be rotated.
+/// A file that holds a connection string or another secret, which is read again each time it is used: it may be rotated.
 ///
-/// While it is missing or empty, as for a moment when it is replaced, connections fail, and are tried again.
-package struct ConnectionFile: Hashable, Sendable {
+/// While it is missing or empty, as for a moment when it is replaced, what needs it fails, and is tried again.
+package struct SecretFile: Hashable, Sendable {
     package let setting: String
     package let path: String
+    /// What the file holds, in words.
+    let holds: String
+
+    package init(setting: String, path: String, holds: String = "connection string") {
+        (self.setting, self.path, self.holds) = (setting, path, holds)
+    }
 
     private static let largest = 64 << 10
 
-    /// What is in the file is never told: it holds a password.
+    /// What is in the file is never told: it is secret.
     package func read() throws(ConfigurationError) -> String {
         func wrong(_ what: String) -> ConfigurationError { ConfigurationError("\(setting): the file \(path) \(what)") }
         let bytes: [UInt8]
         do {
-            bytes = try read(FilePath(path), atMost: ConnectionFile.largest + 1)
+            bytes = try read(FilePath(path), atMost: SecretFile.largest + 1)
         } catch {
             throw wrong("cannot be read: \(error)")
         }
-        guard bytes.count <= ConnectionFile.largest else { throw wrong("has more than 64 KiB; it holds a connection string") }
+        guard bytes.count <= SecretFile.largest else { throw wrong("has more than 64 KiB; it holds a \(holds)") }
         guard !bytes.contains(0), let text = String(validating: bytes, as: UTF8.self) else { throw wrong("is not UTF-8 text") }
         let line = text[...].trimmed
-        guard !line.isEmpty else { throw wrong("is empty; it holds a connection string") }
-        guard !line.contains(where: \.isNewline) else { throw wrong("has several lines; it holds one connection string") }
+        guard !line.isEmpty else { throw wrong("is empty; it holds a \(holds)") }
+        guard !line.contains(where: \.isNewline) else { throw wrong("has several lines; it holds one \(holds)") }
         return line
     }
 
@@ -137,7 +143,7 @@ package struct ConnectionFile: Hashable, Sendable {
 
 extension ConnectionOptions {
     /// - Parameter file: where the connection string is; it is read again for each attempt to connect.
-    package init(_ url: String, in file: ConnectionFile?, applicationName: String, settings: [String: String]) {
+    package init(_ url: String, in file: SecretFile?, applicationName: String, settings: [String: String]) {
         self.init(url, applicationName: applicationName, settings: settings)
         if let file { refresh = { try file.read() } }
     }

@@ -6,7 +6,7 @@ public struct DatabaseConfiguration: Sendable, CustomStringConvertible {
     /// A libpq URI or keyword/value string.
     public var url: String { didSet { file = nil } }
     /// The file the URL was in: what it holds now counts for new connections.
-    package var file: ConnectionFile?
+    package var file: SecretFile?
     public var tables: StreamTables
 
     public init(url: String, tables: StreamTables = .standard) {
