@@ -44,6 +44,9 @@ public struct EventBatch: Sendable {
     /// Whether they are still of the stream there is: not after the database went back.
     package var isPresent: Bool { get async { await receiver.isPresent(self) } }
 
+    /// Whether the session they came in goes on, and they are of the stream there is.
+    package var isCurrent: Bool { get async { await receiver.isCurrent(self) } }
+
     /// They could not be processed: the pusher sends them again after a pause, and logs the reason. Where some are confirmed by
     /// ``confirm(through:)`` the one after these counts as the one that failed.
     public func reject(because reason: String) async { await receiver.failed(self, reason) }

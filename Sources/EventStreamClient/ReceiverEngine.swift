@@ -99,13 +99,13 @@ final class ReceiverEngine {
     }
 
     /// Ends the session, so that another receiver can take over at once. A batch that is out may be reported first.
-    func stop(completion: @escaping () -> Void) {
+    func stop(within timeout: Duration = .seconds(2), completion: @escaping () -> Void) {
         isStopping = true
         guard case .ready = state, !batches.isAwaited else {
             finish()
             return completion()
         }
-        batches.whenReported(within: .seconds(2)) { self.endSession(completion) }
+        batches.whenReported(within: timeout) { self.endSession(completion) }
     }
 
     private func endSession(_ completion: @escaping () -> Void) {

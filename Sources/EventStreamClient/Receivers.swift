@@ -121,8 +121,11 @@ public actor ReliableReceiver {
     public func start() throws(EventStreamError) { try engine.start() }
 
     /// Ends the session at the pusher and the sequence of batches.
-    public func stop() async {
-        await withCheckedContinuation { continuation in engine.stop { continuation.resume() } }
+    public func stop() async { await stop(within: .seconds(2)) }
+
+    /// - Parameter timeout: how long a batch that is out may take to be reported.
+    package func stop(within timeout: Duration) async {
+        await withCheckedContinuation { continuation in engine.stop(within: timeout) { continuation.resume() } }
         continuation.finish()
     }
 
@@ -165,16 +168,19 @@ public actor ReliableReceiver {
 
     func next() async -> EventBatch? {
         guard engine.startOrReport() else { return nil }
-        // The origin as it is when the batch goes out: an answer that comes meanwhile may tell of another one.
-        let batch: (ReceiverProgress.Batch, StreamOrigin?)? = await withTaskCancellationHandler {
+        // The origin and the session as they are when the batch goes out: an answer that comes meanwhile may tell of others.
+        let batch: (ReceiverProgress.Batch, StreamOrigin?, Int?)? = await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
-                engine.next { [engine] batch in continuation.resume(returning: batch.map { ($0, engine.batches.origin) }) }
+                engine.next { [engine] batch in
+                    continuation.resume(returning: batch.map { ($0, engine.batches.origin, engine.session) })
+                }
             }
         } onCancel: {
             Task { await self.stop() }
         }
         handedOut += 1
         confirmed = 0
+        handedOutIn = batch?.2
         return batch.map {
             EventBatch(events: $0.0.events, isParked: $0.0.isParked, origin: $0.1, number: handedOut, receiver: self)
         }
@@ -182,6 +188,9 @@ public actor ReliableReceiver {
 
     /// The number of the batch that is out; a report about any other comes too late.
     private var handedOut = 0
+
+    /// The session that batch came in.
+    private var handedOutIn: Int?
 
     /// Events of the batch that is out which have been confirmed one by one.
     private var confirmed = 0
@@ -234,6 +243,11 @@ public actor ReliableReceiver {
 
     /// Whether a batch is of the generation the stream is in.
     func isPresent(_ batch: EventBatch) -> Bool { engine.batches.origin?.generation == batch.origin?.generation }
+
+    /// Whether a batch is out, in the session it came in.
+    func isCurrent(_ batch: EventBatch) -> Bool {
+        batch.number == handedOut && engine.session != nil && engine.session == handedOutIn && isPresent(batch)
+    }
 
     func failed(_ batch: EventBatch, _ reason: String) {
         guard batch.number == handedOut else { return }

@@ -42,7 +42,7 @@ public struct SlicedReceiver: Sendable {
     ///
     /// - Throws: `InvalidRequest` if the consumer is registered without slices or with another number of slices.
     public func forEach(_ handler: @escaping @Sendable (Event) async throws -> Void) async throws(EventStreamError) {
-        try await serve { receiver in
+        try await serve { _, receiver in
             do {
                 try await receiver.forEach(handler)
             } catch {
@@ -58,7 +58,7 @@ public struct SlicedReceiver: Sendable {
     ///
     /// - Throws: `InvalidRequest` if the consumer is registered without slices or with another number of slices.
     public func run(_ handler: @escaping @Sendable (EventBatch) async throws -> Void) async throws(EventStreamError) {
-        try await serve { receiver in
+        try await serve { _, receiver in
             do {
                 try await receiver.run(handler)
             } catch {
@@ -73,10 +73,18 @@ public struct SlicedReceiver: Sendable {
         return try ReliableReceiver(component, configuration)
     }
 
-    private func serve(_ work: @escaping @Sendable (ReliableReceiver) async -> Void) async throws(EventStreamError) {
+    /// Serves slices by any means.
+    ///
+    /// - Parameters:
+    ///   - note: is told what happens to the receivers of all slices.
+    ///   - work: serves one slice, until there are no batches any more.
+    package func serve(
+        noting note: @escaping @Sendable (ReceiverSignal) -> Void = { _ in },
+        _ work: @escaping @Sendable (EventSlice, ReliableReceiver) async -> Void
+    ) async throws(EventStreamError) {
         let places = Places(slices)
         let outcome: Result<Void, EventStreamError> = await withTaskGroup(of: Result<Void, EventStreamError>.self) { group in
-            for _ in 0..<limit { group.addTask { await self.keepPlace(in: places, work) } }
+            for _ in 0..<limit { group.addTask { await self.keepPlace(in: places, note, work) } }
             while let outcome = await group.next() {
                 guard case .failure = outcome else { continue }
                 group.cancelAll()
@@ -89,14 +97,16 @@ public struct SlicedReceiver: Sendable {
 
     /// Tries one slice after the other, and serves those that are free.
     private func keepPlace(
-        in places: Places, _ work: @escaping @Sendable (ReliableReceiver) async -> Void
+        in places: Places, _ note: @escaping @Sendable (ReceiverSignal) -> Void,
+        _ work: @escaping @Sendable (EventSlice, ReliableReceiver) async -> Void
     ) async -> Result<Void, EventStreamError> {
         while !Task.isCancelled {
             let index = places.take()
             defer { places.giveBack(index) }
             do {
-                let receiver = try receiver(of: EventSlice(index, of: slices))
-                if let error = await serve(receiver, work) { return .failure(error) }
+                let slice = EventSlice(index, of: slices)!
+                let receiver = try receiver(of: slice)
+                if let error = await serve(receiver, note, { await work(slice, $0) }) { return .failure(error) }
             } catch {
                 return .failure(error)
             }
@@ -109,7 +119,8 @@ public struct SlicedReceiver: Sendable {
     ///
     /// - Returns: why this consumer cannot be served; nil otherwise.
     private func serve(
-        _ receiver: ReliableReceiver, _ work: @escaping @Sendable (ReliableReceiver) async -> Void
+        _ receiver: ReliableReceiver, _ note: @escaping @Sendable (ReceiverSignal) -> Void,
+        _ work: @escaping @Sendable (ReliableReceiver) async -> Void
     ) async -> EventStreamError? {
         await withTaskGroup(of: EventStreamError?.self) { group in
             group.addTask {
@@ -119,6 +130,7 @@ public struct SlicedReceiver: Sendable {
             }
             group.addTask {
                 for await signal in receiver.signals {
+                    note(signal)
                     guard case .workerError(let error) = signal else { continue }
                     guard error.code == .consumerBusy || error.code == .invalidRequest else { continue }
                     await receiver.stop()

@@ -30,6 +30,14 @@ public struct RawJSON: Hashable, Sendable, CustomStringConvertible {
         RawJSON(unchecked: Array("{\"\(key)\":".utf8) + value.bytes + [UInt8(ascii: "}")])
     }
 
+    /// A member that is a string; nil where this is no object with such a member.
+    package func text(of member: String) -> String? {
+        guard let members = bytes.withUnsafeBufferPointer({ try? objectMembers($0) }),
+            let range = members.first(where: { $0.key == member })?.value, bytes[range.lowerBound] == UInt8(ascii: "\"")
+        else { return nil }
+        return JSONText.unescape(bytes[range].dropFirst().dropLast())
+    }
+
     public var description: String { String(decoding: bytes, as: UTF8.self) }
 }
 
