@@ -14,7 +14,7 @@ let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let metrics = Target.Dependency.product(name: "Metrics", package: "swift-metrics")
 let nio = ["NIOCore", "NIOPosix", "NIOHTTP1"].map { Target.Dependency.product(name: $0, package: "swift-nio") }
 let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
-let roles = ["Generator", "Pusher", "Archiver", "Discarder"].map {
+let roles = ["Generator", "Pusher", "Archiver", "Discarder", "Relay"].map {
     (command: "evt-\($0.lowercased())", target: Target.Dependency.byName(name: "EventStream\($0)"))
 }
 // What a role stands on, and all there is, for what uses several roles.
@@ -39,6 +39,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     ],
     targets: [
@@ -78,6 +79,12 @@ let package = Package(
         .target(name: "EventStreamPusher", dependencies: role + [deque, metrics], swiftSettings: strict),
         .target(name: "EventStreamArchiver", dependencies: role + ["EventStreamClient"], swiftSettings: strict),
         .target(name: "EventStreamDiscarder", dependencies: role, swiftSettings: strict),
+        .target(
+            name: "EventStreamRelay",
+            dependencies: role + [
+                "EventStreamClient", .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "Crypto", package: "swift-crypto"),
+            ] + nio, swiftSettings: strict),
         // For applications that embed roles.
         .target(
             name: "EventStreamServices", dependencies: ["EventStreamServer", logging, lifecycle] + roles.map { $0.target },

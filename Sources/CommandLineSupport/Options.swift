@@ -47,6 +47,12 @@ package struct SettingFlags<Command: ReadsSettings>: ParsableArguments, CustomRe
                 "--\(setting.flag): everyone on this machine can read the password there; "
                     + "put it in \(setting.name), in a file (--env-file) or in ~/.pgpass")
         }
+        let secret = Settings.all.relaySecret.facts
+        guard values[secret.name] == nil else {
+            throw ValidationError(
+                "--\(secret.flag): everyone on this machine can read the secret there; put it in \(secret.name), or in a file "
+                    + "(--\(Settings.all.relaySecretFile.facts.flag), --env-file)")
+        }
         let file = "EVT_ENV_FILE"
         return try await SettingsReader(flags: values, file: values[file] ?? ProcessInfo.processInfo.environment[file])
     }

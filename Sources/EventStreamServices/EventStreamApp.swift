@@ -2,11 +2,12 @@ public import EventStreamArchiver
 public import EventStreamDiscarder
 public import EventStreamGenerator
 public import EventStreamPusher
+public import EventStreamRelay
 public import EventStreamServer
 public import Logging
 import ServiceLifecycle
 
-/// Any of the four roles in one process: for small deployments, and for applications that bring their own stream.
+/// Any of the roles in one process: for small deployments, and for applications that bring their own stream.
 ///
 ///     let app = EventStreamApp(generator: .init(bind: …), pusher: …, archiver: nil, discarder: …, logger: logger)
 ///     try await app.run()          // until the surrounding ServiceGroup stops, or the task is cancelled
@@ -17,7 +18,8 @@ public struct EventStreamApp: ServesRoles {
     /// A role that is nil is left out.
     public init(
         generator: Generator.Configuration? = nil, pusher: Pusher.Configuration? = nil,
-        archiver: Archiver.Configuration? = nil, discarder: Discarder.Configuration? = nil, logger: Logger
+        archiver: Archiver.Configuration? = nil, discarder: Discarder.Configuration? = nil,
+        relay: Relay.Configuration? = nil, logger: Logger
     ) {
         self.logger = logger
         func named(_ role: String) -> Logger {
@@ -30,6 +32,7 @@ public struct EventStreamApp: ServesRoles {
             pusher.map { RoleService($0, logger: named("pusher")) },
             archiver.map { RoleService($0, logger: named("archiver")) },
             discarder.map { RoleService($0, logger: named("discarder")) },
+            relay.map { RoleService($0, logger: named("relay")) },
         ]
         services = roles.compactMap { $0 }
     }

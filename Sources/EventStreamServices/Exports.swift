@@ -3,4 +3,5 @@
 @_exported public import EventStreamDiscarder
 @_exported public import EventStreamGenerator
 @_exported public import EventStreamPusher
+@_exported public import EventStreamRelay
 @_exported public import EventStreamServer

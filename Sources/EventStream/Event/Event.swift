@@ -190,6 +190,8 @@ public struct ConsumerComponent: Hashable, Sendable, CustomStringConvertible {
     public static let live = ConsumerComponent(reserved: "LIVE")
     /// The component an archiver uses unless told otherwise.
     public static let archiver = ConsumerComponent(reserved: "ARCHIVER")
+    /// The component a relay uses unless told otherwise.
+    public static let relay = ConsumerComponent(reserved: "RELAY")
     public var isLive: Bool { self == .live }
     public var description: String { slice.map { "\(name)/\($0)" } ?? name }
 

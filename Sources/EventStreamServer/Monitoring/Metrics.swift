@@ -20,7 +20,8 @@ package struct Metric: Hashable, Sendable {
         Metric(.gauge, "evt_\(role)_ready", of: [role], "Whether /readyz reports that the \(role) works: 1 or 0")
     }
     package static let reconnects = Metric(
-        .counter, "evt_db_reconnects_total", "Attempts to connect to a database after a connection was lost or refused")
+        .counter, "evt_db_reconnects_total", of: Role.pipeline,
+        "Attempts to connect to a database after a connection was lost or refused")
     package static let rejected = Metric(
         .counter, "evt_rejected_total", labels: ["reason"], of: [.generator, .pusher],
         "Calls answered with an error, by the name of the error")
@@ -104,6 +105,18 @@ package struct Metric: Hashable, Sendable {
         .gauge, "evt_discarder_held_since_seconds", labels: ["consumer"], of: [.discarder],
         "When the oldest event that the slowest consumer keeps was recorded, in seconds since 1970; 0 if there is no such event")
 
+    package static let relayEvents = Metric(
+        .counter, "evt_relay_events_total", of: [.relay], "Events that the endpoint has taken")
+    package static let relayRequests = Metric(
+        .histogram, "evt_relay_request_seconds", of: [.relay], "Duration of the relay's requests")
+    package static let relayFailures = Metric(
+        .counter, "evt_relay_failures_total", labels: ["outcome"], of: [.relay],
+        "Requests whose events were not taken: again, they are sent again after a pause; refused, the endpoint refuses the event; "
+            + "standing, the relay stands still")
+    package static let relayStanding = Metric(
+        .gauge, "evt_relay_standing", of: [.relay],
+        "1 while the relay stands still because of the endpoint's answers, such as 404, until somebody puts that right, else 0")
+
     package static let all =
         Role.allCases.map { ready($0) } + [
             reconnects, rejected, logDropped, generatorEvents, generatorCommit, generatorWaiting, pusherRead, pusherDelivered,
@@ -111,7 +124,9 @@ package struct Metric: Hashable, Sendable {
             lagSeconds, heldEvents, archiveIDs, parked, served, queueEvents, queueBytes, archiverEvents, archiverCommit,
             archiverLag,
             discarderEvents,
-            discarderRefused, discarderHeldEvents, discarderHeldBytes, discarderHeldSince,
+            discarderRefused, discarderHeldEvents, discarderHeldBytes, discarderHeldSince, relayEvents, relayRequests,
+            relayFailures,
+            relayStanding,
         ]
 
     private init(

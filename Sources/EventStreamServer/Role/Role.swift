@@ -1,10 +1,13 @@
-/// One of the four processes.
+/// One of the processes.
 ///
 /// A new role has a target of its own with a ``RoleConfiguration`` and a ``RoleEngine``, a command of 17 lines, a ``Program``
 /// among the readers of settings (``Settings``, ``Metric`` name what is its own), and a place in `EventStreamApp`, `Exports.swift`,
 /// `evt serve`, `Package.swift`, `Procfile` and `etc`. Ports for metrics follow the order of the cases: a new role is the last.
 public enum Role: String, Hashable, CaseIterable, Sendable, CustomStringConvertible {
-    case generator, pusher, archiver, discarder
+    case generator, pusher, archiver, discarder, relay
+
+    /// Those of every pipeline; of relays there may be none, or several.
+    package static let pipeline = [Role.generator, .pusher, .archiver, .discarder]
     public var description: String { rawValue }
 
     /// What the process is for, in one sentence.
@@ -14,6 +17,7 @@ public enum Role: String, Hashable, CaseIterable, Sendable, CustomStringConverti
         case .pusher: "Pushes every committed event, in order, to every registered consumer."
         case .archiver: "Copies the stream into a warehouse database, each event exactly once."
         case .discarder: "Removes events that every registered consumer has confirmed."
+        case .relay: "Sends every event to an HTTP endpoint (a webhook), and confirms what the endpoint has taken."
         }
     }
 
@@ -29,6 +33,7 @@ public enum Role: String, Hashable, CaseIterable, Sendable, CustomStringConverti
         case .pusher: .pusher
         case .archiver: .archiver
         case .discarder: .discarder
+        case .relay: .relay
         }
     }
 }

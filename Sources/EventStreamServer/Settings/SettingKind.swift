@@ -7,6 +7,7 @@ package enum Program: String, Hashable, CaseIterable, Sendable, CustomStringConv
     case pusher = "evt-pusher"
     case archiver = "evt-archiver"
     case discarder = "evt-discarder"
+    case relay = "evt-relay"
     case evt
     package var description: String { rawValue }
 }
@@ -21,6 +22,7 @@ package enum SettingGroup: String, Hashable, CaseIterable, Sendable {
     case pusher = "Pusher"
     case archiver = "Archiver"
     case discarder = "Discarder"
+    case relay = "Relay"
     case keys = "Keys"
     case sockets = "Sockets and limits"
     case connect = "Clients"
@@ -31,16 +33,17 @@ package enum SettingGroup: String, Hashable, CaseIterable, Sendable {
     package var readers: [Program] {
         switch self {
         case .common: Program.allCases
-        case .process: [.generator, .pusher, .archiver, .discarder]
+        case .process: [.generator, .pusher, .archiver, .discarder, .relay]
         case .database: [.generator, .pusher, .discarder, .evt]
         case .archive: [.pusher, .archiver, .discarder, .evt]
         case .generator: [.generator]
         case .pusher: [.pusher]
         case .archiver: [.archiver]
         case .discarder: [.discarder]
-        case .keys: [.generator, .pusher, .archiver, .evt]
+        case .relay: [.relay]
+        case .keys: [.generator, .pusher, .archiver, .relay, .evt]
         case .sockets: [.generator, .pusher]
-        case .connect: [.archiver, .evt]
+        case .connect: [.archiver, .relay, .evt]
         case .doctor: [.evt]
         case .inbox: [.evt]
         }

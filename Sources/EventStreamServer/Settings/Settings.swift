@@ -112,7 +112,7 @@ package struct Settings: Sendable {
         "the largest number of parked events of one consumer; beyond it the consumer stands still")
     package let sessionTimeout = Setting(
         "EVT_SESSION_TIMEOUT", .duration(.milliseconds(500) ... .seconds(3600)), default: standardSessionTimeout, .pusher,
-        readBy: [.pusher, .archiver, .evt], "how long a receiver may be silent before the receiver loses its session")
+        readBy: [.pusher, .archiver, .relay, .evt], "how long a receiver may be silent before the receiver loses its session")
     package let failOver = Setting(
         "EVT_FAILOVER", .choice, default: FailOver.automatic, .pusher,
         "what a new timeline of the active database means: automatic begins a new generation of the stream, manual waits for "
@@ -167,6 +167,43 @@ package struct Settings: Sendable {
         "for how long a repeated idempotency key is known at least; keys are removed after twice as long at the latest, while a "
             + "discarder is at work")
 
+    // MARK: Relay
+
+    package let relayTo = Setting(
+        "EVT_RELAY_TO", .text, default: nil, .relay,
+        "the endpoint that events are sent to, https://…; http://… only to a loopback address, or with EVT_INSECURE")
+    package let relayComponent = Setting(
+        "EVT_RELAY_COMPONENT", .consumer, default: ConsumerIdentity(component: .relay), .relay,
+        "the relay's name as a consumer; with keys user:component, with the user's name in the pusher's authorized keys")
+    package let relayWant = Setting(
+        "EVT_RELAY_WANT", .eventTypes, default: .all, .relay, "event types to send, separated by commas; all unless set")
+    package let relayFormat = Setting(
+        "EVT_RELAY_FORMAT", .choice, default: RelayFormat.structured, .relay,
+        "how CloudEvents are sent: structured, an event in JSON; binary, the data alone, and the rest in headers; batch, several events "
+            + "in JSON")
+    package let relayConcurrency = Setting(
+        "EVT_RELAY_CONCURRENCY", .integer(1...1000, "requests"), default: 8, .relay,
+        "requests under way at most; of the events with one key, and of those without a key, one request at most")
+    package let relayTimeout = Setting(
+        "EVT_RELAY_TIMEOUT", .duration(.milliseconds(100) ... .seconds(600)), default: .seconds(15), .relay,
+        "how long the endpoint may take to answer a request")
+    package let relaySecret = Setting(
+        "EVT_RELAY_SECRET", .text, default: nil, .relay,
+        "what requests are signed with: whsec_ and a key in base64; several, separated by commas, while the secret is changed; not signed "
+            + "unless set")
+    package let relaySecretFile = Setting(
+        "EVT_RELAY_SECRET_FILE", .text, default: nil, .relay,
+        "a file that holds EVT_RELAY_SECRET, on one line; read again for each request")
+    package let relayAllowPrivate = Setting(
+        "EVT_RELAY_ALLOW_PRIVATE", .bool, default: false, .relay,
+        "whether the endpoint may have an address that is none of the public internet: private, loopback or link-local")
+    package let relaySlices = Setting(
+        "EVT_RELAY_SLICES", SettingKind.integer(EventSlice.counts, "slices").orNone(), default: nil, .relay,
+        "into how many slices the consumer is cut, so that several relays share the work; none unless set")
+    package let relaySlicesMax = Setting(
+        "EVT_RELAY_SLICES_MAX", SettingKind.integer(1...256, "slices").orNone(), default: nil, .relay,
+        "how many slices the relay takes at most; unset, all that are free")
+
     // MARK: Keys
 
     package let curveKey = Setting(
@@ -212,7 +249,8 @@ package struct Settings: Sendable {
         readBy: [.evt], "where clients find the generator")
     package let pusherConnect = Setting(
         "EVT_PUSHER_CONNECT", .endpoints(binding: false), default: Endpoints(StandardEndpoint.pusher), .connect,
-        "where clients and the archiver find the pusher; of several endpoints, the next is tried when a connection is lost")
+        "where clients, the archiver and the relay find the pusher; of several endpoints, the next is tried when a connection is lost"
+    )
     package let liveConnect = Setting(
         "EVT_LIVE_CONNECT", .endpoints(binding: false), default: Endpoints(StandardEndpoint.live), .connect, readBy: [.evt],
         "where clients find the live broadcast")
@@ -220,7 +258,7 @@ package struct Settings: Sendable {
     // MARK: Doctor
 
     package let metricsConnect = Setting(
-        "EVT_METRICS_CONNECT", .metricsEndpoints, default: Role.allCases.map(\.standardMetricsBind), .doctor,
+        "EVT_METRICS_CONNECT", .metricsEndpoints, default: Role.pipeline.map(\.standardMetricsBind), .doctor,
         "where `evt doctor` finds the metrics of the processes, separated by commas; empty asks none")
 
     // MARK: Inbox

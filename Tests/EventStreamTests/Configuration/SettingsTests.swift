@@ -8,12 +8,13 @@ import Testing
 @testable import EventStreamDiscarder
 @testable import EventStreamGenerator
 @testable import EventStreamPusher
+@testable import EventStreamRelay
 @testable import EventStreamServer
 
 @Suite struct SettingsTests {
     private static let urls = [
         "EVT_DATABASE_URL": "postgresql:///app", "EVT_ARCHIVE_URL": "postgresql:///warehouse",
-        "EVT_INBOX_URL": "postgresql:///billing",
+        "EVT_INBOX_URL": "postgresql:///billing", "EVT_RELAY_TO": "https://example.com/",
     ]
 
     private func reader(_ flags: [String: String] = [:], environment: [String: String] = urls) async throws -> SettingsReader {
@@ -27,6 +28,7 @@ import Testing
         case .pusher: _ = (try reader.pusher(), try reader.metricsBind(.pusher))
         case .archiver: _ = (try reader.archiver(), try reader.metricsBind(.archiver))
         case .discarder: _ = (try reader.discarder(), try reader.metricsBind(.discarder))
+        case .relay: _ = (try reader.relay(), try reader.metricsBind(.relay))
         case .evt:
             _ = (try reader.discarder(), try reader.archive(), try reader.archiverComponent, try reader.clientKeys())
             _ = (try reader.generatorConnect, try reader.pusherConnect, try reader.liveConnect)
@@ -82,6 +84,23 @@ import Testing
         let archiver = try await reader().archiver()
         #expect((archiver.consumer.component, archiver.want, archiver.tables) == (.archiver, .all, .standard))
         #expect(try await reader().discarder().pollPeriod == .seconds(600))
+    }
+
+    @Test func `the secret of a relay is given once, and a file with it is read again`() async throws {
+        let (old, new) = ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD")
+        #expect(try await reader().relay().secrets().isEmpty)
+        #expect(try await reader(["EVT_RELAY_SECRET": "\(new),\(old)"]).relay().secrets().count == 2)
+        try await ScratchDirectory.with { directory in
+            let file = "\(directory)/secret"
+            try Data("\(old)\n".utf8).write(to: URL(filePath: file))
+            let relay = try await reader(["EVT_RELAY_SECRET_FILE": file]).relay()
+            #expect(try relay.secrets() == WebhookSecret.list(old, of: "X"))
+            try Data("\(new)\n".utf8).write(to: URL(filePath: file))
+            #expect(try relay.secrets() == WebhookSecret.list(new, of: "X"))
+            await #expect(throws: ConfigurationError.self) {
+                _ = try await self.reader(["EVT_RELAY_SECRET_FILE": file, "EVT_RELAY_SECRET": old]).relay()
+            }
+        }
     }
 
     @Test func settingsHaveNamesOfTheirOwn() {
