@@ -31,7 +31,7 @@ class Pipeline:
         self.active, self.warehouse = cluster.create_database(), cluster.create_database()
         self._cluster, self._directory = cluster, directory
         self._ports = {port: free_endpoint().rpartition(":")[2]
-                       for port in ("5570", "5571", "5572", "6571", "6572", "9570", "9571", "9572", "9573")}
+                       for port in ("5570", "5571", "5572", "6571", "6572", "8080", "9570", "9571", "9572", "9573", "9574")}
         connect = {f"EVT_{name}_{way}": self.adapted(f"tcp://127.0.0.1:{port}") for way in ("BIND", "CONNECT")
                    for name, port in (("GENERATOR", 5570), ("PUSHER", 5571), ("LIVE", 5572))}
         self.environment = environment({

@@ -56,7 +56,7 @@ def help_of(binaries):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_and_flags_exist(page, help_of):
     for line in code(page):
-        for program, rest in re.findall(r"(?<![\w/.-])(evt(?:-(?:generator|pusher|archiver|discarder))?)(?= |$)([^|;&#()]*)", line):
+        for program, rest in re.findall(r"(?<![\w/.-])(evt(?:-(?:generator|pusher|archiver|discarder|relay))?)(?= |$)([^|;&#()]*)", line):
             command: list[str] = []
             words = rest.split()
             # A subcommand is listed in the help of what it belongs to.

@@ -14,6 +14,8 @@ LATER = {"RestartSteps", "RestartMaxDelaySec"}
 """Keys that systemd before version 254 ignores, and says so."""
 TASKS = [unit.stem for unit in UNITS.glob("*.timer")]
 """What a timer starts."""
+RELAY = "evt-relay@"
+"""A template, which runs where somebody wants it."""
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,7 @@ def test_a_unit_that_is_not_valid_would_be_found(units, tmp_path):
         assert complaints(tmp_path, "evt-pusher.service") != [], new
 
 
-@pytest.mark.parametrize("program", [*PROGRAMS, *TASKS])
+@pytest.mark.parametrize("program", [*PROGRAMS, RELAY, *TASKS])
 def test_a_process_can_do_little_else(units, program):
     """An exposure of at most 2.5, of 10."""
     done = analyze("security", "--offline=true", "--no-pager", "--threshold=25", units / f"{program}.service")
@@ -65,12 +67,12 @@ def test_a_process_can_do_little_else(units, program):
 def test_the_target_wants_what_the_procfile_runs():
     wanted = re.search(r"^Wants=(.*)$", (UNITS / "eventstream.target").read_text(), re.MULTILINE)[1]
     assert wanted.split() == [f"{program}.service" for program in PROGRAMS]
-    assert {unit.stem for unit in UNITS.glob("*.service")} == {*PROGRAMS, *TASKS}
+    assert {unit.stem for unit in UNITS.glob("*.service")} == {*PROGRAMS, RELAY, *TASKS}
 
 
 def test_the_units_differ_in_their_program_only():
     common = {re.sub(r"^(Description|ExecStart)=.*$", "", (UNITS / f"{program}.service").read_text(), flags=re.MULTILINE)
-              for program in PROGRAMS}
+              for program in (*PROGRAMS, RELAY)}
     assert len(common) == 1
-    for program in PROGRAMS:
-        assert f"\nExecStart=/usr/local/bin/{program}\n" in (UNITS / f"{program}.service").read_text()
+    for program in (*PROGRAMS, RELAY):
+        assert f"\nExecStart=/usr/local/bin/{program.strip('@')}\n" in (UNITS / f"{program}.service").read_text()
